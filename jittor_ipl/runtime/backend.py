@@ -1,0 +1,10 @@
+"""The one door to Jittor: `from jittor_ipl.runtime.backend import jt, nn`.
+
+Importing this module prepares the environment (`bootstrap.prepare`), imports Jittor and puts the process back as it was.
+"""
+from __future__ import annotations
+
+from .bootstrap import import_jittor
+
+jt = import_jittor()
+nn = jt.nn
