@@ -1,0 +1,189 @@
+"""Adam, AdamW, an exponential moving average and learning-rate schedules, equal to PyTorch's numbers.
+
+Jittor's own Adam puts eps inside the bias correction and moves parameters that have no gradient, so it is not used.
+Each tensor is updated by one kernel in one pass over memory; the kernel is compiled once, whatever the shape.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from jittor_ipl.runtime.backend import jt
+
+# One element of Adam in the operation order of torch.optim.Adam (single-tensor path): the first moment is a linear
+# interpolation whose form depends on its weight, and eps is added after the bias correction of the second moment.
+_ADAM_HEADER = """
+#include <cmath>
+#ifdef __CUDACC__
+#define IPL_FN __host__ __device__ inline
+#else
+#define IPL_FN inline
+#endif
+namespace ipl_adam {
+struct Numbers { float keep1, take1, keep2, take2, root2, eps, step, decay, l2; };
+IPL_FN void element(const Numbers& n, float p, float g, float m, float v, float& p1, float& m1, float& v1) {
+    if (n.l2 != 0.0f) g = g + n.l2 * p;
+    p = p * n.decay;
+    m1 = n.take1 < 0.5f ? m + n.take1 * (g - m) : g - (g - m) * n.keep1;
+    v1 = v * n.keep2 + n.take2 * (g * g);
+    p1 = p - n.step * (m1 / (sqrtf(v1) / n.root2 + n.eps));
+}
+}
+"""
+_NUMBERS = """
+ipl_adam::Numbers n = {(float)data["keep1"], (float)data["take1"], (float)data["keep2"], (float)data["take2"],
+    (float)data["root2"], (float)data["eps"], (float)data["step"], (float)data["decay"], (float)data["l2"]};
+"""
+_ADAM_CPU = _NUMBERS + """
+for (int i = 0; i < in0_shape0; i++)
+    ipl_adam::element(n, in0_p[i], in1_p[i], in2_p[i], in3_p[i], out0_p[i], out1_p[i], out2_p[i]);
+"""
+_ADAM_CUDA = """
+__global__ static void adam(ipl_adam::Numbers n, int count, const float* p, const float* g, const float* m,
+                            const float* v, float* p1, float* m1, float* v1) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
+        ipl_adam::element(n, p[i], g[i], m[i], v[i], p1[i], m1[i], v1[i]);
+}
+""" + _NUMBERS + """
+adam<<<(in0_shape0 + 255) / 256, 256>>>(n, in0_shape0, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p);
+"""
+
+
+class Adam:
+    """Adam or AdamW over named tensors, updated in place; matches torch.optim.Adam/AdamW (Kingma & Ba 2015).
+
+    `params` maps names to float32 Vars of any shape. `weight_decay` is an L2 term, or decoupled with `decoupled=True`
+    (AdamW). Every tensor counts its own steps, so one that gets no gradient does not move and does not age.
+    """
+
+    def __init__(self, params: Mapping[str, jt.Var], lr: float, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0, decoupled: bool = False):
+        self.params, self.lr, self.betas, self.eps = dict(params), lr, (float(betas[0]), float(betas[1])), eps
+        self.weight_decay, self.decoupled = weight_decay, decoupled
+        self.steps = dict.fromkeys(self.params, 0)
+        self.first: dict[str, jt.Var] = {}
+        self.second: dict[str, jt.Var] = {}
+
+    def step(self, grads: Mapping[str, jt.Var], lr: float | None = None) -> None:
+        """Update the tensors named in `grads` (each of its parameter's shape) with rate `lr` (default: the constructor's)."""
+        for name, grad in grads.items():
+            self._update(name, grad, self.lr if lr is None else lr)
+        _finish([v for name in grads for v in (self.params[name], self.first[name], self.second[name])])
+
+    def _update(self, name: str, grad: jt.Var, lr: float) -> None:
+        param = self.params[name]
+        assert tuple(grad.shape) == tuple(param.shape), (name, grad.shape, param.shape)
+        if name not in self.first:
+            self.first[name], self.second[name] = (_constant(np.zeros(param.numel(), np.float32)) for _ in range(2))
+        self.steps[name] += 1
+        flat = [param.reshape(-1), grad.reshape(-1), self.first[name], self.second[name]]
+        new, first, second = jt.code([flat[0].shape] * 3, ["float32"] * 3, flat, cpu_header=_ADAM_HEADER,
+                                     cpu_src=_ADAM_CPU, cuda_header=_ADAM_HEADER, cuda_src=_ADAM_CUDA,
+                                     data=self._numbers(self.steps[name], lr))
+        param.update(new.reshape(param.shape))
+        self.first[name], self.second[name] = first.stop_grad(), second.stop_grad()
+
+    def _numbers(self, step: int, lr: float) -> dict[str, float]:
+        beta1, beta2 = self.betas
+        decay = self.weight_decay
+        return {"keep1": beta1, "take1": 1 - beta1, "keep2": beta2, "take2": 1 - beta2, "eps": self.eps,
+                "root2": math.sqrt(1 - beta2 ** step), "step": lr / (1 - beta1 ** step),
+                "decay": 1 - lr * decay if self.decoupled else 1.0, "l2": 0.0 if self.decoupled else decay}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything a bit-exact resume needs besides the parameters: `first/`, `second/` and `steps/` per name."""
+        out = {f"steps/{name}": np.int32([count]) for name, count in self.steps.items() if count}
+        for name in self.first:
+            out[f"first/{name}"], out[f"second/{name}"] = self.first[name].numpy(), self.second[name].numpy()
+        return out
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state()` returned, for the same set of names; AssertionError when a name or size is foreign."""
+        self.steps = dict.fromkeys(self.params, 0)
+        self.first, self.second = {}, {}
+        slots = {"first": self.first, "second": self.second}
+        for key, value in state.items():
+            slot, _, name = key.partition("/")
+            assert name in self.params, f"optimiser state names an unknown tensor {name!r}"
+            if slot == "steps":
+                self.steps[name] = int(value[0])
+                continue
+            assert value.size == self.params[name].numel(), (key, value.shape)
+            slots[slot][name] = _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
+
+
+_EMA_SRC = """
+float keep = (float)data["keep"], take = (float)data["take"];
+for (int i = 0; i < in0_shape0; i++) out0_p[i] = in0_p[i] * keep + in1_p[i] * take;
+"""
+_EMA_CUDA = """
+__global__ static void ema(float keep, float take, int count, const float* a, const float* b, float* out) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
+        out[i] = a[i] * keep + b[i] * take;
+}
+ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["keep"], (float)data["take"], in0_shape0, in0_p, in1_p, out0_p);
+"""
+
+
+class Ema:
+    """Exponential moving average of named tensors: `average = decay * average + (1 - decay) * value` per `update()`.
+
+    It starts as a copy of `params` (name -> float32 Var, any shape) and never changes them.
+    """
+
+    def __init__(self, params: Mapping[str, jt.Var], decay: float):
+        self.params, self.decay = dict(params), float(decay)
+        self.average = {name: _constant(p.numpy().reshape(-1)) for name, p in self.params.items()}
+
+    def update(self, names: Iterable[str] | None = None) -> None:
+        """Move the averages of `names` (default: all) one step towards the present values."""
+        numbers = {"keep": self.decay, "take": 1 - self.decay}
+        names = list(self.average if names is None else names)
+        for name in names:
+            old, now = self.average[name], self.params[name].reshape(-1)
+            new = jt.code(old.shape, "float32", [old, now], cpu_src=_EMA_SRC, cuda_src=_EMA_CUDA, data=numbers)
+            self.average[name] = new.stop_grad()
+        _finish([self.average[name] for name in names])
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the averages in the parameters' shapes."""
+        return {name: a.numpy().reshape(self.params[name].shape) for name, a in self.average.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state()` returned; AssertionError unless the names are the same."""
+        assert set(state) == set(self.average), set(state) ^ set(self.average)
+        self.average = {name: _constant(np.ascontiguousarray(state[name], np.float32).reshape(-1)) for name in self.average}
+
+
+def constant(lr: float, step: int, total: int) -> float:
+    """Return `lr` at every step."""
+    return lr
+
+
+def cosine(lr: float, step: int, total: int, floor: float = 0.0) -> float:
+    """Return half a cosine from `lr` at step 0 down to `floor` at step `total` (as torch's CosineAnnealingLR)."""
+    return floor + (lr - floor) * 0.5 * (1 + math.cos(math.pi * min(step, total) / max(total, 1)))
+
+
+def linear(lr: float, step: int, total: int, floor: float = 0.0) -> float:
+    """Return a straight line from `lr` at step 0 to `floor` at step `total`."""
+    return lr + (floor - lr) * min(step, total) / max(total, 1)
+
+
+def warmup(rate: float, step: int, steps: int) -> float:
+    """Scale `rate` up linearly over the first `steps` steps (step 0 gets 1/steps of it)."""
+    return rate * min(1.0, (step + 1) / max(steps, 1))
+
+
+SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear}
+
+
+def _constant(values: np.ndarray) -> jt.Var:
+    return jt.array(values).stop_grad()
+
+
+def _finish(tensors: list[jt.Var]) -> None:
+    """Run the updates now: a lazy graph left over from step to step would grow without end."""
+    jt.sync(tensors)
