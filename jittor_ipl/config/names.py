@@ -1,0 +1,52 @@
+"""Names that become folders: what a style or suite may be called."""
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from jittor_ipl.errors import UserError
+
+MAX_NAME_BYTES = 255  # of one path component on Linux and macOS file systems
+MAX_STYLES = 100      # folders are numbered with two digits
+
+
+def safe_name(name: str, what: str = "name", reserve: int = 0) -> str:
+    """Return `name` when it can safely be one path component; `reserve` bytes are kept for what is put around it.
+
+    Raises `UserError` for an empty name, `/`, `\\`, `..`, NUL and other control characters, a leading dot,
+    blanks at either end, and more than 255 bytes of UTF-8.
+    """
+    shown = repr(name if len(name) <= 60 else name[:57] + "...")
+    if not name.strip():
+        raise UserError(f"the {what} is empty")
+    if name != name.strip():
+        raise UserError(f"the {what} {shown} begins or ends with a blank")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+        raise UserError(f"the {what} {shown} contains a control character")
+    if "/" in name or "\\" in name or ".." in name or name.startswith("."):
+        raise UserError(f"the {what} {shown} would not stay in the output folder: "
+                        "it may not contain '/', '\\' or '..', nor begin with '.'")
+    if len(name.encode()) > MAX_NAME_BYTES - reserve:
+        raise UserError(f"the {what} {shown} has {len(name.encode())} bytes; at most {MAX_NAME_BYTES - reserve} fit a folder name")
+    return name
+
+
+def folder_of(number: int, style: str) -> str:
+    """Return the folder of a style in a suite: two digits and the name, `00-anime-painting`."""
+    return f"{number:02d}-{style.replace(' ', '-')}"
+
+
+def folded(name: str) -> str:
+    """Return the form in which two names are the same folder on a case-insensitive file system."""
+    return unicodedata.normalize("NFC", name.replace(" ", "-")).casefold()
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Raise `UserError` when two style names would be the same folder (case and Unicode form ignored)."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(folded(name), name)
+        if other is not name:
+            told = f"the style {name!r} is listed twice" if other == name else \
+                f"the styles {other!r} and {name!r} would share one folder (upper and lower case do not count)"
+            raise UserError(told)

@@ -1,0 +1,156 @@
+"""From a YAML file and command-line overrides to a validated suite; every mistake told in one line with the file's name."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from jittor_ipl.atomic import write_bytes
+from jittor_ipl.errors import UserError
+
+from .plain_yaml import parse_yaml
+from .sections import Section
+from .suite import StyleRun, Suite
+
+MAX_FILE_BYTES = 256 * 1024  # a suite of 100 styles with overrides has a tenth of this
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a suite from YAML and apply overrides such as `generator.steps=10` (they win over a style's own settings).
+
+    Raises `UserError` naming the file and the key for anything unknown, mistyped, out of range or unsafe.
+    """
+    settings = _read(path)
+    for override in overrides:
+        _apply(settings, override)
+    suite = _validated(Suite, settings, str(path))
+    for number, entry in enumerate(suite.styles):
+        _check_style(suite, number, f"{path}: styles.{number} ({entry.name})")
+    return suite
+
+
+def load_style_run(path: str | Path) -> StyleRun:
+    """Read the resolved configuration that lies beside a result; `UserError` as in `load_suite`."""
+    return _validated(StyleRun, _read(path), str(path))
+
+
+def save_config(config: Section, path: str | Path) -> Path:
+    """Write a configuration as YAML that loads back to an equal one; atomic."""
+    return write_bytes(path, to_yaml(config).encode())
+
+
+def to_yaml(config: Section) -> str:
+    """Return a configuration as YAML text, keys in the order of the model."""
+    return yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"cannot read the configuration {str(path)!r}: {reason}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise UserError(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a configuration is a short YAML file")
+    value = parse_yaml(data, str(path))
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: a configuration is a list of 'key: value' lines, this is {_kind(value)}")
+    return value
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    """Put `a.b.c=value` into the settings, and into every style's own overrides that set the same key."""
+    key, equals, text = override.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise UserError(f"cannot understand --set {override!r}: write it as generator.steps=10")
+    value = parse_yaml(text.encode(), f"--set {override}")
+    _put(settings, path, value, key)
+    styles = settings.get("styles")
+    for entry in styles if path[0] != "styles" and isinstance(styles, list) else []:
+        if isinstance(entry, dict) and _has(entry, path):
+            _put(entry, path, value, key)
+
+
+def _put(place: Any, path: Sequence[str], value: Any, key: str) -> None:
+    for name in path[:-1]:
+        place = place.setdefault(name, {}) if isinstance(place, dict) else _item(place, name, key)
+        if place is None:
+            raise UserError(f"--set {key}: {name!r} is empty in the file, there is nothing to change in it")
+    if isinstance(place, dict):
+        place[path[-1]] = value
+    else:
+        _item(place, path[-1], key)
+        place[int(path[-1])] = value
+
+
+def _item(place: Any, name: str, key: str) -> Any:
+    if isinstance(place, list) and name.isascii() and name.isdigit() and int(name) < len(place):
+        return place[int(name)]
+    size = f"a list of {len(place)}, counted from 0" if isinstance(place, list) else _kind(place)
+    raise UserError(f"--set {key}: {name!r} leads nowhere: what lies before it is {size}")
+
+
+def _has(place: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(place, dict) or name not in place:
+            return False
+        place = place[name]
+    return True
+
+
+def _validated(model: type[AnySection], settings: Any, source: str) -> AnySection:
+    try:
+        return model.model_validate(settings)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """Tell the first mistake of a validation in one line: where, what, the value, and how many more there are."""
+    mistakes = error.errors(include_url=False)
+    mistake = mistakes[0]
+    where = ".".join(str(part) for part in mistake["loc"])
+    told = mistake["msg"]
+    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "missing")
+    if not own:
+        shown = repr(mistake["input"])
+        told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"
+    more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+    return f"{where}: {told}{more}" if where else f"{told}{more}"
+
+
+def _check_style(suite: Suite, number: int, where: str) -> None:
+    """Resolve one style of a suite, so that a mistake in its overrides or prompts is found before any training."""
+    try:
+        run = suite.runs()[number]
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first(error)}") from None
+    check_prompts(run, where)
+
+
+def check_prompts(run: StyleRun, where: str) -> None:
+    """Raise `UserError` for seeds or prompts that cannot be used: empty, or longer than CLIP's context."""
+    from jittor_ipl.runtime.streams import parse_seeds
+    try:
+        from jittor_ipl.text import tokenize
+    except ImportError:  # until the text room lands
+        return
+    try:
+        parse_seeds(run.generate.seeds)
+        for class_name in (run.source.class_name, run.target):
+            if not class_name.strip():
+                raise UserError("a class name is empty")
+            tokenize([f"{run.mapper.init} {class_name}."])
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "empty"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -1,0 +1,149 @@
+"""The typed, closed sections of a suite: every number that a run depends on, with its range and its default."""
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from jittor_ipl.errors import nearest
+
+MAX_SEED = 2**32 - 1  # of NumPy's RandomState
+MAX_PROMPT_CHARACTERS = 1000  # far above what 77 tokens hold: only a guard before the tokenizer
+
+Steps = Annotated[int, Field(ge=0, le=10_000_000)]
+Batch = Annotated[int, Field(ge=1, le=4096)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
+TrainGroup = Literal["mapping", "convs", "rgb", "const", "noise"]
+Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping"]
+
+
+class Section(BaseModel):
+    """A closed, immutable group of settings: an unknown key is refused with the nearest known one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True,
+                              populate_by_name=False, hide_input_in_errors=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in given:
+            if key not in known:
+                near = nearest(key, known) or f"; known keys: {', '.join(known)}"
+                raise PydanticCustomError("unknown_key", "unknown key {key}{near}", {"key": repr(key), "near": near})
+        return given
+
+
+class Source(Section):
+    """The frozen generator to start from."""
+
+    class_name: Words = Field("photo", alias="class", min_length=1)  # what its images are, in words
+    generator: str = Field("demo:generator", min_length=1)           # a weight file, or demo:<name>
+    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)        # z draws behind the centre of truncation
+
+
+class ClipModel(Section):
+    """One CLIP of the ensemble that listens to the images."""
+
+    model: str = Field(min_length=1)  # a weight file, or demo:<name>
+    weight: Weight = 1.0              # of its losses in the sum
+
+
+class Mapper(Section):
+    """Stage 1: the prompt mapper (IPL, section 3.2)."""
+
+    architecture: Literal["ipl"] = "ipl"
+    n_ctx: int = Field(4, ge=1, le=64)      # prompt vectors per image
+    init: Words = "a photo of a"            # the hand-written prompt beside the learned one; one word per vector
+    steps: Steps = 300
+    batch: Batch = 32
+    lr: Rate = 0.05
+    lambda_domain: Weight = 1.0             # pulls target prompts towards the 79 templates of the target
+    lambda_source: Weight = 0.0             # the same for the source, relative to lambda_domain
+    seed: Seed | None = None                # the suite's when not given
+
+    @model_validator(mode="after")
+    def _one_word_per_vector(self) -> Mapper:
+        words = len(self.init.split())
+        if words and words != self.n_ctx:
+            raise PydanticCustomError("n_ctx", "init {init} has {words} words but n_ctx is {n}: make them equal",
+                                      {"init": repr(self.init), "words": words, "n": self.n_ctx})
+        return self
+
+
+class GeneratorTraining(Section):
+    """Stage 2: how the target generator trains (IPL, section 3.3)."""
+
+    steps: Steps = 300
+    batch: Batch = 2
+    lr: Rate = 0.002
+    betas: list[Decay] = Field([0.0, 0.99], min_length=2, max_length=2)
+    lazy_ratio: float = Field(0.8, gt=0, le=1)   # Adam runs with lr * ratio and betas ** ratio; the originals: 4 / 5
+    schedule: Literal["constant", "cosine"] = "constant"
+    ema: Decay = 0.99                            # of the averaged generator, the one that is kept
+    mixing: Fraction = 0.0                       # probability of two codes in one image
+    noise: Literal["random", "const"] = "random"  # of the synthesis layers while training
+    layers: Phase = "auto"                       # which layers train: chosen by CLIP, all, or a fixed phase
+    auto_layers_k: int = Field(12, ge=1, le=18)  # how many layers the automatic choice keeps
+    auto_layers_batch: Batch = 8
+    auto_layers_iters: int = Field(1, ge=1, le=100)   # SGD steps on W+ before layers are ranked
+    auto_layers_every: int = Field(1, ge=1, le=10_000_000)  # training steps between two choices
+    train: list[TrainGroup] = ["convs"]          # parameter groups of the chosen layers that move
+    views: int = Field(0, ge=0, le=16)           # random views of each image in the loss beside the plain one
+    view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's
+    direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
+    seed: Seed | None = None                     # the suite's when not given
+
+    @model_validator(mode="after")
+    def _no_group_twice(self) -> GeneratorTraining:
+        if len(set(self.train)) != len(self.train) or not self.train:
+            raise PydanticCustomError("train", "train must name at least one group, none of them twice")
+        return self
+
+    def adam(self) -> tuple[float, tuple[float, float]]:
+        """Return the learning rate and betas after the lazy-regularisation correction (StyleGAN2, appendix B)."""
+        return self.lr * self.lazy_ratio, (self.betas[0] ** self.lazy_ratio, self.betas[1] ** self.lazy_ratio)
+
+
+class Losses(Section):
+    """Weights of the stage 2 losses; 0 leaves a loss out."""
+
+    directional: Weight = 1.0
+    global_: Weight = Field(0.0, alias="global")  # image against target text
+    manifold: Weight = 0.0
+    texture: Weight = 0.0
+    patch: Weight = 0.0
+    range: Weight = 0.0                            # penalty on values outside [-1, 1]
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> Losses:
+        if not any(self.model_dump().values()):
+            raise PydanticCustomError("losses", "all losses have weight 0: nothing would train")
+        return self
+
+
+class Generate(Section):
+    """The seeded test set."""
+
+    seeds: str = Field("0-24", min_length=1, max_length=10_000)  # like "0,1,5-10"
+    truncation: float = Field(0.7, ge=-2, le=2)
+    noise: Literal["const", "none"] = "const"
+
+
+class Run(Section):
+    """What a run writes while it works; nothing here changes the weights."""
+
+    sample_every: int = Field(50, ge=1)
+    samples: int = Field(8, ge=0, le=256)        # images in a sample grid; 0 for no grids
+    checkpoint_every: int = Field(100, ge=1)
+    keep: int = Field(2, ge=1, le=1000)          # checkpoints kept
+    log_every: int = Field(10, ge=1)
+    tensorboard: bool = True

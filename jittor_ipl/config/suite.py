@@ -1,0 +1,141 @@
+"""A suite: one source generator, several target styles, each with its own overrides."""
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from jittor_ipl.errors import UserError, nearest
+
+from .names import MAX_STYLES, check_distinct, folder_of, safe_name
+from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Run, Section, Seed, Source, Words
+
+_OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
+
+
+def _safe(what: str, reserve: int = 0) -> BeforeValidator:
+    def check(name: Any) -> Any:
+        if isinstance(name, str):
+            try:
+                safe_name(name, what, reserve)
+            except UserError as error:
+                raise PydanticCustomError("unsafe_name", "{told}", {"told": str(error)}) from None
+        return name
+    return BeforeValidator(check)
+
+
+SuiteName = Annotated[str, _safe("suite name")]
+StyleName = Annotated[str, _safe("style name", reserve=len("00-"))]
+
+
+class Shared(Section):
+    """What a suite and each of its style runs have in common."""
+
+    suite: SuiteName
+    seed: Seed = 2
+    source: Source = Source()
+    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-rn")], min_length=1, max_length=8)
+    method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
+    compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
+    mapper: Mapper = Mapper()
+    generator: GeneratorTraining = GeneratorTraining()
+    losses: Losses = Losses()
+    generate: Generate = Generate()
+    run: Run = Run()
+
+
+class StyleRun(Shared):
+    """Everything that one style's run depends on: the suite's settings with the style's overrides merged in."""
+
+    number: int = Field(ge=0, lt=MAX_STYLES)
+    style: StyleName
+    target: Words = Field(min_length=1)              # the target class in words
+    style_images: str | None = None                  # a folder of pictures that replaces the text direction
+
+    @property
+    def folder(self) -> str:
+        """The run's folder inside `runs/<suite>/`: `00-anime-painting`."""
+        return folder_of(self.number, self.style)
+
+    @property
+    def mapper_seed(self) -> int:
+        """The seed of stage 1."""
+        return self.seed if self.mapper.seed is None else self.mapper.seed
+
+    @property
+    def generator_seed(self) -> int:
+        """The seed of stage 2."""
+        return self.seed if self.generator.seed is None else self.generator.seed
+
+    def training_hash(self) -> str:
+        """Return the SHA-256 (hex) of every setting that can change the weights: all but `run` and `generate`."""
+        settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+class StyleEntry(Section):
+    """One entry of `styles:`: a name alone, or a name with overrides of the suite's settings."""
+
+    name: StyleName
+    target: Words | None = Field(None, min_length=1)  # the name when not given
+    style_images: str | None = Field(None, min_length=1)
+    seed: Seed | None = None
+    method: Any = None
+    compat: Any = None
+    clip: list[Any] | None = None
+    source: dict[str, Any] = {}
+    mapper: dict[str, Any] = {}
+    generator: dict[str, Any] = {}
+    losses: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the suite settings that this entry changes."""
+        return {key: getattr(self, key) for key in _OVERRIDABLE if getattr(self, key) not in (None, {})}
+
+
+class Suite(Shared):
+    """A validated suite file."""
+
+    styles: list[StyleEntry] = Field(min_length=1, max_length=MAX_STYLES)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Suite:
+        try:
+            check_distinct(entry.name for entry in self.styles)
+        except UserError as error:
+            raise PydanticCustomError("styles", "{told}", {"told": str(error)}) from None
+        return self
+
+    def run_of(self, style: str) -> StyleRun:
+        """Return the resolved run of the style with this name; `UserError` with the nearest name when there is none."""
+        names = [entry.name for entry in self.styles]
+        if style not in names:
+            raise UserError(f"unknown style {style!r}{nearest(style, names)}; the suite {self.suite!r} has: {', '.join(names)}")
+        return self._resolve(names.index(style))
+
+    def runs(self) -> list[StyleRun]:
+        """Return the resolved run of every style, in the order of the file."""
+        return [self._resolve(number) for number in range(len(self.styles))]
+
+    def _resolve(self, number: int) -> StyleRun:
+        entry = self.styles[number]
+        settings = merged(self.model_dump(by_alias=True, exclude={"styles"}), entry.overrides())
+        return StyleRun.model_validate({**settings, "number": number, "style": entry.name,
+                                        "target": entry.target or entry.name, "style_images": entry.style_images})
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` put over it, mappings merged key by key, everything else replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result

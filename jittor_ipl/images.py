@@ -1,0 +1,138 @@
+"""The one image convention: float32 NCHW in [-1, 1] inside, 8-bit RGB files outside; and labelled contact sheets."""
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from jittor_ipl.atomic import write_bytes
+from jittor_ipl.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_PIXELS = 50_000_000  # below Pillow's own warning at 89 million; a 7000 x 7000 picture passes
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Return uint8 pixels `clip(floor(x * 127.5 + 128), 0, 255)` of images in [-1, 1] (NVIDIA's StyleGAN rule).
+
+    NCHW or CHW float -> NHWC or HWC uint8. Raises `ValueError` when a value is not finite.
+    """
+    assert images.ndim in (3, 4), images.shape
+    if not np.isfinite(images).all():
+        raise ValueError("an image contains NaN or infinity")
+    pixels = np.clip(np.floor(images.astype(np.float32) * np.float32(127.5) + np.float32(128)), 0, 255)
+    return np.ascontiguousarray(np.moveaxis(pixels.astype(np.uint8), -3, -1))
+
+
+def from_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Return float32 images in [-1, 1] of uint8 pixels (255 -> 1, 0 -> -1); HWC or NHWC -> CHW or NCHW."""
+    assert pixels.dtype == np.uint8 and pixels.ndim in (3, 4), (pixels.dtype, pixels.shape)
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1))
+
+
+def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
+    """Return a PNG file of HWC uint8 RGB pixels, with `text` as UTF-8 text chunks.
+
+    The same input gives the same bytes (no clock, fixed order and compression) with the same Pillow build.
+    """
+    assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, (pixels.dtype, pixels.shape)
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in sorted((text or {}).items()):
+        chunks.add_itxt(key, value)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", pnginfo=chunks, compress_level=6, optimize=False)
+    return buffer.getvalue()
+
+
+def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> Path:
+    """Write one image, float CHW in [-1, 1] or uint8 HWC, as PNG; atomic; `UserError` when the place cannot be written."""
+    pixels = image if image.dtype == np.uint8 else to_uint8(image)
+    return write_bytes(path, encode_png(pixels, text))
+
+
+def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
+
+    Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animation the first
+    frame counts. Raises `UserError` for anything else, a broken file, or more than `max_pixels` pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                width, height = picture.size
+                if width * height > max_pixels:
+                    raise UserError(f"{path}: {width} x {height} pixels; at most {max_pixels} are read")
+                picture.load()
+                return np.asarray(_flattened(ImageOps.exif_transpose(picture)))
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not a PNG, JPEG or WebP picture") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(f"{path}: too many pixels; at most {max_pixels} are read") from None
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (SyntaxError, ValueError, EOFError, OverflowError) as error:  # what Pillow raises for damaged files
+        raise UserError(f"{path}: a damaged picture: {error}") from None
+
+
+def _flattened(picture: Image.Image) -> Image.Image:
+    """Return the picture as 8-bit RGB over white."""
+    if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling
+        grey = np.asarray(picture).astype(np.int64) // 257
+        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8), "L").convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Return the picture files of a folder, sorted by name; `UserError` when it is missing or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is not a folder of pictures")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"no picture ({', '.join(SUFFIXES)}) in {str(folder)!r}")
+    return found
+
+
+def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, background: int = 255) -> np.ndarray:
+    """Return one HWC uint8 picture of equal-sized HWC uint8 tiles, row by row, `pad` pixels apart; missing tiles stay blank."""
+    assert len(pixels) > 0 and columns > 0
+    height, width, channels = pixels[0].shape
+    rows = -(-len(pixels) // columns)
+    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)
+    for index, tile in enumerate(pixels):
+        assert tile.shape == (height, width, channels), (tile.shape, pixels[0].shape)
+        top, left = (pad + (index // columns) * (height + pad), pad + (index % columns) * (width + pad))
+        sheet[top:top + height, left:left + width] = tile
+    return sheet
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2, text_size: int = 13) -> np.ndarray:
+    """Return one HWC uint8 picture with a labelled row of HWC uint8 tiles per entry: `(label, tiles)`.
+
+    All tiles have one size; shorter rows stay blank at the end. Labels stand left of their rows, in black on white.
+    """
+    assert rows and all(len(tiles) for _, tiles in rows)
+    columns = max(len(tiles) for _, tiles in rows)
+    blank = np.full_like(rows[0][1][0], 255)
+    tiles = [tile for _, row in rows for tile in (*row, *[blank] * (columns - len(row)))]
+    pictures = grid(tiles, columns, pad)
+    font = ImageFont.load_default(text_size)
+    margin = 2 * pad + max(int(np.ceil(font.getlength(label))) for label, _ in rows)
+    labels = Image.new("RGB", (margin, pictures.shape[0]), (255, 255, 255))
+    draw = ImageDraw.Draw(labels)
+    step = blank.shape[0] + pad
+    for index, (label, _) in enumerate(rows):
+        draw.text((pad, pad + index * step + blank.shape[0] // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
+    return np.concatenate([np.asarray(labels), pictures], axis=1)
