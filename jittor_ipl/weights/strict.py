@@ -1,0 +1,93 @@
+"""Names and strict loading of a network's tensors: everything named must be there, fit, and be finite."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jittor_ipl.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jittor_ipl.runtime.backend import jt
+
+
+def named_tensors(module: Any) -> "dict[str, jt.Var]":
+    """Return every parameter and buffer of a Jittor module under its checkpoint name, in order of definition.
+
+    Attributes whose name starts with "_" or whose Var says `persistent = False` are derived values, not state
+    (Jittor's own `state_dict` leaves them out too).
+    """
+    named = dict(_walk(module, ""))
+    assert len({id(var) for var in named.values()}) == len(named), "one Var is registered under two names"
+    return named
+
+
+def numpy_tensors(module: Any) -> dict[str, np.ndarray]:
+    """Return a NumPy copy of `named_tensors(module)`, the form that the writers take."""
+    return {name: var.numpy() for name, var in named_tensors(module).items()}
+
+
+def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) -> None:
+    """Copy `tensors` into the module's parameters and buffers, converted to their types.
+
+    Nothing changes unless everything fits: a missing, extra, mis-shaped or non-finite tensor raises UserError with
+    its name, the nearest name and `source`. Shapes [] and [1] are one (Jittor has no scalars).
+    """
+    from jittor_ipl.runtime.backend import jt
+    named = named_tensors(module)
+    check_names(named, tensors, source)
+    for name, var in named.items():
+        _check_tensor(name, tuple(var.shape), tensors[name], source)
+    for name, var in named.items():
+        value = np.ascontiguousarray(tensors[name], dtype=str(var.dtype)).reshape(var.shape)
+        requires_grad = var.requires_grad
+        var.assign(jt.array(value, dtype=str(var.dtype)))
+        var.requires_grad = requires_grad  # assign takes the flag of the new value
+
+
+def check_names(expected: Mapping[str, Any], tensors: Mapping[str, Any], source: str) -> None:
+    """Raise UserError naming the first missing or extra tensor, its nearest counterpart and how many there are."""
+    missing = [name for name in expected if name not in tensors]
+    extra = [name for name in tensors if name not in expected]
+    if missing:
+        raise UserError(f"{source}: {_count(len(missing), 'tensor')} missing, first {missing[0]!r}"
+                        f"{nearest(missing[0], extra)}")
+    if extra:
+        raise UserError(f"{source}: {_count(len(extra), 'unexpected tensor')}, first {extra[0]!r}"
+                        f"{nearest(extra[0], expected)}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _check_tensor(name: str, shape: tuple[int, ...], value: np.ndarray, source: str) -> None:
+    found = tuple(value.shape)
+    if found != shape and not (found == () and shape == (1,)):
+        raise UserError(f"{source}: tensor {name!r} has shape {list(found)}, this network needs {list(shape)}")
+    if not np.isfinite(value).all():
+        raise UserError(f"{source}: tensor {name!r} holds NaN or infinity; the file is damaged")
+
+
+def _walk(module: Any, prefix: str) -> "Iterator[tuple[str, jt.Var]]":
+    from jittor_ipl.runtime.backend import jt
+    for name, value in _attributes(module):
+        if isinstance(name, str) and name.startswith("_"):
+            continue
+        if isinstance(value, jt.Var):
+            if getattr(value, "persistent", True):
+                yield f"{prefix}{name}", value
+        elif isinstance(value, jt.Module):
+            yield from _walk(value, f"{prefix}{name}.")
+
+
+def _attributes(module: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (name, value) as checkpoints count them: Sequential and the lists keep theirs in dictionaries."""
+    from jittor_ipl.runtime.backend import nn
+    if isinstance(module, nn.Sequential):
+        yield from module.layers.items()
+    elif isinstance(module, nn.ParameterList):
+        yield from module.params.items()
+    else:
+        yield from vars(module).items()
