@@ -68,8 +68,9 @@ class Adam:
 
     def step(self, grads: Mapping[str, jt.Var], lr: float | None = None) -> None:
         """Update the tensors named in `grads` (each of its parameter's shape) with rate `lr` (default: the constructor's)."""
-        for name, grad in grads.items():
-            self._update(name, grad, self.lr if lr is None else lr)
+        with jt.no_grad():
+            for name, grad in grads.items():
+                self._update(name, grad, self.lr if lr is None else lr)
         _finish([v for name in grads for v in (self.params[name], self.first[name], self.second[name])])
 
     def _update(self, name: str, grad: jt.Var, lr: float) -> None:
@@ -82,8 +83,8 @@ class Adam:
         new, first, second = jt.code([flat[0].shape] * 3, ["float32"] * 3, flat, cpu_header=_ADAM_HEADER,
                                      cpu_src=_ADAM_CPU, cuda_header=_ADAM_HEADER, cuda_src=_ADAM_CUDA,
                                      data=self._numbers(self.steps[name], lr))
-        param.update(new.reshape(param.shape))
-        self.first[name], self.second[name] = first.stop_grad(), second.stop_grad()
+        param.update(new.reshape(param.shape)).start_grad()      # made under no_grad: it must learn again next step
+        self.first[name], self.second[name] = first, second
 
     def _numbers(self, step: int, lr: float) -> dict[str, float]:
         beta1, beta2 = self.betas
@@ -141,10 +142,11 @@ class Ema:
         """Move the averages of `names` (default: all) one step towards the present values."""
         numbers = {"keep": self.decay, "take": 1 - self.decay}
         names = list(self.average if names is None else names)
-        for name in names:
-            old, now = self.average[name], self.params[name].reshape(-1)
-            new = jt.code(old.shape, "float32", [old, now], cpu_src=_EMA_SRC, cuda_src=_EMA_CUDA, data=numbers)
-            self.average[name] = new.stop_grad()
+        with jt.no_grad():
+            for name in names:
+                pair = [self.average[name], self.params[name].reshape(-1)]
+                self.average[name] = jt.code(pair[0].shape, "float32", pair, cpu_src=_EMA_SRC, cuda_src=_EMA_CUDA,
+                                             data=numbers)
         _finish([self.average[name] for name in names])
 
     def state(self) -> dict[str, np.ndarray]:

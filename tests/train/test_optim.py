@@ -88,3 +88,17 @@ def test_schedules():
     assert np.allclose(ours, GOLDEN["cosine"], atol=1e-9)
     assert optim.linear(1.0, 5, 10) == 0.5 and optim.constant(0.3, 7, 10) == 0.3
     assert [optim.warmup(1.0, s, 4) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_no_graph_is_left_behind_and_parameters_still_learn():
+    params = fresh()
+    adam, ema = optim.Adam(params, lr=0.1), optim.Ema(params, 0.9)
+    counts = []
+    for _ in range(4):
+        loss = sum((p * p).sum() for p in params.values())
+        adam.step(dict(zip(params, jt.grad(loss, list(params.values())))))
+        ema.update()
+        counts.append(jt.liveness_info()["lived_vars"])
+        del loss
+    assert counts[1] == counts[3], counts
+    assert all(not np.array_equal(p.numpy(), GOLDEN[f"start/{k}"]) for k, p in params.items())
