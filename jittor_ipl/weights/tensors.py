@@ -13,9 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jittor_ipl.atomic import staged
 from jittor_ipl.errors import UserError
-
-from .atomic import atomic_file
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
 _MAX_RANK = 32                  # NumPy 1.x
@@ -47,7 +46,7 @@ def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]
     Raises UserError when the file cannot be written. Metadata values must be strings (a rule of the format).
     """
     header, arrays = _layout(tensors, metadata or {})
-    with atomic_file(path) as file:
+    with staged(path) as temporary, open(temporary, "wb") as file:
         file.write(len(header).to_bytes(8, "little"))
         file.write(header)
         for array in arrays:

@@ -1,0 +1,38 @@
+"""What a weight reference means: a path, or `demo:<name>` for a file of the embedded demo world."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from jittor_ipl.errors import UserError, nearest
+
+ASSETS = Path(__file__).resolve().parent.parent / "world" / "assets"
+
+
+def resolve(ref: str | os.PathLike) -> Path:
+    """Return the file that `ref` names; raises UserError when there is none, with the nearest name that exists."""
+    text = os.fspath(ref)
+    if text.startswith("demo:"):
+        return _demo_asset(text[len("demo:"):])
+    path = Path(text).expanduser()
+    if "\0" in text or not path.exists():
+        raise UserError(f"no weight file {text!r}{_neighbour(path)}; give a path or demo:<name>")
+    if not path.is_file():
+        raise UserError(f"{text!r} is not a file; a weight file (.safetensors, .pt, .pkl) is expected")
+    return path
+
+
+def _demo_asset(name: str) -> Path:
+    names = sorted(path.stem for path in ASSETS.glob("*.safetensors"))
+    if name not in names:
+        raise UserError(f"no demo weights 'demo:{name[:100]}'{nearest(name, names)}; available: "
+                        + (", ".join(f"demo:{n}" for n in names) or "none (run scripts/pretrain_demo.sh)"))
+    return ASSETS / f"{name}.safetensors"
+
+
+def _neighbour(path: Path) -> str:
+    """Return a hint at a file of nearly that name in the same folder, or an empty string."""
+    try:
+        return nearest(path.name, (p.name for p in path.parent.iterdir()))
+    except (OSError, ValueError):
+        return ""
