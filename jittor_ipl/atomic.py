@@ -4,6 +4,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def staged(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     make_folder(path.parent)
     # Not made from the target's own name, which may already have the longest length a file system allows.
-    temporary = path.parent / f".{os.getpid()}-{abs(hash(path.name)) % 10**8:08d}.tmp"
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     with told_as_user_error(path):
         try:
             yield temporary

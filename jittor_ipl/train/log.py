@@ -1,0 +1,103 @@
+"""What a run says while it works: a progress bar or plain lines, `metrics.jsonl`, and TensorBoard events."""
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
+
+from jittor_ipl.atomic import make_folder, told_as_user_error, write_bytes
+
+METRICS = "metrics.jsonl"
+
+
+class RunLog:
+    """The log of one stage of a run.
+
+    On a terminal a bar shows loss, rate, steps per second and the time left; elsewhere one line is printed every `every`
+    steps. Every `every` steps, and at the last, one JSON object goes to `folder/metrics.jsonl` and one event to
+    `folder/tensorboard/<stage>/`. Records of this stage beyond `start` (a run that went on after its last checkpoint)
+    are removed, so that no step is told twice.
+    """
+
+    def __init__(self, folder: str | Path, stage: str, total: int, start: int = 0, every: int = 10,
+                 tensorboard: bool = True, stream: TextIO | None = None):
+        self.folder, self.stage, self.total, self.every = make_folder(folder), stage, total, every
+        self.stream = sys.stderr if stream is None else stream
+        self._began, self._start = time.monotonic(), start
+        drop_records(self.folder / METRICS, stage, start)
+        with told_as_user_error(self.folder):
+            self._file = open(self.folder / METRICS, "a", encoding="utf-8")
+        self._events = _open_events(self.folder / "tensorboard" / stage, start) if tensorboard else None
+        self._bar = tqdm(total=total, initial=start, desc=stage, file=self.stream, dynamic_ncols=True,
+                         disable=not self.stream.isatty(), unit="it")
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Note that `step` steps are done (1 is the first) with these numbers (`loss`, `lr`, ...)."""
+        self._bar.update(step - self._bar.n)
+        if step % self.every and step != self.total:
+            return
+        self._bar.set_postfix({name: f"{metrics[name]:.3g}" for name in ("loss", "lr") if name in metrics})
+        self._record(step, metrics)
+        if self._bar.disable:
+            print(self._line(step, metrics), file=self.stream, flush=True)
+
+    def close(self) -> None:
+        """Close the files and the bar."""
+        self._bar.close()
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+    def _record(self, step: int, metrics: Mapping[str, float]) -> None:
+        # JSON has no NaN: null keeps the line readable for every program.
+        numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        record = {"stage": self.stage, "step": step, "seconds": round(time.monotonic() - self._began, 3), **numbers}
+        with told_as_user_error(self.folder / METRICS):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._events is not None:
+            for name, value in metrics.items():
+                self._events.add_scalar(name, value, step)
+
+    def _line(self, step: int, metrics: Mapping[str, float]) -> str:
+        rate = (step - self._start) / max(time.monotonic() - self._began, 1e-9)
+        told = " ".join(f"{name} {metrics[name]:.4g}" for name in ("loss", "lr") if name in metrics)
+        return f"{self.stage} {step}/{self.total} {told} {rate:.2f} it/s {(self.total - step) / rate:.0f} s left"
+
+
+def drop_records(path: Path, stage: str, start: int) -> None:
+    """Remove from a `metrics.jsonl` the records of `stage` after step `start`, and a last line that was cut off."""
+    if not path.exists():
+        return
+    with told_as_user_error(path, "read"):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    kept = "".join(f"{line}\n" for line in text.split("\n") if _keeps(line, stage, start))
+    if kept != text:
+        write_bytes(path, kept.encode())
+
+
+def _keeps(line: str, stage: str, start: int) -> bool:
+    try:
+        record = json.loads(line)
+        return record["stage"] != stage or record["step"] <= start
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _open_events(folder: Path, start: int):
+    from tensorboardX import SummaryWriter  # half a second: only for those who want it
+    with told_as_user_error(folder):
+        # TensorBoard hides events of earlier sessions from this step on.
+        return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

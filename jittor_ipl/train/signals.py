@@ -1,0 +1,53 @@
+"""Ctrl-C and SIGTERM end a run at the next step with everything saved; a second Ctrl-C ends it at once."""
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(SystemExit):
+    """The run stopped because of a signal, after saving. Exit code 130 for Ctrl-C (SIGINT), 143 for SIGTERM."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.signal = number
+
+
+class StopOnSignal:
+    """While active, the first SIGINT or SIGTERM only sets `received`; the loop looks at it after every step.
+
+    A second SIGINT ends the process the way the system does it, without saving. Works in the main thread only;
+    elsewhere it changes nothing, since Python delivers signals to the main thread.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        try:
+            # After the import of Jittor, which installs handlers of its own that quit on the spot.
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        except ValueError:  # not the main thread
+            self._before = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            # None stands for a handler that was not installed from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def raise_if_received(self) -> None:
+        """Raise `Interrupted` when a signal came; call this after saving."""
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+        print(f"\n{signal.Signals(number).name}: saving after this step (Ctrl-C once more quits without saving)", flush=True)
