@@ -7,12 +7,7 @@ import ssl
 import sys
 from pathlib import Path
 
-
-# Jittor builds kernels with -Ofast, which turns on flush-to-zero for the whole process and makes `nan != nan` false.
-# These flags keep its speed (libmvec's vector exp and tanh, vector reductions) and honest NaN, infinity and denormals;
-# docs/jittor.md has the measurements.
-KERNEL_FLAGS = ("-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
-                "-D__FAST_MATH__")
+from . import kernels
 
 
 def import_jittor():
@@ -35,5 +30,5 @@ def import_jittor():
     resource.setrlimit(resource.RLIMIT_STACK, stack)
     ssl._create_default_https_context = https
     np.random.set_state(state)
-    jt.flags.cc_flags = jt.flags.cc_flags.replace("-Ofast", KERNEL_FLAGS)
+    kernels.configure(jt)
     return jt

@@ -1,0 +1,62 @@
+"""How Jittor compiles its kernels: honest arithmetic, and a third of the compile time.
+
+Jittor writes one C++ file per kernel and builds it with -Ofast, which turns on flush-to-zero for the whole process and
+makes `nan != nan` false. `KERNEL_FLAGS` keep the speed of -Ofast (libmvec's vector exp and tanh, vector reductions)
+without those two. Two thirds of a kernel's compile time is spent in reading the same headers again, so they are
+precompiled once; docs/jittor.md has the measurements of both.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+KERNEL_FLAGS = ("-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
+                "-D__FAST_MATH__")
+# Every CPU kernel starts with these two macros; the headers read the first.
+HEADER = """#define JIT 1
+#define JIT_cpu 1
+#include <cmath>
+#include <algorithm>
+#include <assert.h>
+#include "var.h"
+#include "fused_op.h"
+#include "op.h"
+#include "ops/op_register.h"
+#include "misc/cpu_math.h"
+"""
+_LINKING = ("-shared", "-l", "-L", "-Wl,")
+
+
+def configure(jt) -> None:
+    """Set the kernel flags of the imported Jittor `jt` and precompile the headers that all its CPU kernels share."""
+    flags = jt.flags.cc_flags.replace("-Ofast", KERNEL_FLAGS)
+    if jt.compiler.cc_type == "g++":
+        flags += f' -include "{_precompiled(jt.compiler.cc_path, flags, Path(jt.compiler.cache_path))}" '
+    jt.flags.cc_flags = flags
+
+
+def _precompiled(compiler: str, flags: str, folder: Path) -> Path:
+    """Return the header to include first; g++ takes the .gch beside it, or reads the text when that does not fit."""
+    compile_flags = [flag for flag in shlex.split(flags) if not flag.startswith(_LINKING)]
+    key = hashlib.sha256(" ".join([HEADER, *compile_flags]).encode()).hexdigest()[:16]
+    header = folder / f"kernel_{key}.h"
+    compiled = header.with_suffix(".h.gch")
+    if not header.exists():
+        _replace(header, HEADER.encode())
+    if not compiled.exists():
+        partial = compiled.with_suffix(f".{os.getpid()}")
+        command = [compiler, "-x", "c++-header", str(header), *compile_flags, "-o", str(partial)]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            partial.replace(compiled)
+        else:
+            partial.unlink(missing_ok=True)
+    return header
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(content)
+    partial.replace(path)
