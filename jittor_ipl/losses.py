@@ -1,0 +1,92 @@
+"""What adaptation minimises: pure functions from features to a scalar [1].
+
+Features are [B, d] as CLIP gives them, not normalised, unless a name says `unit_`; text directions are [1 or B, d] of
+unit length. IPL: Guo et al., CVPR 2023. NADA: Gal et al., StyleGAN-NADA, SIGGRAPH 2022.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .ops.norms import cross_entropy, mean, unit
+from .runtime.backend import jt
+
+# Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
+# formula is then 0/0. Real directions between unit features are far longer.
+SHORTEST = 1e-3
+
+
+def direction(source: jt.Var, target: jt.Var, floor: float = 0.0) -> jt.Var:
+    """Return `(t - s) / max(|t - s|, floor)` [B, d] between the unit vectors of `source` and `target` [B, d].
+
+    Below `floor` the direction keeps its length, so the gradient stays bounded when the two agree; with floor 0 it is
+    always of unit length (NADA, section 4.1) except below `SHORTEST`.
+    """
+    difference = unit(target) - unit(source)
+    squared = (difference * difference).sum(-1, keepdims=True)
+    return difference / jt.sqrt(jt.maximum(squared, max(floor, SHORTEST) ** 2))
+
+
+def directional(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: float = 0.0) -> jt.Var:
+    """Return the mean of 1 - cos between image and text directions (NADA eq. 3, IPL eq. 7); `floor` as in `direction`.
+
+    source, target [B, d]: image features; text_direction [1 or B, d], unit length. With a floor above 0 the cosine is
+    scaled by the direction's length, which rewards moving as well as aiming.
+    """
+    return mean(1.0 - (direction(source, target, floor) * text_direction).sum(-1))
+
+
+def text_direction(source: jt.Var, target: jt.Var) -> jt.Var:
+    """Return the unit vectors [B, d] from `source` to `target` text features [B, d], each normalised first (IPL eq. 6)."""
+    return unit(unit(target) - unit(source), eps=1e-8)
+
+
+def contrastive(images: jt.Var, texts: jt.Var, scale: jt.Var | float) -> jt.Var:
+    """Return CLIP's symmetric cross-entropy of matching pairs `images[i]`, `texts[i]` [B, d] (IPL's code for eq. 4).
+
+    `scale` is exp(logit_scale). Row i must find column i and column i row i.
+    """
+    logits = jt.matmul(unit(images), unit(texts).transpose(1, 0)) * scale
+    truth = jt.array(np.arange(images.shape[0], dtype=np.int32))
+    return (cross_entropy(logits, truth) + cross_entropy(logits.transpose(1, 0), truth)) * 0.5
+
+
+def domain(texts: jt.Var, anchor: jt.Var) -> jt.Var:
+    """Return the mean of 1 - cos between prompt features [B, d] and one anchor [1, d], any length (IPL eq. 5)."""
+    return mean(1.0 - (unit(texts) * unit(anchor)).sum(-1))
+
+
+def global_similarity(images: jt.Var, texts: jt.Var, scale: jt.Var | float) -> jt.Var:
+    """Return the mean of 1 - logit / 100 between images [B, d] and texts [n, d]; `scale` is exp(logit_scale) (NADA, section 4.1)."""
+    logits = jt.matmul(unit(images), unit(texts).transpose(1, 0)) * scale
+    return mean(1.0 - logits / 100.0)
+
+
+def manifold(source: jt.Var, target: jt.Var, text_source: jt.Var, text_target: jt.Var) -> jt.Var:
+    """Return the mean |cos(source_i, target_i) - cos(text_source, text_target)|: images turn as far as the texts (NADA's code).
+
+    source, target [B, d]: image features; text_source, text_target [1, d]: one class each.
+    """
+    images = jt.clamp((unit(source) * unit(target)).sum(-1), -1.0, 1.0)
+    texts = (unit(text_source) * unit(text_target)).sum(-1).stop_grad()
+    return mean(jt.abs(images - texts))
+
+
+def texture(source: jt.Var, target: jt.Var) -> jt.Var:
+    """Return the mean squared difference of a ResNet CLIP's features [B, d], not normalised (NADA's code)."""
+    difference = target - source
+    return mean(difference * difference)
+
+
+def patch(source: jt.Var, target: jt.Var, part_directions: jt.Var, floor: float = 0.0) -> jt.Var:
+    """Return the mean of (1 - cos) * softmax(cos) between patch directions and the directions of body parts (NADA's code).
+
+    source, target [P, d]: features of the same crops of both images; part_directions [n, d]: unit length, one per part.
+    """
+    cosine = jt.matmul(direction(source, target, floor), part_directions.transpose(1, 0))      # [P, n]
+    return mean((1.0 - cosine) * jt.nn.softmax(cosine, dim=1))
+
+
+def out_of_range(images: jt.Var) -> jt.Var:
+    """Return the mean squared excess of pixel values beyond [-1, 1]: what a picture file would cut off."""
+    excess = jt.maximum(jt.abs(images) - 1.0, 0.0)
+    return mean(excess * excess)
