@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .plain_ops import resize
+from ..ops.norms import unit
+from ..ops.resize import resize
 from ..runtime.backend import jt, nn
 from ..weights.strict import load_into, named_tensors
 from .clip_state import infer_config, initial_value
@@ -95,7 +96,7 @@ class Clip(TextTower):
 
     def execute(self, images, tokens):
         """Logits [B, N] of preprocessed images against texts, and their transpose."""
-        image, text = (f / (f * f).sum(-1, keepdims=True).sqrt() for f in (self.encode_image(images), self.encode_text(tokens)))
+        image, text = unit(self.encode_image(images)), unit(self.encode_text(tokens))
         logits = nn.matmul_transpose(image, text) * self.scale()
         return logits, logits.transpose(0, 1)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from .plain_ops import attention
-from .plain_ops import batch_norm_inference, group_norm
+from ..ops.attention import attention
+from ..ops.norms import batch_norm_inference, group_norm
 from ..runtime.backend import jt, nn
 from .transformer import LayerNorm, Linear, Transformer
 
@@ -83,7 +83,7 @@ class BatchNorm(nn.Module):
         self.running_var = jt.ones([channels]).stop_grad()
 
     def execute(self, x):
-        return batch_norm_inference(x, self.weight, self.bias, self.running_mean, self.running_var)
+        return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias)
 
 
 class GroupNorm(nn.Module):

@@ -1,9 +1,9 @@
 """OpenAI's pre-norm transformer, shared by CLIP's text tower and its vision tower (names follow the checkpoints)."""
 from __future__ import annotations
 
-from .plain_ops import quick_gelu
-from .plain_ops import attention
-from .plain_ops import layer_norm
+from ..ops.activation import quick_gelu
+from ..ops.attention import attention
+from ..ops.norms import layer_norm
 from ..runtime.backend import jt, nn
 
 
