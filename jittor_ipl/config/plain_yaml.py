@@ -6,7 +6,7 @@ Beyond `yaml.safe_load`: `1e-4` is a number (YAML 1.1 reads text), only `true` a
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -15,18 +15,25 @@ from jittor_ipl.errors import UserError
 MAX_DEPTH = 12
 
 
+def _refuse(problem: str, place: yaml.Event | yaml.Node) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` without aliases, repeated keys, deep nesting and YAML 1.1's implicit types."""
+    """`SafeLoader` without aliases, tags, repeated keys, deep nesting and YAML 1.1's implicit types."""
 
     yaml_implicit_resolvers: dict[str, list] = {}
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed here", problem_mark=self.peek_event().start_mark)
+        event = self.peek_event()
         self.depth += 1
+        if isinstance(event, yaml.events.AliasEvent):
+            _refuse("aliases (*name) are not allowed", event)
+        if getattr(event, "tag", None) is not None:
+            _refuse(f"tags ({event.tag}) are not allowed", event)
         if self.depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=self.peek_event().start_mark)
+            _refuse(f"nested deeper than {MAX_DEPTH} levels", event)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -35,9 +42,9 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
+                _refuse("a key must be a word", key)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+                _refuse(f"the key {key.value!r} is given twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -64,6 +71,7 @@ def parse_yaml(data: bytes, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{source}{place}: {error.problem}") from None
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{source}{place}: {told}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None

@@ -79,14 +79,19 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 def _put(place: Any, path: Sequence[str], value: Any, key: str) -> None:
     for name in path[:-1]:
-        place = place.setdefault(name, {}) if isinstance(place, dict) else _item(place, name, key)
-        if place is None:
-            raise UserError(f"--set {key}: {name!r} is empty in the file, there is nothing to change in it")
+        place = _entered(place, name) if isinstance(place, dict) else _item(place, name, key)
     if isinstance(place, dict):
         place[path[-1]] = value
     else:
         _item(place, path[-1], key)
         place[int(path[-1])] = value
+
+
+def _entered(place: dict[str, Any], name: str) -> Any:
+    """Return what lies under `name`, a new mapping when there is nothing."""
+    if place.get(name) is None:
+        place[name] = {}
+    return place[name]
 
 
 def _item(place: Any, name: str, key: str) -> Any:
@@ -138,14 +143,15 @@ def check_prompts(run: StyleRun, where: str) -> None:
     """Raise `UserError` for seeds or prompts that cannot be used: empty, or longer than CLIP's context."""
     from jittor_ipl.runtime.streams import parse_seeds
     try:
-        from jittor_ipl.text import tokenize
-    except ImportError:  # until the text room lands
-        return
-    try:
         parse_seeds(run.generate.seeds)
         for class_name in (run.source.class_name, run.target):
             if not class_name.strip():
                 raise UserError("a class name is empty")
+        try:
+            from jittor_ipl.text import tokenize
+        except ImportError:  # until the text room lands
+            return
+        for class_name in (run.source.class_name, run.target):
             tokenize([f"{run.mapper.init} {class_name}."])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

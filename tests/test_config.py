@@ -1,0 +1,260 @@
+"""The configuration: shipped suites load, mistakes are told in one line, and every field is used somewhere."""
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jittor_ipl.config import StyleRun, Suite, load_style_run, load_suite, safe_name, save_config, to_yaml
+from jittor_ipl.config.plain_yaml import parse_yaml
+from jittor_ipl.config.sections import Section
+from jittor_ipl.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+MAX_FIELDS = 25
+
+
+def suite(tmp_path: Path, text: str = "", styles: str = "[disney, anime painting]", overrides: tuple[str, ...] = ()) -> Suite:
+    path = tmp_path / "suite.yaml"
+    path.write_text(f"suite: demo\nstyles: {styles}\n{text}\n", encoding="utf-8")
+    return load_suite(path, overrides)
+
+
+def told(tmp_path: Path, *args, **kwargs) -> str:
+    with pytest.raises(UserError) as caught:
+        suite(tmp_path, *args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message and len(message) < 500
+    return message
+
+
+def sections(model: type[Section] = Section) -> list[type[Section]]:
+    return [model, *(deeper for sub in model.__subclasses__() for deeper in sections(sub))]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_loads_and_survives_saving(path, tmp_path):
+    loaded = load_suite(path)
+    assert loaded.suite == path.stem and len(loaded.runs()) == len(loaded.styles)
+    for run in loaded.runs():
+        assert load_style_run(save_config(run, tmp_path / "config.yaml")) == run
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_configuration_says_what_it_needs(path):
+    header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any("Weights" in line for line in header) and any("Result, time and machine" in line for line in header)
+
+
+def test_the_official_numbers_of_adam():
+    lr, betas = load_suite(ROOT / "configs" / "ffhq.yaml").runs()[0].generator.adam()
+    assert lr == pytest.approx(0.0016) and betas == (0.0, pytest.approx(0.99 ** 0.8))
+
+
+def test_no_section_is_too_large_to_read():
+    assert {model.__name__: len(model.model_fields) for model in sections() if len(model.model_fields) > MAX_FIELDS} == {}
+
+
+def test_every_field_is_read_somewhere():
+    read = {node.attr for path in (ROOT / "jittor_ipl").rglob("*.py") if path.name not in ("sections.py",)
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}
+    unused = {f"{model.__name__}.{name}" for model in sections() for name in model.model_fields if name not in read}
+    # StyleEntry's overrides are merged by key, not by attribute; GeneratorTraining.adam() and Mapper's check read their own.
+    own = {f"StyleEntry.{name}" for name in ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")}
+    assert unused - own - {"GeneratorTraining.lazy_ratio", "GeneratorTraining.betas"} == set()
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("generatr: {}", "unknown key 'generatr' (did you mean 'generator'?)"),
+    ("generator: {stepz: 3}", "generator: unknown key 'stepz' (did you mean 'steps'?)"),
+    ("losses: {global_: 1}", "losses: unknown key 'global_' (did you mean 'global'?)"),
+    ("run: {zzzzzz: 3}", "known keys: sample_every"),
+    ("clip: [{modle: x}]", "clip.0: unknown key 'modle' (did you mean 'model'?)"),
+    ("generator: {steps: -1}", "generator.steps: input should be greater than or equal to 0 (given: -1)"),
+    ("generator: {steps: many}", "generator.steps: input should be a valid integer (given: 'many')"),
+    ("generator: {steps: 1.5}", "generator.steps"),
+    ("generator: {steps: true}", "generator.steps"),
+    ("generator: {lr: true}", "generator.lr"),
+    ("generator: {lr: .nan}", "generator.lr"),
+    ("generator: {lr: .inf}", "generator.lr"),
+    ("generator: {lr: 0}", "generator.lr"),
+    ("generator: {ema: 1.0}", "generator.ema"),
+    ("generator: {betas: [0.9]}", "generator.betas"),
+    ("generator: {layers: everything}", "generator.layers"),
+    ("generator: {train: []}", "train must name at least one group"),
+    ("generator: {train: [convs, convs]}", "none of them twice"),
+    ("generator: 3", "generator: input should be"),
+    ("mapper: {n_ctx: 5}", "init 'a photo of a' has 4 words but n_ctx is 5"),
+    ("losses: {directional: 0}", "all losses have weight 0"),
+    ("method: nda", "method: input should be 'ipl' or 'nada' (given: 'nda')"),
+    ("seed: 4294967296", "seed"),
+    ("seed: -1", "seed"),
+    ("generate: {seeds: 0-4294967296}", "out of range"),
+    ("generate: {seeds: abc}", "neither a number nor a range"),
+    ("generate: {truncation: 9}", "generate.truncation"),
+    ("clip: []", "clip"),
+    ("source: {generator: ''}", "source.generator"),
+])
+def test_a_mistake_is_told_with_file_and_key(tmp_path, text, expected):
+    message = told(tmp_path, text)
+    assert message.startswith(str(tmp_path / "suite.yaml")) and expected in message
+
+
+@pytest.mark.parametrize("styles, expected", [
+    ("[]", "styles"),
+    ("disney", "styles"),
+    ("['']", "the style name is empty"),
+    ("['a/b']", "would not stay in the output folder"),
+    ("['..']", "would not stay in the output folder"),
+    ("['../../etc']", "would not stay in the output folder"),
+    ("['a\\b']", "would not stay in the output folder"),
+    ("['.hidden']", "would not stay in the output folder"),
+    ('["a\\0b"]', "control character"),
+    ('["a\\nb"]', "control character"),
+    ("[' disney']", "blank"),
+    (f"['{'é' * 127}']", "has 254 bytes; at most 252 fit"),
+    ("[disney, Disney]", "would share one folder"),
+    ("[disney, disney]", "listed twice"),
+    ("[a b, a-b]", "would share one folder"),
+    ('["\\u00e9", "e\\u0301"]', "would share one folder"),
+    ("[3]", "styles.0"),
+    ("[{target: x}]", "styles.0.name"),
+    ("[{name: x, generator: {stepz: 3}}]", "unknown key 'stepz' (did you mean 'steps'?)"),
+    ("[{name: x, stepz: 3}]", "styles.0: unknown key 'stepz'"),
+    ("[{name: x, losses: {directional: 0}}]", "all losses have weight 0"),
+    ("[{name: x, target: ''}]", "target"),
+    ("[{name: x, target: '  '}]", "a class name is empty"),
+    (f"[{', '.join(f's{i}' for i in range(101))}]", "styles"),
+])
+def test_an_unsafe_or_wrong_style_is_refused(tmp_path, styles, expected):
+    assert expected in told(tmp_path, styles=styles)
+
+
+@pytest.mark.parametrize("target", ["dog " * 80, "x" * 1001])
+def test_an_over_long_prompt_is_refused(tmp_path, target):
+    told(tmp_path, styles=f"[{{name: dog, target: '{target}'}}]")
+
+
+def test_a_word_that_yaml_takes_for_something_else_is_a_style(tmp_path):
+    names = "[no, yes, 2020-01-01, 'null', 12:30:00, on]"
+    assert [run.style for run in suite(tmp_path, styles=names).runs()] == ["no", "yes", "2020-01-01", "null", "12:30:00", "on"]
+
+
+@pytest.mark.parametrize("written, value", [("1e-4", 1e-4), ("1E-4", 1e-4), (".5", 0.5), ("2", 2.0), ("+3e0", 3.0), ("1.e-2", 0.01)])
+def test_numbers_are_numbers_however_they_are_written(tmp_path, written, value):
+    assert suite(tmp_path, f"generator: {{lr: {written}}}").generator.lr == value
+
+
+@pytest.mark.parametrize("data, expected", [
+    (b"a: &x 1\nb: *x", "aliases"),
+    (b"a: 1\na: 2", "the key 'a' is given twice"),
+    (b"[" * 20 + b"]" * 20, "nested deeper than 12"),
+    (b"[" * 100_000, "nested deeper than 12"),
+    (b"{[a]: 1}", "a key must be a word"),
+    (b"a: !!python/object/apply:os.system ['true']", "tags"),
+    (b"a: !!binary aGk=", "tags"),
+    (b"a: [", ""),
+    (b"a: 1\n---\nb: 2", "single document"),
+    (b"\xff\xfe\xff", "not UTF-8"),
+    (b"a: '\x01'", "not valid YAML"),
+    (b"a: !!int '" + b"9" * 5000 + b"'", ""),
+    (b"a: !!bool maybe", ""),
+    (b"a: !!float x", ""),
+])
+def test_yaml_beyond_the_plain_is_refused(data, expected):
+    with pytest.raises(UserError) as caught:
+        parse_yaml(data, "file.yaml")
+    assert str(caught.value).startswith("file.yaml") and expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"- a", b"text", b"3", b"null"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, data):
+    path = tmp_path / "suite.yaml"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a configuration is a list of 'key: value' lines"):
+        load_suite(path)
+
+
+def test_a_missing_huge_or_foreign_file_is_refused(tmp_path):
+    (tmp_path / "huge.yaml").write_bytes(b"#" * 300_000)
+    for path, message in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory"), ("a\0b", "null"),
+                          (tmp_path / "huge.yaml", "larger than 256 KiB")):
+        with pytest.raises(UserError, match=message):
+            load_suite(path)
+
+
+def test_a_style_overrides_the_suite(tmp_path):
+    first, second = suite(tmp_path, "generator: {steps: 7, lr: 0.1}",
+                          styles="[disney, {name: dog, target: a dog, seed: 5, generator: {steps: 9}, losses: {global: 0.5}}]").runs()
+    assert (first.target, first.seed, first.generator.steps, first.losses.global_) == ("disney", 2, 7, 0.0)
+    assert (second.target, second.seed, second.generator.steps, second.generator.lr) == ("a dog", 5, 9, 0.1)
+    assert second.losses.global_ == 0.5 and (first.folder, second.folder) == ("00-disney", "01-dog")
+
+
+def test_the_command_line_wins_over_file_and_style(tmp_path):
+    styles = "[disney, {name: dog, generator: {steps: 9}}]"
+    loaded = suite(tmp_path, styles=styles, overrides=("generator.steps=3", "losses.global=1e-1", "clip.0.weight=2", "seed=9")
+                   , text="clip: [{model: x}]")
+    assert [run.generator.steps for run in loaded.runs()] == [3, 3]
+    assert loaded.losses.global_ == 0.1 and loaded.clip[0].weight == 2 and loaded.seed == 9
+    loaded = suite(tmp_path, styles=styles, overrides=("clip=[{model: a}, {model: b, weight: 0.5}]", "generate.seeds='1,2'"))
+    assert [model.model for model in loaded.clip] == ["a", "b"] and loaded.generate.seeds == "1,2"
+    assert suite(tmp_path, overrides=("source.class=face=1",)).source.class_name == "face=1"
+
+
+@pytest.mark.parametrize("override, expected", [
+    ("generator.stepz=3", "unknown key 'stepz' (did you mean 'steps'?)"),
+    ("generator.steps", "write it as generator.steps=10"),
+    ("=3", "write it as"),
+    ("generator..steps=3", "write it as"),
+    ("seed.x=3", "seed: input should be a valid integer"),
+    ("clip.weight=3", "clip: input should be a valid list"),
+    ("styles.name=3", "leads nowhere"),
+    ("styles.0.name=3", "leads nowhere: what lies before it is text"),
+    ("styles.7.name=x", "a list of 2, counted from 0"),
+    ("generator.steps=[", "--set"),
+    ("generator.steps=*x", "aliases"),
+    ("generator=3", "generator"),
+])
+def test_a_wrong_override_is_told(tmp_path, override, expected):
+    assert expected in told(tmp_path, overrides=(override,))
+
+
+def test_an_unknown_style_is_told_with_the_nearest(tmp_path):
+    loaded = suite(tmp_path)
+    assert loaded.run_of("anime painting").number == 1
+    with pytest.raises(UserError, match="unknown style 'disny' .did you mean 'disney'.*has: disney, anime painting"):
+        loaded.run_of("disny")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 256, "a\x7f"])
+def test_a_suite_name_is_a_safe_folder(tmp_path, name):
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump({"suite": name, "styles": ["disney"]}))
+    with pytest.raises(UserError, match="suite"):
+        load_suite(path)
+    with pytest.raises(UserError):
+        safe_name(name)
+
+
+def test_the_training_hash_follows_what_changes_the_weights(tmp_path):
+    def hashed(text: str = "", styles: str = "[disney]") -> str:
+        return suite(tmp_path, text, styles).runs()[0].training_hash()
+    base = hashed()
+    assert base == hashed() == hashed("run: {log_every: 3}") == hashed("generate: {seeds: '5'}") == hashed("generator: {steps: 300}")
+    others = [hashed("seed: 3"), hashed("generator: {steps: 4}"), hashed("losses: {global: 0.5}"), hashed("method: nada"),
+              hashed(styles="[{name: disney, target: a disney}]"), hashed("clip: [{model: x}]")]
+    assert len({base, *others}) == 1 + len(others)
+
+
+def test_a_configuration_cannot_be_changed_and_saving_tells_a_bad_place(tmp_path):
+    run = suite(tmp_path).runs()[0]
+    with pytest.raises(Exception, match="frozen"):
+        run.seed = 3
+    with pytest.raises(UserError, match="a part of that path is a file|cannot create the folder"):
+        save_config(run, tmp_path / "suite.yaml" / "config.yaml")
+    assert StyleRun.model_validate(yaml.safe_load(to_yaml(run))) == run
