@@ -1,0 +1,38 @@
+"""Modulated convolution (Karras et al. 2020, section 2.2) without grouped convolutions.
+
+The paper scales the weights per image and convolves each image with its own kernel. The same numbers come from scaling
+the input channels, convolving the whole batch with one shared kernel and scaling the output channels:
+`sum_i (s_i w_oi) x_i = sum_i w_oi (s_i x_i)`. One dense convolution is what oneDNN and cuDNN are fastest at, and Jittor's
+grouped transposed convolution gives wrong numbers when the channel counts differ.
+"""
+from __future__ import annotations
+
+import math
+
+from ..runtime.backend import jt, nn
+from .upfirdn2d import upfirdn2d
+
+EPS = 1e-8
+
+
+def modulated_conv2d(x: jt.Var, weight: jt.Var, s: jt.Var, demodulate: bool = True,
+                     blur: jt.Var | None = None) -> jt.Var:
+    """Convolve `x` [B or 1, I, H, W] with `weight` [O, I, k, k] scaled per image by `s` [B, I].
+
+    The weight's scale 1/sqrt(I k^2) is applied here. With `blur` (a [4, 4] kernel whose sum is 4) the convolution is
+    transposed with stride 2 and blurred after. Returns [B, O, H, W] or [B, O, 2H, 2W].
+    """
+    o, i, k, _ = weight.shape
+    s = s * (1 / math.sqrt(i * k * k))
+    y = x * s.reshape(-1, i, 1, 1)                                               # [B, I, H, W]
+    if blur is None:
+        y = nn.conv2d(y, weight, padding=k // 2)
+    else:
+        y = upfirdn2d(nn.conv_transpose(y, weight.transpose(1, 0, 2, 3), stride=2), blur, pad=(1, 1))
+    return y * demodulation(weight, s).reshape(-1, o, 1, 1) if demodulate else y
+
+
+def demodulation(weight: jt.Var, s: jt.Var) -> jt.Var:
+    """Return 1 / |weight * s| per image and output channel, [B, O]; `weight` [O, I, k, k], `s` [B, I]."""
+    squared = (weight * weight).sum([2, 3])                                      # [O, I]
+    return 1 / jt.sqrt(nn.matmul_transpose(s * s, squared) + EPS)
