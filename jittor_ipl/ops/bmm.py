@@ -1,7 +1,45 @@
-"""Batched matrix product."""
+"""Batched matrix product through the device's own library: oneDNN on the CPU, cuBLAS on the GPU.
+
+Jittor's product is about six times slower than the library for the small matrices of attention.
+"""
 from __future__ import annotations
 
 from ..runtime.backend import jt
+from .kernel import Kernel
+
+# The library is already in the process: Jittor's convolutions come from it.
+_DNNL = """
+extern "C" int dnnl_sgemm(char, char, long, long, long, float, const float*, long, const float*, long, float, float*, long);
+"""
+_SIZES = """
+    const bool ta = data["ta"], tb = data["tb"];
+    const long n = out0_shape1, m = out0_shape2, k = ta ? in0_shape1 : in0_shape2;
+    const long lda = in0_shape2, ldb = in1_shape2, batch = out0_shape0;
+"""
+PRODUCT = Kernel(
+    shared="",
+    cpu_extra=_DNNL,
+    cpu=_SIZES + """
+    #pragma omp parallel for if (batch > 1)
+    for (long b = 0; b < batch; b++)
+        dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', n, m, k, 1.f, in0_p + b * n * k, lda, in1_p + b * k * m, ldb,
+                   0.f, out0_p + b * n * m, m);
+    """,
+    cuda_kernels="""
+    #include <cublas_v2.h>
+    static cublasHandle_t ipl_cublas() {
+        static cublasHandle_t handle = nullptr;
+        if (!handle) cublasCreate(&handle);
+        return handle;
+    }
+    """,
+    # cuBLAS counts by columns: it is asked for the transposed product b^T a^T of the same memory.
+    cuda=_SIZES + """
+    const float one = 1, zero = 0;
+    if (batch * n * m) cublasSgemmStridedBatched(ipl_cublas(), tb ? CUBLAS_OP_T : CUBLAS_OP_N,
+        ta ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &one, in1_p, ldb, k * m, in0_p, lda, n * k, &zero, out0_p, m, n * m,
+        batch);
+    """)
 
 
 def bmm_reference(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
@@ -10,7 +48,36 @@ def bmm_reference(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
 
 
 def bmm(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
-    """Return `a @ b` per batch entry, [B, n, m]; `a` [B, n, k], `b` [B, k, m], or [B, m, k] with `transpose_b`."""
+    """Return `a @ b` per batch entry, [B, n, m]; `a` [B, n, k], `b` [B, k, m], or [B, m, k] with `transpose_b`.
+
+    Differentiable any number of times.
+    """
     assert a.ndim == b.ndim == 3 and a.shape[0] == b.shape[0], (a.shape, b.shape)
     assert a.shape[2] == b.shape[2 if transpose_b else 1], (a.shape, b.shape, transpose_b)
-    return bmm_reference(a, b, transpose_b)
+    return _product(a, b, False, transpose_b)
+
+
+def _product(a: jt.Var, b: jt.Var, ta: bool, tb: bool) -> jt.Var:
+    return _Product(a, b, ta, tb)(a, b)
+
+
+class _Product(jt.Function):
+    """The product and its gradient, again products.
+
+    The operands are kept from outside: `execute` receives taped copies, and a gradient written with those would lose
+    its own dependence on the operands without a word.
+    """
+
+    def __init__(self, a, b, ta, tb):
+        self.saved = a, b, ta, tb
+
+    def execute(self, a, b):
+        _, _, ta, tb = self.saved
+        shape = (a.shape[0], a.shape[2 if ta else 1], b.shape[1 if tb else 2])
+        return PRODUCT([shape], [a, b], ta=ta, tb=tb)[0]
+
+    def grad(self, g):
+        a, b, ta, tb = self.saved
+        da = _product(b, g, tb, True) if ta else _product(g, b, False, not tb)
+        db = _product(g, a, True, ta) if tb else _product(a, g, not ta, False)
+        return da, db

@@ -1,0 +1,49 @@
+"""Kernels in C++ for both kinds of device, compiled by Jittor when first used.
+
+The arithmetic of an operator stands once in `Kernel.shared`; `cpu` and `cuda` only say how its loop is spread over
+threads. Numbers travel in Jittor's `data` map and shapes in the Vars, so one compilation serves every size. Sources
+name raw pointers and shapes (`in0_p`, `in0_shape1`, `out0_p`) and never contain text from outside this package.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..runtime.backend import jt
+
+CPU_PRELUDE = """
+#include <cmath>
+#include <vector>
+#include <algorithm>
+#define IPL_BOTH static inline
+"""
+CUDA_PRELUDE = """
+#include <cmath>
+#define IPL_BOTH static __host__ __device__ inline
+#define IPL_GRID(n) (int)(((n) + 255) / 256), 256
+"""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Source of one operator on float32: what both devices `shared`, a CPU loop, and a CUDA kernel with its launch."""
+
+    shared: str
+    cpu: str
+    cuda_kernels: str
+    cuda: str
+    cpu_extra: str = ""
+
+    def __call__(self, shapes: Sequence[Sequence[int]], inputs: list[jt.Var], **numbers: float) -> list[jt.Var]:
+        """Run the kernel: one float32 output per entry of `shapes`; `numbers` are read as `data["name"]`."""
+        return jt.code([tuple(shape) for shape in shapes], ["float32"] * len(shapes), inputs,
+                       cpu_header=CPU_PRELUDE + self.cpu_extra + self.shared, cpu_src=self.cpu,
+                       cuda_header=CUDA_PRELUDE + self.shared + self.cuda_kernels, cuda_src=self.cuda,
+                       data={name: float(value) for name, value in numbers.items()})
+
+
+class OnceDifferentiable(jt.Function):
+    """Base of gradients without a gradient of their own: asking for one raises instead of returning zeros."""
+
+    def grad(self, *_: jt.Var) -> None:
+        raise NotImplementedError(f"{type(self).__name__} has no second derivative; use the *_reference operator")
