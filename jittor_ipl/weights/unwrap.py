@@ -1,0 +1,112 @@
+"""Find the network's tensors in what a checkpoint holds: bare, under a well-known key, or as a TorchScript object."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.errors import UserError, nearest
+
+from .pickle_reader import Record, refuse, shown
+from .pickle_rules import ArrayStub
+from .torch_file import Contents
+from .torch_rules import TensorRef
+
+# Where known programs put the network, best first: rosinality/IPL/NADA, the IPL mapper, Lightning and many others.
+CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model")
+_MAX_TENSORS, _MAX_DEPTH = 100_000, 64
+
+
+@dataclass(frozen=True)
+class Found:
+    """The chosen tensors, the key they lay under, tensors beside that key, and the names of everything else."""
+
+    tensors: dict[str, np.ndarray]
+    container: str
+    extras: dict[str, np.ndarray]
+    skipped: tuple[str, ...]
+
+
+def unwrap(contents: Contents, container: str | None = None) -> Found:
+    """Return the tensors of `contents`; only those that are returned are read from the file.
+
+    Raises UserError when there is none, or no `container` of that name, and says which there are.
+    """
+    root = contents.root
+    if isinstance(root, Record):
+        tensors = {name: _array(contents, value) for name, value in _script_tensors(root)}
+        return Found(_some(tensors, "the TorchScript object"), "", {}, ())
+    if not isinstance(root, dict):
+        raise UserError(f"the file holds a {type(root).__name__.lower()}, a dictionary of tensors is expected")
+    key = _choose(root, container)
+    state = root[key] if key else root
+    beside = {name: value for name, value in root.items() if key and name != key}
+    tensors = {name: _array(contents, value) for name, value in _plain_tensors(state)}
+    extras = {name: _array(contents, value) for name, value in _plain_tensors(beside)}
+    rest = [shown(str(name)) for part in (state, beside) for name, value in part.items() if not _is_tensor(value)]
+    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest))
+
+
+def _choose(root: Mapping[Any, Any], wanted: str | None) -> str:
+    """Return the key of the state dictionary to take, "" for the root itself."""
+    holders = [key for key, value in root.items() if isinstance(key, str) and _holds_tensors(value)]
+    if wanted is not None:
+        if wanted not in holders:
+            raise UserError(f"no tensors under {wanted!r}{nearest(wanted, holders)}; there are {_listed(holders)}")
+        return wanted
+    for key in CONTAINERS:
+        if key in holders:
+            return key
+    if _holds_tensors(root) or not holders:
+        return ""
+    raise UserError(f"which of its parts is the network? There are {_listed(holders)}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(repr(shown(name, 40)) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "none"
+
+
+def _some(tensors: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    if not tensors:
+        raise UserError(f"no tensors in {where}; a state dictionary (name -> tensor) is expected")
+    return tensors
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, (TensorRef, ArrayStub, np.ndarray))
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(map(_is_tensor, value.values()))
+
+
+def _plain_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in state.items():
+        if isinstance(name, str) and _is_tensor(value):
+            yield name, value
+
+
+def _script_tensors(root: Record) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of a TorchScript object tree under their dotted names; bounded, for objects may be shared."""
+    waiting, visited = [("", root, 0)], 0
+    while waiting:
+        prefix, record, depth = waiting.pop()
+        children = []
+        for name, value in record.attributes.items():
+            visited += 1
+            if visited > _MAX_TENSORS or depth > _MAX_DEPTH:
+                refuse("a TorchScript object that is nested without end")
+            if _is_tensor(value):
+                yield f"{prefix}{name}", value
+            elif isinstance(value, Record):
+                children.append((f"{prefix}{name}.", value, depth + 1))
+        waiting += reversed(children)
+
+
+def _array(contents: Contents, value: Any) -> np.ndarray:
+    if isinstance(value, TensorRef):
+        return contents.read(value)
+    array = value.array if isinstance(value, ArrayStub) else value
+    return array if array is not None else refuse("a NumPy array that was never filled")
