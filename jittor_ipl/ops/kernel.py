@@ -37,7 +37,7 @@ class Kernel:
     def __call__(self, shapes: Sequence[Sequence[int]], inputs: list[jt.Var], **numbers: float) -> list[jt.Var]:
         """Run the kernel: one float32 output per entry of `shapes`; `numbers` are read as `data["name"]`."""
         return jt.code([tuple(shape) for shape in shapes], ["float32"] * len(shapes), inputs,
-                       cpu_header=CPU_PRELUDE + self.cpu_extra + self.shared, cpu_src=self.cpu,
+                       cpu_header=CPU_PRELUDE + self.shared + self.cpu_extra, cpu_src=self.cpu,
                        cuda_header=CUDA_PRELUDE + self.shared + self.cuda_kernels, cuda_src=self.cuda,
                        data={name: float(value) for name, value in numbers.items()})
 
