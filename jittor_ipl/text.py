@@ -21,7 +21,8 @@ import numpy as np
 from .errors import UserError
 from .text_templates import PART_TEMPLATES, TEMPLATES
 
-__all__ = ["PART_TEMPLATES", "TEMPLATES", "ClassPrompt", "Tokenizer", "class_prompts", "fill_templates", "tokenize", "tokenizer"]
+__all__ = ["PART_TEMPLATES", "TEMPLATES", "ClassPrompt", "Tokenizer", "check_prompt", "class_prompts", "fill_templates",
+           "tokenize", "tokenizer"]
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
@@ -48,7 +49,7 @@ def vocabulary_places() -> list[Path]:
 
 
 def read_vocabulary(places: Iterable[str | os.PathLike] | None = None) -> list[str]:
-    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has, or not that very file."""
+    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has that very file."""
     places = [Path(p) for p in (vocabulary_places() if places is None else places)]
     path = next((p for p in places if p.is_file()), None)
     if path is None:
@@ -141,7 +142,8 @@ def check_prompt(text: str) -> None:
         raise UserError(f"prompt {shorten(text)} contains CLIP's own marker {marker}: remove it")
 
 
-def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False, checked: bool = True) -> np.ndarray:
+def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False,
+             checked: bool = True) -> np.ndarray:
     """Token ids of texts, int32 [N, context_length], zero behind the end token: OpenAI's `clip.tokenize` on NumPy.
 
     Raises UserError for a text of more than `context_length` tokens (start and end included) unless `truncate` cuts it,
@@ -158,7 +160,8 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
         ids = [codec.start, *words, codec.end]
         if len(ids) > context_length:
             if not truncate:
-                raise UserError(f"prompt {shorten(text)} has {len(words)} tokens, this CLIP reads {context_length - 2}: shorten it")
+                raise UserError(f"prompt {shorten(text)} has {len(words)} tokens, this CLIP reads {context_length - 2}: "
+                                "shorten it")
             ids = [*ids[:context_length - 1], codec.end]
         row[:len(ids)] = ids
     return out
@@ -171,11 +174,16 @@ def fill_templates(name: str, templates: Sequence[str] = TEMPLATES) -> list[str]
 
 @dataclass(frozen=True)
 class ClassPrompt:
-    """A class name behind context words: `text` is the whole prompt, its first `n_ctx` words make room for vectors."""
+    """A class name behind context words; the first `n_ctx` tokens of `text` make room for prompt vectors."""
 
-    text: str
-    prefix: str
+    text: str       # "a photo of a disney", without a full stop: the end token sits where IPL's does
+    prefix: str     # "a photo of a"
     n_ctx: int
+
+    @property
+    def sentence(self) -> str:
+        """The hand-written prompt that IPL adds to the learned one, "a photo of a disney."."""
+        return f"{self.text}."
 
     def tokens(self, context_length: int = 77) -> np.ndarray:
         """Token ids, int32 [1, context_length]; UserError when the prompt is empty or too long."""
@@ -183,7 +191,7 @@ class ClassPrompt:
 
 
 def class_prompts(name: str, ctx_init: str = "", n_ctx: int = 4) -> ClassPrompt:
-    """IPL's prompt of a class: "<ctx_init> <name>." with underscores as spaces (CoOp; IPL section 3.2).
+    """IPL's prompt of a class: "<ctx_init> <name>" with underscores as spaces (CoOp; IPL section 3.2).
 
     The number of context vectors follows the words of `ctx_init`; without one, `n_ctx` placeholders "X" stand for them.
     """
@@ -191,4 +199,4 @@ def class_prompts(name: str, ctx_init: str = "", n_ctx: int = 4) -> ClassPrompt:
     prefix, n_ctx = (prefix, len(prefix.split(" "))) if prefix else (" ".join(["X"] * n_ctx), n_ctx)
     name = name.replace("_", " ")
     check_prompt(name)
-    return ClassPrompt(f"{prefix} {name}.", prefix, n_ctx)
+    return ClassPrompt(f"{prefix} {name}", prefix, n_ctx)

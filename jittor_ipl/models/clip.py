@@ -10,12 +10,10 @@ from ..ops.norms import unit
 from ..ops.resize import resize
 from ..runtime.backend import jt, nn
 from ..weights.strict import load_into, named_tensors
-from .clip_state import infer_config, initial_value
+from .clip_state import MEAN, STD, infer_config, initial_value
 from .clip_text import TextTower
 from .clip_vision import ModifiedResNet, VisionTransformer
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 # What OpenAI's archives carry beside the weights, and batch norm's training counter.
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
@@ -76,7 +74,7 @@ class Clip(TextTower):
             top, left = (round((n - side) / 2) for n in images.shape[2:])
             if (top, left) != (0, 0) or tuple(images.shape[2:]) != (side, side):
                 images = images[:, :, top:top + side, left:left + side]
-        mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+        mean, std = MEAN.reshape(1, 3, 1, 1), STD.reshape(1, 3, 1, 1)
         return images * jt.array(0.5 / std) + jt.array((0.5 - mean) / std)        # ((x + 1) / 2 - mean) / std
 
     def encode_image(self, images):

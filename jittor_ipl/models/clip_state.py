@@ -9,6 +9,9 @@ import numpy as np
 
 from ..errors import UserError
 
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)     # of CLIP's training images in [0, 1], per channel
+STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
 
 def infer_config(tensors: Mapping[str, np.ndarray], source: str) -> dict:
     """Constructor numbers of `Clip` from OpenAI's keys and shapes; raises UserError when `tensors` is not a CLIP.

@@ -43,7 +43,7 @@ class TextTower(nn.Module):
         self.ln_final = LayerNorm(width)
 
     def encode_text(self, tokens):
-        """Features of token ids [N, L <= context_length] -> [N, embed_dim], not normalised; the end token is the highest id."""
+        """Token ids [N, L <= context_length] -> features [N, embed_dim], not normalised; the end token is the highest id."""
         ids = self._checked(tokens)
         ends = ids.argmax(axis=1)
         ids = ids[:, :ends.max() + 1]
@@ -53,7 +53,7 @@ class TextTower(nn.Module):
         """Features of prompts whose context words are given vectors (CoOp; IPL section 3.2).
 
         context [B, n_ctx, width] replaces the embeddings of tokens 1..n_ctx of `tokens` [1 or B, L], the ids of
-        "X X X X <class>." with n_ctx placeholders -> [B, embed_dim], not normalised. Differentiable in `context`.
+        "X X X X <class>" with n_ctx placeholders -> [B, embed_dim], not normalised. Differentiable in `context`.
         """
         batch, n_ctx, width = context.shape
         ids = self._checked(tokens)

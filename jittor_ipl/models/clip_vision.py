@@ -164,8 +164,9 @@ class ModifiedResNet(nn.Module):
         n_in = width
         for stage, blocks in enumerate(layers):
             planes, stride = width * 2 ** stage, 1 if stage == 0 else 2
-            chain = [Bottleneck(n_in if i == 0 else 4 * planes, planes, stride if i == 0 else 1, norm) for i in range(blocks)]
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*chain))
+            first = Bottleneck(n_in, planes, stride, norm)
+            rest = [Bottleneck(4 * planes, planes, 1, norm) for _ in range(blocks - 1)]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(first, *rest))
             n_in = 4 * planes
         self.attnpool = AttentionPool(resolution // 32, n_in, heads, embed_dim)
 
