@@ -131,12 +131,13 @@ ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["keep"], (float)data["take"],
 class Ema:
     """Exponential moving average of named tensors: `average = decay * average + (1 - decay) * value` per `update()`.
 
-    It starts as a copy of `params` (name -> float32 Var, any shape) and never changes them.
+    It starts as a copy of `params` (name -> float32 Var, any shape), or of `start` when given, and never changes them.
     """
 
-    def __init__(self, params: Mapping[str, jt.Var], decay: float):
+    def __init__(self, params: Mapping[str, jt.Var], decay: float, start: Mapping[str, np.ndarray] | None = None):
         self.params, self.decay = dict(params), float(decay)
-        self.average = {name: _constant(p.numpy().reshape(-1)) for name, p in self.params.items()}
+        first = start or {name: p.numpy() for name, p in self.params.items()}
+        self.average = {name: _constant(np.ascontiguousarray(first[name]).reshape(-1)) for name in self.params}
 
     def update(self, names: Iterable[str] | None = None) -> None:
         """Move the averages of `names` (default: all) one step towards the present values."""

@@ -1,0 +1,227 @@
+"""Stage 2: train the target generator along the text directions (IPL section 3.3; StyleGAN-NADA section 4)."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from jittor_ipl import losses
+from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import rng
+
+from . import layers, views
+from .directions import Listener, Prompts
+from .optim import SCHEDULES, Adam, Ema
+from .stage1 import Hook, State, _part
+
+PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the image's (NADA: 510 px of 1024)
+
+
+class GeneratorSettings(Protocol):
+    """The numbers of stage 2 (the suite's `generator:` section)."""
+
+    steps: int
+    batch: int
+    schedule: str
+    ema: float
+    mixing: float
+    noise: str
+    layers: str
+    auto_layers_k: int
+    auto_layers_batch: int
+    auto_layers_iters: int
+    auto_layers_every: int
+    train: Sequence[str]
+    views: int
+    view_scale: float
+    direction_floor: float
+
+    def adam(self) -> tuple[float, tuple[float, float]]:
+        """Return learning rate and betas of Adam."""
+
+
+class LossWeights(Protocol):
+    """The weights of the losses (the suite's `losses:` section)."""
+
+    directional: float
+    global_: float
+    manifold: float
+    texture: float
+    patch: float
+    range: float
+
+
+class Draws:
+    """Everything random in stage 2: pure functions of (seed, step); a test may put recorded numbers in their place."""
+
+    def __init__(self, seed: int, generator: Generator, settings: GeneratorSettings):
+        self.seed, self.generator, self.settings = seed, generator, settings
+
+    def z(self, step: int, index: int = 0) -> np.ndarray:
+        """Return the latents [batch, style_dim] of a step; index 1 is the second code of style mixing."""
+        return self._normal("generator.z", step, index, self.settings.batch)
+
+    def z_layers(self, step: int) -> np.ndarray:
+        """Return the latents [auto_layers_batch, style_dim] that the layers are chosen on."""
+        return self._normal("generator.layers", step, 0, self.settings.auto_layers_batch)
+
+    def crossover(self, step: int) -> int:
+        """Return the layer from which the second code of style mixing takes over, 0 for none at this step."""
+        drawn = rng(self.seed, "generator.mixing", step)
+        return int(drawn.integers(1, self.generator.n_latent)) if drawn.random() < self.settings.mixing else 0
+
+    def noise(self, step: int, index: int, batch: int) -> list[jt.Var] | str:
+        """Return the noise of a synthesis: "const", or fresh per (step, index)."""
+        if self.settings.noise == "const":
+            return "const"
+        return self.generator.draw_noise(rng(self.seed, "generator.noise", step, index), batch)
+
+    def view(self, step: int, index: int) -> views.View:
+        """Return the random view number `index` of a step's images."""
+        drawn = rng(self.seed, "generator.views", step, index)
+        return views.draw(drawn, self.settings.batch, self.generator.size, self.settings.view_scale)
+
+    def patch_centers(self, step: int, size: int) -> np.ndarray:
+        """Return the centres [batch, 2] of the patch loss's crops."""
+        return views.draw_patch_centers(rng(self.seed, "generator.patches", step), self.settings.batch,
+                                        self.generator.size, size)
+
+    def _normal(self, stream: str, step: int, index: int, batch: int) -> np.ndarray:
+        return rng(self.seed, stream, step, index).standard_normal((batch, self.generator.style_dim), np.float32)
+
+
+def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorSettings,
+                    weights: LossWeights, *, seed: int, prompts: Prompts | None = None,
+                    mapper: PromptMapper | None = None, official: bool = False, start: int = 0,
+                    state: Mapping[str, np.ndarray] | None = None, on_step: Hook | None = None,
+                    draws: Draws | None = None) -> dict[str, np.ndarray]:
+    """Train `target` in place for `settings.steps` steps, or until `on_step` returns True; return the averaged tensors.
+
+    source: the frozen generator; target: the one that trains, of the same shape. Each listener follows its own text
+    direction; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead. `official`
+    repeats the original code's layer choice, separate noise and unclamped images. With `start` and the `state` a hook
+    got after that many steps, the run goes on bit-identically on a CPU.
+    Returns name -> array of every parameter of the moving average. Metrics: loss, lr and each loss that has a weight.
+    """
+    draws = draws or Draws(seed, source, settings)
+    criterion = Criterion(listeners, settings, weights, clamp=not official)
+    names = layers.candidates(target, settings.train, settings.layers)
+    params = target.trainable()
+    rate, betas = settings.adam()
+    adam = Adam({name: params[name] for name in names}, rate, betas)
+    ema = Ema(params, settings.ema, start={k: v.numpy() for k, v in source.trainable().items()} if official else None)
+    chosen = np.arange(0)
+    if state is not None:
+        for name, value in _part(state, "target").items():
+            params[name].update(jt.array(value))
+        adam.load_state(_part(state, "adam"))
+        ema.load_state(_part(state, "ema"))
+        chosen = state["chosen_layers"]
+
+    def snapshot() -> State:
+        parts = {"target": {name: params[name].numpy() for name in names}, "adam": adam.state(), "ema": ema.state()}
+        return {"chosen_layers": np.asarray(chosen, np.int32),
+                **{f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}}
+
+    for step in range(start, settings.steps):
+        # z -> w, ws; and the layers that train now
+        with jt.no_grad():
+            w = source.mapping(jt.array(draws.z(step)))                                         # [B, w_dim]
+            crossover = draws.crossover(step)
+            ws = source.mix(w, source.mapping(jt.array(draws.z(step, 1))), crossover) if crossover else w
+        if settings.layers == "auto" and step % settings.auto_layers_every == 0:
+            chosen = choose_layers(source, target, listeners, settings, draws, step)
+        train = layers.selected(target, names, chosen, official) if settings.layers == "auto" else names
+
+        # The pair of images, and where its change should point
+        noise = draws.noise(step, 0, settings.batch)
+        with jt.no_grad():
+            image_source = source.synthesis(ws, noise)                                          # [B, 3, H, W]
+            directions = [listener.direction for listener in listeners]
+            if prompts is not None:
+                directions[0] = prompts.directions(*prompts.learned(mapper(w)))                 # [B, d]
+        image_target = target.synthesis(ws, draws.noise(step, 2, settings.batch) if official else noise)
+        terms = criterion(image_source, image_target, directions, draws, step)
+        loss = sum(terms.values())
+
+        lr = SCHEDULES[settings.schedule](rate, step, settings.steps)
+        adam.step(dict(zip(train, jt.grad(loss, [params[name] for name in train]))), lr)
+        ema.update()
+        metrics = {"loss": loss.item(), "lr": lr, **{name: term.item() for name, term in terms.items()}}
+        if on_step is not None and on_step(step + 1, metrics, snapshot):
+            break
+    return ema.state()
+
+
+class Criterion:
+    """The weighted losses of stage 2 over all listeners and views."""
+
+    def __init__(self, listeners: Sequence[Listener], settings: GeneratorSettings, weights: LossWeights, clamp: bool):
+        self.listeners, self.settings, self.weights, self.clamp = listeners, settings, weights, clamp
+        assert not weights.texture or any(one.clip.is_resnet for one in listeners), "texture loss without a ResNet CLIP"
+
+    def __call__(self, source: jt.Var, target: jt.Var, directions: Sequence[jt.Var], draws: Draws, step: int
+                 ) -> dict[str, jt.Var]:
+        """Return the weighted terms [1] for images [B, 3, H, W] and one text direction [1 or B, d] per listener."""
+        w = self.weights
+        terms = {"range": w.range * losses.out_of_range(target)} if w.range else {}
+        if self.clamp:        # CLIP hears what a picture file can hold
+            source, target = (jt.clamp(images, -1.0, 1.0) for images in (source, target))
+        copies = 1 + self.settings.views
+        seen = [draws.view(step, index) for index in range(self.settings.views)]
+        with jt.no_grad():
+            all_source = jt.concat([source, *(views.look(source, view) for view in seen)], 0) if seen else source
+        all_target = jt.concat([target, *(views.look(target, view) for view in seen)], 0) if seen else target
+        for one, direction in zip(self.listeners, directions):
+            if direction.shape[0] > 1 and copies > 1:
+                direction = jt.concat([direction] * copies, 0)
+            with jt.no_grad():
+                before = one.clip.image_features(all_source)
+            for name, term in self._terms(one, before, one.clip.image_features(all_target), direction).items():
+                terms[name] = terms.get(name, 0.0) + one.weight * term
+        if w.patch:
+            terms["patch"] = self._patch(source, target, draws, step)
+        return terms
+
+    def _terms(self, one: Listener, before: jt.Var, after: jt.Var, direction: jt.Var) -> dict[str, jt.Var]:
+        """One listener's unpatched losses between the features [N, d] of both generators' images."""
+        w, floor = self.weights, self.settings.direction_floor
+        terms = {"directional": lambda: losses.directional(before, after, direction, floor),
+                 "global": lambda: losses.global_similarity(after, one.global_text, one.scale),
+                 "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
+                 "texture": lambda: losses.texture(before, after)}
+        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold,
+                 "texture": w.texture if one.clip.is_resnet else 0.0}
+        return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
+
+    def _patch(self, source: jt.Var, target: jt.Var, draws: Draws, step: int) -> jt.Var:
+        size = int(PATCH_SHARE * source.shape[2]) // 2 * 2
+        centers = draws.patch_centers(step, size)
+        with jt.no_grad():
+            cut_source = views.patches(source, centers, size)
+        cut_target, total = views.patches(target, centers, size), 0.0
+        for one in self.listeners:
+            with jt.no_grad():
+                before = one.clip.image_features(cut_source)
+            after = one.clip.image_features(cut_target)
+            total = total + one.weight * losses.patch(before, after, one.part_directions, self.settings.direction_floor)
+        return self.weights.patch * total
+
+
+def choose_layers(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorSettings,
+                  draws: Draws, step: int) -> np.ndarray:
+    """Return the indices of W+ whose change would bring the images closest to the target class (NADA, section 4.3)."""
+    z = draws.z_layers(step)
+    noise = draws.noise(step, 1, len(z))
+    with jt.no_grad():
+        ws = source.broadcast(source.mapping(jt.array(z)))
+
+    def loss(ws: jt.Var) -> jt.Var:
+        images = target.synthesis(ws, noise)
+        return sum(one.weight * losses.global_similarity(one.clip.image_features(images), one.class_text, one.scale)
+                   for one in listeners)
+
+    return layers.choose(target, ws, loss, settings.auto_layers_k, settings.auto_layers_iters)

@@ -1,0 +1,81 @@
+"""Random views of a picture: crops, shifts, mirrors and changes of light, the same for a source picture and its adapted twin.
+
+A change that fools CLIP at one exact position and scale does not survive other views, so a loss over views asks for
+changes that a person sees too. A view is two small matrices (one per axis) and a change of light.
+"""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jittor_ipl.ops.bmm import bmm
+from jittor_ipl.runtime.backend import jt
+
+MAX_SHIFT = 0.08       # of the side: a window may leave the picture by this much; its border is repeated there
+GAIN = (0.85, 1.15)    # contrast
+OFFSET = 0.1           # brightness, of a range of 2
+
+
+class View(NamedTuple):
+    """One view per image of a batch of B: `rows` [B, R, H], `columns` [B, R, W], `gain` and `offset` [B, 1, 1, 1]."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    gain: np.ndarray
+    offset: np.ndarray
+
+
+def draw(rng: np.random.Generator, batch: int, size: int, scale: float) -> View:
+    """Draw a view for each of `batch` square images of side `size`: windows of `scale`..1 of the side, seen at full size."""
+    side = size * rng.uniform(scale, 1.0, batch)
+    first = rng.uniform(-MAX_SHIFT * size, size - side + MAX_SHIFT * size, (2, batch))
+    rows, columns = (np.stack([axis_matrix(size, size, f, s) for f, s in zip(starts, side)]) for starts in first)
+    mirrored = rng.random(batch) < 0.5
+    columns[mirrored] = columns[mirrored, ::-1]
+    gain, offset = rng.uniform(*GAIN, (batch, 1, 1, 1)), rng.uniform(-OFFSET, OFFSET, (batch, 1, 1, 1))
+    return View(rows, columns, gain.astype(np.float32), offset.astype(np.float32))
+
+
+def axis_matrix(size: int, out: int, first: float, side: float) -> np.ndarray:
+    """Return the float32 matrix [out, size] that reads the window [first, first + side) of an axis by linear interpolation."""
+    position = first + (np.arange(out) + 0.5) * (side / out) - 0.5
+    left = np.floor(position).astype(int)
+    weight = (position - left).astype(np.float32)
+    matrix = np.zeros((out, size), np.float32)
+    rows = np.arange(out)
+    np.add.at(matrix, (rows, np.clip(left, 0, size - 1)), 1 - weight)
+    np.add.at(matrix, (rows, np.clip(left + 1, 0, size - 1)), weight)
+    return matrix
+
+
+def look(images: jt.Var, view: View) -> jt.Var:
+    """Return the view [B, 3, R, R] of `images` [B, 3, H, W], differentiably."""
+    return window(images, view.rows, view.columns) * jt.array(view.gain) + jt.array(view.offset)
+
+
+def window(images: jt.Var, rows: np.ndarray, columns: np.ndarray) -> jt.Var:
+    """Return `rows @ image @ columns^T` per image and channel: [B, C, H, W], [B, R, H], [B, S, W] -> [B, C, R, S]."""
+    b, c, h, w = images.shape
+    r, s = rows.shape[1], columns.shape[1]
+    x = bmm(images.reshape(b, c * h, w), jt.array(columns), transpose_b=True)                   # [B, C*H, S]
+    x = x.reshape(b, c, h, s).transpose(0, 1, 3, 2).reshape(b, c * s, h)
+    x = bmm(x, jt.array(rows), transpose_b=True)                                                # [B, C*S, R]
+    return x.reshape(b, c, s, r).transpose(0, 1, 3, 2)
+
+
+def patches(images: jt.Var, centers: np.ndarray, size: int) -> jt.Var:
+    """Cut P squares of side `size` out of `images` [B, 3, H, W]: `centers` [P, 2] are (x, y), P / B in a row per image."""
+    b, _, h, w = images.shape
+    n = len(centers) // b
+    x0, y0 = (centers - size // 2).T
+    rows = np.stack([np.eye(h, dtype=np.float32)[y:y + size // 2 * 2] for y in y0])
+    columns = np.stack([np.eye(w, dtype=np.float32)[x:x + size // 2 * 2] for x in x0])
+    repeated = images.unsqueeze(1).expand(b, n, *images.shape[1:]).reshape(b * n, *images.shape[1:])
+    return window(repeated, rows, columns)
+
+
+def draw_patch_centers(rng: np.random.Generator, batch: int, side: int, size: int) -> np.ndarray:
+    """Draw one patch centre (x, y) per image, int [batch, 2], such that the patch of `size` lies inside the image."""
+    half = size // 2
+    return rng.integers(half, max(side - half, half + 1), (batch, 2))
