@@ -1,0 +1,135 @@
+"""Rebuild the demo world's assets with this project's own code: `python -m jittor_ipl.world.pretrain PART ...`.
+
+Every part is resumable (checkpoints in `runs/pretrain/<part>/`) and ends by writing its asset and its measured figures
+(`report.json` beside the asset's metadata). Training faces, judge faces and test faces come from different streams.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import atomic
+from ..train.checkpoint import Checkpoints
+from ..train.log import RunLog
+from ..weights.strict import numpy_tensors
+from ..weights.tensors import write_safetensors
+from . import pool, pretrain_clip, pretrain_generator, pretrain_judge
+from .judge import ASSETS, SECTIONS
+
+WORK = Path("runs/pretrain")
+CHECKPOINT_EVERY = 200
+POOLS = {"clip": 4000, "judge": 2500, "test": 150}          # faces, each in all eleven styles
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the named parts (default: all that have no finished report), then print the report."""
+    parser = argparse.ArgumentParser(prog="python -m jittor_ipl.world.pretrain", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="parts to make (default: all)")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
+    parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")
+    options = parser.parse_args(arguments)
+    for part in options.parts or PARTS:
+        began = time.monotonic()
+        figures = PARTS[part](part, options)
+        figures["seconds"] = round(time.monotonic() - began, 1)
+        atomic.make_folder(options.assets)
+        atomic.write_json(options.work / part / "report.json", figures)
+        print(json.dumps({part: figures}, indent=1), flush=True)
+
+
+def _clip(part: str, options) -> dict:
+    recipe = _scaled(pretrain_clip.RECIPES[part], options.scale)
+    words = pretrain_clip.Vocabulary()
+    faces = shared_pool("clip", options)
+    run = _Run(part, options, recipe.steps)
+    clip = pretrain_clip.train(recipe, faces, words, *run.resume(), hook=run.hook)
+    run.close()
+    tensors = {k: _half(v) for k, v in numpy_tensors(clip).items()}
+    tensors["token_embedding.rows"] = words.rows.astype(np.int32)
+    config = {**clip.config(), "vocab_size": 49408}
+    write_safetensors(options.assets / f"{part}.safetensors", tensors, {"kind": "clip", "config": json.dumps(config, sort_keys=True)})
+    test = shared_pool("test", options)
+    images = test.images.reshape(-1, *test.images.shape[2:])
+    styles = np.tile(np.arange(test.images.shape[1]), len(test.labels))
+    return pretrain_clip.zero_shot(clip, words, images, styles, np.repeat(test.labels, test.images.shape[1], axis=0))
+
+
+def _judge(part: str, options) -> dict:
+    recipe = _scaled(pretrain_judge.RECIPES[part], options.scale)
+    faces = shared_pool("judge", options)
+    run = _Run(part, options, recipe.steps)
+    judge = pretrain_judge.train(recipe, faces, *run.resume(), hook=run.hook)
+    run.close()
+    write_safetensors(options.assets / f"{part}.safetensors", {k: _half(v) for k, v in numpy_tensors(judge).items()},
+                      {"kind": "judge", "config": json.dumps(judge.config(), sort_keys=True)})
+    return pretrain_judge.evaluate(judge, shared_pool("test", options))
+
+
+def _generator(part: str, options) -> dict:
+    recipe = _scaled(pretrain_generator.RECIPE, options.scale)
+    run = _Run(part, options, recipe.steps)
+    generator = pretrain_generator.train(recipe, *run.resume(), hook=run.hook)
+    run.close()
+    write_safetensors(options.assets / f"{part}.safetensors", numpy_tensors(generator),
+                      {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)})
+    return pretrain_generator.evaluate(generator)
+
+
+PARTS = {"judge": _judge, "judge-structure": _judge, "clip-rn": _clip, "clip-vit": _clip, "generator": _generator}
+
+
+def shared_pool(name: str, options) -> pool.Pool:
+    """The pool `name` at this scale, rendered once and kept in the work folder."""
+    faces = max(64, int(POOLS[name] * min(1.0, options.scale * 4)))
+    path = options.work / f"pool-{name}-{faces}.npz"
+    if path.exists():
+        stored = np.load(path, allow_pickle=False)
+        return pool.Pool(stored["images"], stored["labels"])
+    made = pool.build(7, f"faces of {name}", faces)
+    atomic.make_folder(options.work)
+    with atomic.staged(path) as staging, open(staging, "wb") as file:
+        np.savez(file, images=made.images, labels=made.labels)
+    return made
+
+
+class _Run:
+    """Checkpoints and log of one part."""
+
+    def __init__(self, part: str, options, steps: int) -> None:
+        self.steps, self.checkpoints = steps, Checkpoints(options.work / part / "checkpoints")
+        latest = self.checkpoints.latest()
+        self.start = latest.step if latest else 0
+        self.state = latest.tensors("state") if latest else None
+        self.log = RunLog(options.work / part, part, steps, self.start, every=50, tensorboard=False)
+
+    def resume(self) -> tuple[dict | None, int]:
+        return self.state, self.start
+
+    def hook(self, step: int, loss: float, network, optimiser) -> None:
+        done = step + 1
+        self.log.step(done, {"loss": loss})
+        if done % CHECKPOINT_EVERY == 0 or done == self.steps:
+            weights = {f"weights/{k}": v for k, v in numpy_tensors(network).items()}
+            self.checkpoints.save(done, {"state": {**weights, **{f"opt/{k}": v for k, v in optimiser.state().items()}}})
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def _scaled(recipe, scale: float):
+    from dataclasses import replace
+    return recipe if scale == 1 else replace(recipe, steps=max(2, int(recipe.steps * scale)))
+
+
+def _half(value: np.ndarray) -> np.ndarray:
+    """Float16 where it is exact enough for an asset: weights of at least two axes."""
+    return value.astype(np.float16) if value.ndim > 1 and value.dtype == np.float32 else value
+
+
+if __name__ == "__main__":
+    main()

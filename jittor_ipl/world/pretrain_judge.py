@@ -1,0 +1,115 @@
+"""Train the demo world's judges; see `judge` for what makes them hard to fool."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..runtime.backend import jt, nn
+from ..runtime.streams import rng
+from ..train.optim import Adam, cosine, warmup
+from ..weights.strict import named_tensors
+from .judge import SECTIONS, Judge
+from .looks import SOURCE, STYLES
+from .pool import Pool, perturb, to_float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one judge is made."""
+
+    view: str
+    width: int
+    steps: int
+    batch: int = 64
+    lr: float = 2e-3
+    decoys: float = .12      # share of photos recoloured like a target style; their true style stays "photo"
+    blends: float = .15      # share of photo-target blends; their style is a soft label
+    seed: int = 21
+
+
+RECIPES = {"judge": Recipe("colour", 32, 1200), "judge-structure": Recipe("structure", 32, 1200, decoys=0., seed=22)}
+
+
+def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0, hook=None) -> Judge:
+    """Train one judge; `hook(step, loss, judge, optimiser)` is called after every step."""
+    judge = initialise(Judge(recipe.view, recipe.width), rng(recipe.seed, "judge-weights"))
+    parameters = named_tensors(judge)
+    optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.02, decoupled=True)
+    if state:
+        for name, var in parameters.items():
+            var.assign(jt.array(state["weights/" + name]))
+        optimiser.load_state({k[4:]: v for k, v in state.items() if k.startswith("opt/")})
+    names = list(parameters)
+    for step in range(start, recipe.steps):
+        images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))
+        loss = classification(judge(jt.array(images)), target)
+        rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
+        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
+        if hook:
+            hook(step, float(loss.item()), judge, optimiser)
+    return judge
+
+
+def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [B, 3, H, W] and soft targets [B, sum(SECTIONS)]: plain, decoy and blended ones, then perturbed."""
+    b, source = recipe.batch, STYLES.index(SOURCE)
+    faces, styles = random.integers(len(pool.labels), size=b), random.integers(len(STYLES), size=b)
+    images = to_float(pool.images[faces, styles])
+    photo = to_float(pool.images[faces, source])
+    kind = random.random(b)
+    weight = np.ones(b, np.float32)                                   # how far towards the target style
+    decoy, blend = kind < recipe.decoys, (kind >= recipe.decoys) & (kind < recipe.decoys + recipe.blends)
+    images[decoy] = recolour(photo[decoy], images[decoy])
+    weight[decoy] = 0
+    mix = random.random(b).astype(np.float32)
+    images[blend] += (1 - mix[blend])[:, None, None, None] * (photo[blend] - images[blend])
+    weight[blend] = np.clip((mix[blend] - .35) / .3, 0, 1)            # a third of the style is still a photo
+    style = np.zeros((b, len(STYLES)), np.float32)
+    style[np.arange(b), styles] += weight
+    style[:, source] += 1 - weight
+    one_hot = [np.eye(n, dtype=np.float32)[pool.labels[faces, i]] for i, n in enumerate(SECTIONS[1:])]
+    return perturb(images, random, zoom=.12, colour=.25, noise=.12), np.concatenate([style, *one_hot], axis=1)
+
+
+def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Give pictures [B, 3, H, W] the channel means and deviations of `like`: the palette without the style."""
+    axes = (2, 3)
+    z = (images - images.mean(axes, keepdims=True)) / (images.std(axes, keepdims=True) + 1e-3)
+    return np.clip(z * like.std(axes, keepdims=True) + like.mean(axes, keepdims=True), -1, 1)
+
+
+def classification(logits, target: np.ndarray):
+    """Sum over the heads of the cross-entropy with soft targets, the style weighted twice."""
+    total, at = 0, 0
+    for i, n in enumerate(SECTIONS):
+        part = logits[:, at:at + n]
+        shifted = part - part.max(dim=1, keepdims=True).detach()
+        log_p = shifted - shifted.exp().sum(dim=1, keepdims=True).log()
+        share = (2.0 if i == 0 else 1.0) / len(target)
+        total = total - (jt.array(target[:, at:at + n] * np.float32(share)) * log_p).sum()
+        at += n
+    return total
+
+
+def initialise(judge: Judge, random: np.random.Generator) -> Judge:
+    """He-normal weights, zero biases, unit scales, drawn from `random`."""
+    for name, var in named_tensors(judge).items():
+        shape = tuple(var.shape)
+        if len(shape) > 1:
+            gain = np.sqrt(2 / np.prod(shape[1:])) if not name.startswith("head") else .01
+            var.assign(jt.array((gain * random.standard_normal(shape)).astype(np.float32)))
+        else:
+            var.assign(jt.array(np.ones(shape, np.float32) if "scale" in name else np.zeros(shape, np.float32)))
+    return judge
+
+
+def evaluate(judge: Judge, pool: Pool) -> dict[str, float]:
+    """Accuracy on every picture of a pool: style over all styles, attributes over all styles and on photos alone."""
+    faces, styles = pool.images.shape[:2]
+    seen = judge.predict(to_float(pool.images.reshape(-1, *pool.images.shape[2:]))).reshape(faces, styles, -1)
+    agree = seen[:, :, 1:] == pool.labels[:, None]
+    result = {"style": float(np.mean(seen[:, :, 0] == np.arange(styles)[None])), "attributes": float(agree.mean()),
+              "attributes of photos": float(agree[:, 0].mean())}
+    result.update({f"attributes of {name}": float(agree[:, i].mean()) for i, name in enumerate(STYLES) if i})
+    return result
