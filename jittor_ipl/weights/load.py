@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,14 +49,7 @@ def read_tensors(path: str | os.PathLike, container: str | None = None) -> tuple
     m, state_dict, ... that exists. Half precision stays, bfloat16 comes as float32. Arrays may be read-only.
     Raises UserError (one line: what the file is, what is expected); UnsafeWeightsError for a malformed or hostile pickle.
     """
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(4096)
-            file.seek(max(0, size - 64))
-            tail = file.read(64)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {os.fspath(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    head, tail, size = _peek(path)
     if _is_safetensors(head, size):
         tensors, metadata = read_safetensors(path)
         return tensors, FileInfo("safetensors", metadata)
@@ -70,6 +64,20 @@ def read_tensors(path: str | os.PathLike, container: str | None = None) -> tuple
     return found.tensors, FileInfo(contents.format, {}, found.container, found.extras, found.skipped)
 
 
+def _peek(path: str | os.PathLike) -> tuple[bytes, bytes, int]:
+    """Return a file's first bytes, last bytes and size; a pipe or device, which could wait for ever, is not opened."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{os.fspath(path)!r} is not a file; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(4096)
+            file.seek(max(0, size - 64))
+            return head, file.read(64), size
+    except OSError as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+
+
 def _is_safetensors(head: bytes, size: int) -> bool:
     # A header longer than the file is still meant as safetensors, and its reader says what is wrong.
     return size >= 10 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 2**40
@@ -80,7 +88,7 @@ def _open(path: str | os.PathLike, head: bytes, tail: bytes, stack: ExitStack) -
         return open_zip(stack.enter_context(StoredZip(path)))
     if is_legacy(head):
         return open_legacy(path)
-    if head[:1] == b"\x80" or (head[:1] in (b"(", b"]", b"}", b"c") and tail.endswith((b".", _JITTOR_TRAILER))):
+    if (head[:1] == b"\x80" and head[1:2] <= b"\x05") or (head[:1] in (b"(", b"]", b"}", b"c") and tail.endswith((b".", _JITTOR_TRAILER))):
         return _open_pickle(path)
     raise UserError(f"this is {describe_foreign(head)}; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
 

@@ -114,6 +114,7 @@ _CONTAINERS = {
     ("collections", "defaultdict"): Rule(call=lambda factory=None: OrderedDictStub()),
     ("builtins", "dict"): Rule(),
     ("builtins", "list"): Rule(),
+    ("builtins", "bytes"): Rule(call=lambda: b""),              # protocol 2 has no other empty bytes
     ("builtins", "set"): Rule(call=_set),
     ("builtins", "frozenset"): Rule(call=lambda items=(): frozenset(_set(items))),
     ("_codecs", "encode"): Rule(call=_encode),

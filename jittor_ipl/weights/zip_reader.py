@@ -9,6 +9,7 @@ import zlib
 from jittor_ipl.errors import UserError
 
 MAX_RECORDS = 100_000
+_END_LENGTH = 22                # the directory's end record without a comment
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 # zipfile raises all of these for damaged archives.
 _DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, ValueError, KeyError, IndexError,
@@ -74,13 +75,17 @@ class StoredZip:
         return info
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
+        self._file.seek(max(0, self.size - _END_LENGTH))
+        end = self._file.read(_END_LENGTH)
+        if not end.startswith(b"PK\x05\x06") or end[-2:] != b"\0\0":
+            self._refuse("it is cut short, or something follows its directory")
         try:
             with zipfile.ZipFile(self._file) as archive:
-                infos, comment = archive.infolist(), archive.comment
+                infos = archive.infolist()
         except _DAMAGE as error:
             raise UserError(f"damaged zip archive ({ascii(str(error))[1:81]})") from error
-        if not infos or len(infos) > MAX_RECORDS or comment:
-            self._refuse(f"{len(infos)} records" + (", and a comment" if comment else ""))
+        if not 0 < len(infos) <= MAX_RECORDS:
+            self._refuse(f"it has {len(infos)} records")
         self._check_layout(infos)
         return self._strip_folder(infos)
 
