@@ -1,34 +1,149 @@
-"""Make Jittor run on a machine with only PyPI's packages (first version; widened by the runtime room's owner)."""
+"""Import Jittor on a machine that has only PyPI's packages, and give the process back as it was.
+
+Jittor wants to download oneDNN, aborts when it finds nvcc without a driver, and changes the process that imports it:
+certificate checks off, recursion limit a million, global random generators reseeded, signal handlers that leave at
+once on Ctrl-C. docs/jittor.md lists all of it with the tests that show it.
+"""
 from __future__ import annotations
 
+import atexit
+import contextlib
+import multiprocessing
 import os
+import random
 import resource
+import signal
 import ssl
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
-from . import kernels
+import numpy as np
+
+from ..errors import UserError, nearest
+from . import kernels, system
+
+DEVICES = ("cpu", "cuda")
+# Jittor's own compile commands read these again, so they stay.
+_KEPT_VARIABLES = ("cc_path", "cache_name")
 
 
-def import_jittor():
-    """Import Jittor with oneDNN from the PyPI packages and restore the process state that the import changes."""
-    os.environ.update(FIX_TORCH_ERROR="0", log_silent="1", use_mpi="0")
-    os.environ.setdefault("nvcc_path", "")
-    os.environ.pop("SKEY", None)
-    home = Path.home() / ".cache" / "jittor" / "mkl" / "dnnl_lnx_2.2.0_cpu_gomp"
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("lib", "include"):
-        link, target = home / name, Path(sys.prefix) / name
-        if not link.exists():
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
-    import numpy as np
-    recursion, stack = sys.getrecursionlimit(), resource.getrlimit(resource.RLIMIT_STACK)
-    https, state = ssl._create_default_https_context, np.random.get_state()
-    import jittor as jt
-    sys.setrecursionlimit(recursion)
-    resource.setrlimit(resource.RLIMIT_STACK, stack)
-    ssl._create_default_https_context = https
-    np.random.set_state(state)
+def import_jittor() -> ModuleType:
+    """Import and configure Jittor, compiling its core when this machine has not done so (about 3 minutes).
+
+    Raises `UserError` when the compiler, Python's headers, oneDNN or an asked-for GPU is missing.
+    """
+    device = requested_device()
+    system.require(device)
+    with _process_restored():
+        os.environ.update(_variables(device))
+        os.environ.pop("SKEY", None)
+        link_onednn()
+        with _told_about_compilation():
+            import jittor as jt
+        _stop_compile_workers()
     kernels.configure(jt)
+    if device == "cuda":
+        jt.flags.use_cuda = 1
     return jt
+
+
+def requested_device() -> str:
+    """Return "cpu" or "cuda" as the variable JITTOR_IPL_DEVICE asks (default cpu); raises `UserError` otherwise."""
+    device = os.environ.get("JITTOR_IPL_DEVICE", "cpu") or "cpu"
+    if device not in DEVICES:
+        raise UserError(f"JITTOR_IPL_DEVICE={device!r} is not known; choose cpu or cuda{nearest(device, DEVICES)}")
+    return device
+
+
+def _variables(device: str) -> dict[str, str]:
+    """The settings that Jittor reads from the environment while it is imported."""
+    under_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ
+    variables = {"FIX_TORCH_ERROR": "0",  # else a PyTorch that happens to be installed is imported first
+                 "log_silent": "1", "use_mpi": str(int(under_mpi)),
+                 "cache_name": "default",  # else the git branch of the folder around the environment names the cache
+                 "use_cutt": "0", "use_cutlass": "0", "use_nccl": "0"}  # these three are downloads
+    if device == "cpu":
+        variables["nvcc_path"] = ""
+    config = system.python_config()
+    if config is not None:
+        variables["python_config_path"] = str(config)
+    return variables
+
+
+def link_onednn() -> Path:
+    """Put the oneDNN of the PyPI packages where Jittor looks for its download; return that folder."""
+    library, include = system.onednn()
+    home = system.jittor_home() / ".cache" / "jittor" / "mkl" / "dnnl_lnx_2.2.0_cpu_gomp"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write Jittor's cache {home}: {error.strerror}; set HOME to a writable folder") from error
+    for name, target in (("lib", library), ("include", include)):
+        link = home / name
+        if link.is_dir() and not link.is_symlink():  # a copy that Jittor downloaded itself
+            continue
+        if not link.exists() or link.resolve() != target.resolve():
+            partial = link.with_name(f"{name}.{os.getpid()}")
+            partial.symlink_to(target)
+            partial.replace(link)
+    return home
+
+
+@contextlib.contextmanager
+def _told_about_compilation() -> Iterator[None]:
+    """Say on stderr that the core is being compiled, when it is; a warm import stays silent."""
+    import jittor_utils
+    if any(Path(jittor_utils.cache_path).glob("jittor_core*.so")):
+        yield
+        return
+    print("compiling Jittor's core, about 3 minutes, once per machine ...", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    yield
+    print(f"Jittor's core is ready after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def _stop_compile_workers() -> None:
+    """End the worker processes that Jittor's import leaves behind; a later compilation starts new ones."""
+    import jittor_utils
+    if jittor_utils.pool_size:
+        atexit.unregister(jittor_utils.pool_cleanup)
+        jittor_utils.pool_cleanup()
+        jittor_utils.pool_size = 0
+
+
+@contextlib.contextmanager
+def _process_restored() -> Iterator[None]:
+    """Undo what the import changes outside Jittor; entries that it adds to `sys.path` stay, its modules need them."""
+    environment, recursion = dict(os.environ), sys.getrecursionlimit()
+    stack, https = resource.getrlimit(resource.RLIMIT_STACK), ssl._create_default_https_context
+    python_random, numpy_random = random.getstate(), np.random.get_state()
+    exit_, hook, flags = sys.exit, sys.excepthook, sys.getdlopenflags()
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    try:
+        yield
+    finally:
+        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        os.environ.clear()
+        os.environ.update(environment | kept)
+        sys.setrecursionlimit(recursion)
+        resource.setrlimit(resource.RLIMIT_STACK, stack)
+        ssl._create_default_https_context = https
+        random.setstate(python_random)
+        np.random.set_state(numpy_random)
+        sys.exit, sys.excepthook = exit_, hook
+        sys.setdlopenflags(flags)
+        multiprocessing.set_start_method(start_method, force=True)
+        _restore_signals(handlers)
+
+
+def _restore_signals(handlers: dict) -> None:
+    """Set every handler again: Jittor replaces them below Python, where `signal.getsignal` does not see it."""
+    for number, handler in handlers.items():
+        if handler is None or number in (signal.SIGKILL, signal.SIGSTOP):
+            continue
+        with contextlib.suppress(ValueError, OSError):  # outside the main thread, or reserved by the C library
+            signal.signal(number, handler)

