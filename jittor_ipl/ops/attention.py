@@ -3,18 +3,100 @@ from __future__ import annotations
 
 from ..runtime.backend import jt
 from .bmm import bmm
+from .kernel import Kernel, OnceDifferentiable
+
+_SHARED = """
+IPL_BOTH float ipl_softmax_grad(float g, float y, float dot) { return y * (g - dot); }
+"""
+SOFTMAX = Kernel(
+    shared=_SHARED,
+    cpu="""
+    const long rows = in0_shape0, n = in0_shape1;
+    #pragma omp parallel for
+    for (long r = 0; r < rows; r++) {
+        const float* __restrict__ x = in0_p + r * n;
+        float* __restrict__ y = out0_p + r * n;
+        float peak = x[0], total = 0;
+        for (long i = 1; i < n; i++) peak = x[i] > peak ? x[i] : peak;
+        for (long i = 0; i < n; i++) y[i] = ::expf(x[i] - peak);
+        for (long i = 0; i < n; i++) total += y[i];
+        const float scale = 1 / total;
+        for (long i = 0; i < n; i++) y[i] *= scale;
+    }
+    """,
+    cuda_kernels="""
+    static __global__ void ipl_softmax(const float* x, float* y, long n) {
+        x += blockIdx.x * n;
+        y += blockIdx.x * n;
+        float peak = x[0], total = 0;
+        for (long i = threadIdx.x; i < n; i += 256) peak = fmaxf(peak, x[i]);
+        peak = ipl_block(peak, true);
+        for (long i = threadIdx.x; i < n; i += 256) total += y[i] = expf(x[i] - peak);
+        const float scale = 1 / ipl_block(total, false);
+        for (long i = threadIdx.x; i < n; i += 256) y[i] *= scale;
+    }
+    """,
+    cuda="if (in0_shape0) ipl_softmax<<<(int)in0_shape0, 256>>>(in0_p, out0_p, in0_shape1);")
+SOFTMAX_GRAD = Kernel(
+    shared=_SHARED,
+    cpu="""
+    const long rows = in0_shape0, n = in0_shape1;
+    #pragma omp parallel for
+    for (long r = 0; r < rows; r++) {
+        const float* __restrict__ g = in0_p + r * n;
+        const float* __restrict__ y = in1_p + r * n;
+        float* __restrict__ dx = out0_p + r * n;
+        float dot = 0;
+        for (long i = 0; i < n; i++) dot += g[i] * y[i];
+        for (long i = 0; i < n; i++) dx[i] = ipl_softmax_grad(g[i], y[i], dot);
+    }
+    """,
+    cuda_kernels="""
+    static __global__ void ipl_softmax_backward(const float* g, const float* y, float* dx, long n) {
+        const long row = blockIdx.x * n;
+        float dot = 0;
+        for (long i = threadIdx.x; i < n; i += 256) dot += g[row + i] * y[row + i];
+        dot = ipl_block(dot, false);
+        for (long i = threadIdx.x; i < n; i += 256) dx[row + i] = ipl_softmax_grad(g[row + i], y[row + i], dot);
+    }
+    """,
+    cuda="if (in0_shape0) ipl_softmax_backward<<<(int)in0_shape0, 256>>>(in0_p, in1_p, out0_p, in0_shape1);")
+
+
+def softmax_reference(x: jt.Var) -> jt.Var:
+    """Return the softmax of `x` [..., n] over the last axis with Jittor's own operators."""
+    e = jt.exp(x - x.max(-1, keepdims=True).stop_grad())
+    return e / e.sum(-1, keepdims=True)
 
 
 def softmax(x: jt.Var) -> jt.Var:
-    """Return the softmax of `x` [..., n] over the last axis, stable for large values."""
-    e = jt.exp(x - x.max(-1, keepdims=True).stop_grad())
-    return e / e.sum(-1, keepdims=True)
+    """Return the softmax of `x` [..., n] over the last axis, stable for large values; minus infinity becomes 0.
+
+    Differentiable once.
+    """
+    assert x.shape[-1] >= 1, x.shape
+    return _Softmax()(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+
+
+class _Softmax(jt.Function):
+    def execute(self, x):
+        self.y, = SOFTMAX([x.shape], [x])
+        return self.y
+
+    def grad(self, g):
+        return _SoftmaxGrad()(g, self.y)
+
+
+class _SoftmaxGrad(OnceDifferentiable):
+    def execute(self, g, y):
+        return SOFTMAX_GRAD([g.shape], [g, y])[0]
 
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var, mask: jt.Var | None = None) -> jt.Var:
     """Return `softmax(q k^T / sqrt(d) + mask) v`, [B, heads, n, d] (Vaswani et al. 2017, eq. 1).
 
     `q` is [B, heads, n, d], `k` and `v` [B, heads, m, d]; `mask` [n, m] is added, minus infinity where a key is hidden.
+    Differentiable once.
     """
     b, heads, n, d = q.shape
     m = k.shape[2]

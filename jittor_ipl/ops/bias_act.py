@@ -57,19 +57,14 @@ BACKWARD = Kernel(
     cuda_kernels="""
     static __global__ void ipl_bias_act_grad(const float* g, const float* y, float* dx, float* db, long batch,
                                              long channels, long inner, float above, float below) {
-        __shared__ double part[256];
         const long c = blockIdx.x;
-        double total = 0;
+        float total = 0;
         for (long j = threadIdx.x; j < batch * inner; j += blockDim.x) {
             const long i = (j / inner * channels + c) * inner + j % inner;
             total += dx[i] = ipl_leaky_grad(g[i], y[i], above, below);
         }
-        part[threadIdx.x] = total;
-        for (int half = 128; half; half /= 2) {
-            __syncthreads();
-            if (threadIdx.x < half) part[threadIdx.x] += part[threadIdx.x + half];
-        }
-        if (threadIdx.x == 0) db[c] = part[0];
+        total = ipl_block(total, false);
+        if (threadIdx.x == 0) db[c] = total;
     }
     """,
     cuda="""

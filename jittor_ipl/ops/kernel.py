@@ -21,6 +21,22 @@ CUDA_PRELUDE = """
 #include <cmath>
 #define IPL_BOTH static __host__ __device__ inline
 #define IPL_GRID(n) (int)(((n) + 255) / 256), 256
+
+// The sum or the maximum over a block of 256 threads, given to all of them, always in the same order.
+static __device__ inline float ipl_block(float value, bool maximum) {
+    __shared__ float part[256];
+    __syncthreads();
+    part[threadIdx.x] = value;
+    for (int half = 128; half; half /= 2) {
+        __syncthreads();
+        if (threadIdx.x < half) {
+            const float other = part[threadIdx.x + half];
+            part[threadIdx.x] = maximum ? fmaxf(part[threadIdx.x], other) : part[threadIdx.x] + other;
+        }
+    }
+    __syncthreads();
+    return part[0];
+}
 """
 
 
