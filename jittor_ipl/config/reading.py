@@ -140,19 +140,15 @@ def _check_style(suite: Suite, number: int, where: str) -> None:
 
 
 def check_prompts(run: StyleRun, where: str) -> None:
-    """Raise `UserError` for seeds or prompts that cannot be used: empty, or longer than CLIP's context."""
+    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens."""
     from jittor_ipl.runtime.streams import parse_seeds
+    from jittor_ipl.text import check_prompt, class_prompts, fill_templates, tokenize
     try:
         parse_seeds(run.generate.seeds)
         for class_name in (run.source.class_name, run.target):
-            if not class_name.strip():
-                raise UserError("a class name is empty")
-        try:
-            from jittor_ipl.text import tokenize
-        except ImportError:  # until the text room lands
-            return
-        for class_name in (run.source.class_name, run.target):
-            tokenize([f"{run.mapper.init} {class_name}."])
+            check_prompt(class_name)
+            prompt = class_prompts(class_name, run.mapper.init, run.mapper.n_ctx)
+            tokenize([prompt.sentence, max(fill_templates(class_name), key=len)])
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

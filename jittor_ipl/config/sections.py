@@ -135,7 +135,7 @@ class Generate(Section):
 
     seeds: str = Field("0-24", min_length=1, max_length=10_000)  # like "0,1,5-10"
     truncation: float = Field(0.7, ge=-2, le=2)
-    noise: Literal["const", "none"] = "const"
+    noise: Literal["const", "none", "random"] = "const"  # random: drawn from each image's own seed
 
 
 class Run(Section):

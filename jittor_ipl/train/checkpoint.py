@@ -159,6 +159,15 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a file or a folder with all in it; nothing happens when it is not there. `UserError` when not allowed."""
+    with told_as_user_error(path, "remove"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _remove(path: Path) -> None:
     """Remove a checkpoint so that a half-removed one is never taken for one: rename first."""
     gone = path.with_name(f"{_STAGED}gone-{path.name}-{os.getpid()}")

@@ -22,19 +22,19 @@ class RunLog:
     On a terminal a bar shows loss, rate, steps per second and the time left; elsewhere one line is printed every `every`
     steps. Every `every` steps, and at the last, one JSON object goes to `folder/metrics.jsonl` and one event to
     `folder/tensorboard/<stage>/`. Records of this stage beyond `start` (a run that went on after its last checkpoint)
-    are removed, so that no step is told twice.
+    are removed, so that no step is told twice. `title` stands before what a person reads (the stage when not given).
     """
 
     def __init__(self, folder: str | Path, stage: str, total: int, start: int = 0, every: int = 10,
-                 tensorboard: bool = True, stream: TextIO | None = None):
+                 tensorboard: bool = True, stream: TextIO | None = None, title: str | None = None):
         self.folder, self.stage, self.total, self.every = make_folder(folder), stage, total, every
-        self.stream = sys.stderr if stream is None else stream
+        self.stream, self.title = sys.stderr if stream is None else stream, title or stage
         self._began, self._start = time.monotonic(), start
         drop_records(self.folder / METRICS, stage, start)
         with told_as_user_error(self.folder):
             self._file = open(self.folder / METRICS, "a", encoding="utf-8")
         self._events = _open_events(self.folder / "tensorboard" / stage, start) if tensorboard else None
-        self._bar = tqdm(total=total, initial=start, desc=stage, file=self.stream, dynamic_ncols=True,
+        self._bar = tqdm(total=total, initial=start, desc=self.title, file=self.stream, dynamic_ncols=True,
                          disable=not self.stream.isatty(), unit="it")
 
     def __enter__(self) -> RunLog:
@@ -74,7 +74,7 @@ class RunLog:
     def _line(self, step: int, metrics: Mapping[str, float]) -> str:
         rate = (step - self._start) / max(time.monotonic() - self._began, 1e-9)
         told = " ".join(f"{name} {metrics[name]:.4g}" for name in ("loss", "lr") if name in metrics)
-        return f"{self.stage} {step}/{self.total} {told} {rate:.2f} it/s {(self.total - step) / rate:.0f} s left"
+        return f"{self.title} {step}/{self.total} {told} {rate:.2f} it/s {(self.total - step) / rate:.0f} s left"
 
 
 def drop_records(path: Path, stage: str, start: int) -> None:

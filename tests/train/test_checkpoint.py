@@ -109,8 +109,7 @@ def test_leftovers_of_a_killed_process_are_cleaned(tmp_path):
 
 def test_killed_at_any_moment_the_newest_whole_checkpoint_remains(tmp_path):
     code = ("import sys; from tests.train.test_checkpoint import save, Checkpoints\n"
-            "print('up', flush=True)\n"
-            "for step in range(1, 10**6): save(Checkpoints(sys.argv[1]), step)")
+            "for step in range(1, 10**6): save(Checkpoints(sys.argv[1]), step); print(step, flush=True)")
     for wait in (0.01, 0.04, 0.09, 0.15):
         process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
         process.stdout.readline()

@@ -1,0 +1,199 @@
+"""One style's run, from its configuration to adapted weights in a run folder.
+
+The folder, all written whole or not at all: config.yaml, metrics.jsonl, tensorboard/, samples/, checkpoints/,
+mapper.safetensors (stage 1), generator.safetensors (stage 2, the moving average), report.json (last).
+"""
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from jittor_ipl.config import StyleRun, save_config
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import rng
+from jittor_ipl.weights.generator import load_generator, save_generator
+from jittor_ipl.weights.strict import load_into, numpy_tensors
+from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
+
+from .checkpoint import Checkpoint, Checkpoints, locked
+from .directions import Listener, Prompts
+from .identity import claim, run_identity
+from .listeners import make_listeners
+from .log import RunLog
+from .report import Report, direction_similarity, read_report
+from .samples import SampleGrid
+from .signals import StopOnSignal
+from .stage1 import State, train_mapper
+from .stage2 import train_generator
+
+MAPPER, GENERATOR = "mapper.safetensors", "generator.safetensors"
+
+
+def adapt_style(config: StyleRun, run_dir: str | Path, *, stream: TextIO | None = None) -> Report:
+    """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
+
+    A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
+    on a CPU, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew.
+    Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
+    """
+    run_dir = Path(run_dir)
+    with locked(run_dir), StopOnSignal() as stop:
+        identity = run_identity(config)
+        claim(run_dir, identity)
+        save_config(config, run_dir / "config.yaml")
+        report = read_report(run_dir)
+        if report is not None and report.identity == identity and (run_dir / GENERATOR).is_file():
+            return replace(report, skipped=True)
+        return _Run(config, run_dir, identity, stop, stream).finish()
+
+
+class _Run:
+    """The networks of a run and its two stages."""
+
+    def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO | None):
+        self.config, self.run_dir, self.identity, self.stop, self.stream = config, run_dir, identity, stop, stream
+        self.source = load_generator(config.source.generator)
+        self.listeners = make_listeners(config, self.source)
+
+    def finish(self) -> Report:
+        """Do what is left of both stages, measure, and write the report."""
+        config = self.config
+        mapper, prompts, seconds_mapper = None, None, 0.0
+        if config.method == "ipl":
+            prompts = Prompts(self.listeners[0].clip, config.mapper.n_ctx, config.mapper.init, config.source.class_name,
+                              config.target, official=config.compat == "official")
+            mapper, seconds_mapper = self.mapper(prompts, self.listeners[0])
+        target, seconds_generator = self.generator(prompts, mapper)
+        similarity = direction_similarity(self.source, target, self.listeners)
+        report = Report(config.suite, config.number, config.style, config.target, config.method, self.identity,
+                        config.training_hash(), round(seconds_mapper, 2), round(seconds_generator, 2), round(similarity, 4))
+        report.save(self.run_dir)
+        return report
+
+    def mapper(self, prompts: Prompts, listener: Listener) -> tuple[PromptMapper, float]:
+        """Stage 1: return the trained prompt mapper and the seconds it took; a finished one is read back."""
+        config, path = self.config, self.run_dir / MAPPER
+        numbers = {"style_dim": self.source.style_dim, "n_ctx": config.mapper.n_ctx,
+                   "ctx_dim": listener.clip.config()["transformer_width"]}
+        mapper = PromptMapper(**numbers, rng=rng(config.mapper_seed, "mapper.init"))
+        if path.exists():
+            tensors, metadata = read_safetensors(path)
+            load_into(mapper, tensors, source=str(path))
+            return mapper, float(metadata["seconds"])
+        with _Stage("mapper", config.mapper.steps, self) as stage:
+            train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
+                         noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step)
+        self.stop.raise_if_received()
+        write_safetensors(path, numpy_tensors(mapper), {"kind": "prompt_mapper", "config": json.dumps(numbers),
+                                                        "seconds": f"{stage.seconds():.2f}"})
+        return mapper, stage.seconds()
+
+    def generator(self, prompts: Prompts | None, mapper: PromptMapper | None) -> tuple[Generator, float]:
+        """Stage 2: return the averaged target generator, saved, and the seconds it took."""
+        config = self.config
+        target, shown = (load_generator(config.source.generator) for _ in range(2))
+        samples = self.samples()
+        if samples is not None and not (samples.folder / "000000.png").exists():
+            samples.save(0, self.source)
+
+        def show(step: int, state: State) -> None:
+            _assign(shown, {name.removeprefix("ema/"): v for name, v in state.items() if name.startswith("ema/")})
+            samples.save(step, shown)
+
+        with _Stage("generator", config.generator.steps, self, show if samples is not None else None) as stage:
+            averaged = train_generator(
+                self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
+                prompts=prompts, mapper=mapper, official=config.compat == "official", start=stage.start, state=stage.state,
+                on_step=stage.after_step)
+        self.stop.raise_if_received()
+        _assign(shown, unmoved_as_they_were(averaged, target, self.source))
+        save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
+        return shown, stage.seconds()
+
+    def samples(self) -> SampleGrid | None:
+        """Return the run's sample grid: the first seeds from 0 on, drawn as the test set will be; None for no samples."""
+        config = self.config
+        if not config.run.samples:
+            return None
+        center = self.source.mean_latent(config.source.mean_latent_samples, config.seed)
+        noise = "none" if config.generate.noise == "none" else "const"
+        return SampleGrid(self.run_dir / "samples", self.source, range(config.run.samples), config.generate.truncation,
+                          center, noise, {"style": config.style, "config": config.training_hash()})
+
+
+class _Stage:
+    """One training loop's checkpoints, log, samples and clock: `start` and `state` to go on from, `after_step` to call."""
+
+    def __init__(self, name: str, total: int, run: _Run, show: Callable[[int, State], None] | None = None):
+        self.name, self.total, self.run, self.show = name, total, run, show
+        self.settings = run.config.run
+        self.checkpoints = Checkpoints(run.run_dir / "checkpoints" / name, self.settings.keep)
+        latest = self._latest()
+        self.start = latest.step if latest else 0
+        self.state = latest.tensors("state") if latest else None
+        self._seconds_before = latest.state()["seconds"] if latest else 0.0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> _Stage:
+        run, settings = self.run, self.settings
+        self.log = RunLog(run.run_dir, self.name, self.total, self.start, settings.log_every, settings.tensorboard,
+                          run.stream, title=f"{run.config.folder} {self.name}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.close()
+
+    def seconds(self) -> float:
+        """Return the time spent in this stage so far, over all sittings."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def after_step(self, step: int, metrics: Mapping[str, float], state: Callable[[], State]) -> bool:
+        """Log, show and save as the settings ask; return True when the run was asked to stop."""
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(f"{self.run.config.folder}: the loss of the {self.name} is not finite at step {step}: "
+                            f"lower {self.name}.lr (now {getattr(self.run.config, self.name).lr})")
+        self.log.step(step, metrics)
+        stopping = self.run.stop.received is not None
+        showing = self.show is not None and (step % self.settings.sample_every == 0 or step == self.total)
+        saving = stopping or (step % self.settings.checkpoint_every == 0 and step < self.total)
+        now = state() if showing or saving else {}
+        if showing:
+            self.show(step, now)
+        if saving:
+            self.checkpoints.save(step, {"state": now}, {"identity": self.run.identity, "seconds": self.seconds()})
+        return stopping
+
+    def _latest(self) -> Checkpoint | None:
+        self.checkpoints.clean()
+        latest = self.checkpoints.latest()
+        fits = latest is not None and latest.step <= self.total and latest.state().get("identity") == self.run.identity
+        return latest if fits else None
+
+
+def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, source: Generator) -> dict[str, np.ndarray]:
+    """Return the averages, with the source's own bits wherever training left a parameter as it was.
+
+    Averaging a constant rounds it; without this every tensor would differ from the source and release files would be
+    as large as the generator.
+    """
+    now, before = target.trainable(), source.trainable()
+    same = {name for name in averaged if np.array_equal(now[name].numpy(), before[name].numpy())}
+    return {name: before[name].numpy() if name in same else value for name, value in averaged.items()}
+
+
+def _assign(generator: Generator, tensors: Mapping[str, np.ndarray]) -> None:
+    params, values = generator.trainable(), {name: jt.array(value) for name, value in tensors.items()}
+    # A lazy array of one element would be fused into the kernels that use it, and some of those do not compile.
+    jt.sync(list(values.values()))
+    for name, value in values.items():
+        params[name].update(value)

@@ -1,0 +1,60 @@
+"""The ensemble of CLIPs that a configuration asks for, loaded, checked against its words, and told what to listen for."""
+from __future__ import annotations
+
+import numpy as np
+
+from jittor_ipl.config import StyleRun
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.images import from_uint8, list_images, load_image
+from jittor_ipl.models.clip import Clip
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import rng
+from jittor_ipl.text import class_prompts, tokenize, tokenizer
+from jittor_ipl.weights.clip import load_clip
+
+from .directions import Listener, image_direction, listen
+
+FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)
+
+
+def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
+    """Return one listener per entry of `clip:`, in order.
+
+    Raises `UserError` for weights that cannot be read, words that a CLIP never saw, or a texture loss without a ResNet.
+    """
+    clips = [load_clip(model.model) for model in config.clip]
+    for model, clip in zip(config.clip, clips):
+        check_known_words(clip, model.model, config)
+    if config.losses.texture and not any(clip.is_resnet for clip in clips):
+        raise UserError("losses.texture needs a CLIP with a ResNet image tower; add one to clip: or set the weight to 0")
+    pictures = _style_pictures(config, source)
+    return [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
+                   image_direction=image_direction(clip, *pictures) if pictures else None)
+            for model, clip in zip(config.clip, clips)]
+
+
+def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:
+    """Raise `UserError` when the prompts hold a word that this CLIP has no embedding for (compact demo weights)."""
+    known = getattr(clip, "known_tokens", None)
+    if known is None:
+        return
+    words = {int(token): tokenizer().decode([token]).strip() for token in known}
+    for class_name in (config.source.class_name, config.target):
+        prompt = class_prompts(class_name, config.mapper.init, config.mapper.n_ctx)
+        unknown = [int(token) for token in tokenize(prompt.text)[0] if token and int(token) not in words]
+        if unknown:
+            word = tokenizer().decode(unknown[:1]).strip()
+            raise UserError(f"{ref} has never seen {word!r} of the prompt {prompt.text!r}{nearest(word, words.values())}; "
+                            "use other words or a full CLIP")
+
+
+def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, list[np.ndarray]] | None:
+    """Return generated source images [16, 3, H, W] and the style pictures, all in [-1, 1]; None without style images."""
+    if config.style_images is None:
+        return None
+    styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]
+    z = rng(config.generator_seed, "few-shot.z").standard_normal((FEW_SHOT_SOURCES, source.style_dim), np.float32)
+    with jt.no_grad():
+        images = source.synthesis(source.mapping(jt.array(z)), "const").numpy()
+    return images, styles
