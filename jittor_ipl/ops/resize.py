@@ -1,6 +1,7 @@
 """Image resizing equal to PyTorch's `interpolate` with half-pixel centres (`align_corners=False`).
 
-Each mode is a matrix per axis, made in NumPy in PyTorch's own float32 arithmetic, so one product per axis does it all.
+Each mode is a matrix per axis, made in NumPy in PyTorch's own float32 arithmetic. Its rows have few entries, side by
+side, so one kernel that gathers along an axis serves every mode, and with the transposed matrix the gradient as well.
 """
 from __future__ import annotations
 
@@ -10,12 +11,50 @@ from functools import lru_cache
 import numpy as np
 
 from ..runtime.backend import jt
+from .kernel import Kernel
+
+# in0 [outer, source, inner], in1 weights [target, taps], in2 first source sample and number of samples [target, 2].
+GATHER = Kernel(
+    shared="""
+    IPL_BOTH float ipl_gather(const float* x, const float* weights, long count, long inner) {
+        float sum = 0;
+        for (long t = 0; t < count; t++) sum += weights[t] * x[t * inner];
+        return sum;
+    }
+    """,
+    cpu="""
+    const long outer = in0_shape0, source = in0_shape1, inner = in0_shape2, target = out0_shape1, taps = in1_shape1;
+    #pragma omp parallel for
+    for (long o = 0; o < outer; o++)
+        for (long r = 0; r < target; r++) {
+            const float* __restrict__ x = in0_p + (o * source + in2_p[2 * r]) * inner;
+            const float* weights = in1_p + r * taps;
+            float* __restrict__ y = out0_p + (o * target + r) * inner;
+            if (inner == 1) { *y = ipl_gather(x, weights, in2_p[2 * r + 1], 1); continue; }
+            for (long i = 0; i < inner; i++) y[i] = 0;
+            for (long t = 0; t < in2_p[2 * r + 1]; t++)
+                for (long i = 0; i < inner; i++) y[i] += weights[t] * x[t * inner + i];
+        }
+    """,
+    cuda_kernels="""
+    static __global__ void ipl_resize(const float* x, const float* weights, const int* span, float* y, long n, long source,
+                                      long target, long inner, long taps) {
+        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
+        if (i >= n) return;
+        const long r = i / inner % target, o = i / (inner * target);
+        y[i] = ipl_gather(x + (o * source + span[2 * r]) * inner + i % inner, weights + r * taps, span[2 * r + 1], inner);
+    }
+    """,
+    cuda="""
+    const long n = (long)out0_shape0 * out0_shape1 * out0_shape2;
+    if (n) ipl_resize<<<IPL_GRID(n)>>>(in0_p, in1_p, in2_p, out0_p, n, in0_shape1, out0_shape1, in0_shape2, in1_shape1);
+    """)
 
 MODES = ("bicubic", "bilinear", "nearest", "area")
 
 
 def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antialias: bool = False) -> jt.Var:
-    """Resize `x` [B, C, H, W] to `size` (h, w), differentiably; a single number means a square.
+    """Resize `x` [B, C, H, W] to `size` (h, w); a single number means a square. Differentiable any number of times.
 
     Without antialiasing the bicubic filter has a = -0.75, with it a = -0.5, both as in PyTorch (and Pillow);
     `antialias` applies to bicubic and bilinear only. Bicubic results may overshoot the range of the input.
@@ -23,18 +62,45 @@ def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antial
     height, width = (size, size) if isinstance(size, int) else size
     assert mode in MODES and not (antialias and mode in ("nearest", "area")), (mode, antialias)
     b, c, h, w = x.shape
-    if w != width:
-        x = jt.matmul(x.reshape(b * c * h, w), jt.array(axis_matrix(w, width, mode, antialias).T.copy()))
+    assert min(height, width, h, w) >= 1, (x.shape, size)
     if h != height:
-        x = x.reshape(b * c, h, width).transpose(0, 2, 1).reshape(b * c * width, h)
-        x = jt.matmul(x, jt.array(axis_matrix(h, height, mode, antialias).T.copy()))
-        x = x.reshape(b * c, width, height).transpose(0, 2, 1)
+        x = _Resample(h, height, mode, antialias)(x.reshape(b * c, h, w))
+    if w != width:
+        x = _Resample(w, width, mode, antialias)(x.reshape(b * c * height, w, 1))
     return x.reshape(b, c, height, width)
+
+
+class _Resample(jt.Function):
+    """Multiply axis 1 of [outer, n, inner] by the matrix of a resize, or by its transpose; the gradient is the other."""
+
+    def __init__(self, *axis, transposed: bool = False):
+        self.axis, self.transposed = axis, transposed
+
+    def execute(self, x):
+        weights, spans = _spans(*self.axis, transposed=self.transposed)
+        return GATHER([(x.shape[0], len(weights), x.shape[2])], [x, jt.array(weights), jt.array(spans)])[0]
+
+    def grad(self, g):
+        return _Resample(*self.axis, transposed=not self.transposed)(g)
+
+
+@lru_cache(maxsize=256)
+def _spans(source: int, target: int, mode: str, antialias: bool, transposed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the non-zero stretch of each row of the matrix: weights [rows, taps], (first, count) [rows, 2]."""
+    matrix = axis_matrix(source, target, mode, antialias)
+    matrix = matrix.T if transposed else matrix
+    used = matrix != 0
+    first = used.argmax(1)
+    count = np.where(used.any(1), matrix.shape[1] - used[:, ::-1].argmax(1) - first, 0)
+    weights = np.zeros((len(matrix), max(int(count.max()), 1)), np.float32)
+    for row, (start, number) in enumerate(zip(first, count)):
+        weights[row, :number] = matrix[row, start:start + number]
+    return weights, np.stack([first, count], 1).astype(np.int32)
 
 
 @lru_cache(maxsize=256)
 def axis_matrix(source: int, target: int, mode: str, antialias: bool = False) -> np.ndarray:
-    """Return the float32 matrix [target, source] that resizes one axis."""
+    """Return the float32 matrix [target, source] that resizes one axis (shared: do not write into it)."""
     assert source > 0 and target > 0, (source, target)
     if mode == "nearest":
         return _nearest(source, target)
