@@ -115,16 +115,17 @@ class Adam:
             slots[slot][name] = _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
 
 
+# As average + take * (value - average): a value that never moves keeps its bits.
 _EMA_SRC = """
-float keep = (float)data["keep"], take = (float)data["take"];
-for (int i = 0; i < in0_shape0; i++) out0_p[i] = in0_p[i] * keep + in1_p[i] * take;
+float take = (float)data["take"];
+for (int i = 0; i < in0_shape0; i++) out0_p[i] = in0_p[i] + take * (in1_p[i] - in0_p[i]);
 """
 _EMA_CUDA = """
-__global__ static void ema(float keep, float take, int count, const float* a, const float* b, float* out) {
+__global__ static void ema(float take, int count, const float* a, const float* b, float* out) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
-        out[i] = a[i] * keep + b[i] * take;
+        out[i] = a[i] + take * (b[i] - a[i]);
 }
-ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["keep"], (float)data["take"], in0_shape0, in0_p, in1_p, out0_p);
+ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["take"], in0_shape0, in0_p, in1_p, out0_p);
 """
 
 
@@ -141,7 +142,7 @@ class Ema:
 
     def update(self, names: Iterable[str] | None = None) -> None:
         """Move the averages of `names` (default: all) one step towards the present values."""
-        numbers = {"keep": self.decay, "take": 1 - self.decay}
+        numbers = {"take": 1 - self.decay}
         names = list(self.average if names is None else names)
         with jt.no_grad():
             for name in names:
@@ -184,7 +185,9 @@ SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear}
 
 
 def _constant(values: np.ndarray) -> jt.Var:
-    return jt.array(values).stop_grad()
+    array = jt.array(values).stop_grad()
+    array.sync()      # a lazy array of one element would be fused into the kernel that reads it
+    return array
 
 
 def _finish(tensors: list[jt.Var]) -> None:

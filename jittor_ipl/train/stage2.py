@@ -115,8 +115,10 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     ema = Ema(params, settings.ema, start={k: v.numpy() for k, v in source.trainable().items()} if official else None)
     chosen = np.arange(0)
     if state is not None:
-        for name, value in _part(state, "target").items():
-            params[name].update(jt.array(value))
+        restored = {name: jt.array(value) for name, value in _part(state, "target").items()}
+        jt.sync(list(restored.values()))      # a lazy array of one element would be fused into the kernels that read it
+        for name, value in restored.items():
+            params[name].update(value)
         adam.load_state(_part(state, "adam"))
         ema.load_state(_part(state, "ema"))
         chosen = state["chosen_layers"]

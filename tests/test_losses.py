@@ -1,0 +1,82 @@
+"""What the losses mean: which way they fall, and that they stay finite where the original formulas do not."""
+import numpy as np
+import pytest
+
+from jittor_ipl import losses
+from jittor_ipl.runtime.backend import jt
+
+RNG = np.random.default_rng(0)
+
+
+def features(*shape):
+    return jt.array(RNG.standard_normal(shape).astype(np.float32))
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_directional_against_numpy_and_its_range():
+    source, target, text = features(5, 8), features(5, 8), jt.array(unit(RNG.standard_normal((1, 8))).astype(np.float32))
+    got = losses.directional(source, target, text).item()
+    want = (1 - (unit(unit(target.numpy()) - unit(source.numpy())) * text.numpy()).sum(-1)).mean()
+    print(f"directional error {abs(got - want):.1e}")
+    assert abs(got - want) < 1e-5 and 0 <= got <= 2
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.5])
+def test_directional_falls_along_the_direction(floor):
+    source = unit(RNG.standard_normal((4, 16))).astype(np.float32)
+    along = unit(RNG.standard_normal((1, 16))).astype(np.float32)
+    wrong = unit(RNG.standard_normal((4, 16))).astype(np.float32)
+    values = [losses.directional(jt.array(source), jt.array(source + 0.3 * wrong + step * along), jt.array(along), floor).item()
+              for step in (0.0, 0.2, 0.5, 1.0)]
+    print(values)
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("floor,largest", [(0.0, 2 / losses.SHORTEST), (0.5, 5.0)])
+def test_equal_images_give_a_finite_bounded_gradient(floor, largest):
+    source = features(3, 8)
+    target = jt.array(source.numpy())
+    loss = losses.directional(source, target, jt.array(np.eye(8, dtype=np.float32)[:1]), floor)
+    size = np.abs(jt.grad(loss, target).numpy()).max()
+    print(f"floor {floor}: loss {loss.item():.3f}, largest gradient {size:.2f}")
+    assert abs(loss.item() - 1.0) < 1e-6 and 0 < size < largest
+
+
+def test_a_floor_rewards_length():
+    source, along = np.zeros((1, 4), np.float32), np.eye(4, dtype=np.float32)[1:2]
+    source[0, 0] = 1
+    short, long = (losses.directional(jt.array(source), jt.array(source + a * along), jt.array(along), 0.5).item() for a in (.1, .4))
+    assert long < short < 1
+
+
+def test_contrastive_prefers_matching_pairs():
+    images = features(6, 16)
+    shuffled = jt.array(images.numpy()[[1, 0, 3, 2, 5, 4]])
+    right, wrong = losses.contrastive(images, images, 20.0).item(), losses.contrastive(images, shuffled, 20.0).item()
+    print(f"matched {right:.3f}, shuffled {wrong:.3f}, chance {np.log(6):.3f}")
+    assert right < np.log(6) < wrong
+
+
+def test_domain_global_and_texture_vanish_at_their_best():
+    a = features(4, 8)
+    assert abs(losses.domain(a, a[:1]).item()) < 1.0
+    assert abs(losses.domain(a[:1] * 3.0, a[:1]).item()) < 1e-6
+    assert abs(losses.global_similarity(a[:1], a[:1], 100.0).item()) < 1e-5
+    assert losses.texture(a, a).item() == 0.0
+
+
+def test_manifold_is_zero_when_images_turn_as_far_as_texts():
+    e = np.eye(3, dtype=np.float32)
+    turned = (e[:1] + e[1:2]) / np.float32(np.sqrt(2))
+    same = losses.manifold(jt.array(e[:1]), jt.array(turned), jt.array(e[1:2]), jt.array((e[1:2] + e[2:]) / np.float32(np.sqrt(2))))
+    still = losses.manifold(jt.array(e[:1]), jt.array(e[:1]), jt.array(e[1:2]), jt.array(e[2:]))
+    assert same.item() < 1e-6 and abs(still.item() - 1.0) < 1e-6
+
+
+def test_out_of_range_counts_only_the_excess():
+    image = jt.array(np.float32([[[[0.5, -1.0, 1.5, -3.0]]]]))
+    assert abs(losses.out_of_range(image).item() - (0.25 + 4.0) / 4) < 1e-6
+    assert np.array_equal(jt.grad(losses.out_of_range(image), image).numpy()[0, 0, 0] != 0, [False, False, True, True])

@@ -1,0 +1,57 @@
+"""Which tensors train: groups, phases, and the mapping from W+ indices to layers checked against what latents drive."""
+import numpy as np
+import pytest
+
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train import layers
+
+ALL = ("mapping", "convs", "rgb", "const", "noise")
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return Generator(32, style_dim=8, n_mlp=1, channels={4: 6, 8: 6, 16: 4, 32: 4}, rng=np.random.default_rng(0))
+
+
+def test_groups_cover_every_parameter_once(generator):
+    names = [layers.candidates(generator, [group], "all") for group in ALL]
+    assert sorted(sum(names, [])) == sorted(generator.trainable())
+    assert layers.group_of("convs.3.noise.weight") == "noise" and layers.group_of("to_rgbs.0.bias") == "rgb"
+
+
+def test_phases(generator):
+    def prefixes(phase):
+        return {".".join(name.split(".")[:2]) if name.startswith("convs") else name.split(".")[0]
+                for name in layers.candidates(generator, ALL, phase)}
+    assert prefixes("shape") == {"input", "conv1", "convs.0", "convs.1"}
+    assert prefixes("texture") == {"input", "conv1", "convs.2", "convs.3", "convs.4", "convs.5"}
+    assert prefixes("no_mapping") == {"input", "conv1", *(f"convs.{i}" for i in range(6))}
+    assert len(layers.candidates(generator, ALL, "all")) == len(generator.trainable())
+
+
+def test_corrected_layers_are_those_that_the_latent_drives(generator):
+    """Move one latent at a time: exactly the S codes of the named layers change."""
+    order = ["conv1.", "to_rgb1.", *(f"convs.{i}." for i in range(6)), *(f"to_rgbs.{i}." for i in range(3))]
+    ws = np.zeros((1, generator.n_latent, 8), np.float32)
+    base = [s.numpy() for s in generator.styles(jt.array(ws))]
+    for index in range(generator.n_latent):
+        moved = ws.copy()
+        moved[:, index] = 1.0
+        changed = {name for name, before, after in zip(order, base, generator.styles(jt.array(moved)))
+                   if not np.array_equal(before, after.numpy())}
+        assert set(layers.layers_of(generator, index)) == changed, index
+
+
+def test_official_layers_are_looked_up_in_the_list_of_the_original(generator):
+    got = [layers.layers_of(generator, index, official=True) for index in range(generator.n_latent)]
+    assert got == [("conv1.",), ("to_rgb1.",), *((f"convs.{i}.",) for i in range(6))]
+    for index in range(generator.n_latent):
+        assert layers.selected(generator, list(generator.trainable()), [index], True) == list(generator.layer_parameters(index))
+
+
+def test_choose_ranks_by_the_change_of_each_latent(generator):
+    ws, pull = jt.zeros([2, generator.n_latent, 8]), np.zeros((1, generator.n_latent, 1), np.float32)
+    pull[0, [5, 2, 7], 0] = 3, 2, 1
+    chosen = layers.choose(generator, ws, lambda x: (x * jt.array(pull)).sum(), 3, 1)
+    assert chosen.tolist() == [5, 2, 7]

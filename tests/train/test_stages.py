@@ -1,0 +1,156 @@
+"""Both training loops on tiny random networks: resuming, what moves, methods, losses and what stays finite."""
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jittor_ipl.models.clip import Clip
+from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train import directions, stage1, stage2
+from jittor_ipl.weights.strict import named_tensors
+
+SIZE, WIDTH = 16, 8
+
+
+def new_generator():
+    return Generator(SIZE, style_dim=WIDTH, n_mlp=2, channels={4: 6, 8: 6, 16: 4}, rng=np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return Clip(embed_dim=12, image_resolution=SIZE, vision_layers=1, vision_width=64, vision_patch_size=8,
+                transformer_width=32, transformer_heads=1, transformer_layers=1).initialise(np.random.default_rng(2))
+
+
+@pytest.fixture(scope="module")
+def listener(clip):
+    return directions.listen(clip, 1.0, "photo", "disney")
+
+
+def settings(**changes):
+    base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto", auto_layers_k=2,
+                auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2, train=("convs", "rgb", "const", "noise"),
+                views=1, view_scale=0.6, direction_floor=0.5, adam=lambda: (0.02, (0.0, 0.99)))
+    return SimpleNamespace(**{**base, **changes})
+
+
+def weights(**changes):
+    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, patch=0.0, range=1.0), **changes})
+
+
+def train(listener, numbers, loss=None, **keywords):
+    target = new_generator()
+    average = stage2.train_generator(new_generator(), target, [listener], numbers, loss or weights(), seed=7, **keywords)
+    return {name: var.numpy() for name, var in target.trainable().items()}, average
+
+
+def same(one, two):
+    return [name for name in one if one[name].tobytes() != two[name].tobytes()] == []
+
+
+def test_stage2_resumes_to_the_same_bits(listener):
+    kept = {}
+
+    def keep(step, metrics, state):
+        kept[step] = (state(), metrics)
+        return False
+
+    straight, average = train(listener, settings(), on_step=keep)
+    resumed, again = train(listener, settings(), start=3, state=kept[3][0])
+    assert same(straight, resumed) and same(average, again)
+    assert all(np.isfinite(list(metrics.values())).all() for _, metrics in kept.values())
+    assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "range"}
+
+
+def test_stage2_stops_when_told_and_draws_from_the_seed_alone(listener):
+    steps = []
+    short, _ = train(listener, settings(), on_step=lambda step, *_: steps.append(step) or step == 2)
+    assert steps == [1, 2]
+    other, _ = train(listener, settings(), on_step=lambda step, *_: step == 2)
+    assert same(short, other)
+
+
+def test_layers_that_were_not_chosen_do_not_move(listener):
+    start = {name: var.numpy() for name, var in new_generator().trainable().items()}
+    chosen = []
+    end, average = train(listener, settings(steps=1), on_step=lambda *args: chosen.extend(args[2]()["chosen_layers"]))
+    allowed = stage2.layers.selected(new_generator(), stage2.layers.candidates(
+        new_generator(), settings().train, "auto"), chosen)
+    moved = {name for name in start if not np.array_equal(start[name], end[name])}
+    print(f"chosen {chosen}: {len(moved)} of {len(start)} tensors moved")
+    assert moved and moved <= set(allowed)
+    assert same({n: average[n] for n in start if n not in moved}, {n: start[n] for n in start if n not in moved})
+
+
+def test_training_turns_the_images_along_the_direction(listener):
+    seen = []
+    train(listener, settings(steps=25, layers="all", noise="const", mixing=0.0, views=0), weights(global_=0.0, range=0.0),
+          on_step=lambda step, metrics, _: seen.append(metrics["directional"]) and False)
+    print(f"directional loss {seen[0]:.3f} -> {seen[-1]:.3f}")
+    assert abs(seen[0] - 1.0) < 1e-4 and seen[-1] < 0.8
+
+
+def test_without_a_floor_equal_generators_train_too(listener):
+    end, _ = train(listener, settings(steps=2, direction_floor=0.0, noise="const"))
+    assert all(np.isfinite(value).all() for value in end.values())
+
+
+def test_every_loss_and_an_ensemble(clip):
+    resnet = Clip(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
+                  transformer_heads=1, transformer_layers=1, norm="group").initialise(np.random.default_rng(3))
+    both = [directions.listen(one, share, "photo", "disney", parts=True) for one, share in ((clip, 1.0), (resnet, 0.5))]
+    told = {}
+    loss = weights(manifold=1.0, texture=1.0, patch=1.0)
+    stage2.train_generator(new_generator(), new_generator(), both, settings(steps=1), loss, seed=0,
+                           on_step=lambda step, metrics, _: told.update(metrics))
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "patch", "range"}
+    parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
+    assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
+
+
+def mapper_run(clip, listener, **keywords):
+    mapper = PromptMapper(WIDTH, 4, 32, rng=np.random.default_rng(4))
+    prompts = directions.Prompts(clip, 4, "a photo of a", "photo", "disney")
+    numbers = SimpleNamespace(steps=4, batch=4, lr=0.05, lambda_domain=1.0, lambda_source=0.5)
+    stage1.train_mapper(new_generator(), mapper, prompts, listener, numbers, seed=5, **keywords)
+    return mapper, prompts
+
+
+def test_stage1_resumes_to_the_same_bits_and_feeds_stage2(clip, listener):
+    kept, losses = {}, []
+
+    def keep(step, metrics, state):
+        kept[step] = state()
+        losses.append(metrics["loss"])
+
+    straight, prompts = mapper_run(clip, listener, on_step=keep)
+    resumed, _ = mapper_run(clip, listener, start=2, state=kept[2])
+    one, two = ({name: var.numpy() for name, var in named_tensors(m).items()} for m in (straight, resumed))
+    assert same(one, two) and np.isfinite(losses).all()
+    end, _ = train(listener, settings(steps=1), prompts=prompts, mapper=straight)
+    assert all(np.isfinite(value).all() for value in end.values())
+
+
+def test_prompt_directions_are_unit_and_official_adds_the_same_vector_twice(clip):
+    prompts, official = (directions.Prompts(clip, 4, "a photo of a", "photo", "disney", official=flag) for flag in (False, True))
+    source, target = (jt.array(np.random.default_rng(i).standard_normal((3, 12)).astype(np.float32)) for i in (1, 2))
+    for one in (prompts, official):
+        assert np.allclose(np.linalg.norm(one.directions(source, target).numpy(), axis=1), 1, atol=1e-5)
+    bare = directions.encode_texts(clip, ["a photo of a"]).numpy()
+    want = [(v.numpy() + bare) / np.linalg.norm(v.numpy() + bare, axis=1, keepdims=True) for v in (source, target)]
+    want = (want[1] - want[0]) / np.linalg.norm(want[1] - want[0], axis=1, keepdims=True)
+    assert np.abs(official.directions(source, target).numpy() - want).max() < 1e-5
+    assert np.abs(prompts.directions(source, target).numpy() - want).max() > 1e-3
+
+
+def test_few_shot_direction_points_from_generated_to_style_images(clip):
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 3, SIZE, SIZE)).astype(np.float32)
+    styles = [np.clip(image * 0.2 + 0.5, -1, 1) for image in images]
+    got = directions.image_direction(clip, images, styles).numpy()
+    before, after = (directions.encode_images(clip, np.stack(x), antialias=True).numpy().mean(0) for x in (images, styles))
+    want = (after - before) / np.linalg.norm(after - before)
+    assert np.abs(got[0] - want).max() < 1e-4
