@@ -1,0 +1,271 @@
+"""The command line: `python -m jittor_ipl adapt|generate|verify|summary|doctor`, and behind run_all.py and test.py.
+
+Nothing heavy is imported before a command runs: `--help` needs neither Jittor nor NumPy. Exit codes: 0 done, 1 the
+verification found differences or the doctor a fault, 2 a mistake of the user's, 3 one of ours, 130 stopped by Ctrl-C.
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from jittor_ipl import __version__
+from jittor_ipl.errors import UserError, nearest
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that raises UserError, with the nearest option, instead of printing its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError for a command line that cannot be understood."""
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse `argv`; unknown options are refused with the nearest known one."""
+        known, unknown = self.parse_known_args([_dashed(word) for word in argv])
+        if unknown:
+            options = {option for parser in self._parsers(known) for option in parser._option_string_actions}
+            word = unknown[0].split("=")[0]
+            raise UserError(f"unknown argument {word!r}{nearest(word, options)} (see {self.prog} --help)")
+        return known
+
+    def _parsers(self, known: argparse.Namespace) -> list[argparse.ArgumentParser]:
+        chosen = getattr(known, "parser", None)
+        return [self, chosen] if chosen else [self]
+
+
+def _dashed(word: str) -> str:
+    """Turn `--learning_rate=1` into `--learning-rate=1`: both spellings are right; values stay as they are."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if word.startswith("--") and len(word) > 2 else word
+
+
+def _new_parser(prog: str, description: str, examples: str) -> _Parser:
+    return _Parser(prog=prog, description=description, epilog="examples:\n" + examples, allow_abbrev=False,
+                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m jittor_ipl` with `argv` (default: the process's) and return the exit code."""
+    return _run(_main_parser(), argv)
+
+
+def run_all(argv: Sequence[str] | None = None) -> int:
+    """Run `run_all.py` and return the exit code."""
+    parser = _new_parser("run_all.py", "Make every picture of a suite: weights and seeds in, results/<suite>/ out.", _RUN_ALL)
+    _add_debug(parser)
+    _add_build(parser)
+    return _run(parser, argv)
+
+
+def verify(argv: Sequence[str] | None = None) -> int:
+    """Run `test.py` and return the exit code."""
+    parser = _new_parser("test.py", "Regenerate recorded pictures and compare them, pixel by pixel.", _VERIFY)
+    _add_debug(parser)
+    _add_verify(parser)
+    return _run(parser, argv)
+
+
+def _run(parser: _Parser, argv: Sequence[str] | None) -> int:
+    """Parse, run the command, and turn every way out into an exit code and at most one line."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments = parser.parse(argv)
+        return arguments.command(arguments)
+    except UserError as error:
+        return _told(argv, str(error), 2)
+    except KeyboardInterrupt:
+        return _told(argv, "stopped", 130)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        return _told(argv, str(error), 2)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: told, never hidden
+        return _told(argv, f"internal fault, {type(error).__name__}: {error}", 3)
+
+
+def _told(argv: Sequence[str], message: str, code: int) -> int:
+    """Print `message` as one line (with the traceback before it under --debug) and return `code`."""
+    if "--debug" in argv:
+        traceback.print_exc()
+    hint = " (run again with --debug to see where)" if code == 3 and "--debug" not in argv else ""
+    print(f"error: {' '.join(message.split())}{hint}", file=sys.stderr, flush=True)
+    return code
+
+
+def _main_parser() -> _Parser:
+    parser = _new_parser("python -m jittor_ipl", "Text-driven image-domain adaptation on Jittor.", _MAIN)
+    parser.add_argument("--version", action="version", version=f"jittor_ipl {__version__}")
+    _add_debug(parser)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, add, description, examples in (
+            ("adapt", _add_adapt, "Adapt a generator to the styles of a suite, or to one of them.", _ADAPT),
+            ("generate", _add_generate, "Make pictures of chosen seeds.", _GENERATE),
+            ("verify", _add_verify, "Regenerate recorded pictures and compare them (what test.py does).", _VERIFY),
+            ("summary", _add_summary, "Print the table of a suite's runs and write their contact sheet.", _SUMMARY),
+            ("release", _add_release, "Fill B_weight/<suite> from finished runs (what scripts/release.sh does).", _RELEASE),
+            ("doctor", _add_doctor, "Look at this machine and say what mends each fault.", _DOCTOR)):
+        command = commands.add_parser(name, help=description, description=description, epilog="examples:\n" + examples,
+                                      allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+        command.set_defaults(parser=command)
+        command.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        add(command)
+    return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def _lazily(name: str) -> Command:
+    """Return a command that imports `jittor_ipl.commands` only when it runs."""
+    def command(arguments: argparse.Namespace) -> int:
+        from jittor_ipl import commands
+        return getattr(commands, name)(arguments)
+    return command
+
+
+# Familiar names of the settings, as IPL, diffusers and kohya users know them; all others go by --set key=value.
+SETTINGS = {
+    "--method": ("method", "ipl or nada"),
+    "--seed": ("seed", "seed of both stages"),
+    "--iter --steps --max-train-steps": ("generator.steps", "steps of stage 2"),
+    "--learning-rate --lr": ("generator.lr", "learning rate of stage 2"),
+    "--batch --train-batch-size": ("generator.batch", "images per step of stage 2"),
+    "--ema-decay": ("generator.ema", "decay of the moving average of the weights"),
+    "--mixing": ("generator.mixing", "probability of style mixing"),
+    "--auto-layer-k": ("generator.auto_layers_k", "layers chosen when layers: auto"),
+    "--auto-layer-batch": ("generator.auto_layers_batch", "images behind the choice of layers"),
+    "--auto-layer-iters": ("generator.auto_layers_iters", "steps behind the choice of layers"),
+    "--phase": ("generator.layers", "which layers move"),
+    "--iter-mapper": ("mapper.steps", "steps of stage 1"),
+    "--lr-mapper": ("mapper.lr", "learning rate of stage 1"),
+    "--batch-mapper": ("mapper.batch", "latents per step of stage 1"),
+    "--ctx-init": ("mapper.init", "words beside the learned prompt"),
+    "--n-ctx": ("mapper.n_ctx", "learned prompt vectors"),
+    "--lambda-l": ("mapper.lambda_domain", "weight of the domain loss"),
+    "--lambda-src": ("mapper.lambda_source", "weight of the source loss, relative to it"),
+    "--lambda-direction": ("losses.directional", "weight of the directional loss"),
+    "--lambda-global": ("losses.global", "weight of the global loss"),
+    "--lambda-manifold": ("losses.manifold", "weight of the manifold loss"),
+    "--lambda-texture": ("losses.texture", "weight of the texture loss"),
+    "--lambda-patch": ("losses.patch", "weight of the patch loss"),
+    "--source-class": ("source.class", "what the source's images are, in words"),
+    "--frozen-gen-ckpt --pretrained-model-name-or-path": ("source.generator", "weight file of the source generator"),
+    "--output-interval --sample-every": ("run.sample_every", "steps between sample grids"),
+    "--save-interval --checkpointing-steps": ("run.checkpoint_every", "steps between checkpoints"),
+    "--checkpoints-total-limit": ("run.keep", "checkpoints kept"),
+}
+
+
+def _add_adapt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", "--config-file", default="configs/demo.yaml", help="suite file (default %(default)s)")
+    parser.add_argument("--style", "--target-class", action="append", default=[], metavar="NAME",
+                        help="style of the suite, may be given again (default: all)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting: generator.steps=10")
+    parser.add_argument("--output", "--output-dir", "--outdir", metavar="DIR", help="default runs/<suite>")
+    parser.add_argument("--resume", "--resume-from-checkpoint", nargs="?", const="latest", choices=["latest"],
+                        help="go on after the last checkpoint (always done; the option is accepted for habit's sake)")
+    parser.add_argument("--restart", action="store_true", help="forget what the run folder holds and begin anew")
+    parser.add_argument("--dry-run", "-n", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("--list", action="store_true", help="print number, folder, state and name of every style and stop")
+    group = parser.add_argument_group("settings (each is short for --set)")
+    for options, (key, text) in SETTINGS.items():
+        group.add_argument(*options.split(), dest=f"setting:{key}", metavar="VALUE", help=f"{text} ({key})")
+    parser.set_defaults(command=_lazily("adapt"))
+
+
+def _add_production(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch", "--batch-size", type=_positive, default=8, help="pictures handed to Jittor at once (default 8)")
+    parser.add_argument("--workers", type=_positive, default=1, help="processes (default 1); neither changes any pixel")
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", "--network", "--adapted-gen-ckpt", required=True, metavar="WHAT",
+                        help="run folder, B_weight/<suite>/<NN>, suite folder with --style, weight file, or demo:<name>")
+    parser.add_argument("--style", help="which style of a suite folder")
+    parser.add_argument("--source", help="source generator of a delta file")
+    parser.add_argument("--seeds", "--seed", required=True, help="0,1,5-10")
+    parser.add_argument("--truncation", "--trunc", "--truncation-psi", "--sample-truncation", type=float, help="psi (default: the style's, else 0.7)")
+    parser.add_argument("--noise-mode", "--noise", choices=["const", "none", "random"], help="default: the style's, else const")
+    parser.add_argument("--outdir", "--output", "--output-dir", default="out", help="folder of the pictures (default %(default)s)")
+    _add_production(parser)
+    parser.set_defaults(command=_lazily("generate"))
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="B_weight/demo", help="runs/<suite> or B_weight/<suite> (default %(default)s)")
+    parser.add_argument("--seeds", help="0,1,5-10, or a JSON file {name: seed} or {\"00\": {name: seed}} (default: the configured ones)")
+    parser.add_argument("--style", action="append", default=[], help="only this style, by name or number; may be given again")
+    parser.add_argument("--output", "--outdir", "--output-dir", default="results", help="root of the results (default %(default)s)")
+    parser.add_argument("--zip", nargs="?", const="", metavar="FILE", help="pack a submission too (default results/<suite>.zip)")
+    _add_production(parser)
+    parser.set_defaults(command=_lazily("build"))
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--weights", default="B_weight", help="B_weight, one suite in it, or runs/<suite> (default %(default)s)")
+    parser.add_argument("--results", default="results", help="where the record of runs/<suite> is (default %(default)s)")
+    parser.add_argument("--sample", type=_positive, metavar="N", help="only N pictures of each suite, always the same ones")
+    parser.add_argument("--json", metavar="FILE", help="write the outcome as JSON too")
+    _add_production(parser)
+    parser.set_defaults(command=_lazily("verify"))
+
+
+def _add_summary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="configs/demo.yaml", help="suite file (default %(default)s)")
+    parser.add_argument("--style", action="append", default=[], help="only this style; may be given again")
+    parser.add_argument("--runs", metavar="DIR", help="default runs/<suite>")
+    parser.add_argument("--results", metavar="DIR", help="default results/<suite>")
+    parser.add_argument("--verified", metavar="FILE", help="what test.py --json wrote")
+    parser.add_argument("--sheet", metavar="FILE", help="write the contact sheet here")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.set_defaults(command=_lazily("summary"))
+
+
+def _add_release(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--runs", default="runs/demo", help="finished runs (default %(default)s)")
+    parser.add_argument("--output", default="B_weight", help="root of the releases (default %(default)s)")
+    parser.add_argument("--exact", action="store_true", help="store float32 values instead of float16 differences")
+    parser.add_argument("--limit-mib", type=float, default=25.0, help="largest size of a suite (default %(default)s)")
+    _add_production(parser)
+    parser.set_defaults(command=_lazily("release"))
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--deep", action="store_true", help="also compile and run a kernel; prepares Jittor (minutes when new)")
+    parser.add_argument("--quiet", action="store_true", help="print faults only")
+    parser.set_defaults(command=_lazily("doctor"))
+
+
+_MAIN = """  python -m jittor_ipl doctor
+  python -m jittor_ipl adapt --style disney
+  python -m jittor_ipl generate --weights runs/demo/00-disney --seeds 0-7
+  python -m jittor_ipl verify --sample 10"""
+_ADAPT = """  python -m jittor_ipl adapt --config configs/demo.yaml --style disney
+  python -m jittor_ipl adapt --style "anime painting" --method nada --set generator.steps=60
+  python -m jittor_ipl adapt --style werewolf --learning-rate 0.002 --dry-run"""
+_GENERATE = """  python -m jittor_ipl generate --weights runs/demo/00-disney --seeds 0-7 --outdir out
+  python -m jittor_ipl generate --weights B_weight/demo --style cubism --seeds 3,5 --trunc 1
+  python -m jittor_ipl generate --network demo:generator --seeds 0,1,5-10 --noise-mode random"""
+_VERIFY = """  python test.py
+  python test.py --sample 10
+  python test.py --weights runs/demo"""
+_RUN_ALL = """  python run_all.py
+  python run_all.py --weights runs/demo --zip
+  python run_all.py --weights B_weight/demo --seeds 0-99 --workers 2"""
+_SUMMARY = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
+_RELEASE = """  python -m jittor_ipl release --runs runs/demo"""
+_DOCTOR = """  python -m jittor_ipl doctor
+  python -m jittor_ipl doctor --deep"""

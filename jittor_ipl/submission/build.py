@@ -1,0 +1,137 @@
+"""Fill a results folder: `results/<suite>/<NN>/<name>.png`, `seeds.json` and `manifest.json`, resumable and checked."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import save_png
+from jittor_ipl.weights.refs import resolve
+
+from .archive import write_archive
+from .files import file_sha256, output_folder, pixels_sha256
+from .names import SUFFIX, inside
+from .produce import Made, produce
+from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, read_manifest, read_seeds, write_record
+from .sets import Entry, TestSet
+
+
+@dataclass(frozen=True)
+class Built:
+    """What one build did: where it is, and how many pictures were made now or kept from before."""
+
+    folder: Path
+    made: int
+    kept: int
+
+
+def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) -> Built:
+    """Make every picture of the set that `root/<suite>` does not hold yet, and record all of them.
+
+    A picture is kept when the manifest says that the same weights, recipe, seed and machine made it and its file still
+    has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises UserError
+    for weights that do not load and for folders that cannot be written.
+    """
+    folder = output_folder(inside(output_folder(root), test_set.suite))
+    draft = _Draft(test_set, folder)
+    wanted = {entry.number: draft.missing(entry) for entry in test_set.entries}
+    for entry in test_set.entries:
+        output_folder(inside(folder, entry.number))
+    made = sum(map(len, wanted.values()))
+    for entry in test_set.entries:
+        if not wanted[entry.number]:
+            draft.close(entry)
+    for entry, pictures in _by_entry(test_set.entries, produce(test_set.entries, wanted, batch=batch, workers=workers)):
+        for name, image in pictures:
+            draft.add(entry, name, image)
+        draft.close(entry)
+    return Built(folder, made, sum(len(entry.plan.images) for entry in test_set.entries) - made)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """Pack a results folder's pictures, seeds.json and manifest.json into a zip whose bytes depend only on them."""
+    manifest = read_manifest(folder / MANIFEST)
+    write_archive(archive, folder.parent, [folder / SEEDS, folder / MANIFEST, *(folder / name for name in manifest.files)])
+
+
+class _Draft:
+    """The records of a results folder while it is filled."""
+
+    def __init__(self, test_set: TestSet, folder: Path):
+        from jittor_ipl.runtime.device import fingerprint
+        self.folder = folder
+        self.fingerprint = fingerprint()
+        self.before = self._before(test_set.suite)
+        chosen = {entry.number: entry.plan for entry in test_set.entries}
+        self.seeds = Seeds(suite=test_set.suite, styles={**self.before[0].styles, **chosen})
+        self.hashes = {entry.number: weight_hashes(entry) for entry in test_set.entries}
+        self.pixels: dict[str, dict[str, str]] = {entry.number: {} for entry in test_set.entries}
+        self.sizes: dict[str, tuple[int, int]] = {}
+        self.styles, self.files = dict(self.before[1].styles), dict(self.before[1].files)
+
+    def _before(self, suite: str) -> tuple[Seeds, Manifest]:
+        """Return the records that the folder holds, or empty ones: other machines' and other formats' do not count."""
+        nothing = Seeds(suite=suite, styles={}), Manifest(suite=suite, fingerprint=self.fingerprint, styles={}, files={})
+        if not (self.folder / MANIFEST).is_file():
+            return nothing
+        try:
+            seeds, manifest = read_seeds(self.folder / SEEDS), read_manifest(self.folder / MANIFEST)
+        except UserError:  # from an interrupted or an older build: it is made anew below
+            return nothing
+        return (seeds, manifest) if manifest.fingerprint == self.fingerprint else nothing
+
+    def missing(self, entry: Entry) -> list[str]:
+        """Return the names that must be made; the others' hashes are taken over."""
+        seeds, manifest = self.before
+        plan, record = seeds.styles.get(entry.number), manifest.styles.get(entry.number)
+        same = plan and record and (plan.recipe, record.weights_sha256, record.source_sha256) == \
+            (entry.plan.recipe, *self.hashes[entry.number])
+        if not same:
+            return list(entry.plan.images)
+        kept = [name for name, seed in entry.plan.images.items() if plan.images.get(name) == seed and name in record.pixels
+                and self._whole(f"{entry.number}/{name}{SUFFIX}")]
+        self.pixels[entry.number] = {name: record.pixels[name] for name in kept}
+        self.sizes[entry.number] = tuple(record.size)
+        return [name for name in entry.plan.images if name not in set(kept)]
+
+    def _whole(self, name: str) -> bool:
+        path = self.folder / name
+        return path.is_file() and file_sha256(path) == self.before[1].files.get(name)
+
+    def add(self, entry: Entry, name: str, image: np.ndarray) -> None:
+        """Write one picture and note its hashes."""
+        path = inside(self.folder, entry.number) / f"{name}{SUFFIX}"
+        save_png(path, image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
+        self.files[f"{entry.number}/{name}{SUFFIX}"] = file_sha256(path)
+        self.pixels[entry.number][name] = pixels_sha256(image)
+        self.sizes[entry.number] = image.shape[:2]
+
+    def close(self, entry: Entry) -> None:
+        """Record a style that is complete, forgetting pictures that its plan no longer names."""
+        weights, source = self.hashes[entry.number]
+        self.styles[entry.number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=list(self.sizes[entry.number]),
+                                                pixels=self.pixels[entry.number])
+        wanted = {f"{entry.number}/{name}{SUFFIX}" for name in entry.plan.images}
+        for name in [n for n in self.files if n.startswith(f"{entry.number}/") and n not in wanted]:
+            del self.files[name]
+            (self.folder / name).unlink(missing_ok=True)
+        recorded = {number: plan for number, plan in self.seeds.styles.items() if number in self.styles}
+        write_record(self.folder / SEEDS, Seeds(suite=self.seeds.suite, styles=recorded))
+        write_record(self.folder / MANIFEST, Manifest(suite=self.seeds.suite, fingerprint=self.fingerprint,
+                                                      styles=self.styles, files=self.files))
+
+
+def weight_hashes(entry: Entry) -> tuple[str, str]:
+    """Return the SHA-256 of an entry's weight file and of its source generator's file; raises UserError when one is missing."""
+    return file_sha256(entry.weights), file_sha256(resolve(entry.plan.source))
+
+
+def _by_entry(entries: Sequence[Entry], made: Iterable[Made]) -> Iterable[tuple[Entry, Iterable[tuple[str, np.ndarray]]]]:
+    """Group pictures, which come style by style, under their entries."""
+    by_number = {entry.number: entry for entry in entries}
+    for number, group in groupby(made, key=lambda one: one[0]):
+        yield by_number[number], ((name, image) for _, name, image in group)

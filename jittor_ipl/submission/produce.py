@@ -1,0 +1,75 @@
+"""Make the pictures of a set, in this process or in several; the pixels do not depend on which."""
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jittor_ipl.apps.generate import render
+from jittor_ipl.errors import UserError
+
+from .sets import Entry
+
+if TYPE_CHECKING:
+    from jittor_ipl.models.stylegan2 import Generator
+
+CHUNK = 32  # pictures a worker takes at a time: small enough to share out, large enough to pay for loading the weights
+Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]
+
+
+def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, batch: int = 8, workers: int = 1) -> Iterator[Made]:
+    """Yield (style number, image name, pixels) for the `wanted` names of every entry, style by style.
+
+    Raises UserError for weights that do not load, do not fit their source, or give values that are not finite.
+    """
+    if workers <= 1:
+        for entry in entries:
+            names = wanted.get(entry.number, ())
+            if names:
+                yield from zip([entry.number] * len(names), names, _pictures(entry, names, batch))
+        return
+    tasks = [(entry, names[start:start + CHUNK], batch) for entry in entries
+             for names in [list(wanted.get(entry.number, ()))] for start in range(0, len(names), CHUNK)]
+    yield from _in_workers(tasks, min(workers, len(tasks)))
+
+
+def load(entry: Entry) -> Generator:
+    """Load an entry's generator; a delta is applied to its source, which is read once per process."""
+    from jittor_ipl.weights.generator import load_generator
+    return load_generator(entry.weights, source=source_of(entry.plan.source)) if entry.is_delta else load_generator(entry.weights)
+
+
+@lru_cache(maxsize=1)
+def source_of(ref: str) -> Generator:
+    """Load the generator that `ref` names, once per process; nobody may change it."""
+    from jittor_ipl.weights.generator import load_generator
+    return load_generator(ref)
+
+
+def _pictures(entry: Entry, names: Sequence[str], batch: int) -> Iterator[np.ndarray]:
+    return render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
+
+
+def _task(entry: Entry, names: Sequence[str], batch: int) -> list[Made]:
+    return [(entry.number, name, image) for name, image in zip(names, _pictures(entry, names, batch))]
+
+
+def _in_workers(tasks: list[tuple[Entry, Sequence[str], int]], workers: int) -> Iterator[Made]:
+    """Run the tasks in `workers` fresh processes (Jittor does not survive a fork) that share the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(_task, *task) for task in tasks]
+        try:
+            for future in futures:
+                yield from future.result()
+        except BrokenProcessPool:
+            raise UserError(f"a worker process died (out of memory?): use fewer than {workers} workers") from None
+        finally:
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,96 @@
+"""Fill `B_weight/<suite>` from finished runs: deltas, configurations, seeds, reference pixels and the manifest."""
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl import atomic
+from jittor_ipl.config import load_style_run, save_config
+from jittor_ipl.errors import UserError
+
+from .build import weight_hashes
+from .files import file_sha256, output_folder, pixels_sha256
+from .mosaic import capacity, write_mosaic
+from .names import inside
+from .produce import produce, source_of
+from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_record
+from .sets import CONFIG, DELTA, REFERENCE, Entry, TestSet, open_set
+
+
+def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.0, batch: int = 8, workers: int = 1) -> Path:
+    """Write `root/<suite>` from the finished runs in `runs` and return it; the old release is replaced as a whole.
+
+    `half` stores float16 differences to the source, half the size; the recorded pictures are made from what is stored.
+    Raises UserError when a style is unfinished, a file does not fit its source, the release exceeds `limit_mib`, or the
+    disk refuses; then the old release is untouched.
+    """
+    test_set = open_set(runs)
+    if (runs / SEEDS).is_file():
+        raise UserError(f"{runs} is a release already: give the runs it was made from")
+    if test_set.missing:
+        raise UserError(f"unfinished in {runs}: {', '.join(test_set.missing)}; finish them with train_all.sh, or remove them")
+    target = inside(output_folder(root), test_set.suite)
+    staged = Path(tempfile.mkdtemp(dir=root, prefix=".release-", suffix=".tmp"))
+    try:
+        with atomic.told_as_user_error(target):
+            _fill(staged, test_set, half, batch, workers)
+            size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file()) / 2**20
+            if size > limit_mib:
+                raise UserError(f"the release takes {size:.1f} MiB, {limit_mib:g} are allowed: raise --limit-mib, or release fewer styles")
+            staged.chmod(0o755)  # mkdtemp made it private
+            _exchange(staged, target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return target
+
+
+def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int) -> None:
+    from jittor_ipl.runtime.device import fingerprint
+    entries = [_store(folder, entry, half) for entry in test_set.entries]
+    names = {entry.number: sorted(entry.plan.images) for entry in entries}
+    pictures: dict[str, dict[str, np.ndarray]] = {}
+    for number, name, image in produce(entries, names, batch=batch, workers=workers):
+        pictures.setdefault(number, {})[name] = image
+    styles = {entry.number: _record(folder, entry, pictures[entry.number]) for entry in entries}
+    write_record(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
+    files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
+    write_record(folder / MANIFEST, Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
+
+
+def _store(folder: Path, entry: Entry, half: bool) -> Entry:
+    """Write one style's delta and configuration; return the entry that reads them."""
+    from jittor_ipl.weights.generator import load_generator, save_generator_delta
+    target = output_folder(folder / entry.number) / DELTA
+    save_generator_delta(load_generator(entry.weights), source_of(entry.plan.source), target,
+                         {"suite_style": entry.plan.style, "source": entry.plan.source}, half=half)
+    save_config(load_style_run(entry.weights.parent / CONFIG), target.with_name(CONFIG))
+    return Entry(entry.number, entry.plan, target, is_delta=True)
+
+
+def _record(folder: Path, entry: Entry, pictures: Mapping[str, np.ndarray]) -> StyleRecord:
+    """Write one style's mosaic of the first pictures by name; return the hashes of all of them."""
+    names = sorted(pictures)
+    height, width, _ = pictures[names[0]].shape
+    shown = names[:capacity(height, width)]
+    write_mosaic(folder / entry.number / REFERENCE, [pictures[name] for name in shown])
+    weights, source = weight_hashes(entry)
+    return StyleRecord(source_sha256=source, weights_sha256=weights, size=[height, width], references=len(shown),
+                       pixels={name: pixels_sha256(pictures[name]) for name in names})
+
+
+def _exchange(staged: Path, target: Path) -> None:
+    """Put `staged` in `target`'s place, which is moved aside until that worked."""
+    aside = staged.with_name(staged.name + ".old")
+    if target.exists():
+        target.rename(aside)
+    try:
+        staged.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,148 @@
+"""Where a seeded test set comes from: a folder of finished runs, one run, or a released folder in B_weight."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jittor_ipl.apps.generate import Recipe
+from jittor_ipl.config import StyleRun, load_style_run
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.runtime.streams import check_seed, parse_seeds
+
+from .files import read_json
+from .names import image_names, inside, seed_name
+from .records import SEEDS, Seeds, StyleSeeds, read_seeds
+
+GENERATOR, CONFIG = "generator.safetensors", "config.yaml"  # of a run folder
+DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style, beside its config.yaml
+_RUN_FOLDER = re.compile(r"[0-9]{2}-.+")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One style of a set: its number in the suite ("00"), what to make, and the weight file to make it with."""
+
+    number: str
+    plan: StyleSeeds
+    weights: Path
+    is_delta: bool  # against `plan.source`
+
+    @property
+    def label(self) -> str:
+        """Return what messages call it: `00 disney`."""
+        return f"{self.number} {self.plan.style}"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A suite's entries in order; `missing` names run folders that hold no finished weights."""
+
+    __test__ = False  # not a test case, whatever pytest thinks of its name
+
+    suite: str
+    entries: tuple[Entry, ...]
+    missing: tuple[str, ...] = ()
+
+    def seeds(self) -> Seeds:
+        """Return what `seeds.json` of this set says."""
+        return Seeds(suite=self.suite, styles={entry.number: entry.plan for entry in self.entries})
+
+
+def open_set(folder: Path, seeds: str | None = None) -> TestSet:
+    """Open `runs/<suite>`, one run folder, or `B_weight/<suite>`, without reading any weights.
+
+    `seeds` replaces the configured ones: "0,1,5-10", or a JSON file {image name: seed}, or {"00": {image name: seed}}.
+    Raises UserError when nothing usable is there, a file is malformed, or a seed or a name is refused.
+    """
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"there is no folder {str(folder)!r}{nearest(folder.name, siblings)}; "
+                        "give runs/<suite> or B_weight/<suite>")
+    found = _released(folder) if (folder / SEEDS).is_file() else _runs(folder)
+    return found if seeds is None else _with_seeds(found, seeds)
+
+
+def find_sets(root: Path) -> list[Path]:
+    """Return the released folders at or below `root` (those with a seeds.json), sorted; raises UserError when there is none."""
+    found = sorted(path.parent for path in root.glob(f"**/{SEEDS}"))
+    if not found:
+        raise UserError(f"no {SEEDS} at or below {str(root)!r}: give a folder that scripts/release.sh filled, or runs/<suite>")
+    return found
+
+
+def choose(test_set: TestSet, styles: list[str]) -> TestSet:
+    """Keep the styles with these names or numbers (all when the list is empty); raises UserError for one that is not there."""
+    names = {name: entry for entry in test_set.entries for name in (entry.number, entry.plan.style)}
+    for style in styles:
+        if style not in names:
+            raise UserError(f"no style {style!r} in {test_set.suite!r}{nearest(style, names)}; it has: "
+                            + ", ".join(entry.plan.style for entry in test_set.entries))
+    kept = tuple(entry for entry in test_set.entries if not styles or {entry.number, entry.plan.style} & set(styles))
+    return TestSet(test_set.suite, kept, test_set.missing)
+
+
+def plan_of(run: StyleRun) -> StyleSeeds:
+    """Return the pictures that a run's configuration asks for, named by seed."""
+    recipe = Recipe(truncation=run.generate.truncation, noise=run.generate.noise,
+                    mean_latent_samples=run.source.mean_latent_samples, mean_latent_seed=run.seed)
+    images = {seed_name(seed): seed for seed in parse_seeds(run.generate.seeds)}
+    return StyleSeeds(style=run.style, source=run.source.generator, recipe=recipe, images=images)
+
+
+def _released(folder: Path) -> TestSet:
+    seeds = read_seeds(folder / SEEDS)
+    entries = tuple(Entry(number, plan, inside(folder, number, DELTA), True) for number, plan in sorted(seeds.styles.items()))
+    return TestSet(seeds.suite, entries)
+
+
+def _runs(folder: Path) -> TestSet:
+    runs = [folder] if (folder / CONFIG).is_file() else \
+        sorted(path for path in folder.iterdir() if _RUN_FOLDER.fullmatch(path.name) and (path / CONFIG).is_file())
+    finished = [run for run in runs if (run / GENERATOR).is_file()]
+    if not finished:
+        raise UserError(f"{str(folder)!r} holds no finished run (<NN>-<style>/{GENERATOR}) and no {SEEDS}"
+                        f"{_hint(folder)}")
+    configs = [load_style_run(run / CONFIG) for run in finished]
+    suites = {config.suite for config in configs}
+    if len(suites) > 1:
+        raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: keep one folder per suite")
+    entries = tuple(Entry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False)
+                    for config, run in zip(configs, finished))
+    if len({entry.number for entry in entries}) < len(entries):
+        raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")
+    return TestSet(suites.pop(), entries, tuple(run.name for run in runs if run not in finished))
+
+
+def _hint(folder: Path) -> str:
+    inner = sorted(path.parent.name for path in folder.glob(f"*/{SEEDS}")) or \
+        sorted({path.parent.parent.name for path in folder.glob(f"*/*/{GENERATOR}")})
+    return f"; did you mean {str(folder / inner[0])!r}?" if inner else "; train first: bash train_all.sh"
+
+
+def _with_seeds(found: TestSet, seeds: str) -> TestSet:
+    """Replace every style's images by the list or the file that `seeds` names."""
+    wanted = _from_file(Path(seeds), found) if seeds.endswith(".json") else \
+        dict.fromkeys((entry.number for entry in found.entries), {seed_name(s): s for s in parse_seeds(seeds)})
+    entries = tuple(Entry(e.number, e.plan.model_copy(update={"images": wanted[e.number]}), e.weights, e.is_delta)
+                    for e in found.entries if e.number in wanted)
+    if not entries:
+        raise UserError(f"{seeds} names none of the styles of {found.suite!r}: {', '.join(e.label for e in found.entries)}")
+    return TestSet(found.suite, entries, found.missing)
+
+
+def _from_file(path: Path, found: TestSet) -> dict[str, dict[str, int]]:
+    """Read {name: seed}, {"00": {name: seed}}, or a whole seeds.json."""
+    content = read_json(path, kind="seed list")
+    if "styles" in content:
+        return {number: dict(plan.images) for number, plan in read_seeds(path).styles.items()}
+    nested = content if all(isinstance(value, dict) for value in content.values()) else \
+        dict.fromkeys((entry.number for entry in found.entries), content)
+    return {number: _checked(images, path) for number, images in nested.items()}
+
+
+def _checked(images: Mapping[str, int], path: Path) -> dict[str, int]:
+    if not images:
+        raise UserError(f"{path} names no image")
+    return {name: check_seed(images[name]) for name in image_names(images)}

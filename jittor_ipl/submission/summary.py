@@ -1,0 +1,130 @@
+"""What a finished suite looks like: a table of its styles and a contact sheet, the source above the targets."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jittor_ipl.config import StyleRun
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import contact_sheet, from_uint8, load_image, save_png
+
+from .files import read_json
+from .names import SUFFIX
+from .produce import source_of
+from .records import SEEDS, StyleSeeds, read_seeds
+
+SHOWN = 8          # pictures per style on the sheet
+LARGEST_TILE = 128  # pixels; larger pictures are shrunk for the sheet
+NONE = "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; None is shown as `-`."""
+
+    style: str
+    seconds: float | None = None
+    similarity: float | None = None   # CLIP direction similarity, -1..1
+    judge: float | None = None        # part of the pictures that the judge takes for the style, 0..1
+    reproducible: bool | None = None
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        """Return the line's texts."""
+        def shown(value: float | None, form: str) -> str:
+            return NONE if value is None else form.format(value)
+        proved = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
+        return [self.style, shown(self.seconds, "{:.0f}"), shown(self.similarity, "{:.3f}"), shown(self.judge, "{:.0%}"),
+                proved, self.note]
+
+
+def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path | None) -> list[Row]:
+    """Return one row per style from its report, its pictures in `results` and the JSON that `test.py --json` wrote."""
+    proved = _proved(verified)
+    pictures = results / SEEDS
+    plans = read_seeds(pictures).styles if pictures.is_file() else {}
+    return [_row(run, folder / run.folder, results, plans.get(f"{run.number:02d}"), proved) for run in runs]
+
+
+def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None, proved: Mapping[str, bool]) -> Row:
+    number = f"{run.number:02d}"
+    report = _report(folder)
+    if report is None:
+        return Row(run.style, note="not finished")
+    seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
+    judged = judge_share(run.style, _pictures(results / number, plan)) if plan else None
+    return Row(run.style, seconds, report.get("direction_similarity"), judged, proved.get(number))
+
+
+def _report(folder: Path) -> dict | None:
+    try:
+        return read_json(folder / "report.json", kind="report")
+    except UserError:
+        return None
+
+
+def _proved(path: Path | None) -> dict[str, bool]:
+    if path is None or not path.is_file():
+        return {}
+    return {number: bool(value) for suite in read_json(path, kind="verification").values()
+            for number, value in suite["reproducible"].items()}
+
+
+def judge_share(style: str, pictures: Sequence[np.ndarray]) -> float | None:
+    """Return the part of the pictures, uint8 [64, 64, 3], that the demo world's judge takes for `style`; None without one."""
+    try:
+        from jittor_ipl.weights.refs import resolve
+        resolve("demo:judge")
+        from jittor_ipl.world import judge
+        from jittor_ipl.world.looks import STYLES
+    except (ImportError, UserError):  # other suites have no judge
+        return None
+    if style not in STYLES or not pictures or pictures[0].shape[:2] != (64, 64):
+        return None
+    found = judge.load("judge").style(from_uint8(np.stack(pictures)))
+    return float(np.mean(np.asarray(found) == STYLES.index(style)))
+
+
+def _pictures(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[np.ndarray]:
+    paths = [folder / f"{name}{SUFFIX}" for name in list(plan.images)[:count]]
+    return [load_image(path) for path in paths if path.is_file()]
+
+
+def table(found: Sequence[Row]) -> str:
+    """Return the rows as aligned text with a heading; numbers stand right."""
+    lines = [["style", "seconds", "CLIP direction", "judge", "reproducible", ""], *(row.cells() for row in found)]
+    widths = [max(len(line[i]) for line in lines) for i in range(6)]
+    return "\n".join("  ".join(cell.ljust(w) if i in (0, 5) else cell.rjust(w)
+                               for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def write_sheet(path: Path, results: Path) -> None:
+    """Write the contact sheet of a results folder: the source's pictures of the first seeds, each style's below them."""
+    styles = read_seeds(results / SEEDS).styles
+    first = next(iter(styles[number] for number in sorted(styles)))
+    lines = [("source", _source_pictures(first))]
+    lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in sorted(styles.items())]
+    save_png(path, contact_sheet([(label, [_tile(p) for p in pictures]) for label, pictures in lines if pictures]))
+
+
+def _source_pictures(plan: StyleSeeds) -> list[np.ndarray]:
+    from jittor_ipl.apps.generate import render
+    return list(render(source_of(plan.source), list(plan.images.values())[:SHOWN], plan.recipe))
+
+
+def _tile(picture: np.ndarray) -> np.ndarray:
+    height, width, _ = picture.shape
+    if max(height, width) <= LARGEST_TILE:
+        return picture
+    scale = LARGEST_TILE / max(height, width)
+    return np.asarray(Image.fromarray(picture).resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS))
+
+
+def to_json(found: Sequence[Row]) -> str:
+    """Return the rows as JSON, for programs."""
+    return json.dumps([vars(row) for row in found], indent=1, ensure_ascii=False)

@@ -1,0 +1,196 @@
+"""Prove that weights and seeds give the recorded pictures: bit for bit on an equal machine, else within a tolerance.
+
+The tolerance on other hardware, per picture against its reference pixels: no channel of any pixel differs by more than
+MAX_LEVELS of 255, and PSNR is at least MIN_PSNR dB. Other instruction sets add the same float32 terms in another order;
+that moves a value by about 1e-5 and its rounding to 8 bits by at most one level, in few pixels (one level in every tenth
+value is 58 dB). A wrong seed, truncation or weight file gives below 30 dB.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import load_image
+from jittor_ipl.runtime.streams import rng
+from jittor_ipl.weights.refs import resolve
+
+from .files import file_sha256, pixels_sha256
+from .mosaic import read_mosaic
+from .names import SUFFIX, inside
+from .produce import produce
+from .records import MANIFEST, SEEDS, Manifest, StyleRecord, read_manifest, read_seeds
+from .sets import REFERENCE, Entry, TestSet, open_set
+
+MAX_LEVELS = 2
+MIN_PSNR = 50.0
+
+
+@dataclass
+class Outcome:
+    """What one suite's verification found; `differences` is empty when all is as recorded."""
+
+    suite: str
+    exact: bool                                                    # the machine equals the recorded one: bits must agree
+    checked: dict[str, int] = field(default_factory=dict)          # style number -> pictures that agree
+    identical: int = 0                                             # of those, equal bit for bit
+    unknown: int = 0                                               # other machine, other bits, and no reference pixels
+    differences: list[str] = field(default_factory=list)
+    differing: set[str] = field(default_factory=set)               # style numbers
+
+    def differ(self, number: str, told: str) -> None:
+        """Note one difference of a style."""
+        self.differing.add(number)
+        self.differences.append(told)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome for programs: `reproducible` says yes or no for every style that was looked at."""
+        looked_at = sorted({*self.checked, *self.differing})
+        return {"exact": self.exact, "agree": sum(self.checked.values()), "identical": self.identical, "unknown": self.unknown,
+                "reproducible": {number: number not in self.differing for number in looked_at}, "differences": self.differences}
+
+
+def verify(folder: Path, *, results: Path, sample: int | None = None, batch: int = 8, workers: int = 1) -> Outcome:
+    """Regenerate the pictures of `folder` and compare them with its record, after checking the hashes of all its files.
+
+    `folder` is a released one, with its record inside, or `runs/<suite>`, whose record is `results/<suite>`. `sample`
+    takes that many pictures over all styles, always the same ones. Raises UserError when there is nothing to compare.
+    """
+    record, test_set = _open(folder, results)
+    manifest = read_manifest(record / MANIFEST)
+    outcome = _judge_files(test_set, record, manifest)
+    sound = [entry for entry in test_set.entries if entry.number not in outcome.differing]
+    wanted = _sampled(sound, sample)
+    references = _References(record, manifest, test_set)
+    for number, name, image in produce(sound, wanted, batch=batch, workers=workers):
+        style = manifest.styles[number]
+        told = _compare(image, style.pixels.get(name), outcome, lambda: references.find(number, name))
+        if told is None:
+            outcome.checked[number] = outcome.checked.get(number, 0) + 1
+        else:
+            outcome.differ(number, f"{test_set.suite}/{number}/{name}: {told}")
+    return outcome
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the peak signal-to-noise ratio in dB of two uint8 pictures of one shape; infinity for equal ones."""
+    assert a.shape == b.shape, (a.shape, b.shape)
+    error = float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean())
+    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def _open(folder: Path, results: Path) -> tuple[Path, TestSet]:
+    """Return the folder of the record and the set to regenerate: the recorded seeds, made from `folder`'s weights."""
+    test_set = open_set(folder)
+    if (folder / SEEDS).is_file():
+        return folder, test_set
+    record = inside(results, test_set.suite)
+    if not (record / MANIFEST).is_file():
+        raise UserError(f"{folder} holds weights but no recorded pictures, and {record} has no {MANIFEST}: "
+                        f"make them first with python run_all.py --weights {folder}")
+    plans = read_seeds(record / SEEDS).styles
+    entries = tuple(Entry(e.number, plans[e.number], e.weights, e.is_delta) for e in test_set.entries if e.number in plans)
+    if not entries:
+        raise UserError(f"{record / SEEDS} records none of the styles in {folder}: run python run_all.py --weights {folder}")
+    return record, TestSet(test_set.suite, entries)
+
+
+def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome:
+    """Compare every recorded file's SHA-256, and those of the weights and their sources, before anything is generated."""
+    from jittor_ipl.runtime.device import fingerprint
+    outcome = Outcome(test_set.suite, exact=manifest.fingerprint == fingerprint())
+    for name, recorded in manifest.files.items():
+        told = _file_fault(record / name, recorded)
+        if told:
+            outcome.differ(name.split("/")[0], f"{record / name}: {told}")
+    for entry in test_set.entries:
+        style = manifest.styles.get(entry.number)
+        if style is None or set(style.pixels) != set(entry.plan.images):
+            outcome.differ(entry.number, f"{record / MANIFEST}: style {entry.label} does not name the pictures of {SEEDS}")
+            continue
+        for path, recorded in ((entry.weights, style.weights_sha256), (resolve(entry.plan.source), style.source_sha256)):
+            told = _file_fault(path, recorded)
+            if told and entry.number not in outcome.differing:
+                outcome.differ(entry.number, f"{path}: {told}")
+    if SEEDS in outcome.differing:  # nothing that follows from a changed seed list proves anything
+        outcome.differing.update(entry.number for entry in test_set.entries)
+    return outcome
+
+
+def _file_fault(path: Path, recorded: str) -> str | None:
+    if not path.is_file():
+        return "missing"
+    found = file_sha256(path)
+    return None if found == recorded else f"changed: SHA-256 {found[:12]}..., recorded {recorded[:12]}..."
+
+
+def _sampled(entries: list[Entry], sample: int | None) -> Mapping[str, list[str]]:
+    """Return the names to make, per style: all, or `sample` of them, spread over the styles and always the same ones."""
+    every = {entry.number: list(entry.plan.images) for entry in entries}
+    if sample is None or sample >= sum(map(len, every.values())):
+        return every
+    shuffled = {number: [names[i] for i in rng(0, "verify sample", index=int(number)).permutation(len(names))]
+                for number, names in every.items()}
+    in_turn = sorted((turn, number, name) for number, names in shuffled.items() for turn, name in enumerate(names))
+    taken = {(number, name) for _, number, name in in_turn[:sample]}
+    return {number: [name for name in names if (number, name) in taken] for number, names in every.items()}
+
+
+class _References:
+    """The recorded pixels of pictures: from a release's mosaics, or from the pictures of a results folder."""
+
+    def __init__(self, record: Path, manifest: Manifest, test_set: TestSet):
+        self.record, self.manifest = record, manifest
+        self.order = {entry.number: sorted(entry.plan.images) for entry in test_set.entries}
+        self.mosaics: dict[str, list[np.ndarray]] = {}
+
+    def find(self, number: str, name: str) -> np.ndarray | None:
+        """Return the recorded picture, uint8 [H, W, 3], or None when only its hash was recorded."""
+        style = self.manifest.styles[number]
+        path = inside(self.record, number) / f"{name}{SUFFIX}"
+        if f"{number}/{name}{SUFFIX}" in self.manifest.files:
+            return load_image(path)
+        index = self.order[number].index(name)
+        return self._mosaic(number, style)[index] if index < style.references else None
+
+    def _mosaic(self, number: str, style: StyleRecord) -> list[np.ndarray]:
+        if number not in self.mosaics:
+            path = inside(self.record, number, REFERENCE)
+            self.mosaics = {number: read_mosaic(path, style.references, (style.size[0], style.size[1]))}
+        return self.mosaics[number]
+
+
+def _compare(image: np.ndarray, recorded: str | None, outcome: Outcome, reference) -> str | None:
+    """Return what is wrong with a picture, or None; counts the identical and the undecidable ones in `outcome`."""
+    if pixels_sha256(image) == recorded:
+        outcome.identical += 1
+        return None
+    before = reference()
+    if before is None:
+        if outcome.exact:
+            return "the pixels are not the recorded ones"
+        outcome.unknown += 1
+        return None
+    if before.shape != image.shape:
+        return f"{image.shape[1]}x{image.shape[0]} pixels, recorded {before.shape[1]}x{before.shape[0]}"
+    levels, ratio = int(np.abs(image.astype(int) - before).max()), psnr(image, before)
+    if outcome.exact:
+        return f"not bit for bit: largest difference {levels}/255, PSNR {ratio:.1f} dB"
+    within = levels <= MAX_LEVELS and ratio >= MIN_PSNR
+    return None if within else f"largest difference {levels}/255, PSNR {ratio:.1f} dB; allowed {MAX_LEVELS}/255, {MIN_PSNR:.0f} dB"
+
+
+def summary(outcome: Outcome) -> Iterator[str]:
+    """Yield the lines that tell a person what was found."""
+    agree = sum(outcome.checked.values())
+    rule = "same machine as recorded: bit for bit" if outcome.exact else \
+        f"another machine than recorded: at most {MAX_LEVELS}/255 and at least {MIN_PSNR:.0f} dB"
+    yield f"{outcome.suite}: {agree} pictures agree, {outcome.identical} of them bit for bit ({rule})"
+    if outcome.unknown:
+        yield f"{outcome.suite}: {outcome.unknown} pictures have only a hash recorded, which another machine cannot reproduce"
+    yield from outcome.differences
