@@ -4,7 +4,7 @@ Two encodings, told by the metadata key `delta`:
   "value"       the adapted tensors themselves; applying gives them back bit for bit;
   "difference"  float16(adapted - source), both steps rounded to nearest even in float32 and float16. Applying gives
                 source + float32(difference), rounded in float32. The error of a value is at most 2^-11 of its change
-                plus half a unit in its last place. A tensor whose change exceeds float16's range is kept as its value;
+                (2^-25 for changes below 2^-14, float16's subnormals) plus one unit in its last place. A tensor whose change exceeds float16's range is kept as its value;
                 the metadata key `values` lists those.
 """
 from __future__ import annotations
@@ -76,7 +76,7 @@ def apply_delta(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> di
     if not is_delta(metadata):
         raise UserError(f"{path} is not a delta file: its metadata lacks kind={_KIND!r}")
     check_source(metadata, source, str(path))
-    check_names({**source, **stored}, source, f"{path} against its source")
+    check_names(source, {**source, **stored}, f"{path} against its source")
     values = _value_names(metadata, stored, str(path))
     adapted = dict(source)
     for name, array in stored.items():
