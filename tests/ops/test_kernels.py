@@ -1,0 +1,130 @@
+"""Every kernel against its reference: values, gradients and, where promised, gradients of gradients."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jittor_ipl.ops import attention, bias_act, bmm, norms, upfirdn2d
+from jittor_ipl.runtime.backend import jt
+
+BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+
+
+def draw(*shape: int, seed: int = 0, scale: float = 1.0) -> jt.Var:
+    return jt.array((np.random.RandomState(seed).randn(*shape) * scale).astype(np.float32))
+
+
+def assert_same(got: jt.Var, want: jt.Var, what: str, tolerance: float = 2e-6) -> None:
+    got, want = got.numpy(), want.numpy()
+    assert got.shape == want.shape, what
+    error = np.abs(got - want).max() / max(np.abs(want).max(), 1e-9)
+    print(f"{what}: {error:.1e}")
+    assert error < tolerance, f"{what}: relative error {error:.1e}"
+
+
+def assert_operators_agree(fast, slow, inputs: list[jt.Var], second: bool = True) -> None:
+    """Compare two operators through a loss that is not linear in their output."""
+    got, want = fast(*inputs), slow(*inputs)
+    assert_same(got, want, "value")
+    cotangent = draw(*got.shape, seed=9)
+    gradients = [jt.grad((y * y * cotangent).sum(), inputs) for y in (got, want)]
+    for index, pair in enumerate(zip(*gradients)):
+        assert_same(*pair, f"gradient {index}", 5e-6)
+    if second:
+        seconds = [jt.grad(sum((g * g * g).sum() for g in group), inputs) for group in gradients]
+        for index, pair in enumerate(zip(*seconds)):
+            assert_same(*pair, f"second gradient {index}", 2e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 7), (3, 5, 7, 9), (1, 1, 1, 1)])
+@pytest.mark.parametrize("slope,gain", [(0.2, 2**0.5), (0.01, 1.0)])
+def test_bias_act(shape, slope, gain):
+    def fast(x, bias):
+        return bias_act.bias_act(x, bias, slope, gain)
+
+    def slow(x, bias):
+        return bias_act.bias_act_reference(x, bias, slope, gain)
+
+    assert_operators_agree(fast, slow, [draw(*shape), draw(shape[1], seed=1)])
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("b,n,k,m", [(6, 5, 7, 4), (1, 1, 1, 1), (3, 17, 33, 50)])
+def test_bmm(b, n, k, m, transposed):
+    right = draw(b, m, k, seed=1) if transposed else draw(b, k, m, seed=1)
+    assert_operators_agree(lambda x, y: bmm.bmm(x, y, transposed), lambda x, y: bmm.bmm_reference(x, y, transposed),
+                           [draw(b, n, k), right])
+
+
+@pytest.mark.parametrize("size", [(7, 9), (8, 5), (33, 17)])
+@pytest.mark.parametrize("up,down,pad", [(1, 1, (2, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (-1, 3)), (3, 2, (2, -1)),
+                                         (1, 1, (-1, 4)), (2, 1, (5, 6)), (1, 2, (6, 5)), (1, 1, (0, 0))])
+@pytest.mark.parametrize("name", ["blur", "full", "separable", "single"])
+def test_upfirdn2d(name, up, down, pad, size):
+    random = np.random.RandomState(3)
+    kernel = {"blur": BLUR, "full": random.randn(4, 4), "separable": np.outer(random.randn(3), random.randn(5)),
+              "single": random.randn(1, 1)}[name].astype(np.float32)
+    x = draw(2, 3, *size)
+    got = upfirdn2d.upfirdn2d(x, jt.array(kernel), up, down, pad)
+    want = upfirdn2d_numpy(x.numpy(), kernel, up, down, pad)
+    assert got.shape == want.shape and np.abs(got.numpy() - want).max() <= 3e-6 * np.abs(want).max()
+    cotangent = np.random.RandomState(4).randn(*want.shape).astype(np.float32)
+    gradient = jt.grad((got * jt.array(cotangent)).sum(), x).numpy()
+    direction = np.random.RandomState(5).randn(*x.shape).astype(np.float32)
+    moved = upfirdn2d_numpy(direction, kernel, up, down, pad)  # the operator is linear, so this is exact
+    assert abs((gradient * direction).sum() - (cotangent * moved).sum()) <= 1e-4 * np.abs(cotangent * moved).sum()
+
+
+def upfirdn2d_numpy(x, kernel, up, down, pad):
+    """The definition, step by step: stuff with zeros, pad or crop, convolve, thin out."""
+    b, c, h, w = x.shape
+    stuffed = np.zeros((b, c, h * up, w * up))
+    stuffed[:, :, ::up, ::up] = x
+    grown = [max(side, 0) for side in pad]
+    stuffed = np.pad(stuffed, [(0, 0), (0, 0), grown, grown])
+    first, last = max(-pad[0], 0), max(-pad[1], 0)
+    stuffed = stuffed[:, :, first:stuffed.shape[2] - last, first:stuffed.shape[3] - last]
+    windows = np.lib.stride_tricks.sliding_window_view(stuffed, kernel.shape, axis=(2, 3))
+    return np.einsum("bchwij,ij->bchw", windows, kernel[::-1, ::-1])[:, :, ::down, ::down]
+
+
+@pytest.mark.parametrize("up,down,pad", [(2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (-1, 3))])
+def test_upfirdn2d_is_differentiable_twice(up, down, pad):
+    kernel = jt.array(BLUR.astype(np.float32))
+    assert_operators_agree(lambda x: upfirdn2d.upfirdn2d(x, kernel, up, down, pad),
+                           lambda x: upfirdn2d.upfirdn2d_reference(x, kernel, up, down, pad), [draw(2, 3, 7, 9)])
+
+
+@pytest.mark.parametrize("shape", [(3, 70, 50), (2, 1), (5, 33)])
+def test_softmax(shape):
+    assert_operators_agree(attention.softmax, attention.softmax_reference, [draw(*shape, scale=3)], second=False)
+
+
+def test_layer_norm():
+    assert_operators_agree(norms.layer_norm, norms.layer_norm_reference,
+                           [draw(5, 13, 50), draw(50, seed=1), draw(50, seed=2)], second=False)
+
+
+def test_a_second_derivative_that_is_not_there_raises():
+    x = draw(4, 20)
+    gradient = jt.grad((attention.softmax(x) ** 2).sum(), x)
+    with pytest.raises(Exception, match="no second derivative"):
+        jt.grad((gradient * gradient).sum(), x).sync()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_the_formula(masked):
+    q, k, v = (draw(2, 3, 19, 8, seed=seed) for seed in range(3))
+    mask = np.triu(np.full((19, 19), -np.inf, np.float32), 1) if masked else None
+    got = attention.attention(q, k, v, None if mask is None else jt.array(mask)).numpy()
+    scores = np.einsum("bhid,bhjd->bhij", q.numpy(), k.numpy()).astype(np.float64) / np.sqrt(8)
+    weights = np.exp(scores - scores.max(-1, keepdims=True)) if mask is None else np.exp(scores + mask)
+    weights /= weights.sum(-1, keepdims=True)
+    assert np.abs(got - weights @ v.numpy()).max() < 1e-5
+
+
+def test_a_sample_does_not_depend_on_its_batch():
+    x, bias, kernel = draw(3, 4, 9, 9), draw(4, seed=1), jt.array(BLUR.astype(np.float32))
+    for operator in (lambda v: bias_act.bias_act(v, bias), lambda v: upfirdn2d.upfirdn2d(v, kernel, 2, 1, (2, 1)),
+                     attention.softmax):
+        assert np.array_equal(operator(x).numpy()[1:2], operator(x[1:2].clone()).numpy())

@@ -1,0 +1,34 @@
+"""Resize against numbers of PyTorch 2's `interpolate` (recorded in data/resize.npz) and against its own promises."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ipl.ops.resize import axis_matrix, resize
+from jittor_ipl.runtime.backend import jt
+
+RECORDED = np.load(Path(__file__).parent / "data" / "resize.npz")
+CASES = sorted(name for name in RECORDED.files if name != "x" and not name.endswith("grad"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_interpolate(case):
+    mode, antialias, height, width = case.split("-")
+    x = jt.array(RECORDED["x"])
+    y = resize(x, (int(height), int(width)), mode, bool(int(antialias)))
+    assert np.abs(y.numpy() - RECORDED[case]).max() < 3e-6
+    cotangent = np.cos(np.arange(RECORDED[case].size)).reshape(y.shape).astype(np.float32)
+    gradient = jt.grad((y * jt.array(cotangent)).sum(), x).numpy()
+    assert np.abs(gradient - RECORDED[case + "-grad"]).max() < 5e-6
+
+
+@pytest.mark.parametrize("mode,antialias", [("bicubic", False), ("bicubic", True), ("bilinear", True), ("area", False)])
+def test_a_flat_image_stays_flat(mode, antialias):
+    for source, target in ((64, 32), (224, 1024), (1024, 224), (5, 7)):
+        assert np.abs(axis_matrix(source, target, mode, antialias).sum(1) - 1).max() < 1e-5
+
+
+def test_number_means_square():
+    assert resize(jt.zeros((1, 3, 5, 9)), 4).shape == [1, 3, 4, 4]

@@ -1,0 +1,218 @@
+"""The runtime: seeded streams, what importing Jittor leaves behind, honest arithmetic, the doctor."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.runtime import bootstrap, device, doctor, streams, system
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), **environment})
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+def test_a_stream_is_a_pure_function_of_its_four_keys():
+    first = streams.rng(2, "z", 3, 4).standard_normal(8)
+    assert np.array_equal(first, streams.rng(2, "z", 3, 4).standard_normal(8))
+    for other in ((3, "z", 3, 4), (2, "noise", 3, 4), (2, "z", 4, 4), (2, "z", 3, 5), (2, "z", 34, 0)):
+        assert not np.array_equal(first, streams.rng(*other).standard_normal(8))
+
+
+def test_recorded_draws():
+    """These numbers must never change: they decide the pictures of released seeds."""
+    assert np.allclose(streams.rng(1, "z", 2, 3).standard_normal(3), [0.83019664, 0.59468917, -1.18710396], atol=1e-8)
+    assert np.allclose(streams.z_from_seed(3, 4), [1.7886285, 0.43650985, 0.09649747, -1.8634927], atol=1e-7)
+
+
+def test_user_seeds_follow_the_stylegan_convention():
+    want = np.random.RandomState(85).randn(1, 512)[0].astype(np.float32)
+    assert np.array_equal(streams.z_from_seed(85, 512), want)
+
+
+def test_parse_seeds():
+    assert streams.parse_seeds("0,1,5-10") == [0, 1, 5, 6, 7, 8, 9, 10]
+    assert streams.parse_seeds(" 4294967295 ") == [2**32 - 1]
+    assert streams.parse_seeds(7) == [7]
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "9-3", "1-2-3", "4294967296", "0-2000000", "1,,2", "1.5"])
+def test_bad_seeds_are_refused_in_one_line(text):
+    with pytest.raises(UserError) as raised:
+        streams.parse_seeds(text)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "1"])
+def test_bad_seed_numbers(seed):
+    with pytest.raises(UserError):
+        streams.z_from_seed(seed, 4)
+
+
+# --- what importing Jittor leaves behind -----------------------------------------------------------------------------
+
+SNAPSHOT = """
+import json, multiprocessing, os, random, resource, signal, ssl, sys
+import numpy as np
+def snapshot():
+    status = open("/proc/self/status").read()
+    caught = int(status.split("SigCgt:")[1].split()[0], 16) & 0x7fffffff  # above are the C library's own
+    return dict(recursion=sys.getrecursionlimit(), stack=resource.getrlimit(resource.RLIMIT_STACK), caught=caught,
+                https=ssl._create_default_https_context.__name__, hook=repr(sys.excepthook), exit=repr(sys.exit),
+                random=hash(random.getstate()), numpy=np.random.get_state()[1].tolist(),
+                start=multiprocessing.get_start_method(allow_none=True), workers=len(multiprocessing.active_children()),
+                environment={k: v for k, v in os.environ.items() if k not in ("cc_path", "cache_name")},
+                denormal=float(np.float32(1e-38) * np.float32(1e-3)))
+random.seed(1); np.random.seed(1)
+before = snapshot()
+from jittor_ipl.runtime.backend import jt
+(jt.array([1e-38]) * 1e-3 + jt.exp(jt.ones(64))).numpy()
+after = snapshot()
+print(json.dumps([key for key in before if before[key] != after[key]]))
+"""
+
+
+def test_importing_jittor_leaves_the_process_as_it_was():
+    done = python(SNAPSHOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_jittor_alone_does_change_the_process():
+    """Why the bootstrap restores: the bare import switches certificate checks off and takes Ctrl-C over."""
+    link = "from jittor_ipl.runtime import bootstrap; bootstrap.link_onednn(); os.environ.update(bootstrap._variables('cpu'))"
+    done = python(SNAPSHOT.replace("from jittor_ipl.runtime.backend import jt", f"{link}; import jittor as jt"))
+    assert done.returncode == 0, done.stderr
+    assert {"https", "recursion", "stack", "caught", "random", "numpy"} <= set(json.loads(done.stdout))
+
+
+def test_light_modules_do_not_import_jittor():
+    modules = "errors runtime.streams runtime.doctor runtime.device runtime.system runtime.bootstrap".split()
+    code = "import sys, " + ", ".join(f"jittor_ipl.{name}" for name in modules)
+    done = python(code + "; sys.exit('jittor' in sys.modules or 'jittor_utils' in sys.modules)")
+    assert done.returncode == 0, done.stderr
+
+
+# --- honest arithmetic -----------------------------------------------------------------------------------------------
+
+def test_nan_and_denormals_survive_kernels():
+    from jittor_ipl.runtime.backend import jt
+    values = jt.array(np.array([np.nan, 1, np.inf, -np.inf] * 16, np.float32))
+    assert np.array_equal((values != values).numpy(), [True, False, False, False] * 16)
+    assert np.array_equal(jt.exp(values).numpy()[1:4], np.exp(np.float32([1, np.inf, -np.inf])))
+    tiny = (jt.array(np.full(64, 1e-38, np.float32)) * jt.array(np.full(64, 1e-3, np.float32))).numpy()
+    assert (tiny > 0).all()
+    assert np.float32(1e-38) * np.float32(1e-3) > 0  # NumPy in the same process
+
+
+def test_vector_exponential_is_close():
+    from jittor_ipl.runtime.backend import jt
+    x = np.linspace(-80, 80, 100_001).astype(np.float32)
+    exact = np.exp(x.astype(np.float64))
+    assert np.abs(jt.exp(jt.array(x)).numpy() / exact - 1).max() < 5e-7
+
+
+def test_kernels_use_the_precompiled_header():
+    from jittor_ipl.runtime.backend import jt
+    flags = jt.flags.cc_flags
+    assert "-Ofast" not in flags and "-ffast-math" not in flags
+    if jt.compiler.cc_type == "g++":
+        header = Path(flags.split('-include "')[1].split('"')[0])
+        assert header.is_file() and header.with_suffix(".h.gch").is_file()
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+def test_missing_compiler_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.delenv("cc_path", raising=False)  # Jittor leaves it behind
+    done = python("from jittor_ipl.runtime.bootstrap import import_jittor\nfrom jittor_ipl.errors import UserError\n"
+                  "try: import_jittor()\nexcept UserError as e: print(e)", PATH=str(tmp_path))
+    assert "apt-get install g++" in done.stdout and done.stdout.count("\n") == 1
+
+
+def test_missing_onednn_is_one_line(monkeypatch):
+    monkeypatch.setattr(system, "_holding", lambda *_: None)
+    with pytest.raises(UserError, match="pip install onednn-cpu-gomp==2021.2.0"):
+        system.onednn()
+
+
+def test_missing_headers_are_one_line(monkeypatch):
+    monkeypatch.setattr(system, "python_headers", lambda: None)
+    with pytest.raises(UserError, match="apt-get install python3"):
+        system.require("cpu")
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(system, "gpu_driver", lambda: "no NVIDIA driver")
+    with pytest.raises(UserError, match="no NVIDIA driver"):
+        system.require("cuda")
+    monkeypatch.setenv("JITTOR_IPL_DEVICE", "gpu")
+    with pytest.raises(UserError, match="choose cpu or cuda"):
+        bootstrap.requested_device()
+
+
+def test_onednn_is_linked_under_any_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    for _ in range(2):
+        folder = bootstrap.link_onednn()
+        assert folder.is_relative_to(tmp_path)
+        assert (folder / "lib" / "libmkldnn.so").is_file() and (folder / "include" / "dnnl.hpp").is_file()
+    (folder / "lib").unlink()
+    (folder / "lib").symlink_to(tmp_path / "gone")  # an environment that was deleted
+    assert (bootstrap.link_onednn() / "lib" / "libmkldnn.so").is_file()
+
+
+def test_unwritable_home_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("JITTOR_HOME", raising=False)
+    with pytest.raises(UserError, match="cannot write Jittor's cache"):
+        bootstrap.link_onednn()
+
+
+def test_doctor_reports_in_a_fixed_order():
+    checks = doctor.run_checks()
+    assert [check.name for check in checks] == ["python", "compiler", "python headers", "oneDNN", "CUDA", "cache folder",
+                                                "disk space", "CLIP vocabulary", "jclip", "jtorch"]
+    assert all(check.detail and "\n" not in check.detail for check in checks)
+    assert all(check.fix for check in checks if not check.ok)
+
+
+def test_doctor_names_what_is_missing(monkeypatch):
+    monkeypatch.setattr(system, "compiler", lambda: None)
+    monkeypatch.setattr(system, "_holding", lambda *_: None)
+    found = {check.name: check for check in doctor.run_checks()}
+    assert not found["compiler"].ok and "apt-get" in found["compiler"].fix
+    assert not found["oneDNN"].ok and "pip install" in found["oneDNN"].fix
+
+
+@pytest.mark.parametrize("files,ok", [({"__init__.py": ""}, False), ({"__init__.py": "", "model.py": ""}, True)])
+def test_doctor_tells_the_clipboard_tool_from_jclip(tmp_path, monkeypatch, files, ok):
+    package = tmp_path / "jclip"
+    package.mkdir()
+    for name, text in files.items():
+        (package / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert doctor.jclip().ok is ok
+
+
+def test_deep_check_runs_a_kernel():
+    assert doctor.run_checks(deep=True)[-1].ok
+
+
+def test_fingerprint_is_stable_text():
+    first = device.fingerprint()
+    assert first == device.fingerprint() and all(isinstance(value, str) and value for value in first.values())
+    assert first["onednn"].startswith("2.2.0") and first["device"] == "cpu"
