@@ -1,4 +1,4 @@
-"""The command line: `python -m jittor_ipl adapt|generate|verify|summary|doctor`, and behind run_all.py and test.py.
+"""The command line: `python -m jittor_ipl COMMAND`, and what run_all.py, test.py and train_all.sh call.
 
 Nothing heavy is imported before a command runs: `--help` needs neither Jittor nor NumPy. Exit codes: 0 done, 1 the
 verification found differences or the doctor a fault, 2 a mistake of the user's, 3 one of ours, 130 stopped by Ctrl-C.
@@ -107,6 +107,7 @@ def _main_parser() -> _Parser:
             ("adapt", _add_adapt, "Adapt a generator to the styles of a suite, or to one of them.", _ADAPT),
             ("generate", _add_generate, "Make pictures of chosen seeds.", _GENERATE),
             ("verify", _add_verify, "Regenerate recorded pictures and compare them (what test.py does).", _VERIFY),
+            ("train-all", _add_train_all, "Adapt, generate, verify and show a whole suite (what train_all.sh does).", _TRAIN_ALL),
             ("summary", _add_summary, "Print the table of a suite's runs and write their contact sheet.", _SUMMARY),
             ("release", _add_release, "Fill B_weight/<suite> from finished runs (what scripts/release.sh does).", _RELEASE),
             ("doctor", _add_doctor, "Look at this machine and say what mends each fault.", _DOCTOR)):
@@ -217,10 +218,20 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", default="B_weight", help="B_weight, one suite in it, or runs/<suite> (default %(default)s)")
     parser.add_argument("--results", default="results", help="where the record of runs/<suite> is (default %(default)s)")
+    parser.add_argument("--style", action="append", default=[], help="only this style, by name or number; may be given again")
     parser.add_argument("--sample", type=_positive, metavar="N", help="only N pictures of each suite, always the same ones")
     parser.add_argument("--json", metavar="FILE", help="write the outcome as JSON too")
     _add_production(parser)
     parser.set_defaults(command=_lazily("verify"))
+
+
+def _add_train_all(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", default="configs/demo.yaml", help="suite file (default %(default)s)")
+    parser.add_argument("--styles", default="", metavar="A,B", help="only these styles")
+    parser.add_argument("--method", default="", help="ipl or nada (default: the suite's)")
+    parser.add_argument("--gpus", default="", metavar="0,1", help="one process per GPU (default: the CPU)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting")
+    parser.set_defaults(command=_lazily("train_all"))
 
 
 def _add_summary(parser: argparse.ArgumentParser) -> None:
@@ -265,6 +276,8 @@ _VERIFY = """  python test.py
 _RUN_ALL = """  python run_all.py
   python run_all.py --weights runs/demo --zip
   python run_all.py --weights B_weight/demo --seeds 0-99 --workers 2"""
+_TRAIN_ALL = """  python -m jittor_ipl train-all --styles disney,cubism
+  python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
 _SUMMARY = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 _RELEASE = """  python -m jittor_ipl release --runs runs/demo"""
 _DOCTOR = """  python -m jittor_ipl doctor

@@ -111,12 +111,18 @@ def verify(arguments: Namespace) -> int:
     folders = find_sets(root) if next(root.glob("**/seeds.json"), None) else [root]
     outcomes = []
     for folder in folders:
-        outcomes.append(prove(folder, results=Path(arguments.results), sample=arguments.sample, batch=arguments.batch,
+        outcomes.append(prove(folder, results=Path(arguments.results), sample=arguments.sample, styles=arguments.style, batch=arguments.batch,
                               workers=arguments.workers))
         print("\n".join(lines(outcomes[-1])), flush=True)
     if arguments.json:
         atomic.write_json(arguments.json, {outcome.suite: outcome.to_dict() for outcome in outcomes})
     return int(any(outcome.differences for outcome in outcomes))
+
+
+def train_all(arguments: Namespace) -> int:
+    """Adapt, generate, verify and show a whole suite (train_all.sh)."""
+    from jittor_ipl.train_all import train_all as run
+    return run(arguments)
 
 
 def summary(arguments: Namespace) -> int:

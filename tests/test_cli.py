@@ -1,0 +1,160 @@
+"""The command line: light, forgiving about spelling, one line and an exit code for every mistake."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jittor_ipl import cli, commands
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    code = "import sys; from jittor_ipl.cli import main\ntry: main(['--help'])\n" \
+           "except SystemExit: print({'jittor', 'numpy', 'pydantic', 'PIL'} & set(sys.modules))"
+    def user_seconds() -> float:
+        before = os.times()
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("set()\n"), done.stdout[-200:]
+        after = os.times()
+        return after.children_user - before.children_user + after.children_system - before.children_system
+    assert min(user_seconds() for _ in range(3)) < 0.5  # processor time: a busy machine must not fail this
+
+
+@pytest.mark.parametrize("command", [[], ["adapt"], ["generate"], ["verify"], ["train-all"], ["summary"], ["release"], ["doctor"]])
+def test_every_command_helps_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command, "--help"])
+    assert stop.value.code == 0 and "examples:\n  python " in capsys.readouterr().out
+
+
+def test_light_commands_never_import_jittor():
+    code = "import sys; from jittor_ipl.cli import main; main(['adapt', '--list']); main(['adapt', '--dry-run', '--style', 'disney'])\n" \
+           "sys.exit('jittor' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def dry(monkeypatch, capsys):
+    """Return what `adapt --dry-run` resolves its options to."""
+    monkeypatch.chdir(ROOT)
+    import yaml
+
+    def resolve(*options: str) -> dict:
+        assert cli.main(["adapt", "--style", "disney", "--dry-run", *options]) == 0
+        return yaml.safe_load(capsys.readouterr().out)
+    return resolve
+
+
+@pytest.mark.parametrize("options", [["--learning-rate", "0.01"], ["--learning_rate=0.01"], ["--lr", "1e-2"],
+                                     ["--set", "generator.lr=0.01"]])
+def test_both_spellings_and_familiar_names(dry, options):
+    assert dry(*options)["generator"]["lr"] == 0.01
+
+
+def test_words_stay_words(dry):
+    assert dry("--source_class", "no: 1, [x]")["source"]["class"] == "no: 1, [x]"
+    assert dry("--frozen-gen-ckpt", "my_weights/a_b.pt")["source"]["generator"] == "my_weights/a_b.pt"
+
+
+def test_set_wins_over_the_familiar_name(dry):
+    assert dry("--iter", "5", "--set", "generator.steps=7")["generator"]["steps"] == 7
+
+
+def test_every_familiar_name_is_a_setting(dry):
+    resolved = dry()
+    for key, _ in cli.SETTINGS.values():
+        place = resolved
+        for part in key.split("."):
+            assert part in place, key
+            place = place[part]
+
+
+MISTAKES = {
+    "no command": ([], "required"),
+    "unknown command": (["adpat"], "adapt"),
+    "unknown option": (["adapt", "--lerning-rate", "1"], "did you mean '--learning-rate'"),
+    "unknown style": (["adapt", "--style", "disny"], "did you mean 'disney'"),
+    "unknown key": (["adapt", "--set", "generator.stepz=1"], "steps"),
+    "missing configuration": (["adapt", "--config", "configs/none.yaml"], "configs/none.yaml"),
+    "bad number": (["adapt", "--lr", "-1"], "generator.lr"),
+    "missing weights": (["generate", "--weights", "none.pt", "--seeds", "1"], "none.pt"),
+    "foreign weights": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1"], "demo.yaml"),
+    "seed out of range": (["generate", "--weights", "demo:generator", "--seeds", "4294967296"], "out of range"),
+    "truncation out of range": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1", "--trunc", "9"], "-2 to 2"),
+    "verify nothing": (["verify", "--weights", "nowhere"], "nowhere"),
+    "unknown method": (["train-all", "--method", "nadaa"], "did you mean 'nada'"),
+    "GPUs that are no numbers": (["train-all", "--gpus", "a,b"], "0,1"),
+    "unknown style of train-all": (["train-all", "--styles", "disney,disny"], "did you mean 'disney'"),
+}
+
+
+@pytest.mark.parametrize("argv, told", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_and_exit_code_2(argv, told, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(argv) == 2
+    out = capsys.readouterr()
+    assert out.err.startswith("error: ") and out.err.count("\n") == 1 and told in out.err
+    assert "Traceback" not in out.err
+
+
+def raising(error: BaseException):
+    def command(_):
+        raise error
+    return command
+
+
+@pytest.mark.parametrize("error, code, told", [
+    (KeyError("x"), 3, "--debug"), (KeyboardInterrupt(), 130, "stopped"),
+    (OSError(28, "No space left on device", "runs/x"), 2, "No space left")])
+def test_every_way_out_has_its_code(error, code, told, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "doctor", raising(error))
+    assert cli.main(["doctor"]) == code
+    assert told in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(commands, "doctor", raising(KeyError("x")))
+    assert cli.main(["--debug", "doctor"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+    assert cli.main(["doctor", "--debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_doctor_prints_each_finding(capsys):
+    assert cli.main(["doctor"]) in (0, 1)
+    assert "python" in capsys.readouterr().out
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "jittor_ipl", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("jittor_ipl ")
+
+
+def test_dealing_runs_one_task_per_device_and_goes_on_after_a_failure(tmp_path):
+    from jittor_ipl.dealing import Task, deal
+    code = "import os, sys, time; d = os.environ['DEVICE']; f = open(sys.argv[1], 'x'); f.write(d); f.close(); " \
+           "lock = sys.argv[2] + d; os.mkdir(lock); time.sleep(.1); os.rmdir(lock); sys.exit(int(sys.argv[3]))"
+    tasks = [Task(f"t{i}", [sys.executable, "-c", code, str(tmp_path / f"t{i}"), str(tmp_path / "lock"), str(int(i == 1))])
+             for i in range(5)]
+    assert deal(tasks, [{"DEVICE": "a"}, {"DEVICE": "b"}]) == {"t0": 0, "t1": 1, "t2": 0, "t3": 0, "t4": 0}
+    assert {(tmp_path / f"t{i}").read_text() for i in range(5)} == {"a", "b"}
+
+
+def test_a_stopped_dealer_stops_its_processes(tmp_path):
+    child = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit(143)));" \
+            f"open({str(tmp_path / 'up')!r}, 'w').close(); time.sleep(60)"
+    code = f"import sys; from jittor_ipl.dealing import Task, deal\ntry: deal([Task('a', [sys.executable, '-c', {child!r}]), " \
+           f"Task('b', [sys.executable, '-c', {child!r}])])\nexcept KeyboardInterrupt: sys.exit(130)"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    for _ in range(600):
+        if (tmp_path / "up").exists():
+            break
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == 130 and (tmp_path / "saved").exists()
