@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jittor_ipl.config import StyleRun, Suite, load_style_run, load_suite, safe_name, save_config, to_yaml
 from jittor_ipl.config.plain_yaml import parse_yaml
@@ -91,6 +93,7 @@ def test_every_field_is_read_somewhere():
     ("generator: {layers: everything}", "generator.layers"),
     ("generator: {train: []}", "train must name at least one group"),
     ("generator: {train: [convs, convs]}", "none of them twice"),
+    ("generator: {train: [mapping]}", "generator.train.0"),
     ("generator: 3", "generator: input should be"),
     ("mapper: {n_ctx: 5}", "init 'a photo of a' has 4 words but n_ctx is 5"),
     ("losses: {directional: 0}", "all losses have weight 0"),
@@ -173,6 +176,15 @@ def test_yaml_beyond_the_plain_is_refused(data, expected):
     with pytest.raises(UserError) as caught:
         parse_yaml(data, "file.yaml")
     assert str(caught.value).startswith("file.yaml") and expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.binary(max_size=60), st.text("ab:-[]{},\"'#&*!|>%@ \n\t0.1e~?", max_size=60).map(str.encode)))
+def test_whatever_the_bytes_they_parse_or_are_refused(data):
+    try:
+        parse_yaml(data, "file.yaml")
+    except UserError as error:
+        assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("data", [b"", b"- a", b"text", b"3", b"null"])

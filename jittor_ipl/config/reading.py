@@ -133,7 +133,7 @@ def _first(error: ValidationError) -> str:
 def _check_style(suite: Suite, number: int, where: str) -> None:
     """Resolve one style of a suite, so that a mistake in its overrides or prompts is found before any training."""
     try:
-        run = suite.runs()[number]
+        run = suite.resolve(number)
     except ValidationError as error:
         raise UserError(f"{where}: {_first(error)}") from None
     check_prompts(run, where)

@@ -19,7 +19,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
-TrainGroup = Literal["mapping", "convs", "rgb", "const", "noise"]
+# No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
+TrainGroup = Literal["convs", "rgb", "const", "noise"]
 Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping"]
 
 

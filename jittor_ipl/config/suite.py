@@ -119,13 +119,14 @@ class Suite(Shared):
         names = [entry.name for entry in self.styles]
         if style not in names:
             raise UserError(f"unknown style {style!r}{nearest(style, names)}; the suite {self.suite!r} has: {', '.join(names)}")
-        return self._resolve(names.index(style))
+        return self.resolve(names.index(style))
 
     def runs(self) -> list[StyleRun]:
         """Return the resolved run of every style, in the order of the file."""
-        return [self._resolve(number) for number in range(len(self.styles))]
+        return [self.resolve(number) for number in range(len(self.styles))]
 
-    def _resolve(self, number: int) -> StyleRun:
+    def resolve(self, number: int) -> StyleRun:
+        """Return the run of the style at this place of the list: the suite's settings with its own over them."""
         entry = self.styles[number]
         settings = merged(self.model_dump(by_alias=True, exclude={"styles"}), entry.overrides())
         return StyleRun.model_validate({**settings, "number": number, "style": entry.name,

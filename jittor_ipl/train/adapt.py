@@ -94,8 +94,8 @@ class _Run:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
                          noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step)
         self.stop.raise_if_received()
-        write_safetensors(path, numpy_tensors(mapper), {"kind": "prompt_mapper", "config": json.dumps(numbers),
-                                                        "seconds": f"{stage.seconds():.2f}"})
+        facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(numbers)}
+        write_safetensors(path, numpy_tensors(mapper), {**facts, "seconds": f"{stage.seconds():.2f}"})
         return mapper, stage.seconds()
 
     def generator(self, prompts: Prompts | None, mapper: PromptMapper | None) -> tuple[Generator, float]:

@@ -139,6 +139,23 @@ def test_stopped_at_any_step_it_resumes_to_the_same_bits(networks, straight, tmp
     assert told == expected
 
 
+def test_every_group_of_parameters_resumes_to_the_same_bits(networks, tmp_path, monkeypatch):
+    settings = config(networks, "method=nada", "generator.steps=2", "generator.layers=all", "generator.noise=const",
+                      "generator.train=[convs, rgb, const, noise]", "run.samples=0")
+    run(settings, tmp_path / "straight")
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "StopOnSignal", StopAt)
+        StopAt.looks = 0
+        with pytest.raises(Interrupted):
+            run(settings, tmp_path / "stopped")
+    run(settings, tmp_path / "stopped")
+    ours, theirs = (read_safetensors(tmp_path / name / "generator.safetensors")[0] for name in ("straight", "stopped"))
+    assert [key for key in ours if ours[key].tobytes() != theirs[key].tobytes()] == []
+    source = read_safetensors(networks / "generator.safetensors")[0]
+    assert {key for key in ours if (ours[key] == source[key]).all()} == {
+        key for key in ours if key.startswith(("noises.", "style.")) or key.endswith(".kernel")}
+
+
 def test_a_damaged_checkpoint_costs_steps_but_no_bits(networks, straight, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(adapt, "StopOnSignal", StopAt)
