@@ -1,10 +1,10 @@
-"""How Jittor compiles its kernels: honest arithmetic, and a third of the compile time.
+"""How Jittor compiles its kernels: honest arithmetic, and a quarter of the compile time.
 
 Jittor writes one C++ file per kernel and builds it with -Ofast, which turns on flush-to-zero for the whole process and
 makes `nan != nan` false. `KERNEL_FLAGS` keep the speed of -Ofast (libmvec's vector exp and tanh, vector reductions)
-without those two. Two thirds of a kernel's compile time is spent in reading the same headers again, so they are
-precompiled once. Jittor also sends every kernel through a Python script that rewrites a few stores in the assembler
-text, which costs as much again and gains nothing measurable: it is left out. docs/jittor.md has the measurements.
+without those two. Most of a kernel's compile time is spent in reading the same headers again, so they are precompiled
+once. Jittor also sends every kernel through a Python script that edits a few stores in the assembler text; that costs
+time, gains nothing measurable and defeats the precompiled headers, so it is left out. docs/jittor.md has the numbers.
 """
 from __future__ import annotations
 
