@@ -61,14 +61,19 @@ def selected(generator: Generator, names: Sequence[str], indices: Iterable[int],
 
 
 def choose(generator: Generator, ws: jt.Var, loss: Callable[[jt.Var], jt.Var], k: int, iterations: int) -> np.ndarray:
-    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on `loss(ws)` move most, most first.
+    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on `loss(ws)` move most, most first."""
+    return rank(scores(ws, loss, iterations), min(k, generator.n_latent))
 
-    A layer's score is the mean |change| of its latent (NADA, section 4.3, and its code).
-    """
-    start = ws.numpy()
-    now = start
+
+def scores(ws: jt.Var, loss: Callable[[jt.Var], jt.Var], iterations: int) -> np.ndarray:
+    """Return how far `iterations` gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3, and its code)."""
+    start = now = ws.numpy()
     for _ in range(iterations):
         leaf = jt.array(now)
         now = now - np.float32(SELECTION_RATE) * jt.grad(loss(leaf), leaf).numpy()
-    score = np.abs(now - start).mean(-1).mean(0)
-    return np.argsort(-score, kind="stable")[:min(k, generator.n_latent)]
+    return np.abs(now - start).mean(-1).mean(0)
+
+
+def rank(values: np.ndarray, k: int) -> np.ndarray:
+    """Return the indices of the `k` largest values, largest first; of equal ones the first."""
+    return np.argsort(-values, kind="stable")[:k]

@@ -1,4 +1,10 @@
-"""Three steps of the official generator training with layer choice: layers, first gradients, losses, images, average."""
+"""Three steps of the official generator training with layer choice: layers, first gradients, losses, images, average.
+
+The record was made on a CPU, where the original compares the moved latents with an alias of themselves
+(`torch.Tensor(array)` shares the array's memory): every score is 0, and the order in which torch.topk leaves ties decides.
+On a GPU the copy breaks the alias and the scores are real. This project always uses the real scores; here they are
+replaced by the zeros of the record, and the choice must then be the recorded one.
+"""
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +16,23 @@ sys.path.insert(0, str(Path(__file__).parent))
 import golden  # noqa: E402
 
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.train import directions, optim, stage2  # noqa: E402
+from jittor_ipl.train import directions, layers, optim, stage2  # noqa: E402
 from jittor_ipl.weights.strict import load_into, named_tensors  # noqa: E402
+
+
+
+def topk_of_ties(n: int, k: int) -> list[int]:
+    """Return the indices of torch.topk(zeros(n), k) on a CPU for n <= 16: libstdc++'s nth_element swaps equal values too."""
+    order, first, last = list(range(n)), 0, n
+    while last - first > 3:
+        middle, low, high = first + (last - first) // 2, first + 1, last - 1
+        order[first], order[middle] = order[middle], order[first]       # the pivot; no value is less than another,
+        while low < high:                                               # so both ends stop at every element and swap
+            order[low], order[high] = order[high], order[low]
+            low, high = low + 1, high - 1
+        first, last = (low, last) if low <= k - 1 else (first, low)
+    return order[:k]
+
 
 GROUPS = ("mapping", "convs", "rgb", "const", "noise")
 
@@ -56,7 +77,17 @@ def test_training(monkeypatch):
             first.update({name: grad.numpy() for name, grad in grads.items()} if not first else {})
             super().step(grads, lr)
 
+    def aliased(*args):
+        real = layers.scores(*args)
+        assert np.isfinite(real).all() and (real > 0).all()
+        return np.zeros_like(real)
+
+    def torch_order(values, k):
+        assert not values.any()
+        return np.int32(topk_of_ties(len(values), k))
+
     monkeypatch.setattr(stage2, "Adam", Watched)
+    monkeypatch.setattr(stage2.layers, "choose", lambda generator, ws, loss, k, n: torch_order(aliased(ws, loss, n), k))
 
     def watch(step, told, state):
         seen.append(told["loss"])
