@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ..ops.bias_act import bias_act
+from ..ops.linear import linear
 from ..ops.modconv import modulated_conv2d
 from ..ops.norms import mean
 from ..ops.upfirdn2d import upfirdn2d
@@ -38,7 +39,7 @@ class EqualLinear(nn.Module):
         self.lr_mul, self.scale, self.activate = lr_mul, lr_mul / math.sqrt(d_in), activate
 
     def execute(self, x: jt.Var) -> jt.Var:
-        y = nn.matmul_transpose(x, self.weight) * self.scale
+        y = linear(x, self.weight) * self.scale
         bias = self.bias * self.lr_mul
         return bias_act(y, bias) if self.activate else y + bias
 
