@@ -1,0 +1,164 @@
+"""The shell scripts and the whole way of a suite, on tiny networks and stand-ins for what must not be installed here."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BASH = shutil.which("bash")
+SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh", ".ci/run"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_parse_and_are_strict(script):
+    subprocess.run([BASH, "-n", str(ROOT / script)], check=True)
+    text = (ROOT / script).read_text()
+    assert script in ("scripts/setup.sh", ".ci/run") or "set -euo pipefail" in text
+
+
+def test_requirements_are_pinned_and_say_why():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (ROOT / name).read_text().splitlines()
+        pins = [line for line in lines if line and not line.startswith("#")]
+        assert pins and all("==" in pin for pin in pins)
+        assert lines[0].startswith("#") and sum(line.startswith("# ") for line in lines) > 2
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """A copy of the scripts beside a stand-in for the package, and an "active environment" whose python records its calls."""
+    for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "env/bin").mkdir(parents=True)
+    python = tmp_path / "env/bin/python"
+    python.write_text(f'#!/bin/bash\n[[ "$1" == -c || "$1" == --version ]] && exec {sys.executable} "$@"\n'
+                      f'echo "$@" >> {tmp_path}/calls\n[[ "$*" != *"$FAIL"* || -z "$FAIL" ]]\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+def bash(checkout: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "VIRTUAL_ENV": str(checkout / "env"), **variables}
+    return subprocess.run([BASH, script, *arguments], cwd=checkout, env=environment, capture_output=True, text=True)
+
+
+def calls(checkout: Path) -> list[str]:
+    return (checkout / "calls").read_text().splitlines()
+
+
+def test_run_tests_installs_once_and_is_quiet_then(checkout):
+    first = bash(checkout, "scripts/run_tests.sh", "-k", "cli")
+    assert first.returncode == 0 and "installing" in first.stderr
+    assert calls(checkout) == ["-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt",
+                               "-m pytest -k cli"]
+    second = bash(checkout, "scripts/run_tests.sh")
+    assert (second.stdout, second.stderr) == ("", "") and calls(checkout)[2:] == ["-m pytest"]
+    with open(checkout / "requirements-dev.txt", "a") as file:
+        file.write("# changed\n")
+    assert "installing" in bash(checkout, "scripts/run_tests.sh").stderr
+
+
+def test_a_failed_installation_is_told_and_tried_again(checkout):
+    failed = bash(checkout, "scripts/run_tests.sh", FAIL="pip install")
+    assert failed.returncode == 2 and "error: pip could not install" in failed.stderr
+    assert "-m pytest" not in calls(checkout)
+    assert "installing" in bash(checkout, "scripts/run_tests.sh").stderr
+
+
+def test_train_all_passes_its_variables_on(checkout):
+    done = bash(checkout, "train_all.sh", SUITE="configs/ffhq.yaml", STYLES="disney, wall painting", METHOD="nada", GPUS="0,1")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout)[-2:] == [
+        "-m jittor_ipl doctor --quiet --deep",
+        "-m jittor_ipl train-all --config configs/ffhq.yaml --styles disney, wall painting --method nada --gpus 0,1"]
+
+
+def test_a_machine_that_is_not_ready_stops_train_all(checkout):
+    stopped = bash(checkout, "train_all.sh", FAIL="doctor")
+    assert stopped.returncode == 2 and "train-all" not in " ".join(calls(checkout))
+
+
+def test_a_missing_compiler_is_one_line_with_the_remedy(checkout):
+    tools = checkout / "tools"
+    tools.mkdir()
+    for name in ("bash", "cat", "cut", "dirname", "sha256sum", "tr", "env"):
+        (tools / name).symlink_to(shutil.which(name))
+    stopped = bash(checkout, "train_all.sh", PATH=str(tools))
+    assert stopped.returncode == 2
+    assert stopped.stderr.count("\n") == 1 and "apt-get install -y g++" in stopped.stderr
+
+
+def test_missing_headers_and_venv_are_named_together(checkout):
+    python = checkout / "python"
+    python.write_text(f'#!/bin/bash\n[[ "$*" == *Python.h* || "$*" == *ensurepip* ]] && exit 1\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    stopped = bash(checkout, "scripts/run_tests.sh", VIRTUAL_ENV="", PYTHON=str(python))
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    assert stopped.returncode == 2
+    assert stopped.stderr == "error: missing: Python's headers, Python's venv module. " \
+                             f"Install with: sudo apt-get install -y {version}-dev {version}-venv\n"
+    assert not (checkout / ".venv").exists()
+
+
+TINY = """
+suite: tiny
+source: {{class: photo, generator: "{folder}/generator.safetensors", mean_latent_samples: 32}}
+clip: [{{model: "{folder}/clip.safetensors"}}]
+mapper: {{steps: 1, batch: 2}}
+generator: {{steps: 2, batch: 1}}
+generate: {{seeds: 0-1}}
+run: {{samples: 0, tensorboard: false}}
+styles: [disney, {{name: cubism, source: {{generator: "{folder}/none.safetensors"}}}}, cartoon]
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with a tiny random generator, a tiny random CLIP and a suite whose second style cannot work."""
+    from jittor_ipl.models.clip import Clip
+    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.weights.generator import save_generator
+    from jittor_ipl.weights.strict import named_tensors
+    from jittor_ipl.weights.tensors import write_safetensors
+    folder = tmp_path_factory.mktemp("tiny")
+    generator = Generator(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}, rng=np.random.default_rng(1))
+    save_generator(generator, folder / "generator.safetensors")
+    clip = Clip(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
+                transformer_width=32, transformer_heads=2, transformer_layers=1)
+    random = np.random.default_rng(2)
+    tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
+    write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})
+    (folder / "suite.yaml").write_text(TINY.format(folder=folder))
+    return folder
+
+
+def train_all(folder: Path, *options: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "jittor_ipl", "train-all", "--config", "suite.yaml", *options], cwd=folder,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+
+
+def test_train_all_goes_the_whole_way_past_a_style_that_fails(tiny):
+    done = train_all(tiny)
+    assert done.returncode == 1, done.stderr
+    assert "failed: cubism" in done.stderr and "none.safetensors" in done.stderr
+    lines = {line[:6]: line.split() for line in done.stdout.splitlines() if line[:6] in ("disney", "cubism", "cartoo")}
+    assert lines["disney"][-1] == lines["cartoo"][-1] == "yes" and "not finished" in " ".join(lines["cubism"])
+    assert (tiny / "results/tiny/sheet.png").is_file()
+    again = train_all(tiny, "--styles", "disney,cartoon")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished before") == 2 and "0 pictures made, 4 kept" in again.stdout
+
+
+def test_another_method_gets_folders_of_its_own(tiny):
+    done = train_all(tiny, "--styles", "disney", "--method", "nada")
+    assert done.returncode == 0, done.stderr
+    assert (tiny / "runs/tiny-nada/00-disney/generator.safetensors").is_file()
+    assert (tiny / "results/tiny-nada/00/seed0001.png").is_file()
