@@ -26,7 +26,7 @@ _CUTS = {
     "expression": (.34, .67, 1), "gender": (.5, 1), "glasses": (.6, 1), "beard": (.5, 1),
     "pose": (.33, .67, 1), "background": (.25, .5, .75, 1),
 }
-LATENT_DIM = 64  # z dimension of the demo generator; the coordinates past the named ones change nothing
+LATENT_DIM = 128  # z and w dimension of the demo generator; the coordinates past the named ones change nothing
 
 
 def from_uniform(u: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,21 +49,43 @@ def sample(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
 
 
 def from_latent(z: np.ndarray) -> dict[str, np.ndarray]:
-    """The face that a latent z [B, LATENT_DIM] stands for: its normalised coordinates through the normal distribution."""
-    unit = z / np.sqrt(np.mean(np.square(z, dtype=np.float64), axis=1, keepdims=True) + 1e-8)
-    return from_uniform(_normal_cdf(unit[:, :len(ATTRIBUTES) + len(JITTER)]))
+    """The face that a latent z [B, LATENT_DIM] stands for.
 
-
-def code(face: dict[str, np.ndarray]) -> np.ndarray:
-    """A face as numbers [B, LATENT_DIM] of about unit scale: +-1 one-hot labels, then jitter, then zeros.
-
-    The demo generator's mapping network is taught to put this code into w.
+    Every value of an attribute with three or more has a coordinate of its own and the largest wins; an attribute with
+    two values follows the sign of one coordinate; jitter is a coordinate through the normal distribution.
     """
-    columns = [np.where(np.arange(len(labels))[None] == face[name][:, None], 1.0, -1.0)
-               for name, labels in ATTRIBUTES.items()]
-    columns += [1.5 * face[name][:, None] for name in JITTER]
-    packed = np.concatenate(columns, axis=1)
+    margins, spread = _margins(z)
+    face = {name: margins[name].argmax(axis=1).astype(np.int64) for name in ATTRIBUTES}
+    face |= {name: (2 * _normal_cdf(spread[:, i]) - 1).astype(np.float32) for i, name in enumerate(JITTER)}
+    face["beard"] = np.where(face["gender"] == 1, 0, face["beard"])
+    return face
+
+
+def code(z: np.ndarray) -> np.ndarray:
+    """What a latent z [B, LATENT_DIM] means, as numbers [B, LATENT_DIM] of about unit scale.
+
+    For every value of every attribute tanh of how clearly it wins (positive for the winner alone), then the jitter, then
+    zeros. The demo generator's mapping network is taught to put this into w.
+    """
+    margins, spread = _margins(z)
+    packed = np.concatenate([*(np.tanh(4 * margins[name]) for name in ATTRIBUTES), 1.2 * spread], axis=1)
     return np.pad(packed, ((0, 0), (0, LATENT_DIM - packed.shape[1]))).astype(np.float32)
+
+
+def _margins(z: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """By attribute, each value's lead over the best other value [B, n]; and the jitter's coordinates [B, 6]."""
+    unit = z / np.sqrt(np.mean(np.square(z, dtype=np.float64), axis=1, keepdims=True) + 1e-8)
+    at, margins = 0, {}
+    for name, values in ATTRIBUTES.items():
+        if len(values) == 2:
+            margins[name] = unit[:, at:at + 1] * np.array([-1.0, 1.0])
+            at += 1
+            continue
+        part = unit[:, at:at + len(values)]
+        others = np.stack([np.delete(part, i, axis=1).max(axis=1) for i in range(len(values))], axis=1)
+        margins[name] = part - others
+        at += len(values)
+    return margins, unit[:, at:at + len(JITTER)]
 
 
 def take(face: dict[str, np.ndarray], index) -> dict[str, np.ndarray]:

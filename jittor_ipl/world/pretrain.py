@@ -29,10 +29,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Train the named parts (default: all that have no finished report), then print the report."""
     parser = argparse.ArgumentParser(prog="python -m jittor_ipl.world.pretrain", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="parts to make (default: all)")
+    parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")
     options = parser.parse_args(arguments)
+    if options.pools:
+        for name in POOLS:
+            shared_pool(name, options)
+        return
     for part in options.parts or PARTS:
         began = time.monotonic()
         figures = PARTS[part](part, options)
@@ -110,11 +115,11 @@ class _Run:
     def resume(self) -> tuple[dict | None, int]:
         return self.state, self.start
 
-    def hook(self, step: int, loss: float, network, optimiser) -> None:
+    def hook(self, step: int, loss: float, tensors, optimiser) -> None:
         done = step + 1
         self.log.step(done, {"loss": loss})
         if done % CHECKPOINT_EVERY == 0 or done == self.steps:
-            weights = {f"weights/{k}": v for k, v in numpy_tensors(network).items()}
+            weights = {f"weights/{k}": v.numpy() for k, v in tensors.items()}
             self.checkpoints.save(done, {"state": {**weights, **{f"opt/{k}": v for k, v in optimiser.state().items()}}})
 
     def close(self) -> None:

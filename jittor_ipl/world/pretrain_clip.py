@@ -20,8 +20,10 @@ from ..train.optim import Adam, cosine, warmup
 from ..weights.strict import named_tensors
 from . import captions
 from .attributes import ATTRIBUTES
+from .judge import SECTIONS
 from .looks import STYLES
 from .pool import Pool, perturb, to_float
+from .pretrain_judge import classification, one_hot
 
 CONTEXT_LENGTH = 77
 
@@ -37,14 +39,15 @@ class Recipe:
     attack: float = 0.0         # largest L2 length of the attack over a picture in [-1, 1]; 0 trains without attack
     plain: float = .3           # share of the steps before the attack begins
     zoom: float = .25
+    probe: float = .3           # weight of a linear probe on the features (style and attributes), dropped after training
     seed: int = 11
 
 
 TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH, transformer_width=96, transformer_heads=4, transformer_layers=3)
 RECIPES = {
-    "clip-rn": Recipe(dict(image_resolution=96, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group"), steps=4000,
+    "clip-rn": Recipe(dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group"), steps=2800, lr=2e-3,
                       attack=5.0),
-    "clip-vit": Recipe(dict(image_resolution=64, vision_layers=5, vision_width=128, vision_patch_size=8), steps=4000, attack=3.0,
+    "clip-vit": Recipe(dict(image_resolution=64, vision_layers=4, vision_width=128, vision_patch_size=8), steps=2200, attack=4.0,
                        zoom=.35, seed=12),
 }
 
@@ -73,9 +76,10 @@ def contrastive(image, text, scale, match: np.ndarray):
 
 
 def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None = None, start: int = 0, hook=None) -> Clip:
-    """Train one CLIP with the small numbering of tokens; `hook(step, loss, clip, optimiser)` is called after every step."""
+    """Train one CLIP with the small numbering of tokens; `hook(step, loss, tensors, optimiser)` is called after every step."""
     clip = Clip(**TEXT, **recipe.tower, vocab_size=len(vocabulary.rows)).initialise(rng(recipe.seed, "clip-weights"))
-    parameters = named_tensors(clip)
+    probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, (sum(SECTIONS), clip.embed_dim)).astype(np.float32))
+    parameters = {**named_tensors(clip), "probe": probe}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .98), weight_decay=.02, decoupled=True)
     if state:
         for name, var in parameters.items():
@@ -88,25 +92,31 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
         images = perturb(images, random, zoom=recipe.zoom)
         texts, predicates = captions.draw(random, styles, labels)
         match = captions.matches(predicates, styles, labels)
+        truth = one_hot(styles, labels)
         text = unit(clip.encode_text(vocabulary.compact(texts)))
+
+        def loss_of(x, text, match=match, truth=truth):
+            features = unit(clip.image_features(x))
+            probed = classification(jt.matmul(features, probe.transpose(0, 1)) * 10, truth)
+            return contrastive(features, text, clip.scale(), match) + recipe.probe * probed
         if recipe.attack and step >= recipe.plain * recipe.steps:
-            images = attacked(clip, images, text.detach(), match, recipe.attack, random)
-        loss = contrastive(unit(clip.image_features(jt.array(images))), text, clip.scale(), match)
+            images = attacked(lambda x: loss_of(x, text.detach()), images, recipe.attack, random)
+        loss = loss_of(jt.array(images), text)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 100)
         optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
         if hook:
-            hook(step, float(loss.item()), clip, optimiser)
+            hook(step, float(loss.item()), parameters, optimiser)
     return clip
 
 
-def attacked(clip: Clip, images: np.ndarray, text, match: np.ndarray, limit: float, random: np.random.Generator) -> np.ndarray:
+def attacked(loss_of, images: np.ndarray, limit: float, random: np.random.Generator) -> np.ndarray:
     """One gradient step up the loss from a random start, of a random L2 length up to `limit` a picture; kept in [-1, 1]."""
     b = len(images)
     length = (limit * random.random((b, 1, 1, 1))).astype(np.float32)
     start = random.standard_normal(images.shape, dtype=np.float32)
     start *= .3 * length / np.sqrt((start ** 2).sum(axis=(1, 2, 3), keepdims=True))
     x = jt.array(np.clip(images + start, -1, 1))
-    gradient = jt.grad(contrastive(unit(clip.image_features(x)), text, clip.scale(), match), x).numpy()
+    gradient = jt.grad(loss_of(x), x).numpy()
     norm = np.sqrt((gradient ** 2).sum(axis=(1, 2, 3), keepdims=True)) + 1e-12
     return np.clip(images + start + length * gradient / norm, -1, 1).astype(np.float32)
 

@@ -25,12 +25,13 @@ class Recipe:
     """How the demo generator is made."""
 
     channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 80), (32, 48), (64, 32))
-    mapping_steps: int = 5000
-    mapping_lr: float = .3      # on weights that are stored 100 times too large (lr_mlp .01)
-    steps: int = 5000
+    mapping_layers: int = 4
+    mapping_steps: int = 4000
+    mapping_lr: float = 5.      # on weights that are stored 100 times too large (lr_mlp .01)
+    steps: int = 3600
     batch: int = 16
-    lr: float = 4e-3
-    edge: float = 1.0           # weight of the differences between neighbouring pixels: what a person calls sharp
+    lr: float = .1              # weights are of unit scale (equalised learning rate)
+    edge: float = .3            # weight of the differences between neighbouring pixels: what a person calls sharp
     faces: int = 16000
     seed: int = 31
 
@@ -39,8 +40,9 @@ RECIPE = Recipe()
 
 
 def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) -> Generator:
-    """Train the generator; `hook(step, loss, generator, optimiser)` is called after every step of synthesis."""
-    generator = Generator(64, attributes.LATENT_DIM, channels=dict(recipe.channels), rng=rng(recipe.seed, "generator-weights"))
+    """Train the generator; `hook(step, loss, tensors, optimiser)` is called after every step of synthesis."""
+    generator = Generator(64, attributes.LATENT_DIM, recipe.mapping_layers, channels=dict(recipe.channels),
+                          rng=rng(recipe.seed, "generator-weights"))
     everything = named_tensors(generator)
     parameters = {k: v for k, v in everything.items() if not k.startswith("style.") and not k.endswith(".kernel")}
     for name in parameters:
@@ -64,7 +66,7 @@ def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) 
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50)
         optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
         if hook:
-            hook(step, float(loss.item()), generator, optimiser)
+            hook(step, float(loss.item()), everything, optimiser)
     for name in parameters:
         if name.startswith("noises."):
             parameters[name].stop_grad()
@@ -77,7 +79,7 @@ def teach_mapping(generator: Generator, recipe: Recipe) -> float:
     names, optimiser = list(parameters), Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
     for step in range(recipe.mapping_steps):
         z = rng(recipe.seed, "mapping-batch", step).standard_normal((512, attributes.LATENT_DIM), np.float32)
-        target = jt.array(attributes.code(attributes.from_latent(z)))
+        target = jt.array(attributes.code(z))
         difference = generator.mapping(jt.array(z)) - target
         loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
@@ -86,7 +88,7 @@ def teach_mapping(generator: Generator, recipe: Recipe) -> float:
 
 
 def teaching_pool(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Latents [N, 64] and their photos uint8 [N, 3, 64, 64]."""
+    """Latents [N, LATENT_DIM] and their photos uint8 [N, 3, 64, 64]."""
     z = rng(recipe.seed, "generator-pool").standard_normal((recipe.faces, attributes.LATENT_DIM), np.float32)
     return z, pool.build_from_latents(z, SOURCE)
 

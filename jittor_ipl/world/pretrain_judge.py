@@ -32,7 +32,7 @@ RECIPES = {"judge": Recipe("colour", 32, 1200), "judge-structure": Recipe("struc
 
 
 def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0, hook=None) -> Judge:
-    """Train one judge; `hook(step, loss, judge, optimiser)` is called after every step."""
+    """Train one judge; `hook(step, loss, tensors, optimiser)` is called after every step."""
     judge = initialise(Judge(recipe.view, recipe.width), rng(recipe.seed, "judge-weights"))
     parameters = named_tensors(judge)
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.02, decoupled=True)
@@ -47,7 +47,7 @@ def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0,
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
         optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
         if hook:
-            hook(step, float(loss.item()), judge, optimiser)
+            hook(step, float(loss.item()), parameters, optimiser)
     return judge
 
 
@@ -65,11 +65,16 @@ def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.n
     mix = random.random(b).astype(np.float32)
     images[blend] += (1 - mix[blend])[:, None, None, None] * (photo[blend] - images[blend])
     weight[blend] = np.clip((mix[blend] - .35) / .3, 0, 1)            # a third of the style is still a photo
-    style = np.zeros((b, len(STYLES)), np.float32)
-    style[np.arange(b), styles] += weight
-    style[:, source] += 1 - weight
-    one_hot = [np.eye(n, dtype=np.float32)[pool.labels[faces, i]] for i, n in enumerate(SECTIONS[1:])]
-    return perturb(images, random, zoom=.12, colour=.25, noise=.12), np.concatenate([style, *one_hot], axis=1)
+    target = one_hot(styles, pool.labels[faces])
+    target[:, :len(STYLES)] *= weight[:, None]
+    target[:, source] += 1 - weight
+    return perturb(images, random, zoom=.12, colour=.25, noise=.12), target
+
+
+def one_hot(styles: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Targets float32 [B, sum(SECTIONS)] of true styles [B] and attribute labels [B, 10]."""
+    truth = np.concatenate([styles[:, None], labels], axis=1)
+    return np.concatenate([np.eye(n, dtype=np.float32)[truth[:, i]] for i, n in enumerate(SECTIONS)], axis=1)
 
 
 def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:

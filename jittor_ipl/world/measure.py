@@ -1,0 +1,48 @@
+"""Measure adapted demo generators with the independent judges, on seeds that nothing was tuned on."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..models.stylegan2 import Generator
+from ..runtime.backend import jt
+from ..runtime.streams import z_from_seed
+from . import attributes
+from .judge import Judge, load
+from .looks import STYLES
+
+# Tuning looked at seeds below a million only.
+MEASURED_SEEDS = range(2_000_000, 2_000_256)
+
+
+class Panel:
+    """Both judges and what they see in the source generator's pictures."""
+
+    def __init__(self, source: Generator, seeds: Sequence[int] = MEASURED_SEEDS):
+        self.colour, self.structure = load("judge"), load("judge-structure")
+        self.z = np.stack([z_from_seed(seed, source.style_dim) for seed in seeds])
+        self.meant = attributes.labels(attributes.from_latent(self.z))
+        self.before = self.colour.attributes(draw(source, self.z))
+
+    def verdict(self, target: Generator, style: str) -> dict[str, float]:
+        """Shares in [0, 1] over the seeds, untruncated:
+
+        judge       seen as `style` by the colour judge
+        structure   seen as `style` by the judge of locally normalised greyscale
+        kept        attributes seen as in the source generator's picture of the same seed
+        meant       attributes seen as the latent means them
+        """
+        images = draw(target, self.z)
+        seen = self.colour.predict(images)
+        index = STYLES.index(style)
+        return {"judge": float(np.mean(seen[:, 0] == index)), "structure": float(np.mean(self.structure.style(images) == index)),
+                "kept": float(np.mean(seen[:, 1:] == self.before)), "meant": float(np.mean(seen[:, 1:] == self.meant))}
+
+
+def draw(generator: Generator, z: np.ndarray, batch: int = 32) -> np.ndarray:
+    """Untruncated pictures float32 [N, 3, H, W] clipped to [-1, 1] of latents z [N, d], stored noise."""
+    with jt.no_grad():
+        parts = [generator.synthesis(generator.mapping(jt.array(z[i:i + batch])), "const").numpy()
+                 for i in range(0, len(z), batch)]
+    return np.clip(np.concatenate(parts), -1, 1)

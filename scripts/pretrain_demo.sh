@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Rebuild the demo world's assets (jittor_ipl/world/assets) with this project's own code; resumable, at most 90 minutes on 2 cores.
+#   bash scripts/pretrain_demo.sh            everything
+#   bash scripts/pretrain_demo.sh judge      only some parts
+# Two parts train side by side, one core each: small networks gain more from that than from a second thread.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/setup.sh
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+if [ $# -gt 0 ]; then
+    exec python -m jittor_ipl.world.pretrain "$@"
+fi
+python -m jittor_ipl.world.pretrain --pools
+python -m jittor_ipl.world.pretrain clip-rn judge-structure & first=$!
+python -m jittor_ipl.world.pretrain generator clip-vit judge & second=$!
+status=0
+wait "$first" || status=$?
+wait "$second" || status=$?
+exit "$status"
