@@ -23,7 +23,7 @@ from types import ModuleType
 import numpy as np
 
 from ..errors import UserError, nearest
-from . import kernels, system
+from . import kernels, memory, system
 
 DEVICES = ("cpu", "cuda")
 # Jittor's own compile commands read these again, so they stay.
@@ -45,6 +45,7 @@ def import_jittor() -> ModuleType:
             import jittor as jt
         _stop_compile_workers()
     kernels.configure(jt)
+    memory.keep_freed_memory()
     if device == "cuda":
         jt.flags.use_cuda = 1
     return jt
