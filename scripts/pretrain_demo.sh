@@ -6,13 +6,14 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
+use_environment requirements.txt
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 if [ $# -gt 0 ]; then
-    exec python -m jittor_ipl.world.pretrain "$@"
+    exec "$PYTHON" -m jittor_ipl.world.pretrain "$@"
 fi
-python -m jittor_ipl.world.pretrain --pools
-python -m jittor_ipl.world.pretrain clip-rn judge-structure & first=$!
-python -m jittor_ipl.world.pretrain generator clip-vit judge & second=$!
+"$PYTHON" -m jittor_ipl.world.pretrain --pools
+"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure & first=$!
+"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit judge & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

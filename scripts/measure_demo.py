@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Measure adapted demo generators with the independent judges, on 256 seeds that nothing was tuned on.
+
+    python scripts/measure_demo.py                          # B_weight/demo
+    python scripts/measure_demo.py --weights runs/demo --write docs/demo_results.md
+"""
+import argparse
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+COLUMNS = {"judge": "colour judge", "structure": "structure judge", "kept": "attributes kept", "meant": "attributes meant"}
+
+
+def main() -> None:
+    """Print one JSON line a style and the table; write the table where `--write` says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, default=Path("B_weight/demo"))
+    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
+    options = parser.parse_args()
+
+    from jittor_ipl.submission.produce import load, source_of
+    from jittor_ipl.submission.sets import open_set
+    from jittor_ipl.world.looks import SOURCE
+    from jittor_ipl.world.measure import MEASURED_SEEDS, Panel
+
+    source = source_of("demo:generator")
+    panel = Panel(source)
+    verdicts = {f"{SOURCE} (the source itself)": panel.verdict(source, SOURCE)}
+    for entry in open_set(options.weights).entries:
+        verdicts[entry.plan.style] = panel.verdict(load(entry), entry.plan.style)
+        print(json.dumps({entry.plan.style: verdicts[entry.plan.style]}), flush=True)
+    lines = [f"Seeds {MEASURED_SEEDS.start} to {MEASURED_SEEDS.stop - 1}, untruncated, stored noise. Made by "
+             "`python scripts/measure_demo.py`.", "", "| style | " + " | ".join(COLUMNS.values()) + " |",
+             "|---|" + "---|" * len(COLUMNS)]
+    lines += [f"| {style} | " + " | ".join(f"{verdict[key]:.1%}" for key in COLUMNS) + " |" for style, verdict in verdicts.items()]
+    print("\n".join(lines))
+    if options.write:
+        from jittor_ipl.atomic import write_bytes
+        write_bytes(options.write, ("# What the judges see in the shipped demo styles\n\n" + "\n".join(lines) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
