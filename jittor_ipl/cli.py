@@ -198,7 +198,8 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style", help="which style of a suite folder")
     parser.add_argument("--source", help="source generator of a delta file")
     parser.add_argument("--seeds", "--seed", required=True, help="0,1,5-10")
-    parser.add_argument("--truncation", "--trunc", "--truncation-psi", "--sample-truncation", type=float, help="psi (default: the style's, else 0.7)")
+    parser.add_argument("--truncation", "--trunc", "--truncation-psi", "--sample-truncation", type=float,
+                        help="psi (default: the style's, else 0.7)")
     parser.add_argument("--noise-mode", "--noise", choices=["const", "none", "random"], help="default: the style's, else const")
     parser.add_argument("--outdir", "--output", "--output-dir", default="out", help="folder of the pictures (default %(default)s)")
     _add_production(parser)

@@ -111,8 +111,8 @@ def verify(arguments: Namespace) -> int:
     folders = find_sets(root) if next(root.glob("**/seeds.json"), None) else [root]
     outcomes = []
     for folder in folders:
-        outcomes.append(prove(folder, results=Path(arguments.results), sample=arguments.sample, styles=arguments.style, batch=arguments.batch,
-                              workers=arguments.workers))
+        outcomes.append(prove(folder, results=Path(arguments.results), styles=arguments.style, sample=arguments.sample,
+                              batch=arguments.batch, workers=arguments.workers))
         print("\n".join(lines(outcomes[-1])), flush=True)
     if arguments.json:
         atomic.write_json(arguments.json, {outcome.suite: outcome.to_dict() for outcome in outcomes})

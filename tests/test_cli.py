@@ -147,14 +147,16 @@ def test_dealing_runs_one_task_per_device_and_goes_on_after_a_failure(tmp_path):
 
 
 def test_a_stopped_dealer_stops_its_processes(tmp_path):
-    child = f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp_path / 'saved')!r}, 'w').close(), sys.exit(143)));" \
-            f"open({str(tmp_path / 'up')!r}, 'w').close(); time.sleep(60)"
+    up, saved = tmp_path / "up", tmp_path / "saved"
+    child = f"import pathlib, signal, sys, time\n" \
+            f"def save(*_): pathlib.Path({str(saved)!r}).touch(); sys.exit(143)\n" \
+            f"signal.signal(signal.SIGTERM, save); pathlib.Path({str(up)!r}).touch(); time.sleep(60)"
     code = f"import sys; from jittor_ipl.dealing import Task, deal\ntry: deal([Task('a', [sys.executable, '-c', {child!r}]), " \
            f"Task('b', [sys.executable, '-c', {child!r}])])\nexcept KeyboardInterrupt: sys.exit(130)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     for _ in range(600):
-        if (tmp_path / "up").exists():
+        if up.exists():
             break
         time.sleep(0.05)
     process.terminate()
-    assert process.wait(60) == 130 and (tmp_path / "saved").exists()
+    assert process.wait(60) == 130 and saved.exists()

@@ -1,8 +1,10 @@
 """From runs to pictures, to a release, and back: the same seed gives the same pixels, and any change is noticed."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -165,6 +167,16 @@ def test_another_machine_may_not_differ_by_more(released, capsys):
     assert out.count("largest difference 3/255") == 5 and "tiny/00/seed0000" in out
 
 
+def test_another_machine_cannot_decide_on_a_hash_alone(released, capsys):
+    forge_reference(released, sprinkled)
+    content = json.loads((released / "manifest.json").read_text())
+    content["styles"]["00"]["references"] = 2
+    (released / "manifest.json").write_text(json.dumps(content))
+    assert cli.verify([]) == 0
+    out = capsys.readouterr().out
+    assert "7 pictures agree, 5 of them" in out and "3 pictures were not decided" in out
+
+
 def test_on_the_same_machine_one_level_is_a_difference(released, capsys):
     forge_reference(released, sprinkled)
     from jittor_ipl.runtime.device import fingerprint
@@ -243,6 +255,30 @@ def test_a_file_where_the_results_belong_is_told(workplace, capsys):
     (workplace / "results").write_text("in the way")
     assert cli.run_all(RUNS) == 2
     assert "results" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_no_part(workplace, capsys, monkeypatch):
+    whole, written = os.replace, []
+
+    def full(source, target):
+        written.append(target)
+        if len(written) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        whole(source, target)
+    monkeypatch.setattr(os, "replace", full)
+    assert cli.run_all(RUNS) == 2
+    error = capsys.readouterr().err
+    assert "No space left" in error and error.count("\n") == 1
+    assert sorted(path.name for path in (workplace / "results/tiny").rglob("*") if path.is_file()) == ["seed0000.png", "seed0001.png"]
+    monkeypatch.setattr(os, "replace", whole)
+    assert cli.run_all(RUNS) == 0 and cli.verify(RUNS) == 0
+
+
+def test_too_little_space_is_found_before_anything_is_made(tmp_path):
+    from jittor_ipl.errors import UserError
+    from jittor_ipl.submission.files import output_folder
+    with pytest.raises(UserError, match="are free"):
+        output_folder(tmp_path / "x", need_bytes=2**60)
 
 
 def test_prompts_may_name_the_pictures(workplace):
