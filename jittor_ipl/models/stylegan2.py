@@ -97,8 +97,9 @@ class Generator(nn.Module):
 
     def styles(self, w: jt.Var) -> list[jt.Var]:
         """Return the S codes [B, channels] of w or ws in the order conv1, to_rgb1, convs, to_rgbs (Wu et al. 2021)."""
-        ws = self.broadcast(w)
-        return [layer.conv.modulation(ws[:, i]) for layer, i in zip(self._style_layers(), self._style_indices())]
+        ws = self.broadcast(w)                                                   # checks the shape
+        rows = [w if w.ndim == 2 else ws[:, i] for i in range(self.n_latent)]    # n_latent x [B, style_dim]
+        return [layer.conv.modulation(rows[i]) for layer, i in zip(self._style_layers(), self._style_indices())]
 
     def _style_layers(self) -> list[nn.Module]:
         return [self.conv1, self.to_rgb1, *self.convs, *self.to_rgbs]

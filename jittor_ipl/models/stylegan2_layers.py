@@ -64,7 +64,8 @@ class ModulatedConv2d(nn.Module):
         self.modulation = EqualLinear(style_dim, c_in, rng, bias=1.0)
 
     def execute(self, x: jt.Var, s: jt.Var) -> jt.Var:
-        return modulated_conv2d(x, self.weight[0], s, self.demodulate, self.blur.kernel if self.upsample else None)
+        weight = self.weight.reshape(self.weight.shape[1:])     # [O, I, k, k]; checkpoints have a leading 1
+        return modulated_conv2d(x, weight, s, self.demodulate, self.blur.kernel if self.upsample else None)
 
 
 class NoiseInjection(nn.Module):
