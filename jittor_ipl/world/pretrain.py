@@ -51,7 +51,7 @@ def _clip(part: str, options) -> dict:
     recipe = _scaled(pretrain_clip.RECIPES[part], options.scale)
     words = pretrain_clip.Vocabulary()
     faces = shared_pool("clip", options)
-    run = _Run(part, options, recipe.steps)
+    run = _Run(part, options, recipe.total())
     clip = pretrain_clip.train(recipe, faces, words, *run.resume(), hook=run.hook)
     run.close()
     tensors = {k: _half(v) for k, v in numpy_tensors(clip).items()}

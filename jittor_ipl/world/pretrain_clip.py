@@ -23,7 +23,7 @@ from .attributes import ATTRIBUTES
 from .judge import SECTIONS
 from .looks import STYLES
 from .pool import Pool, perturb, to_float
-from .pretrain_judge import classification, one_hot
+from .pretrain_judge import classification, one_hot, recolour
 
 CONTEXT_LENGTH = 77
 
@@ -38,17 +38,38 @@ class Recipe:
     lr: float = 1e-3
     attack: float = 0.0         # largest L2 length of the attack over a picture in [-1, 1]; 0 trains without attack
     plain: float = .3           # share of the steps before the attack begins
+    recoloured: float = 0.0     # share of pictures in another picture's palette; their true style stays
+    polish_steps: int = 0       # steps after these, against the stronger attack below
+    polish_attack: float = 14.0
+    polish_recoloured: float = .3
+    polish_lr: float = 6e-4
     zoom: float = .25
     probe: float = .3           # weight of a linear probe on the features (style and attributes), dropped after training
     seed: int = 11
+
+    def total(self) -> int:
+        """All steps."""
+        return self.steps + self.polish_steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step: warm-up and cosine, then a second, lower cosine for the polish."""
+        if step < self.steps:
+            return warmup(cosine(self.lr, step, self.steps, self.lr * .02), step, 100)
+        return warmup(cosine(self.polish_lr, step - self.steps, self.polish_steps, self.polish_lr * .02), step - self.steps, 30)
+
+    def attack_at(self, step: int) -> tuple[float, int]:
+        """Largest length of a step's attack and its number of gradient steps (0: none)."""
+        if step >= self.steps:
+            return self.polish_attack, 1
+        return self.attack, int(bool(self.attack) and step >= self.plain * self.steps)
 
 
 TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH, transformer_width=96, transformer_heads=4, transformer_layers=3)
 RECIPES = {
     "clip-rn": Recipe(dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group"), steps=2800, lr=2e-3,
-                      attack=5.0),
-    "clip-vit": Recipe(dict(image_resolution=64, vision_layers=4, vision_width=128, vision_patch_size=8), steps=2200, attack=4.0,
-                       zoom=.35, seed=12),
+                      attack=5.0, polish_steps=700),
+    "clip-vit": Recipe(dict(image_resolution=64, vision_layers=4, vision_width=128, vision_patch_size=8), steps=1600, attack=7.0,
+                       recoloured=.3, probe=.8, seed=12),
 }
 
 
@@ -86,11 +107,13 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
             var.assign(jt.array(state["weights/" + name]))
         optimiser.load_state({k[4:]: v for k, v in state.items() if k.startswith("opt/")})
     names = list(parameters)
-    for step in range(start, recipe.steps):
+    for step in range(start, recipe.total()):
         random = rng(recipe.seed, "clip-batch", step)
         images, styles, labels = pool.draw(random, recipe.batch)
-        images = perturb(images, random, zoom=recipe.zoom)
         texts, predicates = captions.draw(random, styles, labels)
+        share = recipe.recoloured if step < recipe.steps else recipe.polish_recoloured
+        images, labels = repainted(images, labels, share, random)
+        images = perturb(images, random, zoom=recipe.zoom)
         match = captions.matches(predicates, styles, labels)
         truth = one_hot(styles, labels)
         text = unit(clip.encode_text(vocabulary.compact(texts)))
@@ -99,26 +122,46 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
             features = unit(clip.image_features(x))
             probed = classification(jt.matmul(features, probe.transpose(0, 1)) * 10, truth)
             return contrastive(features, text, clip.scale(), match) + recipe.probe * probed
-        if recipe.attack and step >= recipe.plain * recipe.steps:
-            images = attacked(lambda x: loss_of(x, text.detach()), images, recipe.attack, random)
+        limit, count = recipe.attack_at(step)
+        if count:
+            images = attacked(lambda x: loss_of(x, text.detach()), images, limit, count, random)
         loss = loss_of(jt.array(images), text)
-        rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 100)
-        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
+        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), recipe.rate(step))
         if hook:
             hook(step, float(loss.item()), parameters, optimiser)
     return clip
 
 
-def attacked(loss_of, images: np.ndarray, limit: float, random: np.random.Generator) -> np.ndarray:
-    """One gradient step up the loss from a random start, of a random L2 length up to `limit` a picture; kept in [-1, 1]."""
-    b = len(images)
-    length = (limit * random.random((b, 1, 1, 1))).astype(np.float32)
+def repainted(images: np.ndarray, labels: np.ndarray, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Give a share of pictures the palette of another one, and take back what their labels say of colours (-2: nothing).
+
+    Without this a palette alone makes a style, and adaptation would change nothing but the palette.
+    """
+    chosen = np.flatnonzero(random.random(len(images)) < share)
+    like = random.permutation(len(images))[:len(chosen)]
+    images, labels = images.copy(), labels.copy()
+    images[chosen] = recolour(images[chosen], images[like])
+    labels[np.ix_(chosen, [list(ATTRIBUTES).index(name) for name in ("skin", "hair", "background")])] = -2
+    return images, labels
+
+
+def attacked(loss_of, images: np.ndarray, limit: float, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` gradient steps up the loss from a random start, to a random L2 length up to `limit` a picture; in [-1, 1]."""
+    length = (limit * random.random((len(images), 1, 1, 1))).astype(np.float32)
     start = random.standard_normal(images.shape, dtype=np.float32)
-    start *= .3 * length / np.sqrt((start ** 2).sum(axis=(1, 2, 3), keepdims=True))
-    x = jt.array(np.clip(images + start, -1, 1))
-    gradient = jt.grad(loss_of(x), x).numpy()
-    norm = np.sqrt((gradient ** 2).sum(axis=(1, 2, 3), keepdims=True)) + 1e-12
-    return np.clip(images + start + length * gradient / norm, -1, 1).astype(np.float32)
+    moved = np.clip(images + .3 * length * start / _length(start), -1, 1)
+    for _ in range(count):
+        x = jt.array(moved)
+        gradient = jt.grad(loss_of(x), x).numpy()
+        away = moved + length * (1.0 if count == 1 else .7) * gradient / _length(gradient) - images
+        away *= np.minimum(1, length / _length(away))
+        moved = np.clip(images + away, -1, 1).astype(np.float32)
+    return moved
+
+
+def _length(x: np.ndarray) -> np.ndarray:
+    """L2 length of every picture, [B, 1, 1, 1]."""
+    return np.sqrt((x ** 2).sum(axis=(1, 2, 3), keepdims=True)) + np.float32(1e-12)
 
 
 def zero_shot(clip: Clip, vocabulary: Vocabulary, images: np.ndarray, styles: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -72,9 +72,9 @@ def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.n
 
 
 def one_hot(styles: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Targets float32 [B, sum(SECTIONS)] of true styles [B] and attribute labels [B, 10]."""
+    """Targets float32 [B, sum(SECTIONS)] of true styles [B] and attribute labels [B, 10]; negative labels leave zeros."""
     truth = np.concatenate([styles[:, None], labels], axis=1)
-    return np.concatenate([np.eye(n, dtype=np.float32)[truth[:, i]] for i, n in enumerate(SECTIONS)], axis=1)
+    return np.concatenate([(truth[:, i:i + 1] == np.arange(n)).astype(np.float32) for i, n in enumerate(SECTIONS)], axis=1)
 
 
 def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
