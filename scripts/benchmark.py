@@ -45,7 +45,7 @@ def bench_generation(size: int, batch: int, style_dim: int = 512, channels: dict
     work = convolution_gflop(generator.channels, batch) * (3 if gradients else 1)
     first_wall, _ = timed(step)
     wall, cpu = min(timed(step) for _ in range(repeats))
-    rate = convolution_rate(batch)
+    rate = convolution_rate()
     return {"first_s": round(first_wall, 2), "wall_s": round(wall, 3), "cpu_s": round(cpu, 3),
             "gflop": round(work, 1), "gflop_per_cpu_s": round(rate, 1), "floor_cpu_s": round(work / rate, 3)}
 
@@ -58,7 +58,7 @@ def convolution_gflop(channels: dict[int, int], batch: int) -> float:
     return 2 * 9 * batch * products / 1e9
 
 
-def convolution_rate(batch: int) -> float:
+def convolution_rate() -> float:
     """Return the GFLOP per CPU second that one large 3x3 convolution reaches on this machine, layout changes included."""
     from jittor_ipl.ops.conv import conv2d
     from jittor_ipl.runtime.backend import jt
