@@ -132,13 +132,12 @@ ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["take"], in0_shape0, in0_p, i
 class Ema:
     """Exponential moving average of named tensors: `average = decay * average + (1 - decay) * value` per `update()`.
 
-    It starts as a copy of `params` (name -> float32 Var, any shape), or of `start` when given, and never changes them.
+    It starts as a copy of `params` (name -> float32 Var, any shape) and never changes them.
     """
 
-    def __init__(self, params: Mapping[str, jt.Var], decay: float, start: Mapping[str, np.ndarray] | None = None):
+    def __init__(self, params: Mapping[str, jt.Var], decay: float):
         self.params, self.decay = dict(params), float(decay)
-        first = start or {name: p.numpy() for name, p in self.params.items()}
-        self.average = {name: _constant(np.ascontiguousarray(first[name]).reshape(-1)) for name in self.params}
+        self.average = {name: _constant(p.numpy().reshape(-1)) for name, p in self.params.items()}
 
     def update(self, names: Iterable[str] | None = None) -> None:
         """Move the averages of `names` (default: all) one step towards the present values."""

@@ -112,7 +112,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     params = target.trainable()
     rate, betas = settings.adam()
     adam = Adam({name: params[name] for name in names}, rate, betas)
-    ema = Ema(params, settings.ema, start={k: v.numpy() for k, v in source.trainable().items()} if official else None)
+    ema = Ema(params, settings.ema)
     chosen = np.arange(0)
     if state is not None:
         restored = {name: jt.array(value) for name, value in _part(state, "target").items()}

@@ -78,6 +78,10 @@ def test_ema_equals_its_closed_form():
     error = float(np.abs(ema.state()["a"] - want).max())
     print(f"EMA error {error:.2e}")
     assert error < 1e-6
+    frozen = {"a": jt.array(np.full(3, 0.1, np.float32))}
+    still = optim.Ema(frozen, 0.97)
+    still.update()
+    assert np.array_equal(still.state()["a"], frozen["a"].numpy()), "a value that does not move keeps its bits"
     again = optim.Ema(value, 0.9)
     again.load_state(ema.state())
     assert np.array_equal(again.state()["a"], ema.state()["a"])
