@@ -6,7 +6,7 @@ from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train import layers
 
-ALL = ("mapping", "convs", "rgb", "const", "noise")
+ALL = ("mapping", "convs", "rgb", "const", "noise", "maps")
 
 
 @pytest.fixture(scope="module")
