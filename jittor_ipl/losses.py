@@ -86,6 +86,29 @@ def patch(source: jt.Var, target: jt.Var, part_directions: jt.Var, floor: float 
     return mean((1.0 - cosine) * jt.nn.softmax(cosine, dim=1))
 
 
+def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float = 3e-2) -> jt.Var:
+    """Return 1 - the mean local correlation of luminance between images [B, 3, H, W] in [-1, 1] at half size.
+
+    The structure term of SSIM (Wang et al. 2004, eq. 10) over `window` x `window` places. Contours of the source have to
+    stay; where the source is flat anything may appear, because `constant` outweighs its variance there.
+    """
+    kernel = jt.array(np.full((1, 1, window, window), 1.0 / window ** 2, np.float32))
+
+    def local(x):
+        return jt.nn.conv2d(x, kernel)
+
+    def grey(images):
+        b, _, h, w = images.shape
+        luma = images[:, :1] * 0.299 + images[:, 1:2] * 0.587 + images[:, 2:] * 0.114
+        return luma.reshape(b, 1, h // 2, 2, w // 2, 2).sum([3, 5]) * 0.25
+    s, t = grey(source), grey(target)
+    mean_s, mean_t = local(s), local(t)
+    variance_s = jt.maximum(local(s * s) - mean_s * mean_s, 0.0)
+    variance_t = jt.maximum(local(t * t) - mean_t * mean_t, 0.0)
+    covariance = local(s * t) - mean_s * mean_t
+    return mean(1.0 - (covariance + constant) / (jt.sqrt(variance_s * variance_t + 1e-12) + constant))
+
+
 def out_of_range(images: jt.Var) -> jt.Var:
     """Return the mean squared excess of pixel values beyond [-1, 1]: what a picture file would cut off."""
     excess = jt.maximum(jt.abs(images) - 1.0, 0.0)

@@ -20,8 +20,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
-TrainGroup = Literal["convs", "rgb", "const", "noise"]
-Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping"]
+TrainGroup = Literal["convs", "rgb", "const", "noise", "maps"]
+Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "fine"]
 
 
 class Section(BaseModel):
@@ -98,6 +98,7 @@ class GeneratorTraining(Section):
     auto_layers_iters: int = Field(1, ge=1, le=100)   # SGD steps on W+ before layers are ranked
     auto_layers_every: int = Field(1, ge=1, le=10_000_000)  # training steps between two choices
     train: list[TrainGroup] = ["convs"]          # parameter groups of the chosen layers that move
+    maps_rate: float = Field(1.0, gt=0, le=1000)  # learning rate of the stored noise maps, as a multiple of lr
     views: int = Field(0, ge=0, le=16)           # random views of each image in the loss beside the plain one
     view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's
     direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
@@ -122,6 +123,7 @@ class Losses(Section):
     manifold: Weight = 0.0
     texture: Weight = 0.0
     patch: Weight = 0.0
+    structure: Weight = 0.0                        # contours of the source image stay
     range: Weight = 0.0                            # penalty on values outside [-1, 1]
 
     @model_validator(mode="after")

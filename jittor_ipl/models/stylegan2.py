@@ -154,9 +154,8 @@ class Generator(nn.Module):
     # ---- parameters and construction --------------------------------------------------------------------------
 
     def trainable(self) -> dict[str, jt.Var]:
-        """Return name -> Var of every parameter, leaving out the buffers (noises and filter kernels)."""
-        return {name: var for name, var in named_tensors(self).items()
-                if not name.startswith("noises.") and not name.endswith(".kernel")}
+        """Return name -> Var of every tensor that can train: the parameters and the stored noise maps, not the filters."""
+        return {name: var for name, var in named_tensors(self).items() if not name.endswith(".kernel")}
 
     def layer_parameters(self, index: int) -> dict[str, jt.Var]:
         """Return name -> Var of layer `index` in [conv1, to_rgb1] + convs, the order of IPL's layer selection."""

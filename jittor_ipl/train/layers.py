@@ -9,13 +9,15 @@ from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
-_PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
+_PHASES = {"fine": slice(4, None), "texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
 
 
 def group_of(name: str) -> str:
-    """Return the parameter group of a generator tensor: mapping, const, noise (strengths), rgb or convs."""
+    """Return the parameter group of a generator tensor: mapping, const, noise (strengths), maps (stored noise), rgb, convs."""
+    if name.startswith("noises."):
+        return "maps"
     if name.startswith("style."):
         return "mapping"
     if name.startswith("input."):
@@ -32,7 +34,10 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
     if layers in ("auto", "all"):
         return names
     convs = range(len(generator.convs))[_PHASES[layers]]
-    prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
+    if layers == "fine":
+        prefixes = ("to_rgbs.2.", "to_rgbs.3.", *(f"convs.{i}." for i in convs), "noises.")
+    else:
+        prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
     return [name for name in names if name.startswith(prefixes)]
 
 

@@ -51,6 +51,7 @@ class LossWeights(Protocol):
     manifold: float
     texture: float
     patch: float
+    structure: float
     range: float
 
 
@@ -110,6 +111,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     criterion = Criterion(listeners, settings, weights, clamp=not official)
     names = layers.candidates(target, settings.train, settings.layers)
     params = target.trainable()
+    for name in names:
+        params[name].start_grad()       # stored noise maps are buffers until somebody trains them
     rate, betas = settings.adam()
     adam = Adam({name: params[name] for name in names}, rate, betas)
     ema = Ema(params, settings.ema)
@@ -150,7 +153,10 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
         loss = sum(terms.values())
 
         lr = SCHEDULES[settings.schedule](rate, step, settings.steps)
-        adam.step(dict(zip(train, jt.grad(loss, [params[name] for name in train]))), lr)
+        grads = dict(zip(train, jt.grad(loss, [params[name] for name in train])))
+        maps = {name: grad for name, grad in grads.items() if layers.group_of(name) == "maps"}
+        adam.step({name: grad for name, grad in grads.items() if name not in maps}, lr)
+        adam.step(maps, lr * settings.maps_rate)
         ema.update()
         metrics = {"loss": loss.item(), "lr": lr, **{name: term.item() for name, term in terms.items()}}
         if on_step is not None and on_step(step + 1, metrics, snapshot):
@@ -172,6 +178,8 @@ class Criterion:
         terms = {"range": w.range * losses.out_of_range(target)} if w.range else {}
         if self.clamp:        # CLIP hears what a picture file can hold
             source, target = (jt.clamp(images, -1.0, 1.0) for images in (source, target))
+        if w.structure:
+            terms["structure"] = w.structure * losses.structure(source, target)
         copies = 1 + self.settings.views
         seen = [draws.view(step, index) for index in range(self.settings.views)]
         with jt.no_grad():

@@ -21,7 +21,7 @@ from ..weights.strict import named_tensors
 from . import captions
 from .attributes import ATTRIBUTES
 from .judge import SECTIONS
-from .looks import STYLES
+from .looks import SOURCE, STYLES
 from .pool import Pool, perturb, to_float
 from .pretrain_judge import classification, one_hot, recolour
 
@@ -41,7 +41,7 @@ class Recipe:
     recoloured: float = 0.0     # share of pictures in another picture's palette; their true style stays
     polish_steps: int = 0       # steps after these, against the stronger attack below
     polish_attack: float = 14.0
-    polish_recoloured: float = .3
+    polish_decoys: float = .15  # share of pictures that become photos in the palette of another style
     polish_lr: float = 6e-4
     zoom: float = .25
     probe: float = .3           # weight of a linear probe on the features (style and attributes), dropped after training
@@ -67,7 +67,7 @@ class Recipe:
 TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH, transformer_width=96, transformer_heads=4, transformer_layers=3)
 RECIPES = {
     "clip-rn": Recipe(dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group"), steps=2800, lr=2e-3,
-                      attack=5.0, polish_steps=700),
+                      attack=5.0, polish_steps=1200),
     "clip-vit": Recipe(dict(image_resolution=64, vision_layers=4, vision_width=128, vision_patch_size=8), steps=1600, attack=7.0,
                        recoloured=.3, probe=.8, seed=12),
 }
@@ -110,9 +110,10 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
     for step in range(start, recipe.total()):
         random = rng(recipe.seed, "clip-batch", step)
         images, styles, labels = pool.draw(random, recipe.batch)
+        if step >= recipe.steps:
+            images, styles, labels = with_decoys(images, styles, labels, pool, recipe.polish_decoys, random)
         texts, predicates = captions.draw(random, styles, labels)
-        share = recipe.recoloured if step < recipe.steps else recipe.polish_recoloured
-        images, labels = repainted(images, labels, share, random)
+        images, labels = repainted(images, labels, recipe.recoloured, random)
         images = perturb(images, random, zoom=recipe.zoom)
         match = captions.matches(predicates, styles, labels)
         truth = one_hot(styles, labels)
@@ -130,6 +131,19 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
         if hook:
             hook(step, float(loss.item()), parameters, optimiser)
     return clip
+
+
+def with_decoys(images, styles, labels, pool: Pool, share: float, random: np.random.Generator):
+    """Replace the first `share` of a batch by photos of other faces in the palettes of the pictures they replace.
+
+    They are photos still: a palette alone must not make a style. Their colour labels are taken back (-2: nothing).
+    """
+    count = int(share * len(images))
+    faces, photo = random.integers(len(pool.labels), size=count), STYLES.index(SOURCE)
+    images, styles, labels = images.copy(), styles.copy(), labels.copy()
+    images[:count] = recolour(to_float(pool.images[faces, photo]), images[:count])
+    styles[:count], labels[:count] = photo, pool.labels[faces]
+    return images, styles, labels
 
 
 def repainted(images: np.ndarray, labels: np.ndarray, share: float, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
