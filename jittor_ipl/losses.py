@@ -86,8 +86,11 @@ def patch(source: jt.Var, target: jt.Var, part_directions: jt.Var, floor: float 
     return mean((1.0 - cosine) * jt.nn.softmax(cosine, dim=1))
 
 
+STRUCTURE_SIZE = 128   # px; larger images are averaged down to it before their contours are compared
+
+
 def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float = 3e-2) -> jt.Var:
-    """Return 1 - the mean local correlation of luminance between images [B, 3, H, W] in [-1, 1] at half size.
+    """Return 1 - the mean local correlation of luminance between images [B, 3, H, W] in [-1, 1].
 
     The structure term of SSIM (Wang et al. 2004, eq. 10) over `window` x `window` places. Contours of the source have to
     stay; where the source is flat anything may appear, because `constant` outweighs its variance there.
@@ -96,17 +99,20 @@ def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float =
 
     def local(x):
         return jt.nn.conv2d(x, kernel)
-
-    def grey(images):
-        b, _, h, w = images.shape
-        luma = images[:, :1] * 0.299 + images[:, 1:2] * 0.587 + images[:, 2:] * 0.114
-        return luma.reshape(b, 1, h // 2, 2, w // 2, 2).sum([3, 5]) * 0.25
-    s, t = grey(source), grey(target)
+    s, t = _luminance(source), _luminance(target)
     mean_s, mean_t = local(s), local(t)
     variance_s = jt.maximum(local(s * s) - mean_s * mean_s, 0.0)
     variance_t = jt.maximum(local(t * t) - mean_t * mean_t, 0.0)
     covariance = local(s * t) - mean_s * mean_t
     return mean(1.0 - (covariance + constant) / (jt.sqrt(variance_s * variance_t + 1e-12) + constant))
+
+
+def _luminance(images: jt.Var) -> jt.Var:
+    """Rec. 601 luma [B, 1, h, w] of images [B, 3, H, W], averaged down to at most STRUCTURE_SIZE."""
+    b, _, h, w = images.shape
+    luma = images[:, :1] * 0.299 + images[:, 1:2] * 0.587 + images[:, 2:] * 0.114
+    by = max(1, h // STRUCTURE_SIZE)
+    return luma.reshape(b, 1, h // by, by, w // by, by).sum([3, 5]) * (1.0 / by ** 2) if by > 1 else luma
 
 
 def out_of_range(images: jt.Var) -> jt.Var:

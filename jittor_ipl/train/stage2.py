@@ -35,6 +35,7 @@ class GeneratorSettings(Protocol):
     auto_layers_iters: int
     auto_layers_every: int
     train: Sequence[str]
+    maps_rate: float
     views: int
     view_scale: float
     direction_floor: float
@@ -156,7 +157,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
         grads = dict(zip(train, jt.grad(loss, [params[name] for name in train])))
         maps = {name: grad for name, grad in grads.items() if layers.group_of(name) == "maps"}
         adam.step({name: grad for name, grad in grads.items() if name not in maps}, lr)
-        adam.step(maps, lr * settings.maps_rate)
+        if maps:
+            adam.step(maps, lr * settings.maps_rate)
         ema.update()
         metrics = {"loss": loss.item(), "lr": lr, **{name: term.item() for name, term in terms.items()}}
         if on_step is not None and on_step(step + 1, metrics, snapshot):

@@ -1,4 +1,4 @@
-"""Random views of a picture: crops, shifts, mirrors and changes of light, the same for a source picture and its adapted twin.
+"""Random views of a picture: crops, shifts and changes of light, the same for a source picture and its adapted twin.
 
 A change that fools CLIP at one exact position and scale does not survive other views, so a loss over views asks for
 changes that a person sees too. A view is two small matrices (one per axis) and a change of light.
@@ -31,8 +31,6 @@ def draw(rng: np.random.Generator, batch: int, size: int, scale: float) -> View:
     side = size * rng.uniform(scale, 1.0, batch)
     first = rng.uniform(-MAX_SHIFT * size, size - side + MAX_SHIFT * size, (2, batch))
     rows, columns = (np.stack([axis_matrix(size, size, f, s) for f, s in zip(starts, side)]) for starts in first)
-    mirrored = rng.random(batch) < 0.5
-    columns[mirrored] = columns[mirrored, ::-1]
     gain, offset = rng.uniform(*GAIN, (batch, 1, 1, 1)), rng.uniform(-OFFSET, OFFSET, (batch, 1, 1, 1))
     return View(rows, columns, gain.astype(np.float32), offset.astype(np.float32))
 
