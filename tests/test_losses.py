@@ -80,3 +80,19 @@ def test_out_of_range_counts_only_the_excess():
     image = jt.array(np.float32([[[[0.5, -1.0, 1.5, -3.0]]]]))
     assert abs(losses.out_of_range(image).item() - (0.25 + 4.0) / 4) < 1e-6
     assert np.array_equal(jt.grad(losses.out_of_range(image), image).numpy()[0, 0, 0] != 0, [False, False, True, True])
+
+
+def test_structure_keeps_contours_and_leaves_flat_places_free():
+    random = np.random.default_rng(0)
+    contours = np.kron(random.uniform(-1, 1, (2, 1, 8, 8)), np.ones((1, 3, 8, 8))).astype(np.float32)
+    flat = np.zeros_like(contours)
+    texture = random.uniform(-1, 1, contours.shape).astype(np.float32)
+
+    def value(a, b):
+        return losses.structure(jt.array(a), jt.array(b)).item()
+    same, dim, other, inverted = (value(contours, b) for b in (contours, .6 * contours + .2, texture, -contours))
+    print(f"same {same:.1e}, other light {dim:.3f}, other picture {other:.3f}, inverted {inverted:.3f}, on flat {value(flat, texture):.1e}")
+    assert abs(same) < 1e-4 and dim < .05 < .3 < other < inverted and abs(value(flat, texture)) < 1e-4
+    x = jt.array(contours)
+    gradient = jt.grad(losses.structure(jt.array(contours), x), x).numpy()
+    assert np.isfinite(gradient).all()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,8 +128,10 @@ class _Run:
 
 
 def _scaled(recipe, scale: float):
-    from dataclasses import replace
-    return recipe if scale == 1 else replace(recipe, steps=max(2, int(recipe.steps * scale)))
+    """The recipe with its step counts (and the generator's faces) shortened to the share `scale`."""
+    counts = ("steps", "polish_steps", "mapping_steps", "faces")
+    shorter = {name: max(2, int(getattr(recipe, name) * scale)) for name in counts if getattr(recipe, name, 0)}
+    return recipe if scale == 1 else replace(recipe, **shorter)
 
 
 def _half(value: np.ndarray) -> np.ndarray:

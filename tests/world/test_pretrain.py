@@ -1,0 +1,19 @@
+"""Every part of the pretraining runs, stops, goes on to the same bits, and writes an asset that loads."""
+import json
+
+import numpy as np
+import pytest
+
+from jittor_ipl.weights.tensors import read_safetensors
+from jittor_ipl.world import pretrain
+
+
+@pytest.mark.parametrize("part", list(pretrain.PARTS))
+def test_a_trial_of_every_part(part, tmp_path_factory):
+    work = tmp_path_factory.getbasetemp() / "pretrain"      # the pools are rendered once for all parts
+    assets = work / "assets"
+    pretrain.main([part, "--work", str(work), "--assets", str(assets), "--scale", "0.001"])
+    figures = json.loads((work / part / "report.json").read_text())
+    assert figures["seconds"] > 0
+    tensors, metadata = read_safetensors(assets / f"{part}.safetensors")
+    assert metadata["kind"] in ("judge", "clip", "stylegan2") and all(np.isfinite(t).all() for t in tensors.values())

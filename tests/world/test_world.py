@@ -1,0 +1,105 @@
+"""The demo world: faces, pictures, captions and shipped networks agree with each other."""
+import numpy as np
+import pytest
+
+from jittor_ipl.runtime.streams import rng
+from jittor_ipl.world import attributes, captions, judge, looks, measure, pool
+from jittor_ipl.world.attributes import ATTRIBUTES
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return attributes.sample(rng(1, "test faces"), 24)
+
+
+def test_rendering_is_a_pure_function_and_styles_differ(faces):
+    pictures = {style: looks.render(faces, style) for style in looks.STYLES}
+    assert all(p.shape == (24, 3, 64, 64) and p.dtype == np.uint8 for p in pictures.values())
+    assert np.array_equal(pictures["cubism"], looks.render(faces, "cubism"))
+    alone = looks.render(attributes.take(faces, slice(5, 6)), "disney")
+    assert np.array_equal(alone[0], pictures["disney"][5]), "a face must not depend on its batch"
+    photo = pictures["photo"].astype(float)
+    for style in looks.TARGETS:
+        assert np.abs(pictures[style] - photo).mean() > 15, style
+
+
+def test_labels_change_the_picture(faces):
+    one = attributes.take(faces, slice(0, 1))
+    before = looks.render(one, "photo").astype(float)
+    for name, values in ATTRIBUTES.items():
+        if name == "beard":
+            continue       # a girl has none
+        other = {**one, name: (one[name] + 1) % len(values)}
+        assert np.abs(looks.render(other, "photo") - before).max() > 30, name
+
+
+def test_girls_have_no_beard():
+    face = attributes.sample(rng(2, "test faces"), 2000)
+    assert not (face["beard"] * face["gender"]).any() and face["beard"].mean() > .15
+
+
+def test_the_code_of_a_latent_names_its_face():
+    z = rng(3, "z").standard_normal((500, attributes.LATENT_DIM), np.float32)
+    face, code, at = attributes.from_latent(z), attributes.code(z), 0
+    for name, values in ATTRIBUTES.items():
+        seen = code[:, at:at + len(values)].argmax(1)
+        keep = face["gender"] == 0 if name == "beard" else slice(None)
+        assert np.array_equal(seen[keep], face[name][keep]), name
+        at += len(values)
+    assert np.array_equal(attributes.labels(attributes.from_latent(3 * z)), attributes.labels(face)), "only the direction counts"
+
+
+def test_a_caption_is_true_of_its_picture_and_only_of_such():
+    labels = attributes.labels(attributes.sample(rng(4, "faces"), 64))
+    styles = rng(4, "styles").integers(len(looks.STYLES), size=64)
+    texts, predicates = captions.draw(rng(4, "captions"), styles, labels)
+    match = captions.matches(predicates, styles, labels)
+    assert match.diagonal().all() and not match.all()
+    for text, predicate, column in zip(texts, predicates, match.T):
+        if predicate[0] >= 0:
+            assert looks.STYLES[predicate[0]] in text and (styles[column] == predicate[0]).all()
+
+
+def test_perturbed_pictures_stay_pictures(faces):
+    images = pool.to_float(looks.render(faces, "photo"))
+    seen = pool.perturb(images, rng(5, "perturb"))
+    assert seen.shape == images.shape and seen.dtype == np.float32 and np.abs(seen).max() <= 1
+    assert .02 < np.abs(seen - images).mean() < .5
+
+
+@pytest.mark.parametrize("name", ["judge", "judge-structure"])
+def test_the_judges_know_the_renderer(name, faces):
+    seen = judge.load(name)
+    for index, style in enumerate(looks.STYLES):
+        share = np.mean(seen.style(pool.to_float(looks.render(faces, style))) == index)
+        assert share >= .9, (style, share)
+
+
+def test_the_structure_judge_sees_no_palette():
+    image = rng(6, "image").uniform(-.5, .5, (2, 3, 64, 64)).astype(np.float32)
+    image[1] = image[0] * 1.6 + .1
+    from jittor_ipl.runtime.backend import jt
+    seen = judge.local_contrast(jt.array(image)).numpy()
+    assert np.abs(seen[0] - seen[1]).max() < .05
+
+
+def test_the_source_generator_draws_what_its_latents_mean():
+    from jittor_ipl.weights.generator import load_generator
+    verdict = measure.Panel(load_generator("demo:generator"), range(3_000_000, 3_000_064)).verdict(
+        load_generator("demo:generator"), "photo")
+    print(verdict)
+    assert verdict["judge"] >= .95 and verdict["structure"] >= .95 and verdict["kept"] == 1 and verdict["meant"] >= .88
+
+
+@pytest.mark.parametrize("name", ["clip-rn", "clip-vit"])
+def test_the_clips_name_every_style(name, faces):
+    from jittor_ipl.text import tokenize
+    from jittor_ipl.weights.clip import load_clip
+    from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.ops.norms import unit
+    clip = load_clip(f"demo:{name}")
+    texts = unit(clip.encode_text(tokenize([f"a photo of a {s}." for s in looks.STYLES], clip.context_length))).numpy()
+    few = attributes.take(faces, slice(0, 6))
+    for index, style in enumerate(looks.STYLES):
+        features = unit(clip.image_features(jt.array(pool.to_float(looks.render(few, style))))).numpy()
+        assert ((features @ texts.T).argmax(1) == index).all(), style
