@@ -36,10 +36,20 @@ def main() -> None:
              "`python scripts/measure_demo.py`.", "", "| style | " + " | ".join(COLUMNS.values()) + " |",
              "|---|" + "---|" * len(COLUMNS)]
     lines += [f"| {style} | " + " | ".join(f"{verdict[key]:.1%}" for key in COLUMNS) + " |" for style, verdict in verdicts.items()]
+    lines += ["", summary([verdict for style, verdict in verdicts.items() if not style.startswith(SOURCE)])]
     print("\n".join(lines))
     if options.write:
         from jittor_ipl.atomic import write_bytes
         write_bytes(options.write, ("# What the judges see in the shipped demo styles\n\n" + "\n".join(lines) + "\n").encode())
+
+
+def summary(verdicts: list[dict[str, float]]) -> str:
+    """One sentence over the adapted styles."""
+    judged = sum(verdict["judge"] >= .8 for verdict in verdicts)
+    structured = sum(verdict["structure"] >= .6 for verdict in verdicts)
+    kept = sum(verdict["kept"] for verdict in verdicts) / len(verdicts)
+    return (f"{judged} of {len(verdicts)} styles are seen as the target style in at least 80 % of the pictures, {structured} in at least "
+            f"60 % by the structure judge; {kept:.1%} of the attributes are kept, mean over the styles.")
 
 
 if __name__ == "__main__":

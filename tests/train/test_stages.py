@@ -63,7 +63,7 @@ def test_stage2_resumes_to_the_same_bits(listener):
     resumed, again = train(listener, settings(), start=3, state=kept[3][0])
     assert same(straight, resumed) and same(average, again)
     assert all(np.isfinite(list(metrics.values())).all() for _, metrics in kept.values())
-    assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "range"}
+    assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "structure", "range"}
 
 
 def test_stage2_stops_when_told_and_draws_from_the_seed_alone(listener):
