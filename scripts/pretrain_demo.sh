@@ -12,8 +12,8 @@ if [ $# -gt 0 ]; then
     exec "$PYTHON" -m jittor_ipl.world.pretrain "$@"
 fi
 "$PYTHON" -m jittor_ipl.world.pretrain --pools
-"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit judge & second=$!
+"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure judge & first=$!
+"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit clip-fine & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

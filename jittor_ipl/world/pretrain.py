@@ -33,11 +33,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
+    parser.add_argument("--report", type=Path, help="only write the finished parts' figures as Markdown to this file")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")
     options = parser.parse_args(arguments)
     if options.pools:
         for name in POOLS:
             shared_pool(name, options)
+        return
+    if options.report:
+        atomic.write_bytes(options.report, report(options.work).encode())
         return
     for part in options.parts or PARTS:
         began = time.monotonic()
@@ -46,6 +50,20 @@ def main(arguments: list[str] | None = None) -> None:
         atomic.make_folder(options.assets)
         atomic.write_json(options.work / part / "report.json", figures)
         print(json.dumps({part: figures}, indent=1), flush=True)
+
+
+def report(work: Path) -> str:
+    """The figures of all finished parts in `work` as a Markdown list."""
+    lines = ["# What the demo world's networks reach", "", "On pictures of faces that no training saw. Made by "
+             "`python -m jittor_ipl.world.pretrain --report docs/demo_networks.md`; seconds are those of a part's last sitting.", ""]
+    for part in PARTS:
+        path = work / part / "report.json"
+        if path.exists():
+            figures = json.loads(path.read_text(encoding="utf-8"))
+            told = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
+                             for name, value in figures.items())
+            lines.append(f"- **{part}**: {told}")
+    return "\n".join(lines) + "\n"
 
 
 def _clip(part: str, options) -> dict:
@@ -86,7 +104,7 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator)
 
 
-PARTS = {"judge": _judge, "judge-structure": _judge, "clip-rn": _clip, "clip-vit": _clip, "generator": _generator}
+PARTS = {"judge": _judge, "judge-structure": _judge, "clip-rn": _clip, "clip-vit": _clip, "clip-fine": _clip, "generator": _generator}
 
 
 def shared_pool(name: str, options) -> pool.Pool:

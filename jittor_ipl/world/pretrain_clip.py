@@ -43,7 +43,9 @@ class Recipe:
     polish_attack: float = 14.0
     polish_decoys: float = .15  # share of pictures that become photos in the palette of another style
     polish_lr: float = 6e-4
-    zoom: float = .25
+    zoom: float = .25           # strengths of the random views, see `pool.perturb`
+    noise: float = .10
+    blur: float = .4
     probe: float = .3           # weight of a linear probe on the features (style and attributes), dropped after training
     seed: int = 11
 
@@ -70,6 +72,9 @@ RECIPES = {
                       attack=5.0, polish_steps=1200),
     "clip-vit": Recipe(dict(image_resolution=64, vision_layers=4, vision_width=128, vision_patch_size=8), steps=1600, attack=7.0,
                        recoloured=.3, probe=.8, seed=12),
+    # Not robust, for small things: expression is lost under blur and attack.
+    "clip-fine": Recipe(dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group"), steps=2400, lr=2e-3,
+                        zoom=.06, noise=.03, blur=.05, probe=1.0, seed=13),
 }
 
 
@@ -114,7 +119,7 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
             images, styles, labels = with_decoys(images, styles, labels, pool, recipe.polish_decoys, random)
         texts, predicates = captions.draw(random, styles, labels)
         images, labels = repainted(images, labels, recipe.recoloured, random)
-        images = perturb(images, random, zoom=recipe.zoom)
+        images = perturb(images, random, zoom=recipe.zoom, noise=recipe.noise, blur=recipe.blur)
         match = captions.matches(predicates, styles, labels)
         truth = one_hot(styles, labels)
         text = unit(clip.encode_text(vocabulary.compact(texts)))
