@@ -24,6 +24,7 @@ from .judge import SECTIONS
 from .looks import SOURCE, STYLES
 from .pool import Pool, perturb, to_float
 from .pretrain_judge import classification, one_hot, recolour
+from .resume import restore
 
 CONTEXT_LENGTH = 77
 
@@ -108,9 +109,7 @@ def train(recipe: Recipe, pool: Pool, vocabulary: Vocabulary, state: dict | None
     parameters = {**named_tensors(clip), "probe": probe}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .98), weight_decay=.02, decoupled=True)
     if state:
-        for name, var in parameters.items():
-            var.assign(jt.array(state["weights/" + name]))
-        optimiser.load_state({k[4:]: v for k, v in state.items() if k.startswith("opt/")})
+        restore(parameters, optimiser, state)
     names = list(parameters)
     for step in range(start, recipe.total()):
         random = rng(recipe.seed, "clip-batch", step)

@@ -18,6 +18,7 @@ from ..train.optim import Adam, cosine, warmup
 from ..weights.strict import named_tensors
 from . import attributes, pool
 from .looks import SOURCE
+from .resume import restore
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) 
             parameters[name].assign(jt.array(np.full(1, .1, np.float32)))
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99))
     if state:
-        for name, var in everything.items():
-            var.assign(jt.array(state["weights/" + name]))
-        optimiser.load_state({k[4:]: v for k, v in state.items() if k.startswith("opt/")})
+        restore(everything, optimiser, state)
     else:
         teach_mapping(generator, recipe)
     z, images = teaching_pool(recipe)

@@ -12,6 +12,7 @@ from ..weights.strict import named_tensors
 from .judge import SECTIONS, Judge
 from .looks import SOURCE, STYLES
 from .pool import Pool, perturb, to_float
+from .resume import restore
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,7 @@ def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0,
     parameters = named_tensors(judge)
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.02, decoupled=True)
     if state:
-        for name, var in parameters.items():
-            var.assign(jt.array(state["weights/" + name]))
-        optimiser.load_state({k[4:]: v for k, v in state.items() if k.startswith("opt/")})
+        restore(parameters, optimiser, state)
     names = list(parameters)
     for step in range(start, recipe.steps):
         images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))

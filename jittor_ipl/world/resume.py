@@ -1,0 +1,18 @@
+"""Put a stopped pretraining back where it was."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..runtime.backend import jt
+from ..train.optim import Adam
+
+
+def restore(tensors: Mapping[str, jt.Var], optimiser: Adam, state: Mapping[str, np.ndarray]) -> None:
+    """Assign `weights/<name>` to every tensor and `opt/...` to the optimiser; KeyError when a tensor is missing."""
+    for name, var in tensors.items():
+        trains = var.requires_grad
+        var.assign(jt.array(state[f"weights/{name}"]))
+        var.requires_grad = trains      # assign takes the flag of the new value
+    optimiser.load_state({key.removeprefix("opt/"): value for key, value in state.items() if key.startswith("opt/")})
