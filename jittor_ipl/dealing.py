@@ -34,7 +34,7 @@ def deal(tasks: Sequence[Task], devices: Sequence[Mapping[str, str]] = ({},)) ->
     waiting, running, codes = list(tasks), {}, {}
     with _noted_signals() as received:
         while waiting or running:
-            for index in [i for i in range(len(devices)) if i not in running and waiting and not received]:
+            for index in [i for i in range(len(devices)) if i not in running and not received][:len(waiting)]:
                 task = waiting.pop(0)
                 running[index] = task, subprocess.Popen(task.command, env={**os.environ, **devices[index]})
             _pass_on(received, running)

@@ -107,7 +107,7 @@ def test_every_loss_and_an_ensemble(clip):
     loss = weights(manifold=1.0, texture=1.0, patch=1.0)
     stage2.train_generator(new_generator(), new_generator(), both, settings(steps=1), loss, seed=0,
                            on_step=lambda step, metrics, _: told.update(metrics))
-    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "patch", "range"}
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "patch", "structure", "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
     assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
 
