@@ -1,7 +1,7 @@
 """Stage 2: train the target generator along the text directions (IPL section 3.3; StyleGAN-NADA section 4)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np

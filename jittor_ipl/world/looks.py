@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import attributes
-from .canvas import Canvas, hash_noise, luminance, saturate
+from .canvas import Canvas, hash_noise, saturate
 from .portrait import Look, paint
 
 SOURCE = "photo"

@@ -9,7 +9,7 @@ from ..models.stylegan2 import Generator
 from ..runtime.backend import jt
 from ..runtime.streams import z_from_seed
 from . import attributes
-from .judge import Judge, load
+from .judge import load
 from .looks import STYLES
 
 # Tuning looked at seeds below a million only.

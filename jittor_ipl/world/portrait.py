@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .canvas import Canvas, hash_noise
+from .canvas import Canvas
 
 SKIN = np.array([(.96, .80, .70), (.86, .65, .48), (.62, .42, .28), (.38, .25, .18)], np.float32)
 HAIR = np.array([(.10, .09, .10), (.36, .21, .12), (.88, .71, .32), (.74, .27, .10), (.66, .66, .68)], np.float32)
@@ -264,10 +264,3 @@ def _glasses(c: Canvas, g: dict, look: Look) -> None:
                         np.minimum(c.segment(g["turn"] + .34, .0, g["hx"] + g["rx"], -.03, .016),
                                    c.segment(g["turn"] - .34, .0, g["hx"] - g["rx"], -.03, .016)))
     c.paint(c.cover(bridge) * g["glasses"], ink)
-
-
-def grain(c: Canvas, step: int = 1) -> np.ndarray:
-    """Fixed noise [1, H, W] in [0, 1), one value per `step` pixels of the canvas."""
-    size = c.x.shape[-1]
-    rows, cols = np.arange(size)[:, None] // step, np.arange(size)[None] // step
-    return hash_noise(rows, cols)[None]

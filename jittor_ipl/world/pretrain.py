@@ -19,7 +19,7 @@ from ..train.log import RunLog
 from ..weights.strict import numpy_tensors
 from ..weights.tensors import write_safetensors
 from . import pool, pretrain_clip, pretrain_generator, pretrain_judge
-from .judge import ASSETS, SECTIONS
+from .judge import ASSETS
 
 WORK = Path("runs/pretrain")
 CHECKPOINT_EVERY = 200

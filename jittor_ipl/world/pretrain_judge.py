@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..runtime.backend import jt, nn
+from ..runtime.backend import jt
 from ..runtime.streams import rng
 from ..train.optim import Adam, cosine, warmup
 from ..weights.strict import named_tensors

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import golden  # noqa: E402
