@@ -9,8 +9,9 @@ from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
-_PHASES = {"fine": slice(4, None), "texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
+_PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
+FINE_LEVEL = 2           # "fine" trains from the third doubling on: 32 px and larger, and every stored noise map
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
 
 
@@ -33,11 +34,12 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
     names = [name for name in generator.trainable() if group_of(name) in groups]
     if layers in ("auto", "all"):
         return names
-    convs = range(len(generator.convs))[_PHASES[layers]]
     if layers == "fine":
-        prefixes = ("to_rgbs.2.", "to_rgbs.3.", *(f"convs.{i}." for i in convs), "noises.")
-    else:
-        prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
+        levels = range(FINE_LEVEL, len(generator.to_rgbs))
+        prefixes = tuple(f"{kind}." for level in levels for kind in (f"to_rgbs.{level}", f"convs.{2 * level}", f"convs.{2 * level + 1}"))
+        return [name for name in names if name.startswith((*prefixes, "noises."))]
+    convs = range(len(generator.convs))[_PHASES[layers]]
+    prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
     return [name for name in names if name.startswith(prefixes)]
 
 

@@ -55,3 +55,12 @@ def test_choose_ranks_by_the_change_of_each_latent(generator):
     pull[0, [5, 2, 7], 0] = 3, 2, 1
     chosen = layers.choose(generator, ws, lambda x: (x * jt.array(pull)).sum(), 3, 1)
     assert chosen.tolist() == [5, 2, 7]
+
+
+def test_fine_layers_begin_at_32_px():
+    from jittor_ipl.models.stylegan2 import Generator
+    generator = Generator(64, 8, n_mlp=1, channels={4: 4, 8: 4, 16: 4, 32: 4, 64: 4})
+    names = layers.candidates(generator, ("convs", "rgb", "const", "noise", "maps"), "fine")
+    assert {name.split(".conv.")[0] for name in names if ".conv." in name} == {
+        "convs.4", "convs.5", "convs.6", "convs.7", "to_rgbs.2", "to_rgbs.3"}
+    assert "noises.noise_8" in names and not any(name.startswith(("input.", "style.", "conv1.", "to_rgb1.")) for name in names)
