@@ -84,9 +84,18 @@ def _run(parser: _Parser, argv: Sequence[str] | None) -> int:
         sys.stderr.close()
         return 141
     except OSError as error:
-        return _told(argv, str(error), 2)
+        return _told(argv, _of_system(error), 2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told, never hidden
         return _told(argv, f"internal fault, {type(error).__name__}: {error}", 3)
+
+
+def _of_system(error: OSError) -> str:
+    """Say what the system refused and where, without its number and with an endless path cut."""
+    if error.strerror is None or error.filename is None:
+        return error.strerror or str(error)
+    name = str(error.filename)
+    shown = name if len(name) <= 300 else name[:299] + "…"
+    return f"{error.strerror}: {shown!r}"
 
 
 def _told(argv: Sequence[str], message: str, code: int) -> int:

@@ -111,7 +111,8 @@ def raising(error: BaseException):
 
 @pytest.mark.parametrize("error, code, told", [
     (KeyError("x"), 3, "--debug"), (KeyboardInterrupt(), 130, "stopped"),
-    (OSError(28, "No space left on device", "runs/x"), 2, "No space left")])
+    (OSError(28, "No space left on device", "runs/x"), 2, "error: No space left on device: 'runs/x'\n"),
+    (OSError(36, "File name too long", "x" * 5000), 2, "xxx…'\n")])
 def test_every_way_out_has_its_code(error, code, told, monkeypatch, capsys):
     monkeypatch.setattr(commands, "doctor", raising(error))
     assert cli.main(["doctor"]) == code

@@ -49,12 +49,13 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, stream: TextIO | None 
     run_dir = Path(run_dir)
     with locked(run_dir), StopOnSignal() as stop:
         identity = run_identity(config)
+        report = read_report(run_dir)
+        finished = report is not None and report.identity == identity and (run_dir / GENERATOR).is_file()
+        # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
+        run = None if finished else _Run(config, run_dir, identity, stop, stream)
         claim(run_dir, identity)
         save_config(config, run_dir / "config.yaml")
-        report = read_report(run_dir)
-        if report is not None and report.identity == identity and (run_dir / GENERATOR).is_file():
-            return replace(report, skipped=True)
-        return _Run(config, run_dir, identity, stop, stream).finish()
+        return run.finish() if run else replace(report, skipped=True)
 
 
 class _Run:

@@ -252,3 +252,12 @@ def test_sigterm_saves_and_the_exit_code_tells(networks, straight, tmp_path):
     assert latest.step >= 5 and latest.step == len(
         [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if '"generator"' in line])
     assert not list(store.folder.glob(".tmp-*"))
+
+
+def test_a_mistake_leaves_the_earlier_run_as_it_was(networks, tmp_path):
+    run(config(networks, "generator.steps=1", "mapper.steps=1"), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    for mistake in (f"source.generator={networks}/clip.safetensors", f"clip.0.model={networks}/generator.safetensors"):
+        with pytest.raises(UserError):
+            run(config(networks, "generator.steps=1", "mapper.steps=1", mistake), tmp_path)
+        assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
