@@ -91,7 +91,7 @@ def test_the_source_generator_draws_what_its_latents_mean():
     assert verdict["judge"] >= .95 and verdict["structure"] >= .95 and verdict["kept"] == 1 and verdict["meant"] >= .88
 
 
-@pytest.mark.parametrize("name", ["clip-rn", "clip-vit"])
+@pytest.mark.parametrize("name", ["clip-rn", "clip-vit", "clip-fine"])
 def test_the_clips_name_every_style(name, faces):
     from jittor_ipl.text import tokenize
     from jittor_ipl.weights.clip import load_clip
