@@ -161,3 +161,13 @@ def test_a_stopped_dealer_stops_its_processes(tmp_path):
         time.sleep(0.05)
     process.terminate()
     assert process.wait(60) == 130 and saved.exists()
+
+
+def test_a_missing_package_names_its_cure(capsys, monkeypatch):
+    from jittor_ipl import cli, commands
+    def missing(arguments):
+        raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
+    monkeypatch.setattr(commands, "doctor", missing)
+    assert cli.main(["doctor"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "'PIL'" in told and "requirements.txt" in told and "\n" not in told
