@@ -85,6 +85,11 @@ def _run(parser: _Parser, argv: Sequence[str] | None) -> int:
         return 141
     except OSError as error:
         return _told(argv, _of_system(error), 2)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("jittor_ipl"):
+            raise
+        return _told(argv, f"the Python package {error.name!r} is missing here: activate the environment that the scripts made "
+                           "(source .venv/bin/activate) or run: pip install -r requirements.txt", 2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told, never hidden
         return _told(argv, f"internal fault, {type(error).__name__}: {error}", 3)
 
