@@ -27,7 +27,7 @@ POOLS = {"clip": 4000, "judge": 2500, "test": 150}          # faces, each in all
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train the named parts (default: all that have no finished report), then print the report."""
+    """Train the named parts (default: all; a finished one is only measured again) and print their figures."""
     parser = argparse.ArgumentParser(prog="python -m jittor_ipl.world.pretrain", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="parts to make (default: all)")
     parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
