@@ -1,7 +1,9 @@
 """Names and strict loading of a network's tensors: everything named must be there, fit, and be finite."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +46,65 @@ def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) ->
         requires_grad = var.requires_grad
         var.assign(jt.array(value, dtype=str(var.dtype)))
         var.requires_grad = requires_grad  # assign takes the flag of the new value
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a file differs from what its layout expects; `what` is "missing", "extra" or "shape"."""
+
+    what: str
+    name: str
+    wanted: tuple[int, ...] | None = None
+    found: tuple[int, ...] | None = None
+    nearest: str = ""
+
+    def __str__(self) -> str:
+        if self.what == "shape":
+            return f"tensor {self.name!r} has shape {list(self.found)}, expected is {list(self.wanted)}"
+        noun = "tensor" if self.what == "missing" else "unexpected tensor"
+        return f"{noun} {self.name!r}{' is missing' if self.what == 'missing' else ''}{self.nearest}"
+
+
+def compare(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str], shapes: Mapping[str, tuple[int, ...]],
+            *, limit: int = 50) -> list[Problem]:
+    """Return every difference between a file's tensors and those expected: missing, extra, then mis-shaped ones.
+
+    Names that match one of the regular expressions `optional` in full may be there or not. Only the first `limit`
+    problems carry a nearest name, for finding it takes time. Shapes [] and [1] are one.
+    """
+    missing, extra, shaped = _differences(expected, optional, shapes)
+    problems = [Problem("missing", name, expected[name], nearest=nearest(name, extra)) if index < limit else
+                Problem("missing", name, expected[name]) for index, name in enumerate(missing)]
+    problems += [Problem("extra", name, found=shapes[name], nearest=nearest(name, missing or expected)) if index < limit else
+                 Problem("extra", name, found=shapes[name]) for index, name in enumerate(extra, len(problems))]
+    return problems + [Problem("shape", name, expected[name], shapes[name]) for name in shaped]
+
+
+def count_problems(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str],
+                   shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Return how many problems `compare` would list."""
+    return sum(map(len, _differences(expected, optional, shapes)))
+
+
+def require_fit(problems: Sequence[Problem], source: str) -> None:
+    """Raise UserError with the first three problems and the number of all; nothing happens when there is none."""
+    if problems:
+        rest = f"; {len(problems)} problems in all" if len(problems) > 3 else ""
+        raise UserError(f"{source}: {'; '.join(map(str, problems[:3]))}{rest}")
+
+
+def _differences(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str],
+                 shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[str], list[str]]:
+    """Return the names that are missing, extra and mis-shaped."""
+    may = re.compile("|".join(f"(?:{pattern})" for pattern in optional)).fullmatch if optional else lambda name: None
+    missing = [name for name in expected if name not in shapes and not may(name)]
+    extra = [name for name in shapes if name not in expected and not may(name)]
+    shaped = [name for name in expected if name in shapes and not _same_shape(expected[name], shapes[name])]
+    return missing, extra, shaped
+
+
+def _same_shape(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
+    return (tuple(wanted) or (1,)) == (tuple(found) or (1,))
 
 
 def check_names(expected: Mapping[str, Any], tensors: Mapping[str, Any], source: str) -> None:

@@ -1,0 +1,106 @@
+"""Every family of networks whose files are understood, and the one way from a file's tensors to ours.
+
+A module here exposes FAMILY, or FAMILIES for several; its name stands in `MODULES`. Nothing here imports Jittor.
+"""
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pkgutil import iter_modules
+
+import numpy as np
+
+from jittor_ipl.errors import UserError, nearest
+
+from ..family import Family, Hints, Layout, Shapes, Tensors
+from ..strict import compare, count_problems, require_fit
+
+# In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
+MODULES = ("stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
+           "diffusion", "lora")
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A family, the layout it found, and the prefix that all names of the file carry ("" or a wrapper's "module.")."""
+
+    family: Family
+    layout: Layout
+    prefix: str = ""
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Return all families; imported on first use."""
+    there = {module.name for module in iter_modules(__path__)}
+    found: list[Family] = []
+    for name in MODULES:
+        if name in there:
+            module = importlib.import_module(f"{__name__}.{name}")
+            found += getattr(module, "FAMILIES", None) or (module.FAMILY,)
+    return tuple(found)
+
+
+def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
+    """Return the layout of a file with these tensors; UserError that names the nearest family when none claims it."""
+    return identify(shapes, hints).layout
+
+
+def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | None = None) -> Recognised:
+    """Return family and layout of a file with these tensors (only families of `kind` are asked when it is given).
+
+    A prefix that a wrapper put before every name is taken off. Raises UserError that names the nearest family.
+    """
+    candidates = [family for family in families() if kind in (None, family.kind)]
+    for prefix in ("", *(p for p in _WRAPPERS if all(name.startswith(p) for name in shapes))):
+        bare = {name[len(prefix):]: shape for name, shape in shapes.items()}
+        claims = [Recognised(family, layout, prefix) for family in candidates
+                  if (layout := family.recognise(bare, hints)) is not None]
+        if claims:
+            return min(claims, key=lambda c: count_problems(c.layout.expected, c.layout.optional, own(bare, c.layout)))
+    raise UserError(_unknown(shapes, kind))
+
+
+def own(names: Mapping, layout: Layout) -> dict:
+    """Return the entries of `names` that belong to the layout itself, not to another network in the same file."""
+    return {name: value for name, value in names.items() if not (layout.parts and name.startswith(layout.parts))}
+
+
+def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str,
+          kind: str | None = None) -> tuple[dict[str, np.ndarray], Layout]:
+    """Return a file's tensors under our names, and its layout: recognised, strictly checked, converted.
+
+    Raises UserError with `source` for an unknown file, and for missing, extra or mis-shaped tensors (nearest named).
+    Networks under `layout.parts` are left out.
+    """
+    try:
+        found = identify({name: tuple(array.shape) for name, array in tensors.items()}, hints, kind)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from error
+    bare = own({name[len(found.prefix):]: array for name, array in tensors.items()}, found.layout)
+    problems = compare(found.layout.expected, found.layout.optional, {n: tuple(a.shape) for n, a in bare.items()}, limit=3)
+    require_fit(problems, source)
+    return found.family.convert(bare, found.layout), found.layout
+
+
+def _unknown(shapes: Shapes, kind: str | None) -> str:
+    first = next(iter(shapes), "")
+    if kind:
+        return f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}{_landmark(shapes, kind)})"
+    known = ", ".join(dict.fromkeys(family.kind for family in families()))
+    return f"no known network has these tensors (the first is {first[:80]!r}{_landmark(shapes, None)}); known are {known}"
+
+
+def _landmark(shapes: Shapes, kind: str | None) -> str:
+    """Return a remark on the family that has a name most like one of the file's."""
+    owners = {name: family for family in families() if kind in (None, family.kind) for name in family.landmarks}
+    for name in list(shapes)[:200]:
+        if name in owners:
+            return f"; {name!r} is one of {owners[name].kind}"
+    for name in list(shapes)[:20]:
+        if nearest(name, owners):
+            return f"{nearest(name, owners)}"
+    return ""

@@ -1,0 +1,76 @@
+"""The words that all weight formats are described in: what a family of networks is, and how one file of it is laid out.
+
+A path becomes tensors under the names of the program that wrote it (`load`, `folder`), a family recognises those names
+(`families`), the strict check compares them with what the family expects, and `convert` gives them our names.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Shapes = Mapping[str, tuple[int, ...]]          # tensor names as the file has them, in the file's order
+Tensors = Mapping[str, np.ndarray]
+Config = Mapping[str, Any]                      # constructor numbers, JSON-able
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known about a file beside the names and shapes of its tensors; every part may be empty.
+
+    `format` and `container` are those of `load.FileInfo`; `metadata` is that of safetensors; `config` is the parsed
+    config.json beside the file; `extras` are the shapes of tensors beside the container (`latent_avg`); `values` are
+    plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending,
+    needed only for arrays that have no names of their own (`fs3.npy`).
+    """
+
+    format: str = ""
+    container: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    config: Config = field(default_factory=dict)
+    extras: Shapes = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one recognised file is laid out.
+
+    `kind` says what the network is ("stylegan2", "clip", "lora", ...), `dialect` whose names it uses ("rosinality",
+    "openai", "kohya", ...), `config` our constructor's numbers. `expected` holds every name that must be there, in the
+    file's dialect, with its shape; `optional` are regular expressions (matched in full) of names that may be there or
+    not and are not checked. `parts` are prefixes under which the same file holds further networks (a pSp checkpoint's
+    "decoder."): those names are no concern of this layout, each part is recognised on its own without its prefix.
+    """
+
+    kind: str
+    dialect: str
+    config: dict[str, Any]
+    expected: dict[str, tuple[int, ...]]
+    optional: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of network and all dialects it is stored in.
+
+    `recognise(shapes, hints)` is cheap and returns None when the names clearly belong to something else; a damaged file
+    of the family must still be recognised, so that the strict check can say what is missing. It raises UserError when
+    names and config contradict each other.
+    `convert(tensors, layout)` turns checked tensors into ours (the names of the networks in `models`, or the published
+    names where there is no such network); pure: it changes no argument, and may return the same arrays.
+    `exports` maps a dialect to a function that turns our tensors and config back into that dialect.
+    `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
+    `next_step` says in one line what takes a converted file ("{file}" stands for it).
+    """
+
+    kind: str
+    recognise: Callable[[Shapes, Hints], "Layout | None"]
+    convert: Callable[[Tensors, Layout], dict[str, np.ndarray]]
+    exports: Mapping[str, Callable[[Tensors, Config], dict[str, np.ndarray]]] = field(default_factory=dict)
+    landmarks: tuple[str, ...] = ()
+    next_step: str = ""
