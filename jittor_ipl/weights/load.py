@@ -1,6 +1,7 @@
 """Read any weight file by what it contains, never by its name, and without running anything from it.
 
-safetensors, PyTorch (zip, legacy stream, TorchScript) and pickled dictionaries of arrays (Jittor's and JCLIP's .pkl).
+safetensors, PyTorch (zip, legacy stream, TorchScript), pickled arrays and dictionaries of them (Jittor's, JCLIP's and
+Paddle's), and single NumPy arrays (.npy).
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 
+from .npy_file import MAGIC, read_npy
 from .pickle_reader import read_pickle, refuse
 from .pickle_rules import find_rule
 from .sniff import describe_foreign
@@ -30,7 +32,7 @@ _JITTOR_TRAILER = b"HCAJSLHD"   # jt.save: pickle, SHA-1 of it, this mark
 class FileInfo:
     """What a weight file was.
 
-    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle or jittor-pickle; `metadata` is that of
+    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle or npy; `metadata` is that of
     safetensors; `container` is the key that the tensors lay under ("" at the top); `extras` are tensors beside that
     container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options).
     """
@@ -84,6 +86,8 @@ def _is_safetensors(head: bytes, size: int) -> bool:
 
 
 def _open(path: str | os.PathLike, head: bytes, tail: bytes, stack: ExitStack) -> Contents:
+    if head.startswith(MAGIC):
+        return Contents("npy", read_npy(path), _no_references)
     if head.startswith(b"PK\x03\x04"):
         return open_zip(stack.enter_context(StoredZip(path)))
     if is_legacy(head):

@@ -87,6 +87,10 @@ def _encode(text: Any, codec: Any) -> bytes:
     return text.encode("latin-1")
 
 
+def _tuple(items: Any = ()) -> tuple:
+    return tuple(items) if isinstance(items, (list, tuple)) else refuse("a tuple of something else")
+
+
 def _set(items: Any = ()) -> set:
     return set(map(scalar, items)) if isinstance(items, (list, tuple)) else refuse("a set of something else")
 
@@ -114,6 +118,7 @@ _CONTAINERS = {
     ("collections", "defaultdict"): Rule(call=lambda factory=None: OrderedDictStub()),
     ("builtins", "dict"): Rule(),
     ("builtins", "list"): Rule(),
+    ("builtins", "tuple"): Rule(call=_tuple),                   # Paddle writes a tensor as tuple((name, array))
     ("builtins", "bytes"): Rule(call=lambda: b""),              # protocol 2 has no other empty bytes
     ("builtins", "set"): Rule(call=_set),
     ("builtins", "frozenset"): Rule(call=lambda items=(): frozenset(_set(items))),

@@ -9,6 +9,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 
+from .nested import numbered
 from .pickle_reader import Record, refuse, shown
 from .pickle_rules import ArrayStub
 from .torch_file import Contents
@@ -38,6 +39,9 @@ def unwrap(contents: Contents, container: str | None = None) -> Found:
     if isinstance(root, Record):
         tensors = {name: _array(contents, value) for name, value in _script_tensors(root)}
         return Found(_some(tensors, "the TorchScript object"), "", {}, ())
+    if _is_tensor(root) or isinstance(root, (list, tuple)) or _lists_tensors(root):     # latents, styles, directions
+        tensors = {name: _array(contents, value) for name, value in numbered(root, _is_tensor)}
+        return Found(_some(tensors, "the file"), "", {}, ())
     if not isinstance(root, dict):
         raise UserError(f"the file holds a {type(root).__name__.lower()}, a dictionary of tensors is expected")
     key = _choose(root, container)
@@ -80,6 +84,12 @@ def _is_tensor(value: Any) -> bool:
 
 def _holds_tensors(value: Any) -> bool:
     return isinstance(value, dict) and any(map(_is_tensor, value.values()))
+
+
+def _lists_tensors(root: Any) -> bool:
+    """Tell whether `root` is a dictionary of nothing but lists, with tensors among their items."""
+    return isinstance(root, dict) and all(isinstance(value, (list, tuple)) for value in root.values()) \
+        and any(True for _ in numbered(root, _is_tensor))
 
 
 def _plain_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
