@@ -44,6 +44,8 @@ class Layout:
     file's dialect, with its shape; `optional` are regular expressions (matched in full) of names that may be there or
     not and are not checked. `parts` are prefixes under which the same file holds further networks (a pSp checkpoint's
     "decoder."): those names are no concern of this layout, each part is recognised on its own without its prefix.
+    `extras` names tensors beside the container (`latent_avg`) that belong to the network: they are checked and converted
+    with the others, under the same names, when the file has them; those it must have are in `expected` too.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Layout:
     expected: dict[str, tuple[int, ...]]
     optional: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pkgutil import iter_modules
+from types import MappingProxyType
 
 import numpy as np
 
@@ -60,30 +61,35 @@ def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | None = None) ->
         claims = [Recognised(family, layout, prefix) for family in candidates
                   if (layout := family.recognise(bare, hints)) is not None]
         if claims:
-            return min(claims, key=lambda c: count_problems(c.layout.expected, c.layout.optional, own(bare, c.layout)))
+            return min(claims, key=lambda c: count_problems(c.layout.expected, c.layout.optional, own(bare, c.layout, hints.extras)))
     raise UserError(_unknown(shapes, kind))
 
 
-def own(names: Mapping, layout: Layout) -> dict:
-    """Return the entries of `names` that belong to the layout itself, not to another network in the same file."""
-    return {name: value for name, value in names.items() if not (layout.parts and name.startswith(layout.parts))}
+def own(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType({})) -> dict:
+    """Return the entries that belong to the layout itself: those of no other network in the file, and its extras."""
+    mine = {name: value for name, value in names.items() if not (layout.parts and name.startswith(layout.parts))}
+    return {**mine, **{name: extras[name] for name in layout.extras if name in extras}}
 
 
-def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str,
-          kind: str | None = None) -> tuple[dict[str, np.ndarray], Layout]:
+def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | None = None,
+          extras: Tensors = MappingProxyType({})) -> tuple[dict[str, np.ndarray], Layout]:
     """Return a file's tensors under our names, and its layout: recognised, strictly checked, converted.
 
-    Raises UserError with `source` for an unknown file, and for missing, extra or mis-shaped tensors (nearest named).
-    Networks under `layout.parts` are left out.
+    `extras` are the tensors beside the container. Raises UserError with `source` for an unknown file, and for missing,
+    extra or mis-shaped tensors (nearest named). Networks under `layout.parts` are left out.
     """
     try:
-        found = identify({name: tuple(array.shape) for name, array in tensors.items()}, hints, kind)
+        found = identify(shapes_of(tensors), hints, kind)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    bare = own({name[len(found.prefix):]: array for name, array in tensors.items()}, found.layout)
-    problems = compare(found.layout.expected, found.layout.optional, {n: tuple(a.shape) for n, a in bare.items()}, limit=3)
-    require_fit(problems, source)
-    return found.family.convert(bare, found.layout), found.layout
+    mine = own({name[len(found.prefix):]: array for name, array in tensors.items()}, found.layout, extras)
+    require_fit(compare(found.layout.expected, found.layout.optional, shapes_of(mine), limit=3), source)
+    return found.family.convert(mine, found.layout), found.layout
+
+
+def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of named arrays."""
+    return {name: tuple(array.shape) for name, array in tensors.items()}
 
 
 def _unknown(shapes: Shapes, kind: str | None) -> str:

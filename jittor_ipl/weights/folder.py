@@ -1,0 +1,167 @@
+"""Folders that hold networks: Hugging Face's and diffusers' layouts, sharded files, and this project's own folders.
+
+Which file is the network follows from fixed names; a folder without them gives every weight file in it, and a folder of
+folders (a diffusion pipeline, a released suite) gives those of each. Nothing outside the folder is named by its files:
+an index may only list plain file names beside it.
+"""
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.errors import UserError, nearest
+
+from .load import FileInfo, read_tensors
+from .strict import check_names
+
+MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 1000
+CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pdparams", ".ckpt", ".npy")
+# Best first: of one network in two formats the safe one is read.
+_STEMS = ("model", "diffusion_pytorch_model", "open_clip_model", "adapter_model", "pytorch_lora_weights", "pytorch_model",
+          "open_clip_pytorch_model")
+_NAMES = tuple(f"{stem}{suffix}{index}" for suffix in (".safetensors", ".bin") for stem in _STEMS for index in (".index.json", ""))
+_VARIANT = re.compile(r"(.+)\.(fp16|bf16|fp32|non_ema)(\.(?:safetensors|bin)(?:\.index\.json)?)")
+_MAX_FOLDERS = 200
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of one network: one file, or the shards that an index lists, and the configuration beside them.
+
+    `label` tells it from the others in a folder ("unet", "generator", "" for the only one); `unread` names files that
+    hold the same network in another format.
+    """
+
+    label: str
+    files: tuple[Path, ...]
+    index: Path | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The file that stands for the source in messages: the index, or the only file."""
+        return self.index or self.files[0]
+
+
+def find_sources(path: Path) -> list[Source]:
+    """Return the networks of a file or folder, in order of their labels, without reading any weights.
+
+    Raises UserError for a folder without weight files, and for an index or configuration that is damaged or unsafe.
+    """
+    if not path.is_dir():
+        config = _config(path.parent) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
+        return [_indexed("", path, config, ()) if path.name.endswith(".index.json") else Source("", (path,), config=config)]
+    found = _in_folder(path, "")
+    if not found:
+        inner = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")][:_MAX_FOLDERS]
+        found = [source for entry in inner for source in _in_folder(entry, entry.name)]
+    if not found:
+        raise UserError(f"{str(path)!r} holds no weight file: {_contents(path)}; give the folder that has model.safetensors, "
+                        f"pytorch_model.bin or another of {', '.join(SUFFIXES)}")
+    return found
+
+
+def read_source(source: Source, container: str | None = None) -> tuple[dict[str, np.ndarray], FileInfo]:
+    """Return the tensors of a source, shards joined, and what kind of file it was.
+
+    Raises UserError when a shard does not hold exactly the tensors that its index gives it.
+    """
+    if source.index is None:
+        return read_tensors(source.files[0], container)
+    wanted = _weight_map(source.index)
+    joined: dict[str, np.ndarray] = {}
+    info = None
+    for file in source.files:
+        tensors, info = read_tensors(file, container)
+        check_names({name: None for name, shard in wanted.items() if shard == file.name}, tensors, f"{file} against {source.index.name}")
+        joined |= tensors
+    assert info is not None
+    return {name: joined[name] for name in wanted}, info
+
+
+def read_json_object(path: Path, limit: int) -> dict[str, Any]:
+    """Return the JSON object in a small file; UserError when it is larger than `limit` bytes, or no JSON object."""
+    try:
+        if not path.is_file():
+            raise UserError(f"{path} is not a file")
+        with open(path, "rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > limit:
+        raise UserError(f"{path} is larger than {limit >> 20} MiB; that is no configuration")
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON: {str(error)[:100]}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return value
+
+
+def _in_folder(folder: Path, label: str) -> list[Source]:
+    """Return the one network under a well-known name, else every weight file."""
+    names = sorted(entry.name for entry in folder.iterdir())
+    known = _ranked(names)
+    config = _config(folder)
+    if known:
+        first, rest = known[0], tuple(name for name in known[1:] if not _is_shard(name))
+        path = folder / first
+        return [_indexed(label, path, config, rest) if first.endswith(".index.json") else
+                Source(label, (path,), config=config, unread=rest)]
+    files = [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".") and (folder / name).is_file()]
+    several = len(files) > 1
+    return [Source("/".join(filter(None, (label, Path(name).stem if several or not label else ""))), (folder / name,), config=config)
+            for name in files]
+
+
+def _ranked(names: list[str]) -> list[str]:
+    """Return the well-known names among `names`, best first; a variant (fp16) comes right after its full form."""
+    def rank(name: str) -> tuple[int, str]:
+        match = _VARIANT.fullmatch(name)
+        return (2 * _NAMES.index(match[1] + match[3]) + 1 if match else 2 * _NAMES.index(name), name)
+    variants = (m[1] + m[3] if (m := _VARIANT.fullmatch(name)) else name for name in names)
+    return sorted((name for name, base in zip(names, variants) if base in _NAMES), key=rank)
+
+
+def _is_shard(name: str) -> bool:
+    return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
+
+
+def _indexed(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...]) -> Source:
+    shards = dict.fromkeys(_weight_map(index).values())
+    for shard in shards:
+        if not (index.parent / shard).is_file():
+            beside = [entry.name for entry in index.parent.iterdir()]
+            raise UserError(f"{index}: the shard {shard!r} is missing{nearest(shard, beside)}")
+    return Source(label, tuple(index.parent / shard for shard in shards), index, config, unread)
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Return tensor name -> shard of an index file; a shard must be a plain file name beside it."""
+    names = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(names, dict) or not names or not all(isinstance(shard, str) for shard in names.values()):
+        raise UserError(f"{index}: 'weight_map' must map tensor names to shard files")
+    for shard in set(names.values()):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", shard) or shard == index.name:
+            raise UserError(f"{index}: {ascii(shard[:80])} is not a plain file name; a shard lies beside its index")
+    if len(set(names.values())) > MAX_SHARDS:
+        raise UserError(f"{index} lists more than {MAX_SHARDS} shards")
+    return names
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    name = next((name for name in CONFIGS if (folder / name).exists()), None)
+    return read_json_object(folder / name, MAX_CONFIG_BYTES) if name else {}
+
+
+def _contents(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    return "it is empty" if not names else "it has " + ", ".join(map(ascii, names[:6])) + (", ..." if len(names) > 6 else "")

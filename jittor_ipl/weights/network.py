@@ -1,0 +1,53 @@
+"""One network from a file or folder, in any known dialect, under our names: what every loader builds on."""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+
+from .families import adopt, shapes_of
+from .family import Hints, Layout
+from .folder import Source, find_sources, read_source
+from .load import FileInfo
+from .refs import resolve
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network's tensors under our names, how its file was laid out, and what kind of file that was."""
+
+    tensors: dict[str, np.ndarray]
+    layout: Layout
+    info: FileInfo
+
+
+def read_network(ref: str | os.PathLike, *, kind: str | None = None, container: str | None = None) -> Network:
+    """Read the one network at `ref` (a file, a folder or `demo:<name>`), strictly checked, under our names.
+
+    `kind` refuses every other kind of network. Raises UserError when there is none or more than one, when it is of
+    another kind, or when any tensor is missing, extra or mis-shaped.
+    """
+    path = locate(ref)
+    sources = find_sources(path)
+    if len(sources) > 1:
+        raise UserError(f"{path} holds several networks ({', '.join(source.label for source in sources[:8])}); name one of them")
+    tensors, info = read_source(sources[0], container)
+    converted, layout = adopt(tensors, hints_of(sources[0], info), source=str(path), kind=kind, extras=info.extras)
+    return Network(converted, layout, info)
+
+
+def hints_of(source: Source, info: FileInfo) -> Hints:
+    """Return what is known about a read file beside its tensors."""
+    return Hints(info.format, info.container, info.metadata, source.config, shapes_of(info.extras),
+                 getattr(info, "values", {}), source.path.name.split(".")[0])
+
+
+def locate(ref: str | os.PathLike) -> Path:
+    """Return the file or folder that `ref` names; raises UserError, with the nearest name, when there is none."""
+    text = os.fspath(ref)
+    path = Path(text).expanduser() if "\0" not in text else Path()
+    return path if not text.startswith("demo:") and path.is_dir() else resolve(ref)
