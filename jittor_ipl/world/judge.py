@@ -16,8 +16,7 @@ from ..ops.norms import group_norm
 from ..runtime.backend import jt, nn
 from ..weights.strict import load_into
 from ..weights.tensors import read_safetensors
-from .attributes import ATTRIBUTES
-from .looks import STYLES
+from .subjects import PORTRAITS, SUBJECTS
 
 ASSETS = Path(__file__).parent / "assets"
 VIEWS = ("colour", "structure")
@@ -28,20 +27,22 @@ class Judge(nn.Module):
 
     view    "colour", or "structure" for locally normalised greyscale
     width   channels of the first stage; the three stages, at 32, 16 and 8 px, have 1, 2 and 3 times as many
+    subject "portraits" or "pets": what the heads are for
     """
 
-    def __init__(self, view: str = "colour", width: int = 32) -> None:
+    def __init__(self, view: str = "colour", width: int = 32, subject: str = "portraits") -> None:
         assert view in VIEWS, view
-        self.view, self.width = view, width
+        assert subject in SUBJECTS, subject
+        self.view, self.width, self.subject = view, width, SUBJECTS[subject]
         channels = [width, 2 * width, 3 * width]
         self.stem = nn.Conv(3 if view == "colour" else 1, channels[0], 4, stride=2, padding=1)
         for i, (before, after) in enumerate(zip([channels[0], *channels], channels)):
             setattr(self, f"block{i}", _Block(before, after))
         self.fc = nn.Linear(channels[-1] * 16, 128)
-        self.head = nn.Linear(128, sum(SECTIONS))
+        self.head = nn.Linear(128, sum(self.subject.sections))
 
     def execute(self, images):
-        """Logits [B, sum(SECTIONS)] of pictures [B, 3, 64, 64] in [-1, 1]: the style's, then each attribute's."""
+        """Logits [B, sum of the subject's sections] of pictures [B, 3, 64, 64] in [-1, 1]: the style's, then each attribute's."""
         assert tuple(images.shape[1:]) == (3, 64, 64), f"the judge reads [B, 3, 64, 64], got {tuple(images.shape)}"
         x = self.stem(images if self.view == "colour" else local_contrast(images))
         for i in range(3):
@@ -50,24 +51,24 @@ class Judge(nn.Module):
 
     def config(self) -> dict:
         """The constructor's values."""
-        return {"view": self.view, "width": self.width}
+        return {"view": self.view, "width": self.width, "subject": self.subject.name}
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Labels int64 [B, 11], the style's index in STYLES and each attribute's, for float32 pictures in [-1, 1]."""
+        """Labels int64 [B, 1 + attributes], the style's index and each attribute's, for float32 pictures in [-1, 1]."""
         with jt.no_grad():
             logits = np.concatenate([self(jt.array(images[i:i + 64])).numpy() for i in range(0, len(images), 64)])
-        return np.stack([part.argmax(1) for part in np.split(logits, np.cumsum(SECTIONS)[:-1], axis=1)], axis=1)
+        return np.stack([part.argmax(1) for part in np.split(logits, np.cumsum(self.subject.sections)[:-1], axis=1)], axis=1)
 
     def style(self, images: np.ndarray) -> np.ndarray:
-        """Index in STYLES [B] of the style each picture is seen to be in."""
+        """Index [B], in the subject's styles, of the style each picture is seen to be in."""
         return self.predict(images)[:, 0]
 
     def attributes(self, images: np.ndarray) -> np.ndarray:
-        """Attribute labels [B, 10] in the order of ATTRIBUTES."""
+        """Attribute labels [B, attributes] in the subject's order."""
         return self.predict(images)[:, 1:]
 
 
-SECTIONS = (len(STYLES), *(len(values) for values in ATTRIBUTES.values()))
+SECTIONS = PORTRAITS.sections
 
 
 class _Block(nn.Module):
@@ -98,7 +99,7 @@ def local_contrast(images):
 
 
 def load(name: str = "judge") -> Judge:
-    """The shipped judge `name`: "judge" or "judge-structure"."""
+    """The shipped judge `name`: "judge", "judge-structure", "pets-judge" or "pets-judge-structure"."""
     path = ASSETS / f"{name}.safetensors"
     tensors, metadata = read_safetensors(path)
     judge = Judge(**json.loads(metadata["config"]))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,38 +10,35 @@ import numpy as np
 
 from ..runtime.streams import rng
 from . import attributes
-from .looks import STYLES, render
+from .subjects import PORTRAITS, Subject
 
 _CHUNK = 32
 
 
 @dataclass(frozen=True)
 class Pool:
-    """`images` uint8 [faces, styles, 3, size, size] and `labels` int64 [faces, 10]: every face in every style."""
+    """`images` uint8 [faces, styles, 3, size, size] and `labels` int64 [faces, attributes]: every face in every style."""
 
     images: np.ndarray
     labels: np.ndarray
 
     def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`count` random pictures: images float32 [B, 3, H, W] in [-1, 1], styles [B], labels [B, 10]."""
+        """`count` random pictures: images float32 [B, 3, H, W] in [-1, 1], styles [B], labels [B, attributes]."""
         faces = random.integers(len(self.labels), size=count)
         styles = random.integers(self.images.shape[1], size=count)
         return to_float(self.images[faces, styles]), styles, self.labels[faces]
 
 
-def build(seed: int, stream: str, faces: int, styles: tuple[str, ...] = STYLES, size: int = 64) -> Pool:
-    """Render `faces` random faces in every style, on all cores; a pure function of its arguments."""
-    face = attributes.sample(rng(seed, stream), faces)
-    parts = [attributes.take(face, slice(i, i + _CHUNK)) for i in range(0, faces, _CHUNK)]
-    images = np.concatenate(in_parallel(partial(_render_styles, styles=styles, size=size), parts))
-    return Pool(images, attributes.labels(face))
+def build(seed: int, stream: str, faces: int, styles: tuple[str, ...] | None = None, size: int = 64,
+          subject: Subject = PORTRAITS) -> Pool:
+    """Render `faces` random faces of a subject in every style (of the subject), on all cores; pure."""
+    face = subject.table.sample(rng(seed, stream), faces)
+    return Pool(_render(face, subject, styles or subject.styles, size), subject.table.labels(face))
 
 
-def build_from_latents(z: np.ndarray, style: str, size: int = 64) -> np.ndarray:
+def build_from_latents(z: np.ndarray, style: str, size: int = 64, subject: Subject = PORTRAITS) -> np.ndarray:
     """Render the faces that latents z [N, LATENT_DIM] stand for; uint8 [N, 3, size, size]."""
-    face = attributes.from_latent(z)
-    parts = [attributes.take(face, slice(i, i + _CHUNK)) for i in range(0, len(z), _CHUNK)]
-    return np.concatenate(in_parallel(partial(_render_styles, styles=(style,), size=size), parts))[:, 0]
+    return _render(subject.table.from_latent(z), subject, (style,), size)[:, 0]
 
 
 def in_parallel(function, parts: list) -> list:
@@ -100,5 +98,12 @@ def _blur(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _render_styles(face: dict[str, np.ndarray], styles: tuple[str, ...], size: int) -> np.ndarray:
+def _render(face: attributes.Face, subject: Subject, styles: tuple[str, ...], size: int) -> np.ndarray:
+    """Pictures uint8 [faces, styles, 3, size, size], rendered in parallel."""
+    count = len(next(iter(face.values())))
+    parts = [attributes.take(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
+    return np.concatenate(in_parallel(partial(_render_styles, render=subject.render, styles=styles, size=size), parts))
+
+
+def _render_styles(face: attributes.Face, render: Callable, styles: tuple[str, ...], size: int) -> np.ndarray:
     return np.stack([render(face, style, size) for style in styles], axis=1)

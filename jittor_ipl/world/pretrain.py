@@ -20,10 +20,12 @@ from ..weights.strict import numpy_tensors
 from ..weights.tensors import write_safetensors
 from . import pool, pretrain_clip, pretrain_generator, pretrain_judge
 from .judge import ASSETS
+from .subjects import SUBJECTS
 
 WORK = Path("runs/pretrain")
 CHECKPOINT_EVERY = 200
-POOLS = {"clip": 4000, "judge": 2500, "test": 150}          # faces, each in all eleven styles
+# Name: faces, each in all styles of its subject.
+POOLS = {"clip": 4000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,26 +87,28 @@ def _clip(part: str, options) -> dict:
 
 def _judge(part: str, options) -> dict:
     recipe = _scaled(pretrain_judge.RECIPES[part], options.scale)
-    faces = shared_pool("judge", options)
+    prefix = "" if recipe.subject == "portraits" else f"{recipe.subject}-"
+    faces = shared_pool(f"{prefix}judge", options)
     run = _Run(part, options, recipe.steps)
     judge = pretrain_judge.train(recipe, faces, *run.resume(), hook=run.hook)
     run.close()
     write_safetensors(options.assets / f"{part}.safetensors", {k: _half(v) for k, v in numpy_tensors(judge).items()},
                       {"kind": "judge", "config": json.dumps(judge.config(), sort_keys=True)})
-    return pretrain_judge.evaluate(judge, shared_pool("test", options))
+    return pretrain_judge.evaluate(judge, shared_pool(f"{prefix}test", options))
 
 
 def _generator(part: str, options) -> dict:
-    recipe = _scaled(pretrain_generator.RECIPE, options.scale)
+    recipe = _scaled(pretrain_generator.RECIPES[part], options.scale)
     run = _Run(part, options, recipe.steps)
     generator = pretrain_generator.train(recipe, *run.resume(), hook=run.hook)
     run.close()
     write_safetensors(options.assets / f"{part}.safetensors", numpy_tensors(generator),
                       {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)})
-    return pretrain_generator.evaluate(generator)
+    return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
-PARTS = {"judge": _judge, "judge-structure": _judge, "clip-rn": _clip, "clip-vit": _clip, "clip-fine": _clip, "generator": _generator}
+PARTS = {"judge": _judge, "judge-structure": _judge, "clip-rn": _clip, "clip-vit": _clip, "clip-fine": _clip, "generator": _generator,
+         "pets-generator": _generator, "pets-judge": _judge, "pets-judge-structure": _judge}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
@@ -114,7 +118,7 @@ def shared_pool(name: str, options) -> pool.Pool:
     if path.exists():
         stored = np.load(path, allow_pickle=False)
         return pool.Pool(stored["images"], stored["labels"])
-    made = pool.build(7, f"faces of {name}", faces)
+    made = pool.build(7, f"faces of {name}", faces, subject=SUBJECTS["pets" if name.startswith("pets-") else "portraits"])
     atomic.make_folder(options.work)
     with atomic.staged(path) as staging, open(staging, "wb") as file:
         np.savez(file, images=made.images, labels=made.labels)

@@ -1,6 +1,6 @@
 """Make the demo world's source generator: a StyleGAN2 of the photo domain, taught by regression.
 
-Adversarial training needs millions of pictures; here every latent z stands for a known face (`attributes.from_latent`), so
+Adversarial training needs millions of pictures; here every latent z stands for a known face (`attributes.Table.from_latent`), so
 the renderer itself is the teacher. First the mapping network learns to put the face's code into w, then synthesis (with
 its constant and its stored noise maps, which serve as learned positions) learns to draw the face of w.
 """
@@ -17,14 +17,15 @@ from ..runtime.streams import rng
 from ..train.optim import Adam, cosine, warmup
 from ..weights.strict import named_tensors
 from . import attributes, pool
-from .looks import SOURCE
 from .resume import restore
+from .subjects import SUBJECTS, Subject
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the demo generator is made."""
+    """How a demo generator is made."""
 
+    subject: str = "portraits"
     channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 80), (32, 48), (64, 32))
     mapping_layers: int = 4
     mapping_steps: int = 4000
@@ -37,7 +38,7 @@ class Recipe:
     seed: int = 31
 
 
-RECIPE = Recipe()
+RECIPES = {"generator": Recipe(), "pets-generator": Recipe("pets", seed=33)}
 
 
 def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) -> Generator:
@@ -73,12 +74,12 @@ def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) 
 
 
 def teach_mapping(generator: Generator, recipe: Recipe) -> float:
-    """Train the mapping network to put `attributes.code` into w; returns the last batch's mean squared error."""
+    """Train the mapping network to put the code of the face into w; returns the last batch's mean squared error."""
     parameters = {k: v for k, v in named_tensors(generator).items() if k.startswith("style.")}
     names, optimiser = list(parameters), Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
     for step in range(recipe.mapping_steps):
         z = rng(recipe.seed, "mapping-batch", step).standard_normal((512, attributes.LATENT_DIM), np.float32)
-        target = jt.array(attributes.code(z))
+        target = jt.array(SUBJECTS[recipe.subject].table.code(z))
         difference = generator.mapping(jt.array(z)) - target
         loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
@@ -89,7 +90,8 @@ def teach_mapping(generator: Generator, recipe: Recipe) -> float:
 def teaching_pool(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Latents [N, LATENT_DIM] and their photos uint8 [N, 3, 64, 64]."""
     z = rng(recipe.seed, "generator-pool").standard_normal((recipe.faces, attributes.LATENT_DIM), np.float32)
-    return z, pool.build_from_latents(z, SOURCE)
+    subject = SUBJECTS[recipe.subject]
+    return z, pool.build_from_latents(z, subject.source, subject=subject)
 
 
 def drawing_loss(drawn, wanted, edge: float):
@@ -102,17 +104,17 @@ def _smooth(x):
     return mean((x * x + 1e-4).sqrt())
 
 
-def evaluate(generator: Generator, count: int = 256) -> dict[str, float]:
+def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[str, float]:
     """Fidelity to the renderer on fresh latents: PSNR in dB over the 8-bit range, and agreement of the codes in w."""
     z = rng(99, "generator-test").standard_normal((count, attributes.LATENT_DIM), np.float32)
-    truth = pool.to_float(pool.build_from_latents(z, SOURCE))
+    truth = pool.to_float(pool.build_from_latents(z, subject.source, subject=subject))
     with jt.no_grad():
         w = generator.mapping(jt.array(z))
         drawn = np.concatenate([np.clip(generator.synthesis(w[i:i + 32], "const").numpy(), -1, 1) for i in range(0, count, 32)])
     squared = np.mean(np.square((drawn - truth) / 2, dtype=np.float64), axis=(1, 2, 3))
-    code, face = w.numpy(), attributes.from_latent(z)
+    code, face = w.numpy(), subject.table.from_latent(z)
     at, agree = 0, []
-    for name, values in attributes.ATTRIBUTES.items():
+    for name, values in subject.table.values.items():
         agree.append(np.mean(code[:, at:at + len(values)].argmax(1) == face[name]))
         at += len(values)
     return {"psnr": float(np.mean(-10 * np.log10(squared))), "attributes in w": float(np.mean(agree))}

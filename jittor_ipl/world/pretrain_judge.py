@@ -10,9 +10,9 @@ from ..runtime.streams import rng
 from ..train.optim import Adam, cosine, warmup
 from ..weights.strict import named_tensors
 from .judge import SECTIONS, Judge
-from .looks import SOURCE, STYLES
 from .pool import Pool, perturb, to_float
 from .resume import restore
+from .subjects import SUBJECTS
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,17 @@ class Recipe:
     decoys: float = .12      # share of photos recoloured like a target style; their true style stays "photo"
     blends: float = .15      # share of photo-target blends; their style is a soft label
     seed: int = 21
+    subject: str = "portraits"
 
 
-RECIPES = {"judge": Recipe("colour", 32, 1200), "judge-structure": Recipe("structure", 32, 1200, decoys=0., seed=22)}
+RECIPES = {"judge": Recipe("colour", 32, 1200), "judge-structure": Recipe("structure", 32, 1200, decoys=0., seed=22),
+           "pets-judge": Recipe("colour", 32, 1000, seed=23, subject="pets"),
+           "pets-judge-structure": Recipe("structure", 32, 1000, decoys=0., seed=24, subject="pets")}
 
 
 def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0, hook=None) -> Judge:
     """Train one judge; `hook(step, loss, tensors, optimiser)` is called after every step."""
-    judge = initialise(Judge(recipe.view, recipe.width), rng(recipe.seed, "judge-weights"))
+    judge = initialise(Judge(recipe.view, recipe.width, recipe.subject), rng(recipe.seed, "judge-weights"))
     parameters = named_tensors(judge)
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.02, decoupled=True)
     if state:
@@ -42,7 +45,7 @@ def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0,
     names = list(parameters)
     for step in range(start, recipe.steps):
         images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))
-        loss = classification(judge(jt.array(images)), target)
+        loss = classification(judge(jt.array(images)), target, judge.subject.sections)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
         optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
         if hook:
@@ -51,11 +54,10 @@ def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0,
 
 
 def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [B, 3, H, W] and soft targets [B, sum(SECTIONS)]: plain, decoy and blended ones, then perturbed."""
-    b, source = recipe.batch, STYLES.index(SOURCE)
-    faces, styles = random.integers(len(pool.labels), size=b), random.integers(len(STYLES), size=b)
-    images = to_float(pool.images[faces, styles])
-    photo = to_float(pool.images[faces, source])
+    """Pictures [B, 3, H, W] and soft targets [B, sum of the sections]: plain, decoy and blended ones, then perturbed."""
+    b, sections = recipe.batch, SUBJECTS[recipe.subject].sections
+    faces, styles = random.integers(len(pool.labels), size=b), random.integers(sections[0], size=b)
+    images, photo = to_float(pool.images[faces, styles]), to_float(pool.images[faces, 0])
     kind = random.random(b)
     weight = np.ones(b, np.float32)                                   # how far towards the target style
     decoy, blend = kind < recipe.decoys, (kind >= recipe.decoys) & (kind < recipe.decoys + recipe.blends)
@@ -64,16 +66,16 @@ def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.n
     mix = random.random(b).astype(np.float32)
     images[blend] += (1 - mix[blend])[:, None, None, None] * (photo[blend] - images[blend])
     weight[blend] = np.clip((mix[blend] - .35) / .3, 0, 1)            # a third of the style is still a photo
-    target = one_hot(styles, pool.labels[faces])
-    target[:, :len(STYLES)] *= weight[:, None]
-    target[:, source] += 1 - weight
+    target = one_hot(styles, pool.labels[faces], sections)
+    target[:, :sections[0]] *= weight[:, None]
+    target[:, 0] += 1 - weight
     return perturb(images, random, zoom=.12, colour=.25, noise=.12), target
 
 
-def one_hot(styles: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Targets float32 [B, sum(SECTIONS)] of true styles [B] and attribute labels [B, 10]; negative labels leave zeros."""
+def one_hot(styles: np.ndarray, labels: np.ndarray, sections: tuple[int, ...] = SECTIONS) -> np.ndarray:
+    """Targets float32 [B, sum of the sections] of true styles [B] and attribute labels [B, n]; negative labels leave zeros."""
     truth = np.concatenate([styles[:, None], labels], axis=1)
-    return np.concatenate([(truth[:, i:i + 1] == np.arange(n)).astype(np.float32) for i, n in enumerate(SECTIONS)], axis=1)
+    return np.concatenate([(truth[:, i:i + 1] == np.arange(n)).astype(np.float32) for i, n in enumerate(sections)], axis=1)
 
 
 def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -83,10 +85,10 @@ def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.clip(z * like.std(axes, keepdims=True) + like.mean(axes, keepdims=True), -1, 1)
 
 
-def classification(logits, target: np.ndarray):
+def classification(logits, target: np.ndarray, sections: tuple[int, ...] = SECTIONS):
     """Sum over the heads of the cross-entropy with soft targets, the style weighted twice."""
     total, at = 0, 0
-    for i, n in enumerate(SECTIONS):
+    for i, n in enumerate(sections):
         part = logits[:, at:at + n]
         shifted = part - part.max(dim=1, keepdims=True).detach()
         log_p = shifted - shifted.exp().sum(dim=1, keepdims=True).log()
@@ -115,5 +117,5 @@ def evaluate(judge: Judge, pool: Pool) -> dict[str, float]:
     agree = seen[:, :, 1:] == pool.labels[:, None]
     result = {"style": float(np.mean(seen[:, :, 0] == np.arange(styles)[None])), "attributes": float(agree.mean()),
               "attributes of photos": float(agree[:, 0].mean())}
-    result.update({f"attributes of {name}": float(agree[:, i].mean()) for i, name in enumerate(STYLES) if i})
-    return result
+    result.update({f"attributes of {name}": float(agree[:, i].mean()) for i, name in enumerate(judge.subject.styles) if i})
+    return result | {name: float(agree[..., i].mean()) for i, name in enumerate(judge.subject.table.values)}
