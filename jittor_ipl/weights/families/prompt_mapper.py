@@ -1,0 +1,114 @@
+"""Prompt mappers: IPL's own, and the transformer mappers that a later thesis put in its place."""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+
+from ..family import Config, Family, Hints, Layout, Shapes, Tensors
+from .schema import Schema, fill, solve
+
+_CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
+_USUAL_CONTEXT = 4                          # "a photo of a"
+_OURS = re.compile(r"mapping\.mapping\.\d+\.(weight|bias)")
+_ENCODER = r"(?:transformer_encoder|mapping\.\d+)\.layers\.(\d+)\."
+_TRANSFORMER = re.compile(rf"{_ENCODER}(self_attn\.(in_proj|out_proj\.)_?(weight|bias)|linear[12]\.(weight|bias)|norm[12]\.(weight|bias))"
+                          r"|(final_linear|linear|mapping\.\d+)\.(weight|bias)")
+
+
+def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of a prompt mapper's state dictionary, None for anything else."""
+    if shapes and all(_OURS.fullmatch(name) for name in shapes):
+        return _official(shapes, hints)
+    if any(re.match(_ENCODER + "self_attn", name) for name in shapes) and all(_TRANSFORMER.fullmatch(name) for name in shapes):
+        return _transformer(shapes, hints)
+    return None
+
+
+def _official(shapes: Shapes, hints: Hints) -> Layout:
+    """PixelNorm (index 0, no parameters), three hidden layers, one to n_ctx * ctx_dim."""
+    last = max(4, *(int(name.split(".")[2]) for name in shapes if len(name) < 40), 0)
+    if last > 4:
+        last = 4        # further layers are then reported as unexpected
+    names: Schema = {f"mapping.mapping.{i}.{part}": dims for i in range(1, last + 1)
+                     for part, dims in (("weight", ("out" if i == last else "w", "w")), ("bias", ("out" if i == last else "w",)))}
+    numbers = solve(names, shapes)
+    n_ctx, ctx_dim = _context(numbers["out"], numbers["w"], hints.config)
+    return Layout("prompt-mapper", "ipl", {"style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}, fill(names, numbers))
+
+
+def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:
+    """Divide the output into tokens and their width: as stored, else four tokens of a CLIP's width, else as many as fit.
+
+    The division changes no weight; only the product is in the file.
+    """
+    n_ctx, ctx_dim = config.get("n_ctx"), config.get("ctx_dim")
+    if isinstance(n_ctx, int) and isinstance(ctx_dim, int):
+        if n_ctx * ctx_dim != out:
+            raise UserError(f"its config says {n_ctx} tokens of width {ctx_dim}, its last layer has {out} outputs")
+        return n_ctx, ctx_dim
+    widths = [width for width in (*_CLIP_WIDTHS, style_dim) if out % width == 0]
+    width = next((width for width in widths if width * _USUAL_CONTEXT == out), widths[0] if widths else out)
+    return out // width, width
+
+
+def _transformer(shapes: Shapes, hints: Hints) -> Layout:
+    """An encoder and linear layers, every tensor under two names: as an attribute and as a part of `mapping`."""
+    depth = 1 + max(int(m[1]) for m in (re.match(_ENCODER, name) for name in shapes) if m and len(m[1]) < 4)
+    offset = min((int(m[1]) for m in (re.match(r"mapping\.(\d{1,3})\.layers\.", name) for name in shapes) if m), default=0)
+    middle = any(name.startswith("linear.") for name in shapes)
+    one = _encoder_layer()
+    names: Schema = {f"transformer_encoder.layers.{i}.{part}": dims for i in range(depth) for part, dims in one.items()}
+    tails = (["linear"] if middle else []) + ["final_linear"]
+    for tail in tails:
+        into, out = ("d" if tail == tails[0] else "hidden"), ("out" if tail == "final_linear" else "hidden")
+        names |= {f"{tail}.weight": (out, into), f"{tail}.bias": (out,)}
+    names |= {_twin(name, offset, tails): dims for name, dims in names.items()}
+    numbers = solve(names, shapes)
+    n_ctx, ctx_dim = _context(numbers["out"], numbers["d"], hints.config)
+    config: dict[str, Any] = {
+        "architecture": "transformer", "style_dim": numbers["d"], "n_ctx": n_ctx, "ctx_dim": ctx_dim, "layers": depth,
+        "feedforward": numbers["ff"], "hidden": numbers.get("hidden", 0), "pixel_norm": offset > 0,
+        "heads": 4 if numbers.get("hidden", 0) > numbers["d"] else 2}     # not in the shapes; as in the thesis's three versions
+    return Layout("prompt-mapper", "thesis-transformer", config, fill(names, numbers))
+
+
+def _encoder_layer() -> Schema:
+    """Return the names of PyTorch's TransformerEncoderLayer; in_proj is three times as wide as the model."""
+    vector = {f"{name}.{part}": ("d",) for name in ("norm1", "norm2") for part in ("weight", "bias")}
+    return {"self_attn.in_proj_weight": ("3d", "d"), "self_attn.in_proj_bias": ("3d",), "self_attn.out_proj.weight": ("d", "d"),
+            "self_attn.out_proj.bias": ("d",), "linear1.weight": ("ff", "d"), "linear1.bias": ("ff",),
+            "linear2.weight": ("d", "ff"), "linear2.bias": ("d",), **vector}
+
+
+def _twin(name: str, offset: int, tails: list[str]) -> str:
+    """Return the second name of a tensor: the modules also stand in a Sequential called `mapping`."""
+    head, rest = name.split(".", 1)
+    position = offset if head == "transformer_encoder" else offset + 1 + tails.index(head)
+    return f"mapping.{position}.{rest}"
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the tensors under PromptMapper's names, or under the transformer's own, each once.
+
+    Raises UserError when a transformer's two copies of a tensor differ.
+    """
+    if layout.dialect == "ipl":
+        return {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+    heads = [name for name in layout.expected if not name.startswith("mapping.")]
+    twins = [name for name in layout.expected if name.startswith("mapping.")]
+    for name, twin in zip(heads, twins):
+        if not np.array_equal(tensors[name], tensors[twin], equal_nan=True):
+            raise UserError(f"the tensors {name!r} and {twin!r} are two names of one and differ; the file is damaged")
+    return {name: tensors[name].astype(np.float32, copy=False) for name in heads}
+
+
+def _same(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    return dict(tensors)
+
+
+FAMILY = Family("prompt-mapper", recognise, convert, exports={"ipl": _same},
+                landmarks=("mapping.mapping.1.weight", "transformer_encoder.layers.0.self_attn.in_proj_weight", "final_linear.weight"))
