@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from argparse import Namespace
@@ -56,11 +55,9 @@ def _list(runs: list[StyleRun], root: Path) -> int:
 
 
 def _adapt_one(run: StyleRun, folder: Path, restart: bool) -> None:
-    if restart and (folder / "config.yaml").is_file():  # never removes a folder that no run made
-        with atomic.told_as_user_error(folder, "remove"):
-            shutil.rmtree(folder)
     from jittor_ipl.train.adapt import adapt_style
-    report = adapt_style(run, folder)
+    # Never removes what no run made.
+    report = adapt_style(run, folder, restart=restart and (folder / "config.yaml").is_file())
     done = "finished before" if report.skipped else f"{report.seconds:.0f} s"
     print(f"{run.folder}: {done}, CLIP direction {report.direction_similarity:.3f} -> {folder}", flush=True)
 

@@ -26,7 +26,7 @@ FORBIDDEN_MODULES = {"torch", "torchvision", "jtorch", "tensorflow"}
 
 # A room may import its own row and the rows above it.
 ROWS = [
-    {"errors", "atomic"},
+    {"errors", "atomic", "lock", "integrity"},
     {"config", "runtime", "images", "text", "text_templates", "weights", "ops"},
     {"models"},
     {"losses", "metrics", "clip"},

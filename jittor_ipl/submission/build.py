@@ -10,13 +10,15 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import save_png
+from jittor_ipl.integrity import file_sha256
+from jittor_ipl.lock import locked
 from jittor_ipl.weights.refs import resolve
 
 from .archive import write_archive
-from .files import file_sha256, output_folder, pixels_sha256
+from .files import output_folder, pixels_sha256
 from .names import SUFFIX, inside
 from .produce import Made, produce
-from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, read_manifest, read_seeds, write_record
+from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, read_manifest, read_seeds, write_manifest, write_seeds
 from .sets import Entry, TestSet
 
 
@@ -34,9 +36,14 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) ->
 
     A picture is kept when the manifest says that the same weights, recipe, seed and machine made it and its file still
     has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises UserError
-    for weights that do not load and for folders that cannot be written.
+    for weights that do not load, folders that cannot be written, and a folder that another process is filling.
     """
     folder = output_folder(inside(output_folder(root), test_set.suite))
+    with locked(folder):
+        return _fill(test_set, folder, batch, workers)
+
+
+def _fill(test_set: TestSet, folder: Path, batch: int, workers: int) -> Built:
     draft = _Draft(test_set, folder)
     wanted = {entry.number: draft.missing(entry) for entry in test_set.entries}
     for entry in test_set.entries:
@@ -55,7 +62,7 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) ->
 def pack(folder: Path, archive: Path) -> None:
     """Pack a results folder's pictures, seeds.json and manifest.json into a zip whose bytes depend only on them."""
     manifest = read_manifest(folder / MANIFEST)
-    write_archive(archive, folder.parent, [folder / SEEDS, folder / MANIFEST, *(folder / name for name in manifest.files)])
+    write_archive(archive, folder.parent, [folder / MANIFEST, *(folder / name for name in manifest.files)])
 
 
 class _Draft:
@@ -120,8 +127,8 @@ class _Draft:
             del self.files[name]
             (self.folder / name).unlink(missing_ok=True)
         recorded = {number: plan for number, plan in self.seeds.styles.items() if number in self.styles}
-        write_record(self.folder / SEEDS, Seeds(suite=self.seeds.suite, styles=recorded))
-        write_record(self.folder / MANIFEST, Manifest(suite=self.seeds.suite, fingerprint=self.fingerprint,
+        self.files[SEEDS] = write_seeds(self.folder / SEEDS, Seeds(suite=self.seeds.suite, styles=recorded))
+        write_manifest(self.folder / MANIFEST, Manifest(suite=self.seeds.suite, fingerprint=self.fingerprint,
                                                       styles=self.styles, files=self.files))
 
 

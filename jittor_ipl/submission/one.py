@@ -1,6 +1,7 @@
 """One generator named by a person: a run folder, a released style, a style of a suite, a weight file, or demo:<name>."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from jittor_ipl.apps.generate import Recipe
@@ -26,7 +27,7 @@ def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | No
         raise UserError(f"truncation {truncation} is out of range; choose -2 to 2")
     recipe = entry.plan.recipe.model_copy(update=changes)
     plan = entry.plan.model_copy(update={"recipe": recipe, "images": images})
-    return Entry(entry.number, plan, entry.weights, entry.is_delta)
+    return replace(entry, plan=plan)
 
 
 def _in_folder(folder: Path, style: str | None) -> Entry:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jittor_ipl.apps.generate import render
 from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256
 
 from .sets import Entry
 
@@ -40,8 +41,13 @@ def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, ba
 
 
 def load(entry: Entry) -> Generator:
-    """Load an entry's generator; a delta is applied to its source, which is read once per process."""
+    """Load an entry's generator; a delta is applied to its source, which is read once per process.
+
+    Raises UserError when the file is not the one that was recorded, or does not load.
+    """
     from jittor_ipl.weights.generator import load_generator
+    if entry.weights_sha256 not in (None, file_sha256(entry.weights)):
+        raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
     return load_generator(entry.weights, source=source_of(entry.plan.source)) if entry.is_delta else load_generator(entry.weights)
 
 

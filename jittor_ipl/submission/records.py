@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jittor_ipl.apps.generate import Recipe
 from jittor_ipl.config import safe_name
+from jittor_ipl.atomic import write_bytes
 from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import canonical, file_sha256, read_json, read_sealed, write_sealed
 from jittor_ipl.runtime.streams import MAX_SEED
 
-from .files import read_json, write_json
 from .names import image_names
 
 SEEDS, MANIFEST = "seeds.json", "manifest.json"
@@ -53,9 +54,12 @@ class StyleRecord(_Record):
 
 
 class Manifest(_Record):
-    """`manifest.json` of one suite. `fingerprint` says where the pixels were made, `files` holds every file's hash."""
+    """`manifest.json` of one suite. `fingerprint` says where the pixels were made, `files` holds every file's hash.
 
-    format: Literal[1] = 1
+    The file carries its own SHA-256 as well (key `sha256`), so that it vouches for itself and for all the others.
+    """
+
+    format: Literal[2] = 2
     suite: str
     fingerprint: dict[str, Any]
     styles: dict[Number, StyleRecord]
@@ -64,7 +68,7 @@ class Manifest(_Record):
 
 def read_seeds(path: Path) -> Seeds:
     """Read and check a `seeds.json`; raises UserError for anything malformed and for unsafe or colliding image names."""
-    seeds = _read(path, Seeds, "seed list")
+    seeds = _valid(path, Seeds, read_json(path, "seed list"), "seed list")
     safe_name(seeds.suite, "suite name")
     for style in seeds.styles.values():
         image_names(style.images)
@@ -72,22 +76,31 @@ def read_seeds(path: Path) -> Seeds:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check a `manifest.json`; raises UserError for anything malformed, paths out of its folder included."""
-    manifest = _read(path, Manifest, "manifest")
+    """Read and check a `manifest.json`.
+
+    Raises UserError when a bit of it changed and for anything malformed, paths out of its folder included.
+    """
+    manifest = _valid(path, Manifest, read_sealed(path, "manifest"), "manifest")
     for name in manifest.files:
         for part in name.split("/"):
             safe_name(part, f"file in {path}")
     return manifest
 
 
-def write_record(path: Path, record: _Record) -> None:
-    """Write either file as canonical JSON, whole or not at all; raises UserError where the disk refuses."""
-    write_json(path, record.model_dump())
+def write_seeds(path: Path, seeds: Seeds) -> str:
+    """Write a `seeds.json`, equal bytes for equal content, whole or not at all; return its SHA-256."""
+    write_bytes(path, canonical(seeds.model_dump()))
+    return file_sha256(path)
 
 
-def _read(path: Path, model: type[AnyRecord], kind: str) -> AnyRecord:
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a `manifest.json` with its own SHA-256, equal bytes for equal content, whole or not at all."""
+    write_sealed(path, manifest.model_dump())
+
+
+def _valid(path: Path, model: type[AnyRecord], content: dict[str, Any], kind: str) -> AnyRecord:
     try:
-        return model.model_validate(read_json(path, kind=kind))
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part)[:60] for part in first["loc"])

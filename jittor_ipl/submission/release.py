@@ -11,14 +11,18 @@ import numpy as np
 from jittor_ipl import atomic
 from jittor_ipl.config import load_style_run, save_config
 from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256
+from jittor_ipl.lock import locked
 
 from .build import weight_hashes
-from .files import file_sha256, output_folder, pixels_sha256
+from .files import output_folder, pixels_sha256
 from .mosaic import capacity, write_mosaic
 from .names import inside
 from .produce import produce, source_of
-from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_record
+from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_manifest, write_seeds
 from .sets import CONFIG, DELTA, REFERENCE, Entry, TestSet, open_set
+
+_PREFIX = ".release-"
 
 
 def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.0, batch: int = 8, workers: int = 1) -> Path:
@@ -34,18 +38,28 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
     if test_set.missing:
         raise UserError(f"unfinished in {runs}: {', '.join(test_set.missing)}; finish them with train_all.sh, or remove them")
     target = inside(output_folder(root), test_set.suite)
-    staged = Path(tempfile.mkdtemp(dir=root, prefix=".release-", suffix=".tmp"))
-    try:
-        with atomic.told_as_user_error(target):
-            _fill(staged, test_set, half, batch, workers)
-            size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file()) / 2**20
-            if size > limit_mib:
-                raise UserError(f"the release takes {size:.1f} MiB, {limit_mib:g} are allowed: raise --limit-mib, or release fewer styles")
-            staged.chmod(0o755)  # mkdtemp made it private
-            _exchange(staged, target)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with locked(root):
+        _clean(root, target)
+        staged = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX, suffix=".tmp"))
+        try:
+            with atomic.told_as_user_error(target):
+                _fill(staged, test_set, half, batch, workers)
+                size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file()) / 2**20
+                if size > limit_mib:
+                    raise UserError(f"the release takes {size:.1f} MiB, {limit_mib:g} are allowed: raise --limit-mib, "
+                                    "or release fewer styles")
+                staged.chmod(0o755)  # mkdtemp made it private
+                atomic.replace_folder(staged, target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     return target
+
+
+def _clean(root: Path, target: Path) -> None:
+    """Undo what a killed release left; only the holder of the root's lock may call this."""
+    atomic.recover_folder(target)
+    for leftover in root.glob(f"{_PREFIX}*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int) -> None:
@@ -56,9 +70,9 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
     for number, name, image in produce(entries, names, batch=batch, workers=workers):
         pictures.setdefault(number, {})[name] = image
     styles = {entry.number: _record(folder, entry, pictures[entry.number]) for entry in entries}
-    write_record(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
+    write_seeds(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
-    write_record(folder / MANIFEST, Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
+    write_manifest(folder / MANIFEST, Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
 
 
 def _store(folder: Path, entry: Entry, half: bool) -> Entry:
@@ -80,17 +94,3 @@ def _record(folder: Path, entry: Entry, pictures: Mapping[str, np.ndarray]) -> S
     weights, source = weight_hashes(entry)
     return StyleRecord(source_sha256=source, weights_sha256=weights, size=[height, width], references=len(shown),
                        pixels={name: pixels_sha256(pictures[name]) for name in names})
-
-
-def _exchange(staged: Path, target: Path) -> None:
-    """Put `staged` in `target`'s place, which is moved aside until that worked."""
-    aside = staged.with_name(staged.name + ".old")
-    if target.exists():
-        target.rename(aside)
-    try:
-        staged.rename(target)
-    except OSError:
-        if aside.exists():
-            aside.rename(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

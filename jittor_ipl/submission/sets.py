@@ -3,19 +3,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jittor_ipl.apps.generate import Recipe
 from jittor_ipl.config import StyleRun, load_style_run
 from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.integrity import file_sha256, read_json, read_sealed
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
 
-from .files import read_json
 from .names import image_names, inside, seed_name
-from .records import SEEDS, Seeds, StyleSeeds, read_seeds
+from .records import MANIFEST, SEEDS, Seeds, StyleSeeds, read_manifest, read_seeds
 
 GENERATOR, CONFIG = "generator.safetensors", "config.yaml"  # of a run folder
+REPORT = "report.json"
 DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style, beside its config.yaml
 _RUN_FOLDER = re.compile(r"[0-9]{2}-.+")
 
@@ -28,6 +29,7 @@ class Entry:
     plan: StyleSeeds
     weights: Path
     is_delta: bool  # against `plan.source`
+    weights_sha256: str | None = None  # of the weight file when it was made, where that was recorded
 
     @property
     def label(self) -> str:
@@ -92,8 +94,11 @@ def plan_of(run: StyleRun) -> StyleSeeds:
 
 
 def _released(folder: Path) -> TestSet:
-    seeds = read_seeds(folder / SEEDS)
-    entries = tuple(Entry(number, plan, inside(folder, number, DELTA), True) for number, plan in sorted(seeds.styles.items()))
+    seeds, manifest = read_seeds(folder / SEEDS), read_manifest(folder / MANIFEST)
+    if manifest.files.get(SEEDS) != file_sha256(folder / SEEDS) or set(manifest.styles) != set(seeds.styles):
+        raise UserError(f"{folder / SEEDS} is damaged or was edited: {MANIFEST} records another one")
+    entries = tuple(Entry(number, plan, inside(folder, number, DELTA), True, manifest.styles[number].weights_sha256)
+                    for number, plan in sorted(seeds.styles.items()))
     return TestSet(seeds.suite, entries)
 
 
@@ -108,11 +113,17 @@ def _runs(folder: Path) -> TestSet:
     suites = {config.suite for config in configs}
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: keep one folder per suite")
-    entries = tuple(Entry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False)
+    entries = tuple(Entry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False, _reported(run))
                     for config, run in zip(configs, finished))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")
     return TestSet(suites.pop(), entries, tuple(run.name for run in runs if run not in finished))
+
+
+def _reported(run: Path) -> str | None:
+    """Return the SHA-256 of a run's weights that its report tells; None without a report."""
+    path = run / REPORT
+    return read_sealed(path, "report").get("generator_sha256") if path.is_file() else None
 
 
 def _hint(folder: Path) -> str:
@@ -125,7 +136,7 @@ def _with_seeds(found: TestSet, seeds: str) -> TestSet:
     """Replace every style's images by the list or the file that `seeds` names."""
     wanted = _from_file(Path(seeds), found) if seeds.endswith(".json") else \
         dict.fromkeys((entry.number for entry in found.entries), {seed_name(s): s for s in parse_seeds(seeds)})
-    entries = tuple(Entry(e.number, e.plan.model_copy(update={"images": wanted[e.number]}), e.weights, e.is_delta)
+    entries = tuple(replace(e, plan=e.plan.model_copy(update={"images": wanted[e.number]}))
                     for e in found.entries if e.number in wanted)
     if not entries:
         raise UserError(f"{seeds} names none of the styles of {found.suite!r}: {', '.join(e.label for e in found.entries)}")

@@ -12,8 +12,8 @@ from PIL import Image
 from jittor_ipl.config import StyleRun
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import contact_sheet, from_uint8, load_image, save_png
+from jittor_ipl.integrity import read_json, read_sealed
 
-from .files import read_json
 from .names import SUFFIX
 from .produce import source_of
 from .records import SEEDS, StyleSeeds, read_seeds
@@ -63,7 +63,7 @@ def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None, pr
 
 def _report(folder: Path) -> dict | None:
     try:
-        return read_json(folder / "report.json", kind="report")
+        return read_sealed(folder / "report.json", "report")
     except UserError:
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import load_image
+from jittor_ipl.integrity import file_sha256
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.weights.refs import resolve
 
-from .files import file_sha256, pixels_sha256
+from .files import pixels_sha256
 from .mosaic import read_mosaic
 from .names import SUFFIX, inside
 from .produce import produce
@@ -102,7 +103,7 @@ def _open(folder: Path, results: Path) -> tuple[Path, TestSet]:
         raise UserError(f"{folder} holds weights but no recorded pictures, and {record} has no {MANIFEST}: "
                         f"make them first with python run_all.py --weights {folder}")
     plans = read_seeds(record / SEEDS).styles
-    entries = tuple(Entry(e.number, plans[e.number], e.weights, e.is_delta) for e in test_set.entries if e.number in plans)
+    entries = tuple(replace(e, plan=plans[e.number]) for e in test_set.entries if e.number in plans)
     if not entries:
         raise UserError(f"{record / SEEDS} records none of the styles in {folder}: run python run_all.py --weights {folder}")
     return record, TestSet(test_set.suite, entries)

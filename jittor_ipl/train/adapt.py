@@ -1,12 +1,14 @@
 """One style's run, from its configuration to adapted weights in a run folder.
 
-The folder, all written whole or not at all: config.yaml, metrics.jsonl, tensorboard/, samples/, checkpoints/,
-mapper.safetensors (stage 1), generator.safetensors (stage 2, the moving average), report.json (last).
+The folder: config.yaml, metrics.jsonl, tensorboard/, samples/, checkpoints/, mapper.safetensors (stage 1),
+generator.safetensors (stage 2, the moving average), report.json (last). Files appear whole or not at all; only
+metrics.jsonl and tensorboard/ grow. A run goes on from its checkpoints alone: what else it finds, it makes again.
 """
 from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,17 +17,20 @@ from typing import TextIO
 
 import numpy as np
 
+from jittor_ipl.atomic import sweep
 from jittor_ipl.config import StyleRun, save_config
 from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256
+from jittor_ipl.lock import locked
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.weights.generator import load_generator, save_generator
-from jittor_ipl.weights.strict import load_into, numpy_tensors
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.strict import numpy_tensors
+from jittor_ipl.weights.tensors import write_safetensors
 
-from .checkpoint import Checkpoint, Checkpoints, locked
+from .checkpoint import Checkpoint, Checkpoints
 from .directions import Listener, Prompts
 from .identity import claim, run_identity
 from .listeners import make_listeners
@@ -39,23 +44,34 @@ from .stage2 import train_generator
 MAPPER, GENERATOR = "mapper.safetensors", "generator.safetensors"
 
 
-def adapt_style(config: StyleRun, run_dir: str | Path, *, stream: TextIO | None = None) -> Report:
+def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False, stream: TextIO | None = None) -> Report:
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
-    on a CPU, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew.
+    on a CPU, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew;
+    `restart` always does.
     Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
     """
     run_dir = Path(run_dir)
     with locked(run_dir), StopOnSignal() as stop:
         identity = run_identity(config)
-        report = read_report(run_dir)
-        finished = report is not None and report.identity == identity and (run_dir / GENERATOR).is_file()
+        report = None if restart else _finished(run_dir, identity)
         # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
-        run = None if finished else _Run(config, run_dir, identity, stop, stream)
-        claim(run_dir, identity)
+        run = None if report else _Run(config, run_dir, identity, stop, stream)
+        if run:
+            claim(run_dir, identity, anew=restart)
+            for folder in (run_dir, run_dir / "samples"):
+                sweep(folder)
         save_config(config, run_dir / "config.yaml")
         return run.finish() if run else replace(report, skipped=True)
+
+
+def _finished(run_dir: Path, identity: str) -> Report | None:
+    """Return the report of this run when it is finished and its weights are the reported ones."""
+    report, weights = read_report(run_dir), run_dir / GENERATOR
+    whole = report is not None and report.identity == identity and weights.is_file() \
+        and file_sha256(weights) == report.generator_sha256
+    return report if whole else None
 
 
 class _Run:
@@ -77,26 +93,23 @@ class _Run:
         target, seconds_generator = self.generator(prompts, mapper)
         similarity = direction_similarity(self.source, target, self.listeners)
         report = Report(config.suite, config.number, config.style, config.target, config.method, self.identity,
-                        config.training_hash(), round(seconds_mapper, 2), round(seconds_generator, 2), round(similarity, 4))
+                        config.training_hash(), round(seconds_mapper, 2), round(seconds_generator, 2),
+                        file_sha256(self.run_dir / GENERATOR), round(similarity, 4))
         report.save(self.run_dir)
         return report
 
     def mapper(self, prompts: Prompts, listener: Listener) -> tuple[PromptMapper, float]:
-        """Stage 1: return the trained prompt mapper and the seconds it took; a finished one is read back."""
-        config, path = self.config, self.run_dir / MAPPER
+        """Stage 1: return the trained prompt mapper, saved, and the seconds it took."""
+        config = self.config
         numbers = {"style_dim": self.source.style_dim, "n_ctx": config.mapper.n_ctx,
                    "ctx_dim": listener.clip.config()["transformer_width"]}
         mapper = PromptMapper(**numbers, rng=rng(config.mapper_seed, "mapper.init"))
-        if path.exists():
-            tensors, metadata = read_safetensors(path)
-            load_into(mapper, tensors, source=str(path))
-            return mapper, float(metadata["seconds"])
         with _Stage("mapper", config.mapper.steps, self) as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
                          noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step)
         self.stop.raise_if_received()
         facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(numbers)}
-        write_safetensors(path, numpy_tensors(mapper), {**facts, "seconds": f"{stage.seconds():.2f}"})
+        write_safetensors(self.run_dir / MAPPER, numpy_tensors(mapper), facts)
         return mapper, stage.seconds()
 
     def generator(self, prompts: Prompts | None, mapper: PromptMapper | None) -> tuple[Generator, float]:
@@ -139,7 +152,8 @@ class _Stage:
         self.name, self.total, self.run, self.show = name, total, run, show
         self.settings = run.config.run
         self.checkpoints = Checkpoints(run.run_dir / "checkpoints" / name, self.settings.keep)
-        latest = self._latest()
+        self.checkpoints.clean()
+        latest = self.checkpoints.latest(self._fits, lambda line: print(line, file=run.stream or sys.stderr, flush=True))
         self.start = latest.step if latest else 0
         self.state = latest.tensors("state") if latest else None
         self._seconds_before = latest.state()["seconds"] if latest else 0.0
@@ -166,19 +180,17 @@ class _Stage:
         self.log.step(step, metrics)
         stopping = self.run.stop.received is not None
         showing = self.show is not None and (step % self.settings.sample_every == 0 or step == self.total)
-        saving = stopping or (step % self.settings.checkpoint_every == 0 and step < self.total)
+        saving = stopping or step % self.settings.checkpoint_every == 0 or step == self.total
         now = state() if showing or saving else {}
         if showing:
             self.show(step, now)
         if saving:
+            self.log.sync()
             self.checkpoints.save(step, {"state": now}, {"identity": self.run.identity, "seconds": self.seconds()})
         return stopping
 
-    def _latest(self) -> Checkpoint | None:
-        self.checkpoints.clean()
-        latest = self.checkpoints.latest()
-        fits = latest is not None and latest.step <= self.total and latest.state().get("identity") == self.run.identity
-        return latest if fits else None
+    def _fits(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.step <= self.total and checkpoint.state().get("identity") == self.run.identity
 
 
 def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, source: Generator) -> dict[str, np.ndarray]:

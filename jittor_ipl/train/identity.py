@@ -4,12 +4,12 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from jittor_ipl.atomic import write_bytes
+from jittor_ipl.atomic import remove_tree
 from jittor_ipl.config import StyleRun
+from jittor_ipl.errors import UserError
 from jittor_ipl.images import list_images
+from jittor_ipl.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.weights.refs import resolve
-
-from .checkpoint import file_sha256, remove_tree
 
 MADE_BY_A_RUN = ("report.json", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "checkpoints",
                  "tensorboard", "samples")
@@ -28,15 +28,27 @@ def run_identity(config: StyleRun) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def claim(run_dir: Path, identity: str) -> bool:
+def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:
     """Mark a run folder as this run's; what another run (other settings or weights) made there is removed first.
 
-    Returns whether something was removed. Only the holder of the folder's lock may call this.
+    `anew` removes what this run made, too. Returns whether something was removed. Only the holder of the folder's lock
+    may call this.
     """
-    mark = run_dir / _MARK
-    foreign = mark.exists() and mark.read_text(encoding="ascii", errors="replace").strip() != identity
+    known = _marked(run_dir)
+    foreign = anew or known not in (None, identity)
     if foreign:
         for name in MADE_BY_A_RUN:
             remove_tree(run_dir / name)
-    write_bytes(mark, f"{identity}\n".encode())
+    write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign
+
+
+def _marked(run_dir: Path) -> str | None:
+    """Return the identity that the folder is marked with; None when there is no mark that is whole.
+
+    A damaged mark costs nothing: the checkpoints and the report carry the identity, too.
+    """
+    try:
+        return read_sealed(run_dir / _MARK, "mark")["identity"]
+    except (UserError, KeyError):
+        return None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -52,6 +53,11 @@ class RunLog:
         self._record(step, metrics)
         if self._bar.disable:
             print(self._line(step, metrics), file=self.stream, flush=True)
+
+    def sync(self) -> None:
+        """Flush the records to disk: called before a checkpoint, which promises that all before it was told."""
+        with told_as_user_error(self.folder / METRICS):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the files and the bar."""

@@ -1,7 +1,6 @@
 """What a finished run says about itself: `report.json`, written last, so that its presence means the run is whole."""
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl import losses
-from jittor_ipl.atomic import write_json
+from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import read_sealed, write_sealed
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 
@@ -35,6 +35,7 @@ class Report:
     config_hash: str             # of the settings alone, see `StyleRun.training_hash`
     seconds_mapper: float
     seconds_generator: float
+    generator_sha256: str        # of generator.safetensors
     direction_similarity: float  # mean cosine of image and text direction over the CLIPs, -1..1, on MEASURED_SEEDS
     skipped: bool = False        # True when the run was found finished
 
@@ -44,17 +45,17 @@ class Report:
         return self.seconds_mapper + self.seconds_generator
 
     def save(self, run_dir: Path) -> None:
-        """Write `report.json`."""
+        """Write `report.json`, which carries its own SHA-256."""
         values = asdict(self)
         del values["skipped"]
-        write_json(run_dir / NAME, values)
+        write_sealed(run_dir / NAME, values)
 
 
 def read_report(run_dir: str | Path) -> Report | None:
-    """Return the report of a finished run, or None when there is none that can be read."""
+    """Return the report of a finished run, or None when there is none that is whole."""
     try:
-        return Report(**json.loads((Path(run_dir) / NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return Report(**read_sealed(Path(run_dir) / NAME, "report"))
+    except (UserError, TypeError):
         return None
 
 

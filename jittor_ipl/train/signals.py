@@ -1,7 +1,9 @@
 """Ctrl-C and SIGTERM end a run at the next step with everything saved; a second Ctrl-C ends it at once."""
 from __future__ import annotations
 
+import os
 import signal
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -50,4 +52,7 @@ class StopOnSignal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
-        print(f"\n{signal.Signals(number).name}: saving after this step (Ctrl-C once more quits without saving)", flush=True)
+        # Not print: the signal may have come in the middle of one, and Python refuses to write into a half-written buffer.
+        with suppress(OSError):
+            os.write(2, f"\n{signal.Signals(number).name}: saving after this step "
+                        "(Ctrl-C once more quits without saving)\n".encode())

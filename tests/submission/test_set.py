@@ -13,6 +13,7 @@ import pytest
 
 from jittor_ipl import cli
 from jittor_ipl.images import load_image, save_png
+from jittor_ipl.integrity import file_sha256, write_sealed
 
 RUNS = ["--weights", "runs/tiny"]
 
@@ -28,7 +29,7 @@ def test_run_all_writes_every_picture_once_and_says_so(workplace, capsys):
     assert list(found) == [f"{number}/seed{seed:04d}.png" for number in ("00", "01") for seed in range(5)]
     assert len(set(found.values())) == 10
     manifest = json.loads((workplace / "results/tiny/manifest.json").read_text())
-    assert set(manifest["files"]) == set(found)
+    assert set(manifest["files"]) == {*found, "seeds.json"}
     seeds = json.loads((workplace / "results/tiny/seeds.json").read_text())
     assert seeds["styles"]["01"]["images"]["seed0003"] == 3
     assert "10 pictures made, 0 kept" in capsys.readouterr().out
@@ -63,7 +64,7 @@ def test_other_settings_are_not_mistaken_for_the_old_ones(workplace, capsys):
 def test_one_style_leaves_the_other_one_recorded(workplace):
     cli.run_all(RUNS)
     assert cli.run_all([*RUNS, "--style", "disney", "--seeds", "7"]) == 0
-    assert len(json.loads((workplace / "results/tiny/manifest.json").read_text())["files"]) == 6
+    assert len(json.loads((workplace / "results/tiny/manifest.json").read_text())["files"]) == 7
     assert cli.verify(RUNS) == 0
 
 
@@ -133,20 +134,24 @@ def test_a_missing_file_is_a_difference(released, capsys):
 def other_machine(manifest: Path) -> dict:
     content = json.loads(manifest.read_text())
     content["fingerprint"]["cpu_isa"] = "another"
-    manifest.write_text(json.dumps(content))
+    forge(manifest, content)
     return content
+
+
+def forge(manifest: Path, content: dict) -> None:
+    """Write a changed manifest with a SHA-256 of its own that fits."""
+    write_sealed(manifest, {key: value for key, value in content.items() if key != "sha256"})
 
 
 def forge_reference(released: Path, change) -> None:
     """Pretend that another machine made slightly other pixels for style 00, with hashes to match."""
-    from jittor_ipl.submission.files import file_sha256
     content = other_machine(released / "manifest.json")
     path = released / "00/reference.png"
     sheet = load_image(path).astype(int)
     save_png(path, np.clip(change(sheet), 0, 255).astype(np.uint8))
     content["files"]["00/reference.png"] = file_sha256(path)
     content["styles"]["00"]["pixels"] = {name: "0" * 64 for name in content["styles"]["00"]["pixels"]}
-    (released / "manifest.json").write_text(json.dumps(content))
+    forge(released / "manifest.json", content)
 
 
 def sprinkled(sheet: np.ndarray) -> np.ndarray:
@@ -171,7 +176,7 @@ def test_another_machine_cannot_decide_on_a_hash_alone(released, capsys):
     forge_reference(released, sprinkled)
     content = json.loads((released / "manifest.json").read_text())
     content["styles"]["00"]["references"] = 2
-    (released / "manifest.json").write_text(json.dumps(content))
+    forge(released / "manifest.json", content)
     assert cli.verify([]) == 0
     out = capsys.readouterr().out
     assert "7 pictures agree, 5 of them" in out and "3 pictures were not decided" in out
@@ -182,7 +187,7 @@ def test_on_the_same_machine_one_level_is_a_difference(released, capsys):
     from jittor_ipl.runtime.device import fingerprint
     content = json.loads((released / "manifest.json").read_text())
     content["fingerprint"] = fingerprint()
-    (released / "manifest.json").write_text(json.dumps(content))
+    forge(released / "manifest.json", content)
     assert cli.verify([]) == 1
     assert "not bit for bit: largest difference 1/255" in capsys.readouterr().out
 

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jittor_ipl.atomic import check_space
 from jittor_ipl.errors import UserError
+from jittor_ipl.lock import locked
 from jittor_ipl.train import checkpoint as module
-from jittor_ipl.train.checkpoint import Checkpoints, check_space, locked, verified
+from jittor_ipl.train.checkpoint import Checkpoints, verified
 from jittor_ipl.train.log import RunLog, drop_records
 from jittor_ipl.train.signals import Interrupted, StopOnSignal
 
@@ -151,11 +153,11 @@ def test_an_unwritable_folder_is_told(tmp_path, monkeypatch, number, advice):
 
 
 def test_two_processes_cannot_work_in_one_folder(tmp_path):
-    code = ("import sys; from jittor_ipl.train.checkpoint import locked\n"
+    code = ("import sys; from jittor_ipl.lock import locked\n"
             "with locked(sys.argv[1]): print('mine', flush=True); sys.stdin.read()")
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"mine\n"
-    with pytest.raises(UserError, match=rf"another process \({other.pid}\) is working"):
+    with pytest.raises(UserError, match=rf"another process \({other.pid} on [^)]+\) is working"):
         with locked(tmp_path):
             pass
     other.kill()
@@ -209,7 +211,7 @@ def test_tensorboard_events_are_written(tmp_path):
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_waits_for_the_loop(number, code, capsys):
+def test_a_signal_waits_for_the_loop(number, code, capfd):
     before = signal.getsignal(number)
     with pytest.raises(Interrupted) as stopped:
         with StopOnSignal() as stop:
@@ -217,7 +219,7 @@ def test_a_signal_waits_for_the_loop(number, code, capsys):
             signal.raise_signal(number)
             assert stop.received == number
             stop.raise_if_received()
-    assert stopped.value.code == code and signal.getsignal(number) is before and "saving" in capsys.readouterr().out
+    assert stopped.value.code == code and signal.getsignal(number) is before and "saving" in capfd.readouterr().err
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once():
