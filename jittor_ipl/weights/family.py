@@ -68,7 +68,8 @@ class Family:
     names where there is no such network); pure: it changes no argument, and may return the same arrays.
     `exports` maps a dialect to a function that turns our tensors and config back into that dialect.
     `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
-    `next_step` says in one line what takes a converted file ("{file}" stands for it).
+    `next_step` says in one line what takes a converted file ("{file}" stands for it, "{source}" for the
+    source that its metadata names).
     """
 
     kind: str

@@ -118,7 +118,7 @@ def _in_folder(folder: Path, label: str) -> list[Source]:
                 Source(label, (path,), config=config, unread=rest)]
     files = [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".") and (folder / name).is_file()]
     several = len(files) > 1
-    return [Source("/".join(filter(None, (label, Path(name).stem if several or not label else ""))), (folder / name,), config=config)
+    return [Source("/".join(filter(None, (label, Path(name).stem if several else ""))), (folder / name,), config=config)
             for name in files]
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +96,16 @@ def require_fit(problems: Sequence[Problem], source: str) -> None:
 def _differences(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str],
                  shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[str], list[str]]:
     """Return the names that are missing, extra and mis-shaped."""
-    may = re.compile("|".join(f"(?:{pattern})" for pattern in optional)).fullmatch if optional else lambda name: None
+    may = is_optional(optional)
     missing = [name for name in expected if name not in shapes and not may(name)]
     extra = [name for name in shapes if name not in expected and not may(name)]
     shaped = [name for name in expected if name in shapes and not _same_shape(expected[name], shapes[name])]
     return missing, extra, shaped
+
+
+def is_optional(patterns: Sequence[str]) -> Callable[[str], object]:
+    """Return a function that tells whether a name matches one of the regular expressions in full."""
+    return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).fullmatch if patterns else lambda name: None
 
 
 def _same_shape(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:

@@ -5,21 +5,22 @@ A module here exposes FAMILY, or FAMILIES for several; its name stands in `MODUL
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pkgutil import iter_modules
 from types import MappingProxyType
 
 import numpy as np
 
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError
 
 from ..family import Family, Hints, Layout, Shapes, Tensors
 from ..strict import compare, count_problems, require_fit
 
 # In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
-MODULES = ("stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
+MODULES = ("project", "stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
            "diffusion", "lora")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
 
@@ -56,13 +57,28 @@ def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | None = None) ->
     A prefix that a wrapper put before every name is taken off. Raises UserError that names the nearest family.
     """
     candidates = [family for family in families() if kind in (None, family.kind)]
-    for prefix in ("", *(p for p in _WRAPPERS if all(name.startswith(p) for name in shapes))):
-        bare = {name[len(prefix):]: shape for name, shape in shapes.items()}
-        claims = [Recognised(family, layout, prefix) for family in candidates
-                  if (layout := family.recognise(bare, hints)) is not None]
-        if claims:
-            return min(claims, key=lambda c: count_problems(c.layout.expected, c.layout.optional, own(bare, c.layout, hints.extras)))
+    for prefix in ("", *(p for p in _WRAPPERS if shapes and all(name.startswith(p) for name in shapes))):
+        found = _best({name[len(prefix):]: shape for name, shape in shapes.items()}, hints, candidates)
+        if found:
+            return Recognised(*found, prefix)
     raise UserError(_unknown(shapes, kind))
+
+
+def _best(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> tuple[Family, Layout] | None:
+    """Return the claim with the fewest problems; a contradiction that a family found counts when no other fits exactly."""
+    claims, contradiction = [], None
+    for family in candidates:
+        try:
+            layout = family.recognise(shapes, hints)
+        except UserError as error:
+            contradiction = contradiction or error
+            continue
+        if layout is not None:
+            claims.append((count_problems(layout.expected, layout.optional, own(shapes, layout, hints.extras)), family, layout))
+    best = min(claims, key=lambda claim: claim[0], default=None)
+    if contradiction and (best is None or best[0]):
+        raise contradiction
+    return best[1:] if best else None
 
 
 def own(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType({})) -> dict:
@@ -95,18 +111,15 @@ def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
 def _unknown(shapes: Shapes, kind: str | None) -> str:
     first = next(iter(shapes), "")
     if kind:
-        return f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}{_landmark(shapes, kind)})"
+        return f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}){_landmark(shapes, kind)}"
     known = ", ".join(dict.fromkeys(family.kind for family in families()))
-    return f"no known network has these tensors (the first is {first[:80]!r}{_landmark(shapes, None)}); known are {known}"
+    return f"no known network has these tensors (the first is {first[:80]!r}){_landmark(shapes, None)}; known are {known}"
 
 
 def _landmark(shapes: Shapes, kind: str | None) -> str:
     """Return a remark on the family that has a name most like one of the file's."""
     owners = {name: family for family in families() if kind in (None, family.kind) for name in family.landmarks}
-    for name in list(shapes)[:200]:
-        if name in owners:
-            return f"; {name!r} is one of {owners[name].kind}"
-    for name in list(shapes)[:20]:
-        if nearest(name, owners):
-            return f"{nearest(name, owners)}"
-    return ""
+    names = list(shapes)[:200]
+    close = [name for name in names if name in owners] or \
+        [near for name in names[:20] for near in get_close_matches(name, owners, n=1, cutoff=0.7)]
+    return f"; nearest is {owners[close[0]].kind}, which has {close[0]!r}" if close else ""

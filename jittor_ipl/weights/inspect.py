@@ -1,0 +1,224 @@
+"""What a weight file or folder is, what lies in it, and everything that is wrong with it; nothing from it is run."""
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256
+
+from .families import Recognised, identify, own, shapes_of
+from .folder import Source, find_sources, read_source
+from .load import FileInfo
+from .manifest import Manifest, read_manifest
+from .network import hints_of, locate
+from .strict import compare, is_optional
+
+_MAX_VALUE = 200        # characters of a metadata value or option in a report
+
+
+class Entry(NamedTuple):
+    """One tensor, as the file stores it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass
+class Report:
+    """One network: its files, its layout, its tensors and its problems (empty when it is sound). All texts are printable."""
+
+    label: str = ""
+    files: list[dict[str, Any]] = field(default_factory=list)       # name, bytes, sha256
+    format: str = ""
+    container: str = ""
+    kind: str = ""
+    dialect: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    tensors: list[Entry] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    beside: dict[str, tuple[int, ...]] = field(default_factory=dict)    # tensors beside the container
+    values: dict[str, Any] = field(default_factory=dict)            # plain options found in the file
+    not_read: list[str] = field(default_factory=list)               # optimisers, other networks, other formats
+    problems: list[str] = field(default_factory=list)
+    next_step: str = ""
+    error: str = ""                                                 # why it could not be read at all
+    refused_globals: list[str] = field(default_factory=list)        # what its pickle asked for, never run
+
+    @property
+    def parameters(self) -> int:
+        """The number of values in all tensors."""
+        return sum(math.prod(entry.shape) for entry in self.tensors)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all tensors as the file stores them."""
+        return sum(math.prod(entry.shape) * _width(entry.dtype) for entry in self.tensors)
+
+    @property
+    def dtypes(self) -> dict[str, int]:
+        """How many tensors there are of each type."""
+        return dict(Counter(entry.dtype for entry in self.tensors).most_common())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for programs."""
+        facts = {key: value for key, value in vars(self).items() if key != "tensors"}
+        keys = [{**entry._asdict(), "shape": list(entry.shape)} for entry in self.tensors]
+        return {**facts, "beside": {name: list(shape) for name, shape in self.beside.items()}, "tensors": len(keys),
+                "parameters": self.parameters, "bytes": self.bytes, "dtypes": self.dtypes, "keys": keys}
+
+
+@dataclass
+class Inspection:
+    """A file or folder: its networks, and the manifest that a folder of this project carries."""
+
+    path: str
+    networks: list[Report]
+    manifest: Manifest | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """All problems; those of one network among several begin with its label."""
+        found = [f"{report.label}: {problem}" if report.label else problem for report in self.networks for problem in report.problems]
+        return found + (self.manifest.problems if self.manifest else [])
+
+    @property
+    def exit_code(self) -> int:
+        """0 when sound, 1 when there are problems, 2 when something could not be read."""
+        return 2 if any(report.error for report in self.networks) else int(bool(self.problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for programs."""
+        manifest = {"manifest": vars(self.manifest)} if self.manifest else {}
+        return {"path": self.path, "sound": self.exit_code == 0, "problems": self.problems, **manifest,
+                "networks": [report.to_dict() for report in self.networks]}
+
+
+def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
+    """Look at a file, a folder or `demo:<name>`; of a checkpoint with several networks the one under `container`.
+
+    What cannot be read is told in the report's `error`. Raises UserError when there is nothing to look at.
+    """
+    path = locate(ref)
+    manifest = read_manifest(path)
+    checkpoint = manifest is not None and manifest.kind == "checkpoint"
+    reports = [report for source in find_sources(path) for report in _look_at(source, container, known=not checkpoint)]
+    return Inspection(os.fspath(ref), reports, manifest)
+
+
+def _look_at(source: Source, container: str | None, known: bool) -> list[Report]:
+    """Return the report on a source, then those on further networks in the same file.
+
+    `known` is False for the states inside a training checkpoint, which are not networks alone.
+    """
+    report = Report(source.label)
+    try:
+        report.files = [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files]
+        tensors, info = read_source(source, container)
+    except (UserError, OSError) as error:
+        report.error = _one_line(error)
+        report.refused_globals = [_safe(name) for name in getattr(error, "offending", ())]
+        return [report]
+    _describe(report, source, tensors, info)
+    if not known:
+        report.kind = "training state"
+        return [report]
+    return [report, *_recognised(report, source, tensors, info)]
+
+
+def _describe(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> None:
+    report.format, report.container = info.format, info.container
+    report.metadata = {_safe(key): _safe(value) for key, value in info.metadata.items()}
+    report.beside = {_safe(name): shape for name, shape in shapes_of(info.extras).items()}
+    report.values = {_safe(str(name)): _safe(value) if isinstance(value, str) else value
+                     for name, value in getattr(info, "values", {}).items() if isinstance(value, (str, int, float, bool, type(None)))}
+    report.not_read = [*map(_safe, info.skipped), *map(_safe, source.unread)]
+    report.tensors = _entries(tensors, getattr(info, "dtypes", {}))
+
+
+def _entries(tensors: Mapping[str, np.ndarray], stored: Mapping[str, str], prefix: str = "") -> list[Entry]:
+    """Return what the report lists of `tensors`; `stored` knows the types that the reader widened, under full names."""
+    return [Entry(_safe(name), tuple(array.shape), stored.get(prefix + name, array.dtype.name)) for name, array in tensors.items()]
+
+
+def _recognised(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> list[Report]:
+    """Fill in what network it is and what is wrong with it; return the reports on its parts."""
+    hints = hints_of(source, info)
+    try:
+        found = identify(shapes_of(tensors), hints)
+    except UserError as error:
+        report.problems += [_one_line(error), *not_finite(tensors)]
+        return []
+    bare = {name[len(found.prefix):]: array for name, array in tensors.items()}
+    mine = own(bare, found.layout, info.extras)
+    _judge(report, found, mine)
+    stated = info.metadata.get("kind", "").replace("_", "-")
+    if stated not in ("", found.layout.kind):
+        report.problems.append(f"its metadata calls it {_safe(stated)!r}, its tensors are those of {found.layout.kind!r}")
+    report.next_step = _next_step(found, source, info)
+    if not found.layout.parts:
+        return []
+    stored = getattr(info, "dtypes", {})
+    report.tensors = _entries({name: array for name, array in bare.items() if name in mine}, stored, found.prefix)
+    return [_part(report, prefix, bare, stored, found.prefix) for prefix in found.layout.parts
+            if any(name.startswith(prefix) for name in bare)]
+
+
+def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) -> None:
+    layout = found.layout
+    report.kind, report.dialect, report.config = layout.kind, layout.dialect, layout.config
+    if found.prefix:
+        report.dialect += f" (every name after {found.prefix!r})"
+    report.problems += map(_one_line, compare(layout.expected, layout.optional, shapes_of(mine)))
+    may = is_optional(layout.optional)
+    report.problems += not_finite({name: array for name, array in mine.items() if not may(name)})
+
+
+def _part(report: Report, prefix: str, bare: Mapping[str, np.ndarray], stored: Mapping[str, str], before: str) -> Report:
+    """Return the report on the further network whose tensors' names begin with `prefix`."""
+    tensors = {name[len(prefix):]: array for name, array in bare.items() if name.startswith(prefix)}
+    part = Report("/".join(filter(None, (report.label, prefix.rstrip(".")))), files=report.files, format=report.format,
+                  container=report.container, tensors=_entries(tensors, stored, before + prefix))
+    try:
+        _judge(part, identify(shapes_of(tensors)), tensors)
+    except UserError as error:
+        part.problems += [_one_line(error), *not_finite(tensors)]
+    part.next_step = "convert writes it as a file of its own"
+    return part
+
+
+def not_finite(tensors: Mapping[str, np.ndarray]) -> list[str]:
+    """Return one line for every tensor that holds NaN or infinity."""
+    told = []
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+            told.append(f"tensor {_safe(name)!r} holds {nan} NaN and {infinite} infinite of {array.size} values")
+    return told
+
+
+def _next_step(found: Recognised, source: Source, info: FileInfo) -> str:
+    step = found.family.next_step or "python -m jittor_ipl convert {file} --to weights"
+    path = source.path if source.index is None else source.index.parent
+    return step.replace("{source}", _safe(info.metadata.get("source", "SOURCE"))).replace("{file}", _safe(str(path)))
+
+
+def _width(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def _one_line(told: object) -> str:
+    return " ".join(str(told).split())
+
+
+def _safe(text: str, limit: int = _MAX_VALUE) -> str:
+    """Return untrusted text without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit]) + ("..." if len(text) > limit else "")

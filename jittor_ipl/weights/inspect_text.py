@@ -1,0 +1,123 @@
+"""An inspection as text for a terminal: short by default, every key with `--all`."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import groupby
+
+from jittor_ipl.errors import UserError, nearest
+
+from .inspect import Entry, Inspection, Report
+
+_LINES, _PROBLEMS = 24, 20
+_FORMATS = {"torch-zip": "PyTorch zip archive", "torch-legacy": "PyTorch legacy stream", "torchscript": "TorchScript archive",
+            "pickle": "plain pickle", "jittor-pickle": "pickle with Jittor's checksum", "npy": "NumPy array"}
+
+
+def render(inspection: Inspection, *, every: bool = False, keys: str | None = None) -> str:
+    """Return the lines to print; `keys` is a pattern such as "*.weight" that limits the listed tensors.
+
+    Raises UserError when `keys` matches no tensor.
+    """
+    if keys is not None:
+        _require_match(inspection, keys)
+    blocks = [_manifest(inspection)] if inspection.manifest else []
+    blocks += [_network(report, inspection.path, every, keys) for report in inspection.networks]
+    return "\n\n".join("\n".join(lines) for lines in blocks)
+
+
+def _require_match(inspection: Inspection, keys: str) -> None:
+    names = [entry.name for report in inspection.networks for entry in report.tensors]
+    if names and not any(fnmatchcase(name, keys) for name in names):
+        raise UserError(f"--keys {keys!r} matches none of {len(names)} tensors{nearest(keys, names)}; write it like '*.weight'")
+
+
+def _manifest(inspection: Inspection) -> list[str]:
+    manifest = inspection.manifest
+    state = f"{manifest.files} files as recorded" if not manifest.problems else f"{len(manifest.problems)} problems"
+    return [inspection.path, *_line("folder", f"{manifest.kind}, {manifest.about}"), *_line("manifest", state),
+            *_listed("problems", manifest.problems)]
+
+
+def _network(report: Report, path: str, every: bool, keys: str | None) -> list[str]:
+    title = f"{path}: {report.label}" if report.label else path
+    files = [f"{file['name']}, {size(file['bytes'])}, SHA-256 {file['sha256']}" for file in report.files]
+    lines = [title, *_listed("file", files)]
+    if report.error:
+        return [*lines, *_line("unreadable", report.error), *_listed("asks for", report.refused_globals)]
+    config = ", ".join(f"{key} {value}" for key, value in report.config.items())
+    return [*lines,
+            *_line("format", _FORMATS.get(report.format, report.format) + (f", network under {report.container!r}" if report.container else "")),
+            *_line("network", _names(report)),
+            *_line("config", _cut(config)),
+            *_line("tensors", _totals(report)),
+            *_line("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
+            *_line("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
+            *_line("not read", _cut(", ".join(report.not_read), every)),
+            *_listed("metadata", [f"{key}: {value}" for key, value in report.metadata.items() if key != "config"]),
+            *_listed("keys", list(_keys(report.tensors, every, keys))),
+            *_listed("problems", _few(report.problems, every)),
+            *_line("next", report.next_step)]
+
+
+def _names(report: Report) -> str:
+    if not report.dialect:
+        return report.kind or "unknown"
+    return f"{report.kind}, this project's own file" if report.dialect == "ours" else f"{report.kind} in the names of {report.dialect}"
+
+
+def _totals(report: Report) -> str:
+    kinds = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
+    return f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({kinds})"
+
+
+def _keys(tensors: list[Entry], every: bool, pattern: str | None) -> Iterator[str]:
+    """Yield a line per tensor, or per run of layers that differ in their numbers only."""
+    chosen = [entry for entry in tensors if pattern is None or fnmatchcase(entry.name, pattern)]
+    rows = [(e.name, str(list(e.shape)), e.dtype) for e in chosen] if every or pattern else _grouped(chosen)
+    shown = rows if every else rows[:_LINES]
+    width = max((len(name) for name, *_ in shown), default=0)
+    yield from (f"{name:<{min(width, 72)}}  {shape}  {dtype}" for name, shape, dtype in shown)
+    if len(rows) > len(shown):
+        yield f"... and {len(rows) - len(shown)} more lines (--all shows every tensor)"
+
+
+def _grouped(tensors: list[Entry]) -> list[tuple[str, str, str]]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in tensors:
+        groups.setdefault(re.sub(r"(?<![A-Za-z])\d+", "#", entry.name), []).append(entry)
+    rows = []
+    for template, entries in groups.items():
+        shapes = [str(shape) for shape, _ in groupby(list(entry.shape) for entry in entries)]
+        dtypes = "/".join(dict.fromkeys(entry.dtype for entry in entries))
+        name = entries[0].name if len(entries) == 1 else f"{template}  x{len(entries)}"
+        rows.append((name, shapes[0] if len(shapes) == 1 else f"{shapes[0]} .. {shapes[-1]}", dtypes))
+    return rows
+
+
+def _few(problems: list[str], every: bool) -> list[str]:
+    if not problems:
+        return ["none"]
+    more = [] if every or len(problems) <= _PROBLEMS else [f"... and {len(problems) - _PROBLEMS} more (--all shows them)"]
+    return [*(problems if every else problems[:_PROBLEMS]), *more]
+
+
+def _line(name: str, text: str) -> list[str]:
+    return [f"  {name:<10} {text}"] if text else []
+
+
+def _listed(name: str, texts: list[str]) -> list[str]:
+    return [f"  {name if index == 0 else '':<10} {text}" for index, text in enumerate(texts)]
+
+
+def _cut(text: str, every: bool = False) -> str:
+    return text if every or len(text) <= 400 else text[:397] + "..."
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people: 12 bytes, 3.4 KiB, 5.6 MiB."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

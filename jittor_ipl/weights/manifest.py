@@ -1,0 +1,71 @@
+"""The manifests of this project's own folders, checked: every file there with its recorded size and SHA-256."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256
+
+from .folder import read_json_object
+
+NAME = "manifest.json"
+_MAX_BYTES, _MAX_FILES = 32 << 20, 100_000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class Manifest:
+    """What a folder's manifest says: `kind` is "checkpoint" or "released suite"; `problems` are files that differ from it."""
+
+    kind: str
+    about: str                      # the step or the suite's name
+    files: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """Return the checked manifest of a folder, or of the suite that holds this style's folder; None when there is none.
+
+    A manifest that cannot be read is a problem in the result, not an error.
+    """
+    for folder, below in ((path, ""), (path.parent, f"{path.name}/")):
+        if path.is_dir() and (folder / NAME).is_file() and (not below or (folder / "seeds.json").is_file()):
+            return _checked(folder, below)
+    return None
+
+
+def _checked(folder: Path, below: str) -> Manifest | None:
+    try:
+        content = read_json_object(folder / NAME, _MAX_BYTES)
+    except UserError as error:
+        return Manifest("folder", "", problems=[str(error)])
+    kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content.get("suite", "")))
+    files = content.get("files")
+    if not isinstance(files, dict) or len(files) > _MAX_FILES:
+        return Manifest(kind, about[:100], problems=[f"{NAME} lists no files"])
+    mine = {name: record for name, record in files.items() if name.startswith(below)}
+    problems = [problem for name, record in mine.items() if (problem := _compare(folder, name, record))]
+    present = {str(file.relative_to(folder)) for file in (folder / below).rglob("*") if file.is_file()} - {NAME}
+    problems += [f"{name!r} is not in {NAME}" for name in sorted(present - set(mine))]
+    return Manifest(kind, about[:100], len(mine), problems)
+
+
+def _compare(folder: Path, name: str, record: Any) -> str:
+    """Return what is wrong with one listed file, an empty string when nothing is."""
+    wanted = record.get("sha256") if isinstance(record, Mapping) else record
+    if not isinstance(wanted, str) or not _SHA256.fullmatch(wanted):
+        return f"{NAME} has no SHA-256 for {ascii(name[:80])}"
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
+        return f"{NAME} names {ascii(name[:80])}, which is outside the folder"
+    file = folder / name
+    if not file.is_file():
+        return f"{name!r} is missing"
+    size = record.get("size") if isinstance(record, Mapping) else None
+    if size is not None and size != file.stat().st_size:
+        return f"{name!r} has {file.stat().st_size} bytes, {NAME} says {size}"
+    return "" if file_sha256(file) == wanted else f"{name!r} is not the file that {NAME} records (SHA-256 differs)"
