@@ -1,11 +1,12 @@
 """The command line: `python -m jittor_ipl COMMAND`, and what run_all.py, test.py and train_all.sh call.
 
 Nothing heavy is imported before a command runs: `--help` needs neither Jittor nor NumPy. Exit codes: 0 done, 1 the
-verification found differences or the doctor a fault, 2 a mistake of the user's, 3 one of ours, 130 stopped by Ctrl-C.
+verification found differences, the doctor a fault or inspect a problem, 2 a mistake of the user's, 3 one of ours, 130 stopped by Ctrl-C.
 """
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -124,6 +125,8 @@ def _main_parser() -> _Parser:
             ("train-all", _add_train_all, "Adapt, generate, verify and show a whole suite (what train_all.sh does).", _TRAIN_ALL),
             ("summary", _add_summary, "Print the table of a suite's runs and write their contact sheet.", _SUMMARY),
             ("release", _add_release, "Fill B_weight/<suite> from finished runs (what scripts/release.sh does).", _RELEASE),
+            ("inspect", _add_inspect, "Say what a weight file or folder is, and what is wrong with it.", _INSPECT),
+            ("convert", _add_convert, "Write a weight file anew: safetensors in this project's names, or another program's.", _CONVERT),
             ("doctor", _add_doctor, "Look at this machine and say what mends each fault.", _DOCTOR)):
         command = commands.add_parser(name, help=description, description=description, epilog="examples:\n" + examples,
                                       allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,11 +146,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _lazily(name: str) -> Command:
-    """Return a command that imports `jittor_ipl.commands` only when it runs."""
+def _lazily(name: str, module: str = "commands") -> Command:
+    """Return a command that imports its module only when it runs."""
     def command(arguments: argparse.Namespace) -> int:
-        from jittor_ipl import commands
-        return getattr(commands, name)(arguments)
+        return getattr(importlib.import_module(f"jittor_ipl.{module}"), name)(arguments)
     return command
 
 
@@ -269,6 +271,28 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_lazily("release"))
 
 
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="FILE|FOLDER", help="weight file, folder of one or several networks, or demo:<name>")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the text")
+    parser.add_argument("--all", action="store_true", help="print every tensor and every problem")
+    parser.add_argument("--keys", metavar="PATTERN", help="list the tensors whose names match, such as '*.weight'")
+    parser.add_argument("--container", metavar="KEY", help="of a checkpoint with several networks the one under this key")
+    parser.set_defaults(command=_lazily("inspect", "weight_commands"))
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="FILE|FOLDER", help="weight file, folder of one or several networks, or demo:<name>")
+    parser.add_argument("--to", required=True, metavar="DIR", help="folder of the new files, made when missing")
+    parser.add_argument("--as", dest="dialect", default="ours", metavar="DIALECT",
+                        help="whose names: ours (default), rosinality, ipl, openai, huggingface, diffusers-lora, kohya-lora")
+    parser.add_argument("--format", choices=["safetensors", "pt"], default="safetensors", help="file format (default %(default)s)")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="type of the floating-point tensors (default: as they are)")
+    parser.add_argument("--container", metavar="KEY", help="of a checkpoint with several networks the one under this key")
+    parser.add_argument("--name", metavar="NAME", help="name of the new file without ending (default: the source's)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
+    parser.set_defaults(command=_lazily("convert", "weight_commands"))
+
+
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deep", action="store_true", help="also compile and run a kernel; prepares Jittor (minutes when new)")
     parser.add_argument("--quiet", action="store_true", help="print faults only")
@@ -295,5 +319,11 @@ _TRAIN_ALL = """  python -m jittor_ipl train-all --styles disney,cubism
   python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
 _SUMMARY = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 _RELEASE = """  python -m jittor_ipl release --runs runs/demo"""
+_INSPECT = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
+  python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
+  python -m jittor_ipl inspect demo:generator --json"""
+_CONVERT = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to weights
+  python -m jittor_ipl convert ffhq.pkl --to weights --as rosinality --format pt
+  python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16"""
 _DOCTOR = """  python -m jittor_ipl doctor
   python -m jittor_ipl doctor --deep"""

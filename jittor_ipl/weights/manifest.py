@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256
+from jittor_ipl.integrity import LARGEST_JSON, file_sha256, read_sealed
 
 from .folder import read_json_object
 
 NAME = "manifest.json"
-_MAX_BYTES, _MAX_FILES = 32 << 20, 100_000
+_MAX_FILES = 100_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -39,19 +39,29 @@ def read_manifest(path: Path) -> Manifest | None:
 
 
 def _checked(folder: Path, below: str) -> Manifest | None:
+    """Return the checked manifest, None when it is some other program's."""
     try:
-        content = read_json_object(folder / NAME, _MAX_BYTES)
+        content = read_json_object(folder / NAME, LARGEST_JSON)
     except UserError as error:
         return Manifest("folder", "", problems=[str(error)])
-    kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content.get("suite", "")))
-    files = content.get("files")
+    if "files" not in content or not {"step", "suite"} & set(content):
+        return None
+    kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content["suite"]))
+    found = Manifest(kind, about[:100])
+    try:
+        files = read_sealed(folder / NAME, "manifest")["files"]
+    except UserError as error:
+        found.problems.append(str(error))
+        return found
     if not isinstance(files, dict) or len(files) > _MAX_FILES:
-        return Manifest(kind, about[:100], problems=[f"{NAME} lists no files"])
+        found.problems.append(f"{NAME} lists no files")
+        return found
     mine = {name: record for name, record in files.items() if name.startswith(below)}
-    problems = [problem for name, record in mine.items() if (problem := _compare(folder, name, record))]
+    found.files = len(mine)
+    found.problems += [problem for name, record in mine.items() if (problem := _compare(folder, name, record))]
     present = {str(file.relative_to(folder)) for file in (folder / below).rglob("*") if file.is_file()} - {NAME}
-    problems += [f"{name!r} is not in {NAME}" for name in sorted(present - set(mine))]
-    return Manifest(kind, about[:100], len(mine), problems)
+    found.problems += [f"{name!r} is not in {NAME}" for name in sorted(present - set(mine))]
+    return found
 
 
 def _compare(folder: Path, name: str, record: Any) -> str:

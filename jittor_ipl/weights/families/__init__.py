@@ -98,14 +98,21 @@ def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | 
         found = identify(shapes_of(tensors), hints, kind)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
+    return take(found, tensors, source=source, extras=extras), found.layout
+
+
+def take(found: Recognised, tensors: Tensors, *, source: str,
+         extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
+    """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
     mine = own({name[len(found.prefix):]: array for name, array in tensors.items()}, found.layout, extras)
     require_fit(compare(found.layout.expected, found.layout.optional, shapes_of(mine), limit=3), source)
-    return found.family.convert(mine, found.layout), found.layout
+    return found.family.convert(mine, found.layout)
 
 
 def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
-    """Return name -> shape of named arrays."""
-    return {name: tuple(array.shape) for name, array in tensors.items()}
+    """Return name -> shape of named arrays; of tensors still in their file without reading them."""
+    known = getattr(tensors, "shapes", None)
+    return dict(known) if known is not None else {name: tuple(array.shape) for name, array in tensors.items()}
 
 
 def _unknown(shapes: Shapes, kind: str | None) -> str:
