@@ -23,7 +23,7 @@ class Recipe(BaseModel):
 
     truncation: float = Field(0.7, ge=-2, le=2)                 # psi of the truncation trick; 1 keeps w as it is
     noise: Literal["const", "none", "random"] = "const"         # "random" draws each picture's noise from its own seed
-    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)  # z draws behind the centre of truncation
+    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)  # z draws behind the centre of truncation (no latent_avg)
     mean_latent_seed: int = Field(2, ge=0, le=MAX_SEED)
 
 
@@ -36,7 +36,7 @@ def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch:
     """
     from jittor_ipl.runtime.backend import jt
     assert batch >= 1, batch
-    center = None if recipe.truncation == 1 else generator.mean_latent(recipe.mean_latent_samples, recipe.mean_latent_seed)
+    center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
     for start in range(0, len(seeds), batch):
         with jt.no_grad():
             passes = [_image(generator, seed, recipe, center) for seed in seeds[start:start + batch]]

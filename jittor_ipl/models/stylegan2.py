@@ -30,28 +30,32 @@ class Generator(nn.Module):
 
     size: 8..1024, a power of two.  style_dim: width of z and w.  n_mlp: layers of the mapping network.
     channel_multiplier: 2 for config-f, 1 for config-e.  channels: {resolution: channels} in place of the multiplier.
-    lr_mlp: learning-rate factor of the mapping network, part of its arithmetic.
+    lr_mlp: learning-rate factor of the mapping network, part of its arithmetic.  conv_clamp: bound of every layer's
+    output in NVIDIA's networks for limited data, None for no bound.
     rng: draws the initial weights (a fixed seed when absent).  Raises UserError for numbers that make no generator.
+
+    `latent_avg` is the mean w [style_dim] that the weights' file carries, or None; see `center`.
     """
 
     def __init__(self, size: int, style_dim: int = 512, n_mlp: int = 8, channel_multiplier: int = 2,
-                 channels: Mapping[int, int] | None = None, lr_mlp: float = 0.01,
+                 channels: Mapping[int, int] | None = None, lr_mlp: float = 0.01, conv_clamp: float | None = None,
                  rng: np.random.Generator | None = None):
         rng = rng or np.random.default_rng(0)
-        self.size, self.style_dim, self.n_mlp, self.lr_mlp = size, style_dim, n_mlp, lr_mlp
+        self.size, self.style_dim, self.n_mlp, self.lr_mlp, self.conv_clamp = size, style_dim, n_mlp, lr_mlp, conv_clamp
+        self.latent_avg: np.ndarray | None = None
         self.channels = _checked_channels(size, channel_multiplier, channels)
         c, resolutions = self.channels, _resolutions(size)
         self.style = nn.Sequential(PixelNorm(), *(
             EqualLinear(style_dim, style_dim, rng, lr_mul=lr_mlp, activate=True) for _ in range(n_mlp)))
         self.input = ConstantInput(c[4], rng)
-        self.conv1 = StyledConv(c[4], c[4], style_dim, rng)
-        self.to_rgb1 = ToRGB(c[4], style_dim, rng, upsample=False)
+        self.conv1 = StyledConv(c[4], c[4], style_dim, rng, clamp=conv_clamp)
+        self.to_rgb1 = ToRGB(c[4], style_dim, rng, upsample=False, clamp=conv_clamp)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
         for r in resolutions[1:]:
-            self.convs.append(StyledConv(c[r // 2], c[r], style_dim, rng, upsample=True))
-            self.convs.append(StyledConv(c[r], c[r], style_dim, rng))
-            self.to_rgbs.append(ToRGB(c[r], style_dim, rng))
+            self.convs.append(StyledConv(c[r // 2], c[r], style_dim, rng, upsample=True, clamp=conv_clamp))
+            self.convs.append(StyledConv(c[r], c[r], style_dim, rng, clamp=conv_clamp))
+            self.to_rgbs.append(ToRGB(c[r], style_dim, rng, clamp=conv_clamp))
         self.noises = Noises([4] + [r for r in resolutions[1:] for _ in range(2)], rng)
         self.n_latent = 2 + len(self.convs)
 
@@ -70,6 +74,13 @@ class Generator(nn.Module):
             for start in range(0, n, 1024):
                 total += self.mapping(jt.array(z[start:start + 1024])).numpy().sum(0, dtype=np.float64)
         return jt.array((total / n).astype(np.float32)[None])
+
+    def center(self, n: int, seed: int) -> jt.Var:
+        """Return the centre of truncation [1, style_dim]: `latent_avg` where the weights carry it, else `mean_latent(n, seed)`.
+
+        NVIDIA's tools truncate towards that running mean of training; rosinality's, IPL's and NADA's draw a new mean.
+        """
+        return self.mean_latent(n, seed) if self.latent_avg is None else jt.array(self.latent_avg[None])
 
     def truncate(self, w: jt.Var, psi: float, center: jt.Var, cutoff: int | None = None) -> jt.Var:
         """Move w [B, style_dim] or ws [B, n_latent, style_dim] towards `center` [1, style_dim]: center + psi (w - center).
@@ -165,21 +176,24 @@ class Generator(nn.Module):
         return {name: var for name, var in self.trainable().items() if name.startswith(prefix)}
 
     def config(self) -> dict:
-        """Return the constructor's numbers, such that `Generator(**config)` has the same tensors."""
+        """Return the constructor's numbers, such that `Generator(**config)` has the same tensors and arithmetic."""
+        clamp = {} if self.conv_clamp is None else {"conv_clamp": self.conv_clamp}
         return {"size": self.size, "style_dim": self.style_dim, "n_mlp": self.n_mlp, "lr_mlp": self.lr_mlp,
-                "channels": dict(self.channels)}
+                "channels": dict(self.channels), **clamp}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], *, lr_mlp: float = 0.01,
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], *, lr_mlp: float = 0.01, conv_clamp: float | None = None,
                      source: str = "tensors") -> "Generator":
         """Build the generator that `tensors` (rosinality names) belong to, and load them.
 
-        Size, style_dim, n_mlp and channels come from the shapes. Raises UserError naming `source` when a tensor is
-        missing, extra or of a wrong shape.
+        Size, style_dim, n_mlp and channels come from the shapes; a tensor `latent_avg` [style_dim] may be there. Raises
+        UserError naming `source` when a tensor is missing, extra or of a wrong shape.
         """
         generator = cls(**config_from_shapes({name: tuple(t.shape) for name, t in tensors.items()}, source),
-                        lr_mlp=lr_mlp, rng=_NoDraw())
-        load_into(generator, tensors, source=source)
+                        lr_mlp=lr_mlp, conv_clamp=conv_clamp, rng=_NoDraw())
+        load_into(generator, {name: t for name, t in tensors.items() if name != "latent_avg"}, source=source)
+        if "latent_avg" in tensors:
+            generator.latent_avg = _mean_w(tensors["latent_avg"], generator.style_dim, source)
         return generator
 
 
@@ -205,6 +219,12 @@ def config_from_shapes(shapes: Mapping[str, tuple[int, ...]], source: str) -> di
     channels |= {8 * 2**i: shape(f"convs.{2 * i}.conv.weight", 5)[1] for i in range(len(levels))}
     style_dim = shape("conv1.conv.modulation.weight", 2)[1]
     return {"size": size, "style_dim": style_dim, "n_mlp": len(mlp), "channels": channels}
+
+
+def _mean_w(value: np.ndarray, style_dim: int, source: str) -> np.ndarray:
+    if value.shape != (style_dim,) or not np.isfinite(value).all():
+        raise UserError(f"{source}: latent_avg of shape {list(value.shape)}; {style_dim} finite numbers are expected")
+    return np.array(value, np.float32)
 
 
 def _checked_channels(size: int, multiplier: int, channels: Mapping[int, int] | None) -> dict[int, int]:

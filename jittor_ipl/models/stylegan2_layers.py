@@ -82,10 +82,17 @@ class FusedLeakyReLU(nn.Module):
         self.bias = jt.array(np.zeros(channels, np.float32))
 
 
-class StyledConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias and leaky ReLU; doubles the size when `upsample`."""
+def clamped(y: jt.Var, bound: float | None) -> jt.Var:
+    """Return `y` held in [-bound, bound] (Karras et al. 2020, "limited data", trained in float16 so), or as it is."""
+    return y if bound is None else jt.clamp(y, -bound, bound)
 
-    def __init__(self, c_in: int, c_out: int, style_dim: int, rng: np.random.Generator, upsample: bool = False):
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU and clamp; doubles the size when `upsample`."""
+
+    def __init__(self, c_in: int, c_out: int, style_dim: int, rng: np.random.Generator, upsample: bool = False,
+                 clamp: float | None = None):
+        self.clamp = clamp
         self.conv = ModulatedConv2d(c_in, c_out, 3, style_dim, rng, upsample)
         self.noise = NoiseInjection()
         self.activate = FusedLeakyReLU(c_out)
@@ -95,7 +102,7 @@ class StyledConv(nn.Module):
         y = self.conv(x, s)
         if noise is not None:
             y = y + self.noise.weight * noise
-        return bias_act(y, self.activate.bias)
+        return clamped(bias_act(y, self.activate.bias), self.clamp)
 
 
 class Upsample(nn.Module):
@@ -111,7 +118,8 @@ class Upsample(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to three channels, added to the upsampled image of the level below."""
 
-    def __init__(self, c_in: int, style_dim: int, rng: np.random.Generator, upsample: bool = True):
+    def __init__(self, c_in: int, style_dim: int, rng: np.random.Generator, upsample: bool = True, clamp: float | None = None):
+        self.clamp = clamp
         self.bias = jt.array(np.zeros((1, 3, 1, 1), np.float32))
         if upsample:
             self.upsample = Upsample()
@@ -119,7 +127,7 @@ class ToRGB(nn.Module):
 
     def execute(self, x: jt.Var, s: jt.Var, skip: jt.Var | None = None) -> jt.Var:
         """Map `x` [B, C, H, W], `s` [B, C] and `skip` [B, 3, H/2, W/2] to [B, 3, H, W]."""
-        y = self.conv(x, s) + self.bias
+        y = clamped(self.conv(x, s) + self.bias, self.clamp)
         return y if skip is None else y + self.upsample(skip)
 
 

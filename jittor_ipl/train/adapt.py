@@ -26,7 +26,7 @@ from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.weights.generator import load_generator, save_generator
+from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
 from jittor_ipl.weights.strict import numpy_tensors
 from jittor_ipl.weights.tensors import write_safetensors
 
@@ -131,6 +131,7 @@ class _Run:
                 on_step=stage.after_step)
         self.stop.raise_if_received()
         _assign(shown, unmoved_as_they_were(averaged, target, self.source))
+        keep_center(shown, self.source)
         save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
         return shown, stage.seconds()
 
@@ -139,7 +140,7 @@ class _Run:
         config = self.config
         if not config.run.samples:
             return None
-        center = self.source.mean_latent(config.source.mean_latent_samples, config.seed)
+        center = self.source.center(config.source.mean_latent_samples, config.seed)
         noise = "none" if config.generate.noise == "none" else "const"
         return SampleGrid(self.run_dir / "samples", self.source, range(config.run.samples), config.generate.truncation,
                           center, noise, {"style": config.style, "config": config.training_hash()})

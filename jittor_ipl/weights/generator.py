@@ -10,8 +10,8 @@ import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 
-from .delta import apply_delta, is_delta, save_delta
-from .load import read_tensors
+from .delta import apply_delta, save_delta
+from .network import read_network
 from .refs import resolve
 from .strict import numpy_tensors
 from .tensors import write_safetensors
@@ -19,32 +19,43 @@ from .tensors import write_safetensors
 if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2 import Generator
 
-_LANDMARKS = ("input.input", "style.1.weight", "conv1.conv.weight", "to_rgb1.conv.weight")
-
 
 def load_generator(ref: str | os.PathLike, *, size: int | None = None,
                    source: "Generator | None" = None) -> "Generator":
     """Build the StyleGAN2 generator stored at `ref` (a path or `demo:<name>`), its numbers inferred from the shapes.
 
-    Reads rosinality checkpoints (`g_ema` is taken), safetensors, and, when `source` is given, delta files of it.
+    Reads every dialect of `families.stylegan2` (rosinality's and IPL's checkpoints, NVIDIA's pickles, PaddleGAN's files,
+    our safetensors) and, when `source` is given, delta files of it. A mean w in the file (`latent_avg`, `w_avg`) becomes
+    the generator's centre of truncation; a delta takes its source's while the mapping network is the source's too.
     Raises UserError when the file holds no such generator, is damaged, or makes pictures of another `size`.
     """
     from jittor_ipl.models.stylegan2 import Generator
-    path = resolve(ref)
-    tensors, info = read_tensors(path)
-    if is_delta(info.metadata):
-        tensors = apply_delta(path, _source_tensors(source, path))
-    config = stored_config(info.metadata, "stylegan2", str(path))
-    require(_LANDMARKS, tensors, f"{path} is not a StyleGAN2 generator in rosinality's layout")
-    generator = _build(Generator, tensors, config, str(path))
+    network = read_network(ref)
+    stored = stored_config(network.info.metadata, "stylegan2", str(ref))
+    if network.layout.kind == "delta":
+        tensors = apply_delta(resolve(ref), _source_tensors(source, ref))
+        generator = Generator.from_tensors(tensors, source=str(ref), **_unseen(stored, str(ref)))
+        keep_center(generator, source)
+    elif network.layout.kind == "stylegan2":
+        generator = Generator.from_tensors(network.tensors, source=str(ref), **_unseen(network.layout.config, str(ref)))
+    else:
+        raise UserError(f"{ref} holds a {network.layout.kind!r} network, a StyleGAN2 generator is expected")
     if size not in (None, generator.size):
-        raise UserError(f"{path} makes {generator.size} px pictures, {size} px were asked for")
+        raise UserError(f"{ref} makes {generator.size} px pictures, {size} px were asked for")
     return generator
+
+
+def keep_center(generator: "Generator", source: "Generator") -> None:
+    """Give `generator` the centre of truncation of the `source` it was adapted from, or none when its w is another's."""
+    mine, theirs = numpy_tensors(generator.style), numpy_tensors(source.style)
+    same = all(np.array_equal(mine[name], theirs[name]) for name in theirs)
+    generator.latent_avg = source.latent_avg if same else None
 
 
 def save_generator(generator: "Generator", path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write all tensors of `generator` under rosinality's keys, with its numbers in the metadata (`kind`, `config`)."""
-    write_safetensors(path, numpy_tensors(generator), {**(metadata or {}), **_facts(generator)})
+    center = {} if generator.latent_avg is None else {"latent_avg": generator.latent_avg}
+    write_safetensors(path, {**numpy_tensors(generator), **center}, {**(metadata or {}), **_facts(generator)})
 
 
 def save_generator_delta(generator: "Generator", source: "Generator", path: str | os.PathLike,
@@ -79,15 +90,16 @@ def _facts(generator: "Generator") -> dict[str, str]:
     return {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)}
 
 
-def _source_tensors(source: "Generator | None", path: os.PathLike) -> dict[str, np.ndarray]:
+def _source_tensors(source: "Generator | None", ref: str | os.PathLike) -> dict[str, np.ndarray]:
     if source is None:
-        raise UserError(f"{path} is a delta file; name the source generator that it belongs to")
+        raise UserError(f"{ref} is a delta file; name the source generator that it belongs to")
     return numpy_tensors(source)
 
 
-def _build(cls: type, tensors: Mapping[str, np.ndarray], config: dict, label: str) -> "Generator":
-    """Only the mapping's learning-rate multiplier leaves no trace in the shapes; files without it mean rosinality's."""
-    lr_mlp = config.get("lr_mlp", 0.01)
-    if isinstance(lr_mlp, bool) or not isinstance(lr_mlp, (int, float)) or not 0 < lr_mlp < 1e6:
-        raise UserError(f"{label}: the stored lr_mlp is not a positive number")
-    return cls.from_tensors(tensors, source=label, lr_mlp=float(lr_mlp))
+def _unseen(config: Mapping, label: str) -> dict[str, float]:
+    """Return the numbers that leave no trace in the shapes: the mapping's learning-rate factor and the clamp."""
+    numbers = {key: config[key] for key in ("lr_mlp", "conv_clamp") if config.get(key) is not None}
+    for key, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
+            raise UserError(f"{label}: the stored {key} is not a positive number")
+    return {key: float(value) for key, value in numbers.items()}

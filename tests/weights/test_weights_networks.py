@@ -86,7 +86,7 @@ def test_generator_complaints(tmp_path: Path, generator: Generator) -> None:
     with pytest.raises(UserError, match="did you mean 'g.safetensors'"):
         load_generator(tmp_path / "gg.safetensors")
     renamed = {name.replace("input.input", "input.const"): value for name, value in tensors.items()}
-    cases = [(renamed, {}, "no tensor 'input.input' .did you mean 'input.const'"),
+    cases = [(renamed, {}, "tensor 'input.input' is missing .did you mean 'input.const'"),
              ({**tensors, "conv1.conv.weight": np.ones((1, 9, 8, 3, 3), "f4")}, {}, "shape|channels"),
              (tensors, {"kind": "clip"}, "holds a 'clip' network"), (tensors, {**metadata, "config": "{"}, "not JSON"),
              (tensors, {**metadata, "config": '{"lr_mlp": "x"}'}, "lr_mlp")]

@@ -21,7 +21,7 @@ from jittor_ipl.errors import UserError
 
 from ..family import Hints, Layout, Shapes, Tensors
 from .schema import Schema, fill, solve
-from .stylegan2_rosinality import (base_config, blur_kernel, checked_positive, checked_size, complete, resolutions,
+from .stylegan2_rosinality import (LATENT_AVG, base_config, blur_kernel, checked_positive, checked_size, complete, resolutions,
                                    schema)
 
 LANDMARKS = ("mapping.w_avg", "synthesis.b4.const", "synthesis.b4.conv1.weight", "synthesis.b4.torgb.weight",
@@ -53,7 +53,7 @@ def recognise_ada(shapes: Shapes, hints: Hints) -> Layout | None:
     numbers = _solved(names, shapes)
     config = base_config(size, n_mlp, numbers)
     config["lr_mlp"] = checked_positive(facts.get("mapping.fc0.bias_gain", 0.01), "learning-rate multiplier of the mapping")
-    return Layout("stylegan2", "nvidia-ada", config | _clamp(facts), fill(names, numbers), (r"mapping\.w_avg",))
+    return Layout("stylegan2", "nvidia-ada", config | _clamp(facts), fill(names, numbers), (r"mapping\.w_avg",), extras=(LATENT_AVG,))
 
 
 def _ada_schema(size: int, n_mlp: int, noise: bool) -> Schema:
@@ -134,7 +134,8 @@ def recognise_tf(shapes: Shapes, hints: Hints) -> Layout | None:
     config = base_config(size, n_mlp, numbers)
     config["lr_mlp"] = checked_positive(facts.get("mapping/mapping_lrmul", 0.01), "learning-rate multiplier of the mapping")
     clamp = _clamp({"conv_clamp": facts.get("synthesis/conv_clamp")})
-    return Layout("stylegan2", "nvidia-tf", config | clamp, fill(names, numbers), (r"(synthesis/)?lod", "dlatent_avg"))
+    return Layout("stylegan2", "nvidia-tf", config | clamp, fill(names, numbers), (r"(synthesis/)?lod", "dlatent_avg"),
+                  extras=(LATENT_AVG,))
 
 
 def _tf_schema(size: int, n_mlp: int, noise: bool) -> Schema:
@@ -190,7 +191,7 @@ def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 # ---- both ------------------------------------------------------------------------------------------------------------
 
 def _centre(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
-    return {"latent_avg": tensors[name]} if name in tensors else {}
+    return {LATENT_AVG: tensors[name]} if name in tensors else {}
 
 
 def _mostly(pattern: re.Pattern[str], shapes: Shapes) -> bool:

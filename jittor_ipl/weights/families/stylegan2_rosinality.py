@@ -13,6 +13,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 
 from ..family import Config, Hints, Layout, Shapes, Tensors
+from .project import metadata_config
 from .schema import Schema, fill, solve
 
 LATENT_AVG = "latent_avg"
@@ -79,11 +80,12 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
         names = {name: dims for name, dims in names.items() if not name.startswith("noises.")}
     numbers = solve(names, shapes)
     expected = fill(names, numbers)
-    if LATENT_AVG in shapes:
-        expected[LATENT_AVG] = _latent_avg_shape(shapes[LATENT_AVG], size, numbers["w"])
+    centre = shapes.get(LATENT_AVG, hints.extras.get(LATENT_AVG))
+    if centre is not None:
+        expected[LATENT_AVG] = _latent_avg_shape(centre, size, numbers["w"])
     config = base_config(size, n_mlp, numbers) | _stored(hints, size, numbers["w"])
     return Layout("stylegan2", "paddlegan" if paddle else "rosinality", config, expected,
-                  (r"convs\.\d+\.conv\.blur\.kernel",) if paddle else ())
+                  (r"convs\.\d+\.conv\.blur\.kernel",) if paddle else (), extras=(LATENT_AVG,))
 
 
 def base_config(size: int, n_mlp: int, numbers: Mapping[str, int]) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def _latent_avg_shape(found: tuple[int, ...], size: int, width: int) -> tuple[in
 
 def _stored(hints: Hints, size: int, width: int) -> dict[str, Any]:
     """Return what shapes cannot tell (lr_mlp, conv_clamp) from the config beside the tensors, after a check of the rest."""
-    config = hints.config
+    config = hints.config or metadata_config(hints)
     for key, inferred in (("size", size), ("style_dim", width)):
         if config.get(key, inferred) != inferred:
             raise UserError(f"its config says {key} {str(config[key])[:20]}, its tensors say {inferred}")
