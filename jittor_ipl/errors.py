@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -16,3 +18,22 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the closest of `choices`, or an empty string when none is close."""
     close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def nearest_file(path: str | os.PathLike) -> str:
+    """Return `" (did you mean 'folder/x'?)"` for a file or folder there of nearly that name, or an empty string.
+
+    Of a path whose folder does not exist either, the first part that is missing is looked for. Endings do not make two
+    names alike: "manifest.json" is not nearly "seeds.json".
+    """
+    path = Path(path)
+    try:
+        while not path.parent.is_dir() and path.parent != path:
+            path = path.parent
+        beside = {entry.name: entry for entry in path.parent.iterdir() if not entry.name.startswith(".")}
+    except (OSError, ValueError):
+        return ""
+    alike = {name for stem in difflib.get_close_matches(path.stem, {Path(name).stem for name in beside}, n=3, cutoff=0.6)
+             for name in beside if Path(name).stem == stem}
+    close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.5)
+    return f" (did you mean {str(beside[close[0]])!r}?)" if close else ""

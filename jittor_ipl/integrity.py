@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.atomic import write_bytes
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError, nearest_file
 
 LARGEST_JSON = 64 << 20
 _SEAL = "sha256"
@@ -70,8 +70,7 @@ def _bytes(path: Path, kind: str) -> bytes:
             raise UserError(f"{path} is too large to be a {kind}")
         return path.read_bytes()
     except FileNotFoundError:
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UserError(f"there is no {kind} at {path}{nearest(path.name, siblings)}") from None
+        raise UserError(f"there is no {kind} at {path}{nearest_file(path)}") from None
     except OSError as error:
         raise UserError(f"cannot read the {kind} {path}: {error.strerror}") from error
 

@@ -274,3 +274,30 @@ def test_a_configuration_cannot_be_changed_and_saving_tells_a_bad_place(tmp_path
     with pytest.raises(UserError, match="a part of that path is a file|cannot create the folder"):
         save_config(run, tmp_path / "suite.yaml" / "config.yaml")
     assert StyleRun.model_validate(yaml.safe_load(to_yaml(run))) == run
+
+
+@pytest.mark.parametrize("value, seeds", [("7", "7"), ("[1, 2, 9]", "1,2,9"), ("0-3", "0-3"), ("'5'", "5")])
+def test_seeds_may_be_numbers(value, seeds):
+    loaded = load_suite(ROOT / "configs" / "demo.yaml", [f"generate.seeds={value}"])
+    assert loaded.runs()[0].generate.seeds == seeds
+
+
+@pytest.mark.parametrize("value", ["[]", "true", "7.5", "[1, x]", "-3", "null"])
+def test_seeds_that_are_none_are_told(value):
+    with pytest.raises(UserError, match="seeds"):
+        load_suite(ROOT / "configs" / "demo.yaml", [f"generate.seeds={value}"])
+
+
+@pytest.mark.parametrize("name, near", [("configs/dmo.yaml", "configs/demo.yaml"), ("confgs/demo.yaml", "configs")])
+def test_a_misspelt_path_names_its_neighbour(name, near, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError, match=f"did you mean '{near}'"):
+        load_suite(name)
+
+
+def test_a_missing_manifest_is_no_misspelt_seed_list(tmp_path):
+    from jittor_ipl.errors import nearest_file
+    (tmp_path / "seeds.json").touch()
+    assert nearest_file(tmp_path / "manifest.json") == ""
+    (tmp_path / "manifset.json").touch()
+    assert "manifset.json" in nearest_file(tmp_path / "manifest.json")

@@ -9,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from jittor_ipl.atomic import write_bytes
-from jittor_ipl.errors import UserError
+from jittor_ipl.errors import UserError, nearest_file
 
 from .plain_yaml import parse_yaml
 from .sections import Section
@@ -54,7 +54,8 @@ def _read(path: str | Path) -> dict[str, Any]:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot read the configuration {str(path)!r}: {reason}") from None
+        near = nearest_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise UserError(f"cannot read the configuration {str(path)!r}: {reason}{near}") from None
     if len(data) > MAX_FILE_BYTES:
         raise UserError(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a configuration is a short YAML file")
     value = parse_yaml(data, str(path))
@@ -122,7 +123,7 @@ def _first(error: ValidationError) -> str:
     mistake = mistakes[0]
     where = ".".join(str(part) for part in mistake["loc"])
     told = mistake["msg"]
-    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "missing")
+    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "seeds", "missing")
     if not own:
         shown = repr(mistake["input"])
         told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from jittor_ipl.errors import nearest
@@ -54,8 +54,9 @@ class Source(Section):
 class ClipModel(Section):
     """One CLIP of the ensemble that listens to the images."""
 
-    model: str = Field(min_length=1)  # a weight file, or demo:<name>
+    model: str = Field(min_length=1)  # a weight file or folder, or demo:<name>
     weight: Weight = 1.0              # of its losses in the sum
+    activation: Literal["quick_gelu", "gelu"] | None = None  # for weights that do not tell (OpenCLIP without its config)
 
 
 class Mapper(Section):
@@ -139,6 +140,17 @@ class Generate(Section):
     seeds: str = Field("0-24", min_length=1, max_length=10_000)  # like "0,1,5-10"
     truncation: float = Field(0.7, ge=-2, le=2)
     noise: Literal["const", "none", "random"] = "const"  # random: drawn from each image's own seed
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _numbers_are_seeds(cls, given: Any) -> Any:
+        """Take 7 and [1, 2, 3] as YAML reads them, for "7" and "1,2,3"."""
+        if isinstance(given, str):
+            return given
+        numbers = given if isinstance(given, list) else [given]
+        if not numbers or not all(type(number) is int for number in numbers):
+            raise PydanticCustomError("seeds", "{given} are no seeds; write 7, [1, 2] or 0,1,5-10", {"given": repr(given)[:60]})
+        return ",".join(map(str, numbers))
 
 
 class Run(Section):

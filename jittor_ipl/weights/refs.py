@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError, nearest, nearest_file
 
 ASSETS = Path(__file__).resolve().parent.parent / "world" / "assets"
 
@@ -16,7 +16,7 @@ def resolve(ref: str | os.PathLike) -> Path:
         return _demo_asset(text[len("demo:"):])
     path = Path(text).expanduser()
     if "\0" in text or not path.exists():
-        raise UserError(f"no weight file {text!r}{_neighbour(path)}; give a path or demo:<name>")
+        raise UserError(f"no weight file {text!r}{nearest_file(path) if chr(0) not in text else ''}; give a path or demo:<name>")
     if not path.is_file():
         raise UserError(f"{text!r} is not a file; a weight file (.safetensors, .pt, .pkl) is expected")
     return path
@@ -28,11 +28,3 @@ def _demo_asset(name: str) -> Path:
         raise UserError(f"no demo weights 'demo:{name[:100]}'{nearest(name, names)}; available: "
                         + (", ".join(f"demo:{n}" for n in names) or "none (run scripts/pretrain_demo.sh)"))
     return ASSETS / f"{name}.safetensors"
-
-
-def _neighbour(path: Path) -> str:
-    """Return a hint at a file of nearly that name in the same folder, or an empty string."""
-    try:
-        return nearest(path.name, (p.name for p in path.parent.iterdir()))
-    except (OSError, ValueError):
-        return ""
