@@ -16,12 +16,12 @@ class _Geometry:
     """What ties the three Vars of a convolution y = conv(x, w) together; each is computed from the other two."""
 
     stride: int
-    padding: int
+    padding: tuple[int, int]   # above and below, left and right
     size: tuple[int, int]      # height and width of x
     kernel: tuple[int, int]    # height and width of w
 
     def numbers(self) -> tuple:
-        return (self.stride,) * 2 + (self.padding,) * 2 + (1, 1, 1, "abcd", "oihw", "abcd")
+        return (self.stride,) * 2 + self.padding + (1, 1, 1, "abcd", "oihw", "abcd")
 
     def y(self, x: jt.Var, w: jt.Var) -> jt.Var:
         return jt.mkl_ops.mkl_conv(x, w, *self.numbers())
@@ -33,8 +33,12 @@ class _Geometry:
         return jt.mkl_ops.mkl_conv_backward_w(x, y, *self.kernel, *self.numbers())
 
 
-def conv2d(x: jt.Var, weight: jt.Var, stride: int = 1, padding: int = 0) -> jt.Var:
-    """Convolve `x` [B, I, H, W] with `weight` [O, I, kh, kw]; equals `nn.conv2d`. Differentiable any number of times."""
+def conv2d(x: jt.Var, weight: jt.Var, stride: int = 1, padding: int | tuple[int, int] = 0) -> jt.Var:
+    """Convolve `x` [B, I, H, W] with `weight` [O, I, kh, kw]; equals `nn.conv2d`. Differentiable any number of times.
+
+    `padding` is one number, or one for the height and one for the width.
+    """
+    padding = (padding, padding) if isinstance(padding, int) else padding
     assert x.ndim == weight.ndim == 4 and x.shape[1] == weight.shape[1], (x.shape, weight.shape)
     if not _direct():
         return nn.conv2d(x, weight, stride=stride, padding=padding)
@@ -50,7 +54,7 @@ def conv_transpose2d(x: jt.Var, weight: jt.Var, stride: int = 1) -> jt.Var:
     if not _direct():
         return nn.conv_transpose(x, weight, stride=stride)
     size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], weight.shape[2:]))
-    return _solve("x", _Geometry(stride, 0, size, tuple(weight.shape[2:])), w=weight, y=x)
+    return _solve("x", _Geometry(stride, (0, 0), size, tuple(weight.shape[2:])), w=weight, y=x)
 
 
 def _direct() -> bool:

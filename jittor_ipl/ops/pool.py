@@ -1,0 +1,171 @@
+"""Pooling over windows, as PyTorch's: the maximum, and the mean over what lies inside the picture.
+
+One kernel serves every window, stride and padding (Jittor's own pools compile one per geometry, and refuse a picture of
+the window's size). The gradient gathers: every pixel sums over the windows that contain it, so its order is fixed.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..runtime.backend import jt
+from .kernel import Kernel, OnceDifferentiable
+
+_SHARED = """
+// First and last-but-one sample of window `o` inside [0, n).
+IPL_BOTH void ipl_window(long o, long k, long s, long p, long n, long& first, long& end) {
+    first = o * s - p; end = first + k;
+    if (first < 0) first = 0;
+    if (end > n) end = n;
+}
+// Windows [first, end) that contain sample `i`.
+IPL_BOTH void ipl_windows_of(long i, long k, long s, long p, long outputs, long& first, long& end) {
+    first = i + p - k + 1; first = first <= 0 ? 0 : (first + s - 1) / s;
+    end = (i + p) / s + 1;
+    if (end > outputs) end = outputs;
+}
+IPL_BOTH void ipl_pool(const float* x, long h, long w, long r, long c, long k, long s, long p, bool mean,
+                       float* value, float* index) {
+    long top, bottom, left, right;
+    ipl_window(r, k, s, p, h, top, bottom);
+    ipl_window(c, k, s, p, w, left, right);
+    float best = x[top * w + left], sum = 0;
+    long where = top * w + left;
+    for (long i = top; i < bottom; i++)
+        for (long j = left; j < right; j++) {
+            const float v = x[i * w + j];
+            sum += v;
+            if (v > best) { best = v; where = i * w + j; }
+        }
+    *value = mean ? sum / ((bottom - top) * (right - left)) : best;
+    *index = where;
+}
+IPL_BOTH float ipl_unpool(const float* g, const float* index, long h, long w, long oh, long ow, long i, long j,
+                          long k, long s, long p, bool mean) {
+    long r0, r1, c0, c1, top, bottom, left, right;
+    ipl_windows_of(i, k, s, p, oh, r0, r1);
+    ipl_windows_of(j, k, s, p, ow, c0, c1);
+    float sum = 0;
+    for (long r = r0; r < r1; r++)
+        for (long c = c0; c < c1; c++) {
+            if (mean) {
+                ipl_window(r, k, s, p, h, top, bottom);
+                ipl_window(c, k, s, p, w, left, right);
+                sum += g[r * ow + c] / ((bottom - top) * (right - left));
+            } else if ((long)index[r * ow + c] == i * w + j) sum += g[r * ow + c];
+        }
+    return sum;
+}
+"""
+_NUMBERS = """
+    const long k = data["kernel"], s = data["stride"], p = data["padding"];
+    const bool mean = data["mean"] != 0;
+"""
+POOL = Kernel(
+    shared=_SHARED,
+    cpu=_NUMBERS + """
+    const long planes = in0_shape0, h = in0_shape1, w = in0_shape2, oh = out0_shape1, ow = out0_shape2;
+    #pragma omp parallel for
+    for (long b = 0; b < planes; b++)
+        for (long r = 0; r < oh; r++)
+            for (long c = 0; c < ow; c++)
+                ipl_pool(in0_p + b * h * w, h, w, r, c, k, s, p, mean, out0_p + (b * oh + r) * ow + c,
+                         out1_p + (b * oh + r) * ow + c);
+    """,
+    cuda_kernels="""
+    static __global__ void ipl_pools(const float* x, float* y, float* index, long n, long h, long w, long oh, long ow,
+                                     long k, long s, long p, bool mean) {
+        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
+        if (i >= n) return;
+        ipl_pool(x + i / (oh * ow) * h * w, h, w, i / ow % oh, i % ow, k, s, p, mean, y + i, index + i);
+    }
+    """,
+    cuda=_NUMBERS + """
+    const long n = (long)out0_shape0 * out0_shape1 * out0_shape2;
+    if (n) ipl_pools<<<IPL_GRID(n)>>>(in0_p, out0_p, out1_p, n, in0_shape1, in0_shape2, out0_shape1, out0_shape2, k, s, p, mean);
+    """)
+UNPOOL = Kernel(
+    shared=_SHARED,
+    cpu=_NUMBERS + """
+    const long planes = in0_shape0, oh = in0_shape1, ow = in0_shape2, h = out0_shape1, w = out0_shape2;
+    #pragma omp parallel for
+    for (long b = 0; b < planes; b++)
+        for (long i = 0; i < h; i++)
+            for (long j = 0; j < w; j++)
+                out0_p[(b * h + i) * w + j] = ipl_unpool(in0_p + b * oh * ow, in1_p + b * oh * ow, h, w, oh, ow, i, j, k, s, p, mean);
+    """,
+    cuda_kernels="""
+    static __global__ void ipl_unpools(const float* g, const float* index, float* dx, long n, long h, long w, long oh, long ow,
+                                       long k, long s, long p, bool mean) {
+        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
+        if (i >= n) return;
+        const long plane = i / (h * w) * oh * ow;
+        dx[i] = ipl_unpool(g + plane, index + plane, h, w, oh, ow, i / w % h, i % w, k, s, p, mean);
+    }
+    """,
+    cuda=_NUMBERS + """
+    const long n = (long)out0_shape0 * out0_shape1 * out0_shape2;
+    if (n) ipl_unpools<<<IPL_GRID(n)>>>(in0_p, in1_p, out0_p, n, out0_shape1, out0_shape2, in0_shape1, in0_shape2, k, s, p, mean);
+    """)
+
+
+@dataclass(frozen=True)
+class _Window:
+    kernel: int
+    stride: int
+    padding: int
+    mean: bool
+
+    def numbers(self) -> dict[str, float]:
+        return {"kernel": self.kernel, "stride": self.stride, "padding": self.padding, "mean": self.mean}
+
+    def outputs(self, n: int, ceil: bool) -> int:
+        """Return the number of windows along an axis; with `ceil` a last one may stick out, if it starts inside."""
+        free = n + 2 * self.padding - self.kernel
+        assert free >= 0, f"{n} samples are fewer than the window's {self.kernel}"
+        number = free // self.stride + 1
+        return number + (ceil and free % self.stride > 0 and number * self.stride < n + self.padding)
+
+
+def max_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> jt.Var:
+    """Return the maximum of every window of `x` [B, C, H, W]; equals `F.max_pool2d`. Differentiable once.
+
+    With `ceil` a last window that reaches beyond the picture counts, if it starts inside. Pictures of at most 2^24 pixels.
+    """
+    return _pool(x, _Window(kernel, stride, padding, False), ceil)
+
+
+def average_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0) -> jt.Var:
+    """Return the mean of every window of `x` [B, C, H, W] over the pixels inside the picture. Differentiable once.
+
+    Equals `F.avg_pool2d(..., count_include_pad=False)`, which is TensorFlow's.
+    """
+    return _pool(x, _Window(kernel, stride, padding, True), False)
+
+
+def _pool(x: jt.Var, window: _Window, ceil: bool) -> jt.Var:
+    b, c, h, w = x.shape
+    assert 2 * window.padding <= window.kernel and h * w <= 2**24, (x.shape, window)
+    y = _Pool(window, (window.outputs(h, ceil), window.outputs(w, ceil)))(x.reshape(b * c, h, w))
+    return y.reshape(b, c, *y.shape[1:])
+
+
+class _Pool(jt.Function):
+    def __init__(self, window: _Window, size: tuple[int, int]):
+        self.window, self.size = window, size
+
+    def execute(self, x):
+        shape = (x.shape[0], *self.size)
+        y, self.index = POOL([shape, shape], [x], **self.window.numbers())
+        self.source = x.shape
+        return y
+
+    def grad(self, g):
+        return _Unpool(self.window, self.index, self.source)(g)
+
+
+class _Unpool(OnceDifferentiable):
+    def __init__(self, window: _Window, index: jt.Var, source: list[int]):
+        self.window, self.index, self.source = window, index, source
+
+    def execute(self, g):
+        return UNPOOL([self.source], [g, self.index], **self.window.numbers())[0]
