@@ -34,6 +34,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = {"safetensors": ".safetensors", "pt": ".pt"}
 # Under which key other programs look for the network in a .pt file; all others take the names themselves.
 _HOLDERS = {"stylegan2": "g_ema", "prompt-mapper": "m"}
+_BESIDE = ("latent_avg",)       # and what lies beside that key there
 
 
 @dataclass(frozen=True)
@@ -181,16 +182,27 @@ def _file_name(path: Path, label: str, options: Options) -> str:
 
 def _write(piece: Piece, source: Source, target: Path, options: Options) -> Written:
     tensors = _cast(_exported(piece, options.dialect), options.dtype, str(source.path))
+    left_out = piece.left_out
+    if options.dialect != OURS and options.format == "safetensors":     # there it would break a strict load_state_dict
+        left_out += tuple(name for name in _BESIDE if tensors.pop(name, None) is not None)
     if target.exists() and not options.overwrite:
         raise UserError(f"{str(target)!r} exists; give --overwrite to replace it, or --name for another name")
-    holder = _HOLDERS.get(piece.layout.kind, "") if options.format == "pt" else ""
     with staged(target) as temporary:
         if options.format == "pt":
-            write_torch(temporary, {holder: tensors} if holder else tensors)
+            _write_pt(temporary, tensors, _HOLDERS.get(piece.layout.kind, ""))
         else:
             write_safetensors(temporary, tensors, _metadata(piece, source, options))
-        _compare(temporary, tensors, holder or None)
-    return Written(target, piece.layout, len(tensors), file_sha256(target), piece.left_out)
+            _compare(tensors, read_tensors(temporary)[0])
+    return Written(target, piece.layout, len(tensors), file_sha256(target), left_out)
+
+
+def _write_pt(path: Path, tensors: "Mapping[str, np.ndarray | Bfloat16]", holder: str) -> None:
+    """Write a .pt file and compare it: the network under `holder`, the mean w beside it, as rosinality's programs expect."""
+    beside = {name: value for name, value in tensors.items() if holder and name in _BESIDE}
+    state = {name: value for name, value in tensors.items() if name not in beside}
+    write_torch(path, {holder: state, **beside} if holder else state)
+    again, info = read_tensors(path, holder or None)
+    _compare(tensors, {**again, **info.extras})
 
 
 def _exported(piece: Piece, dialect: str) -> Mapping[str, np.ndarray]:
@@ -232,9 +244,8 @@ def _hash(source: Source) -> str:
     return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in source.files).encode()).hexdigest()
 
 
-def _compare(path: Path, tensors: "Mapping[str, np.ndarray | Bfloat16]", holder: str | None) -> None:
-    """Raise UserError unless the file at `path` gives back every tensor bit for bit."""
-    again, _ = read_tensors(path, holder)
+def _compare(tensors: "Mapping[str, np.ndarray | Bfloat16]", again: Mapping[str, np.ndarray]) -> None:
+    """Raise UserError unless the tensors read from the new file, `again`, are those written, bit for bit."""
     if set(again) != set(tensors):
         raise UserError("the written file does not read back with the same tensors; the disk may be failing")
     for name, value in tensors.items():

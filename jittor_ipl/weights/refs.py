@@ -16,7 +16,7 @@ def resolve(ref: str | os.PathLike) -> Path:
         return _demo_asset(text[len("demo:"):])
     path = Path(text).expanduser()
     if "\0" in text or not path.exists():
-        raise UserError(f"no weight file {text!r}{nearest_file(path) if chr(0) not in text else ''}; give a path or demo:<name>")
+        raise UserError(f"no weight file {text!r}{nearest_file(path)}; give a path or demo:<name>")
     if not path.is_file():
         raise UserError(f"{text!r} is not a file; a weight file (.safetensors, .pt, .pkl) is expected")
     return path
