@@ -18,7 +18,7 @@ from .face_trunk import describe, trunk
 from .parts import TRACKED, batch_norm, conv, count, linear, prefixed
 from .schema import Schema, solve
 
-_PREFIX = "encoder."
+_PREFIX, _MEAN = "encoder.", "latent_avg"
 _COARSE, _MIDDLE = 3, 7                         # heads of the feature pyramid up to here read the coarse and middle maps
 _RESNET34 = (3, 4, 6, 3)
 # Classes by (trunk, heads); the second of a pair is the progressive one, whose heads but the first give differences.
@@ -41,8 +41,9 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     if kind is None or heads is None or (kind, heads) not in TYPES:
         return None
     config = _numbers(own, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
-    return Layout("inversion-encoder", "pixel2style2pixel", config, prefixed(prefix, schema(config)), (TRACKED,),
-                  parts=("decoder.",) if prefix else ())
+    return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config,
+                  prefixed(prefix, schema(config)) | _mean_latent(shapes, hints, config), (TRACKED,),
+                  parts=("decoder.",) if prefix else (), extras=(_MEAN,))
 
 
 def _trunk(own: Shapes) -> str | None:
@@ -60,6 +61,13 @@ def _heads(own: Shapes) -> str | None:
     if any(name.startswith("output_layer_2.") for name in own):
         return "w+"
     return "w" if "linear.weight" in own and "output_layer.3.weight" not in own else None
+
+
+def _mean_latent(shapes: Shapes, hints: Hints, config: dict) -> Schema:
+    """Return what the mean latent that codes are relative to must look like, if the file has one: W+, or one W."""
+    found = shapes.get(_MEAN, hints.extras.get(_MEAN))
+    dim = config["style_dim"]
+    return {} if found is None else {_MEAN: found if found in ((dim,), (1, dim)) else (config["n_styles"], dim)}
 
 
 def _numbers(own: Shapes, kind: str, heads: str) -> dict:
@@ -136,7 +144,7 @@ def _resnet(config: dict) -> Schema:
 
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the encoder's tensors without the prefix of the training program."""
+    """Return the encoder's tensors without the prefix of the training program, and the mean latent."""
     return {name.removeprefix(_PREFIX): tensors[name] for name in layout.expected}
 
 

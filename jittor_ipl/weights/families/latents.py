@@ -70,7 +70,7 @@ def _styles(shapes: Shapes, prefix: str) -> Layout | None:
     first = next(iter(shapes.values()))
     expected = {f"{prefix}{i}": (first[0], layer.channels) if len(first) == 2 else (first[0], 1, layer.channels, 1, 1)
                 for i, layer in enumerate(style_space(size, channels=per_resolution))}
-    return Layout("latents", "styles", {"space": "S", "size": size, "channels": _config(per_resolution)}, expected)
+    return Layout("latents", "ours" if prefix == "S." else "styles", {"space": "S", "size": size, "channels": _config(per_resolution)}, expected)
 
 
 def _channels(shape: tuple[int, ...]) -> int:

@@ -29,7 +29,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     numbers = solve(schema, own)
     if "w" in numbers:
         config["style_dim"] = numbers["w"]
-    return Layout("styleclip-mapper", "styleclip", config, fill(prefixed(prefix, schema), numbers),
+    return Layout("styleclip-mapper", "styleclip" if prefix else "ours", config, fill(prefixed(prefix, schema), numbers),
                   parts=("decoder.",) if prefix else ())
 
 

@@ -1,0 +1,90 @@
+"""The networks of the metrics from downloaded files: Inception for FID, LPIPS, and the face recogniser."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jittor_ipl.errors import UserError
+
+from .network import Network, read_network
+from .strict import load_into
+
+if TYPE_CHECKING:
+    from jittor_ipl.models.arcface import Backbone
+    from jittor_ipl.models.inception import Inception
+    from jittor_ipl.models.lpips import Lpips
+
+_FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
+_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
+
+
+def load_inception(ref: str | os.PathLike) -> "Inception":
+    """Return the Inception v3 of FID, from the weights of pytorch-fid or torch-fidelity (one and the same file).
+
+    Raises UserError for anything else, above all for torchvision's network, whose features are other numbers.
+    """
+    from jittor_ipl.models.inception import Inception
+    network = _read(ref, "inception-v3")
+    if network.layout.config["weights"] != "fid":
+        raise UserError(f"{ref} is torchvision's Inception, trained on 1,000 classes; FID, KID and the Inception Score are "
+                        f"defined with TensorFlow's of 1,008 classes ({_FID_FILE})")
+    return _filled(Inception(), network, ref)
+
+
+def load_lpips(refs: "str | os.PathLike | Sequence[str | os.PathLike]", net: str | None = None,
+               library: str = "lpips") -> "Lpips":
+    """Return LPIPS from one file that holds all of it, or from two: the heads (`vgg.pth`) and torchvision's network.
+
+    `net` ("vgg", "alex" or "squeeze") refuses files of another network; `library` is that of `Lpips`. Raises UserError
+    when a part is missing (and says which file has it) or when the parts do not belong together.
+    """
+    from jittor_ipl.models.lpips import NETS, Lpips
+    refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
+    if net not in (None, *NETS):
+        raise UserError(f"LPIPS has no network {net!r}; choose one of {', '.join(NETS)}")
+    parts = [_read(ref, "lpips") for ref in refs]
+    found = sorted({part.layout.config["net"] for part in parts} | ({net} if net else set()))
+    if len(found) != 1:
+        held = ", ".join(f"{ref}: {part.layout.config['net']}" for ref, part in zip(refs, parts))
+        raise UserError(f"these files do not belong to one LPIPS{f' on {net}' if net else ''} ({held})")
+    _require_both(parts, found[0], refs)
+    tensors = {name: array for part in parts for name, array in part.tensors.items()}
+    model = Lpips(found[0], library)
+    load_into(model, tensors, source=" and ".join(map(str, refs)))
+    return model
+
+
+def _require_both(parts: list[Network], net: str, refs: list) -> None:
+    kinds = {part.layout.config["part"] for part in parts}
+    if "whole" in kinds:
+        return
+    if "heads" not in kinds:
+        raise UserError(f"{refs[0]} is the network below LPIPS; its learned heads are missing ({net}.pth of the lpips package)")
+    if "backbone" not in kinds:
+        raise UserError(f"{refs[0]} holds the heads of LPIPS; the network below is missing ({_BACKBONES[net]} of torchvision)")
+
+
+def load_arcface(ref: str | os.PathLike) -> "Backbone":
+    """Return the face recogniser at `ref`: IR-SE50 (`model_ir_se50.pth`), or an IR network such as CurricularFace's.
+
+    Raises UserError for anything else, a MoCo ResNet included.
+    """
+    from jittor_ipl.models.arcface import Backbone
+    network = read_network(ref)
+    if network.layout.kind not in ("ir-se50", "ir-face"):
+        raise UserError(f"{ref} holds a {network.layout.kind!r} network; identity is measured with ArcFace's IR-SE50 "
+                        "(model_ir_se50.pth)")
+    return _filled(Backbone(**network.layout.config), network, ref)
+
+
+def _read(ref: str | os.PathLike, kind: str) -> Network:
+    network = read_network(ref)
+    if network.layout.kind != kind:
+        raise UserError(f"{ref} holds a {network.layout.kind!r} network, a {kind!r} network is expected")
+    return network
+
+
+def _filled(model, network: Network, ref: str | os.PathLike):
+    load_into(model, network.tensors, source=str(ref))
+    return model
