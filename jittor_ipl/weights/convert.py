@@ -19,13 +19,13 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.integrity import file_sha256
 
 from .bfloat16 import Bfloat16, narrow
-from .delta import apply_delta, is_delta
+from .delta import apply_delta, fingerprint, is_delta
 from .families import Recognised, families, identify, own, shapes_of, take
 from .family import Family, Hints, Layout
-from .folder import Source, find_sources, read_source
+from .folder import TENSORS_SHA256, Source, find_sources, read_source
 from .inspect import not_finite
 from .load import FileInfo, read_tensors
-from .network import hints_of, locate
+from .network import hints_of, locate, read_network
 from .tensors import write_safetensors
 from .torch_writer import write_torch
 
@@ -167,8 +167,12 @@ def _whole(source: Source, container: str | None) -> tuple[Mapping[str, np.ndarr
     base = info.metadata.get("source", "")
     if not base:
         raise UserError(f"{source.path} is a delta file that does not name its source; generate --source takes it as it is")
-    whole = apply_delta(source.path, read_tensors(locate(base))[0])
-    return whole, FileInfo(info.format, {"kind": "stylegan2", "config": info.metadata.get("config", "{}")})
+    whole = dict(read_network(base, kind="stylegan2").tensors)
+    center = whole.pop("latent_avg", None)
+    adapted = apply_delta(source.path, whole)
+    if center is not None and all(np.array_equal(adapted[name], whole[name]) for name in whole if name.startswith("style.")):
+        adapted["latent_avg"] = center          # the mapping network is the source's, so the mean w is too
+    return adapted, FileInfo(info.format, {"kind": "stylegan2", "config": info.metadata.get("config", "{}")})
 
 
 def _file_name(path: Path, label: str, options: Options) -> str:
@@ -191,7 +195,8 @@ def _write(piece: Piece, source: Source, target: Path, options: Options) -> Writ
         if options.format == "pt":
             _write_pt(temporary, tensors, _HOLDERS.get(piece.layout.kind, ""))
         else:
-            write_safetensors(temporary, tensors, _metadata(piece, source, options))
+            hashed = {name: value.widen() if isinstance(value, Bfloat16) else value for name, value in tensors.items()}
+            write_safetensors(temporary, tensors, {**_metadata(piece, source, options), TENSORS_SHA256: fingerprint(hashed)})
             _compare(tensors, read_tensors(temporary)[0])
     return Written(target, piece.layout, len(tensors), file_sha256(target), left_out)
 

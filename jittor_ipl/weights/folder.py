@@ -16,11 +16,14 @@ import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 
+from .delta import fingerprint
 from .load import FileInfo, read_tensors
 from .strict import check_names
 
 MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 1000
 CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json")
+TENSORS_SHA256 = "tensors_sha256"              # metadata of converted files
+PREPROCESSOR = "preprocessor_config.json"      # how a CLIP's images are normalised
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pdparams", ".ckpt", ".npy")
 # Best first: of one network in two formats the safe one is read.
 _STEMS = ("model", "diffusion_pytorch_model", "open_clip_model", "adapter_model", "pytorch_lora_weights", "pytorch_model",
@@ -56,7 +59,7 @@ def find_sources(path: Path) -> list[Source]:
     Raises UserError for a folder without weight files, and for an index or configuration that is damaged or unsafe.
     """
     if not path.is_dir():
-        config = _config(path.parent) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
+        config = _config(path.parent, path.name) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
         return [_indexed("", path, config, ()) if path.name.endswith(".index.json") else Source("", (path,), config=config)]
     found = _in_folder(path, "")
     if not found:
@@ -71,10 +74,14 @@ def find_sources(path: Path) -> list[Source]:
 def read_source(source: Source, container: str | None = None) -> tuple[dict[str, np.ndarray], FileInfo]:
     """Return the tensors of a source, shards joined, and what kind of file it was.
 
-    Raises UserError when a shard does not hold exactly the tensors that its index gives it.
+    Raises UserError when a shard does not hold exactly the tensors that its index gives it, or when the tensors do not
+    have the SHA-256 that the metadata of a converted file tells (`tensors_sha256`, see `delta.fingerprint`).
     """
     if source.index is None:
-        return read_tensors(source.files[0], container)
+        tensors, info = read_tensors(source.files[0], container)
+        if info.metadata.get(TENSORS_SHA256, "") not in ("", fingerprint(tensors)):
+            raise UserError(f"{source.files[0]} is damaged: its tensors do not have the SHA-256 that its metadata tells")
+        return tensors, info
     wanted = _weight_map(source.index)
     joined: dict[str, np.ndarray] = {}
     info = None
@@ -110,7 +117,7 @@ def _in_folder(folder: Path, label: str) -> list[Source]:
     """Return the one network under a well-known name, else every weight file."""
     names = sorted(entry.name for entry in folder.iterdir())
     known = _ranked(names)
-    config = _config(folder)
+    config = _config(folder, known[0] if known else "")
     if known:
         first, rest = known[0], tuple(name for name in known[1:] if not _is_shard(name))
         path = folder / first
@@ -157,9 +164,15 @@ def _weight_map(index: Path) -> dict[str, str]:
     return names
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    name = next((name for name in CONFIGS if (folder / name).exists()), None)
-    return read_json_object(folder / name, MAX_CONFIG_BYTES) if name else {}
+def _config(folder: Path, file: str) -> dict[str, Any]:
+    """Return the configuration beside `file`; a folder of Hugging Face may hold OpenCLIP's file with its own as well."""
+    names = sorted(CONFIGS, key=lambda name: not file.startswith("open_clip") or not name.startswith("open_clip"))
+    name = next((name for name in names if (folder / name).exists()), None)
+    config = read_json_object(folder / name, MAX_CONFIG_BYTES) if name else {}
+    pixels = folder / PREPROCESSOR
+    if config.get("model_type") == "clip" and pixels.exists():
+        config[pixels.stem] = read_json_object(pixels, MAX_CONFIG_BYTES)
+    return config
 
 
 def _contents(folder: Path) -> str:

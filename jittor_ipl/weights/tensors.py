@@ -16,6 +16,8 @@ import numpy as np
 from jittor_ipl.atomic import staged
 from jittor_ipl.errors import UserError
 
+from .bfloat16 import Bfloat16
+
 MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
 _MAX_RANK = 32                  # NumPy 1.x
 _DTYPES = {"BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
@@ -39,7 +41,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], di
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray],
+def write_safetensors(path: str | os.PathLike, tensors: "Mapping[str, np.ndarray | Bfloat16]",
                       metadata: Mapping[str, str] | None = None) -> None:
     """Write `tensors` atomically; equal inputs give equal bytes whatever the order of the mappings.
 
@@ -53,16 +55,18 @@ def write_safetensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]
             file.write(array.data if array.size and array.ndim else array.tobytes())
 
 
-def _layout(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> tuple[bytes, list[np.ndarray]]:
+def _layout(tensors: "Mapping[str, np.ndarray | Bfloat16]", metadata: Mapping[str, str]) -> tuple[bytes, list[np.ndarray]]:
     """Return the padded header and the arrays in file order: wide types first, so that all stay aligned."""
     assert all(isinstance(k, str) and isinstance(v, str) for k, v in metadata.items()), "metadata must be strings"
-    arrays = {name: _little_endian(name, np.asarray(value)) for name, value in tensors.items()}
+    kinds = {name: "BF16" if isinstance(value, Bfloat16) else "" for name, value in tensors.items()}
+    arrays = {name: _little_endian(name, value.bits if isinstance(value, Bfloat16) else np.asarray(value))
+              for name, value in tensors.items()}
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for name in order:
         begin, end = end, end + arrays[name].nbytes
-        header[name] = {"dtype": _NAMES[arrays[name].dtype], "shape": list(arrays[name].shape),
+        header[name] = {"dtype": kinds[name] or _NAMES[arrays[name].dtype], "shape": list(arrays[name].shape),
                         "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     return text + b" " * (-len(text) % 8), [arrays[name] for name in order]
