@@ -12,6 +12,7 @@ from ..family import Family, Hints, Layout, Shapes, Tensors
 from .diffusion_text import POSITION_IDS, guess_text_config, text_config, text_schema
 from .diffusion_unet import guess_unet_config, unet_config, unet_schema
 from .diffusion_vae import OLD_PROJECTIONS, PROJECTIONS, guess_vae_config, is_old, modern_name, vae_config, vae_schema
+from .project import metadata_config
 
 # Classes of diffusers and transformers whose tensors carry similar names but which are other networks.
 CLASSES = {"UNet2DConditionModel": "unet", "AutoencoderKL": "vae", "CLIPTextModel": "text-encoder",
@@ -27,7 +28,7 @@ def recognise_unet(shapes: Shapes, hints: Hints) -> Layout | None:
                    or "time_embedding.linear_1.weight" in shapes, shapes):
         return None
     _refuse_relatives(shapes)
-    numbers = unet_config(hints.config or guess_unet_config(shapes))
+    numbers = unet_config(_config(hints) or guess_unet_config(shapes))
     return Layout("unet", "diffusers", numbers, unet_schema(numbers))
 
 
@@ -36,7 +37,7 @@ def recognise_vae(shapes: Shapes, hints: Hints) -> Layout | None:
     there = any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in shapes)
     if not _claims("vae", hints, there, shapes):
         return None
-    numbers = vae_config(hints.config or guess_vae_config(shapes))
+    numbers = vae_config(_config(hints) or guess_vae_config(shapes))
     old = is_old(shapes)
     return Layout("vae", "diffusers-old" if old else "diffusers", numbers,
                   vae_schema(numbers, OLD_PROJECTIONS if old else PROJECTIONS))
@@ -47,7 +48,7 @@ def recognise_text_encoder(shapes: Shapes, hints: Hints) -> Layout | None:
     there = any(name.startswith("text_model.") for name in shapes) and not any(n.startswith("vision_model.") for n in shapes)
     if not _claims("text-encoder", hints, there, shapes):
         return None
-    numbers = text_config(hints.config or guess_text_config(shapes))
+    numbers = text_config(_config(hints) or guess_text_config(shapes))
     return Layout("text-encoder", "huggingface", numbers, text_schema(numbers), (POSITION_IDS,))
 
 
@@ -59,6 +60,11 @@ def convert_unchanged(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]
 def convert_vae(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     """Return an autoencoder's tensors under today's names."""
     return {modern_name(name): array for name, array in convert_unchanged(tensors, layout).items()}
+
+
+def _config(hints: Hints) -> dict:
+    """Return the config.json beside the file, else the one in its metadata (our own files), else {}."""
+    return dict(hints.config) or metadata_config(hints)
 
 
 def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:

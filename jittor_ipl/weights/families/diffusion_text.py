@@ -36,7 +36,7 @@ FIELDS = Fields(
 def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of a CLIPTextModel from its config.json; UserError for what is unknown or unsupported.
 
-    `projection` says whether the file also holds text_projection (CLIPTextModelWithProjection).
+    The one in `architectures` says whether the file also holds text_projection (CLIPTextModelWithProjection).
     """
     used, _ = read_fields(config, FIELDS)
     architectures = used["architectures"] or ("CLIPTextModel",)
@@ -50,7 +50,7 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if numbers["hidden_size"] % numbers["num_attention_heads"]:
         raise UserError(f"num_attention_heads {numbers['num_attention_heads']} do not divide {numbers['hidden_size']}")
     return {**numbers, "hidden_act": used["hidden_act"], "layer_norm_eps": used["layer_norm_eps"],
-            "eos_token_id": used["eos_token_id"], "projection": "CLIPTextModelWithProjection" in architectures}
+            "eos_token_id": used["eos_token_id"], "architectures": list(architectures)}
 
 
 def text_schema(numbers: Mapping[str, Any]) -> Schema:
@@ -66,7 +66,7 @@ def text_schema(numbers: Mapping[str, Any]) -> Schema:
         schema |= linear(f"{name}.mlp.fc1", inner, width) | linear(f"{name}.mlp.fc2", width, inner)
         schema |= norm(f"{name}.layer_norm2", width)
     schema |= norm("text_model.final_layer_norm", width)
-    if numbers["projection"]:
+    if "CLIPTextModelWithProjection" in numbers["architectures"]:
         schema |= linear("text_projection", numbers["projection_dim"], width, bias=False)
     return schema
 

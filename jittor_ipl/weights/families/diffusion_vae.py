@@ -35,9 +35,9 @@ def vae_config(config: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {
         **{name: count(used[name], name) for name in ("in_channels", "out_channels", "latent_channels", "norm_num_groups")},
         "block_out_channels": widths, "layers_per_block": count(used["layers_per_block"], "layers_per_block", MAX_COUNT),
+        "down_block_types": block_types(used["down_block_types"], "down_block_types", ("DownEncoderBlock2D",), len(widths)),
+        "up_block_types": block_types(used["up_block_types"], "up_block_types", ("UpDecoderBlock2D",), len(widths)),
         "scaling_factor": used["scaling_factor"]}
-    block_types(used["down_block_types"], "down_block_types", ("DownEncoderBlock2D",), len(widths))
-    block_types(used["up_block_types"], "up_block_types", ("UpDecoderBlock2D",), len(widths))
     require_groups(widths, numbers["norm_num_groups"])
     if type(numbers["scaling_factor"]) not in (int, float) or not numbers["scaling_factor"] > 0:
         raise UserError(f"scaling_factor must be a positive number, the config says {numbers['scaling_factor']!r}")

@@ -1,0 +1,117 @@
+"""LoRA out of our names: the tensors and the metadata that diffusers and kohya's scripts expect."""
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..family import Config, Tensors
+from .lora_alpha import METADATA_KEY
+from .lora_modules import TEXT, UNET, kohya_name
+from .lora_names import ALPHA, DOWN, UP, diffusers_names
+
+
+def modules_of(tensors: Tensors) -> list[str]:
+    """Return the modules of a LoRA in our names, in alphabetical order."""
+    return sorted(name.removesuffix(f".{DOWN}") for name in tensors if name.endswith(f".{DOWN}"))
+
+
+def to_diffusers(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    """Return the tensors under the names of diffusers' training scripts.
+
+    diffusers has no tensor for alpha: `diffusers_metadata` says it, and `folded` makes it the rank.
+    """
+    return {name: tensors[f"{module}.{role}"] for module in modules_of(tensors)
+            for name, role in zip(diffusers_names(module), (DOWN, UP))}
+
+
+def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    """Return the tensors under kohya's names, alpha with every module."""
+    roles = (("lora_down.weight", DOWN), ("lora_up.weight", UP), ("alpha", ALPHA))
+    return {f"{kohya_name(module)}.{theirs}": tensors[f"{module}.{ours}"] for module in modules_of(tensors)
+            for theirs, ours in roles}
+
+
+def folded(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return the same LoRA with alpha = rank everywhere, alpha / rank multiplied into up (exact for powers of two).
+
+    For programs that know no alpha, such as diffusers before 0.34 with a file in its own names.
+    """
+    plain = dict(tensors)
+    for module in modules_of(tensors):
+        rank, up = tensors[f"{module}.{DOWN}"].shape[0], tensors[f"{module}.{UP}"]
+        scale = float(tensors[f"{module}.{ALPHA}"]) / rank
+        if scale != 1:
+            plain[f"{module}.{UP}"] = (up.astype(np.float32) * np.float32(scale)).astype(up.dtype)
+        plain[f"{module}.{ALPHA}"] = np.asarray(rank, np.float32)
+    return plain
+
+
+def diffusers_metadata(tensors: Tensors) -> dict[str, str]:
+    """Return the safetensors metadata with which diffusers scales the modules; nothing but the format when alpha = rank."""
+    alphas = {module: float(tensors[f"{module}.{ALPHA}"]) for module in modules_of(tensors)}
+    ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in alphas}
+    if all(alphas[module] == rank for module, rank in ranks.items()):
+        return {"format": "pt"}
+    fields: dict[str, Any] = {}
+    for part in (UNET, TEXT):
+        mine = [module for module in alphas if module.startswith(f"{part}.")]
+        if mine:
+            fields |= {f"{part}.{name}": value for name, value in _peft_config(
+                {m.partition(".")[2]: ranks[m] for m in mine}, {m.partition(".")[2]: alphas[m] for m in mine}).items()}
+    return {"format": "pt", METADATA_KEY: json.dumps(fields, sort_keys=True)}
+
+
+def _peft_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[str, Any]:
+    """Return peft's LoraConfig of one part: the commonest rank and alpha, and the modules that differ from them."""
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    return {"peft_type": "LORA", "r": rank, "lora_alpha": _whole(alpha), "target_modules": sorted(ranks),
+            "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
+            "alpha_pattern": {path: _whole(value) for path, value in alphas.items() if value != alpha}}
+
+
+def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_prediction: bool = False,
+                   resolution: int | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the metadata that kohya's scripts write, as far as the tensors tell it: ss_*, sshs_model_hash, modelspec 1.0.1.
+
+    `base` is "sd1" or "sd2" (another says nothing about the model); `more` adds or replaces entries (ss_seed, ss_steps, ...).
+    No time is written, so that equal LoRA give equal files.
+    """
+    modules = modules_of(tensors)
+    ranks = {tensors[f"{module}.{DOWN}"].shape[0] for module in modules}
+    alphas = {float(tensors[f"{module}.{ALPHA}"]) for module in modules}
+    digest = data_hash(to_kohya(tensors, {}))
+    facts = {"ss_network_module": "networks.lora", "ss_network_dim": _one(ranks), "ss_network_alpha": _one(alphas),
+             "ss_output_name": title, "sshs_model_hash": digest, "modelspec.sai_model_spec": "1.0.1",
+             "modelspec.title": title, "modelspec.implementation": "diffusers", "modelspec.hash_sha256": f"0x{digest}"}
+    if base in ("sd1", "sd2"):
+        side = resolution or (768 if base == "sd2" and v_prediction else 512)
+        version = "sd_v2" if base == "sd2" else "sd_v1"
+        model = "stable-diffusion-v1" if base == "sd1" else "stable-diffusion-v2-768-v" if v_prediction else "stable-diffusion-v2-512"
+        facts |= {"ss_base_model_version": version + ("_v" if v_prediction else ""), "ss_v2": str(base == "sd2"),
+                  "ss_resolution": f"({side}, {side})", "modelspec.architecture": f"{model}/lora",
+                  "modelspec.resolution": f"{side}x{side}", "modelspec.prediction_type": "v" if v_prediction else "epsilon"}
+    return {"format": "pt", **facts, **(more or {})}
+
+
+def data_hash(tensors: Tensors) -> str:
+    """Return the SHA-256 of the data part of the safetensors file with these tensors: the hash that web UIs show."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _one(values: set) -> str:
+    return str(_whole(next(iter(values)))) if len(values) == 1 else "Dynamic"
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
+
+
+EXPORTS = {"diffusers": to_diffusers, "kohya": to_kohya}
