@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = {"safetensors": ".safetensors", "pt": ".pt"}
 # Under which key other programs look for the network in a .pt file; all others take the names themselves.
 _HOLDERS = {"stylegan2": "g_ema", "prompt-mapper": "m"}
+_NEEDED = {"lora_adapter_metadata"}     # metadata without which the tensors would mean something else
 _BESIDE = ("latent_avg",)       # and what lies beside that key there
 
 
@@ -88,7 +89,7 @@ def convert(ref: str | os.PathLike, folder: str | os.PathLike, options: Options 
     that cannot be read or recognised come back as `Refused`, unless that is all of them.
     """
     assert options.format in FORMATS and options.dtype in (None, *DTYPES), options
-    require_dialect(options.dialect)
+    options = replace(options, dialect=dialect_named(options.dialect))
     path = locate(ref)
     done: list[Path] = []
     refused: list[Refused] = []
@@ -120,11 +121,20 @@ def _every_piece(sources: list[Source], options: Options) -> "Iterator[tuple[Pie
             yield piece, source
 
 
-def require_dialect(dialect: str) -> None:
-    """Raise UserError, with the nearest one, unless some family can be written in this dialect."""
-    known = [OURS, *dict.fromkeys(name for family in families() for name in family.exports)]
-    if dialect not in known:
-        raise UserError(f"unknown dialect {dialect!r}{nearest(dialect, known)}; --as takes {', '.join(known)}")
+def known_dialects() -> dict[str, str]:
+    """Return what --as takes -> the dialect's name in its family: `kohya-lora` says more than `kohya`, both are taken."""
+    both = [(name, f"{name}-{family.kind}" if family.kind == "lora" else name) for family in families() for name in family.exports]
+    return {OURS: OURS, **{shown: name for name, shown in both}}
+
+
+def dialect_named(text: str) -> str:
+    """Return the dialect that a user's word means; UserError, with the nearest one, when there is none."""
+    known = known_dialects()
+    if text in known.values():
+        return text
+    if text not in known:
+        raise UserError(f"unknown dialect {text!r}{nearest(text, known)}; --as takes {', '.join(known)}")
+    return known[text]
 
 
 def _pieces(source: Source, options: Options) -> Iterator[Piece]:
@@ -193,6 +203,8 @@ def _write(piece: Piece, source: Source, target: Path, options: Options) -> Writ
         raise UserError(f"{str(target)!r} exists; give --overwrite to replace it, or --name for another name")
     with staged(target) as temporary:
         if options.format == "pt":
+            if set(_their_metadata(piece, options)) & _NEEDED:
+                raise UserError(f"a .pt file has no place for the alphas of this LoRA; write {options.dialect} as safetensors")
             _write_pt(temporary, tensors, _HOLDERS.get(piece.layout.kind, ""))
         else:
             hashed = {name: value.widen() if isinstance(value, Bfloat16) else value for name, value in tensors.items()}
@@ -214,7 +226,7 @@ def _exported(piece: Piece, dialect: str) -> Mapping[str, np.ndarray]:
     if dialect == OURS:
         return piece.tensors
     if dialect not in piece.family.exports:
-        known = ", ".join([OURS, *piece.family.exports])
+        known = ", ".join([OURS, *(shown for shown, name in known_dialects().items() if name in piece.family.exports)])
         raise UserError(f"a {piece.layout.kind} network cannot be written as {dialect!r}; it can be written as {known}")
     return piece.family.exports[dialect](piece.tensors, piece.layout.config)
 
@@ -238,8 +250,15 @@ def _cast(tensors: Mapping[str, np.ndarray], dtype: str | None, label: str) -> "
 
 
 def _metadata(piece: Piece, source: Source, options: Options) -> dict[str, str]:
-    return {"kind": piece.layout.kind, "config": json.dumps(piece.layout.config, sort_keys=True), "dialect": options.dialect,
+    ours = {"kind": piece.layout.kind, "config": json.dumps(piece.layout.config, sort_keys=True), "dialect": options.dialect,
             "source_dialect": piece.layout.dialect, "source_format": piece.format, "source_sha256": _hash(source)}
+    # "format" is what Hugging Face's programs ask for before they read a file.
+    return ours if options.dialect == OURS else {**ours, "format": "pt", **_their_metadata(piece, options)}
+
+
+def _their_metadata(piece: Piece, options: Options) -> dict[str, str]:
+    make = piece.family.export_metadata.get(options.dialect)
+    return make(piece.tensors, piece.layout.config) if make else {}
 
 
 def _hash(source: Source) -> str:

@@ -66,7 +66,8 @@ class Family:
     names and config contradict each other.
     `convert(tensors, layout)` turns checked tensors into ours (the names of the networks in `models`, or the published
     names where there is no such network); pure: it changes no argument, and may return the same arrays.
-    `exports` maps a dialect to a function that turns our tensors and config back into that dialect.
+    `exports` maps a dialect to a function that turns our tensors and config back into that dialect; `export_metadata` gives
+    the safetensors metadata that its programs read, where there is any.
     `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
     `next_step` says in one line what takes a converted file ("{file}" stands for it, "{source}" for the
     source that its metadata names).
@@ -78,3 +79,4 @@ class Family:
     exports: Mapping[str, Callable[[Tensors, Config], dict[str, np.ndarray]]] = field(default_factory=dict)
     landmarks: tuple[str, ...] = ()
     next_step: str = ""
+    export_metadata: Mapping[str, Callable[[Tensors, Config], dict[str, str]]] = field(default_factory=dict)

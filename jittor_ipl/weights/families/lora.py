@@ -15,7 +15,7 @@ from jittor_ipl.errors import UserError
 
 from ..family import Family, Hints, Layout, Shapes, Tensors
 from .lora_alpha import stated_alphas
-from .lora_export import EXPORTS
+from .lora_export import EXPORTS, diffusers_metadata, kohya_metadata
 from .lora_modules import TEXT, UNET, Base, choose_base, factor_shapes, known_base, require_known
 from .lora_names import ALPHA, DOWN, UP, Slot, counterpart, looks_like_lora, read_name, refuse_relatives
 
@@ -126,4 +126,6 @@ def _alpha(stated: np.ndarray | float, module: str) -> np.ndarray:
 
 FAMILY = Family("lora", recognise, convert, EXPORTS,
                 landmarks=("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
-                           "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"))
+                           "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"),
+                export_metadata={"diffusers": lambda tensors, _: diffusers_metadata(tensors),
+                                 "kohya": lambda tensors, config: kohya_metadata(tensors, config.get("base", "any"))})
