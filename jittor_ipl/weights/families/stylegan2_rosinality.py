@@ -68,10 +68,10 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 
     Raises UserError for a size that no generator here has, and for metadata that contradicts the shapes.
     """
-    known = [name for name in shapes if _NAME.fullmatch(name)]
+    known = {name: shape for name, shape in shapes.items() if _NAME.fullmatch(name)}
     if 2 * len(known) < len(shapes) or not any(name.startswith(("conv1.", "convs.", "to_rgb")) for name in known):
         return None
-    size, n_mlp = _size(shapes), max((int(m[1]) for m in _matches(r"style\.(\d+)\.", shapes)), default=8)
+    size, n_mlp = _size(known), max((int(m[1]) for m in _matches(r"style\.(\d+)\.", known)), default=8)
     names = schema(size, n_mlp)
     paddle = _is_paddle(shapes)
     if paddle:
