@@ -62,21 +62,22 @@ def find(name: str | os.PathLike) -> str:
             raise UserError(f"CLIP {name} is not here; looked for {looked} with {', '.join(SUFFIXES)}: "
                             f"put OpenAI's {stem}.pt into one of these folders, or give its path")
         return str(found)
-    if "\0" not in name and Path(name).expanduser().is_file():
+    if "\0" not in name and Path(name).expanduser().exists():
         return name
     raise UserError(f"no CLIP named {name[:200]!r} and no such file{nearest(name, available_models())}; "
                     f"names: {', '.join(available_models())}")
 
 
-def load(name: str | os.PathLike) -> "tuple[Clip, Callable[[Image], jt.Var]]":
+def load(name: str | os.PathLike, activation: str | None = None) -> "tuple[Clip, Callable[[Image], jt.Var]]":
     """Return (model, preprocess): a float32 `Clip` and the function from a PIL image to its input [3, R, R].
 
-    `name` is one of `available_models()` or the path of a .pt (OpenAI), .pkl (JCLIP) or .safetensors file.
+    `name` is one of `available_models()`, or the path of a file or folder: OpenAI's .pt, JCLIP's .pkl, OpenCLIP's and
+    Hugging Face's .bin, .safetensors or folder. `activation` is "quick_gelu" or "gelu" for a file that does not tell.
     Raises UserError when there is no such file or it holds no CLIP.
     """
     from .weights.clip import load_clip
-    model = load_clip(find(name))
-    return model, lambda image: _as_var(preprocess_image(image, model.image_resolution))
+    model = load_clip(find(name), activation=activation)
+    return model, lambda image: _as_var(preprocess_image(image, model.image_resolution, *model.normalisation()))
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> np.ndarray:
@@ -84,7 +85,7 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
     return text.tokenize(texts, context_length, truncate, checked=False)
 
 
-def preprocess_image(image: "Image", resolution: int) -> np.ndarray:
+def preprocess_image(image: "Image", resolution: int, mean: np.ndarray = MEAN, std: np.ndarray = STD) -> np.ndarray:
     """CLIP's pipeline for image files: float32 [3, R, R], normalised, from a PIL image of any size and mode.
 
     Pillow's own bicubic filter (antialiased, rounded to 8 bits) as in OpenAI's `preprocess`; tensors go through
@@ -101,7 +102,7 @@ def preprocess_image(image: "Image", resolution: int) -> np.ndarray:
     left, top = (round((side - resolution) / 2) for side in size)
     image = image.crop((left, top, left + resolution, top + resolution)).convert("RGB")
     pixels = np.asarray(image, np.float32).transpose(2, 0, 1) / np.float32(255)
-    return (pixels - MEAN.reshape(3, 1, 1)) / STD.reshape(3, 1, 1)
+    return (pixels - mean.reshape(3, 1, 1)) / std.reshape(3, 1, 1)
 
 
 def real_jclip_installed() -> bool:

@@ -34,18 +34,20 @@ def _ids(tokens) -> np.ndarray:
 class TextTower(nn.Module):
     """The text transformer with its embeddings, projection and end-token pooling."""
 
-    def __init__(self, *, embed_dim: int, context_length: int, vocab_size: int, width: int, heads: int, layers: int) -> None:
-        self.context_length, self.vocab_size = context_length, vocab_size
+    def __init__(self, *, embed_dim: int, context_length: int, vocab_size: int, width: int, heads: int, layers: int,
+                 mlp: int | None = None, activation: str = "quick_gelu", eps: float = 1e-5,
+                 end_token: int | None = None) -> None:
+        self.context_length, self.vocab_size, self.end_token = context_length, vocab_size, end_token
         self.positional_embedding = jt.zeros([context_length, width])
         self.text_projection = jt.zeros([width, embed_dim])
-        self.transformer = Transformer(width, layers, heads)
+        self.transformer = Transformer(width, layers, heads, mlp, activation, eps)
         self.token_embedding = Embedding(vocab_size, width)
-        self.ln_final = LayerNorm(width)
+        self.ln_final = LayerNorm(width, eps)
 
     def encode_text(self, tokens):
-        """Token ids [N, L <= context_length] -> features [N, embed_dim], not normalised; the end token is the highest id."""
+        """Token ids [N, L <= context_length] -> features [N, embed_dim], not normalised."""
         ids = self._checked(tokens)
-        ends = ids.argmax(axis=1)
+        ends = self._ends(ids)
         ids = ids[:, :ends.max() + 1]
         return self._encode(self.token_embedding(ids), ends)
 
@@ -58,7 +60,7 @@ class TextTower(nn.Module):
         batch, n_ctx, width = context.shape
         ids = self._checked(tokens)
         assert len(ids) in (1, batch), f"{len(ids)} token rows for {batch} contexts"
-        ends = ids.argmax(axis=1)
+        ends = self._ends(ids)
         assert ends.min() > n_ctx, f"the end token at {ends.min()} lies inside the {n_ctx} context places"
         embedded = self.token_embedding(ids[:, :ends.max() + 1])                    # [1 or B, L, width]
         assert embedded.shape[2] == width, f"context vectors of width {width} for a tower of width {embedded.shape[2]}"
@@ -72,6 +74,14 @@ class TextTower(nn.Module):
         assert ids.shape[1] <= self.context_length, f"{ids.shape[1]} tokens for a context of {self.context_length}"
         assert 0 <= ids.min() and ids.max() < self.vocab_size, f"token ids {ids.min()}..{ids.max()} outside the vocabulary"
         return ids
+
+    def _ends(self, ids: np.ndarray) -> np.ndarray:
+        """Where each row's feature is read: the first `end_token`, or without one the first of the highest id (OpenAI)."""
+        if self.end_token is None:
+            return ids.argmax(axis=1)
+        found = ids == self.end_token
+        assert found.any(axis=1).all(), f"a text without its end token {self.end_token}"
+        return found.argmax(axis=1)
 
     def _encode(self, x, ends: np.ndarray):
         """Transform embedded tokens [N, L, width] and project the vector at each row's end token."""

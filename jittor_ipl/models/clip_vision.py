@@ -57,14 +57,15 @@ class PatchEmbedding(nn.Module):
 class VisionTransformer(nn.Module):
     """Vision transformer whose class token, after the last norm and the projection, is the image feature."""
 
-    def __init__(self, resolution: int, patch_size: int, width: int, layers: int, heads: int, embed_dim: int) -> None:
+    def __init__(self, resolution: int, patch_size: int, width: int, layers: int, heads: int, embed_dim: int,
+                 mlp: int | None = None, activation: str = "quick_gelu", eps: float = 1e-5) -> None:
         assert resolution % patch_size == 0, f"resolution {resolution} is not a multiple of patch size {patch_size}"
         self.class_embedding = jt.zeros([width])
         self.positional_embedding = jt.zeros([(resolution // patch_size) ** 2 + 1, width])
         self.proj = jt.zeros([width, embed_dim])
         self.conv1 = PatchEmbedding(patch_size, width)
-        self.ln_pre, self.ln_post = LayerNorm(width), LayerNorm(width)
-        self.transformer = Transformer(width, layers, heads)
+        self.ln_pre, self.ln_post = LayerNorm(width, eps), LayerNorm(width, eps)
+        self.transformer = Transformer(width, layers, heads, mlp, activation, eps)
 
     def execute(self, x):
         x = self.conv1(x)                                                           # [B, grid * grid, width]

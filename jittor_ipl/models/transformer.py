@@ -1,20 +1,24 @@
 """OpenAI's pre-norm transformer, shared by CLIP's text tower and its vision tower (names follow the checkpoints)."""
 from __future__ import annotations
 
-from ..ops.activation import quick_gelu
+from ..ops.activation import gelu, quick_gelu
 from ..ops.attention import attention
 from ..ops.norms import layer_norm
 from ..runtime.backend import jt, nn
+
+# OpenAI trained with the sigmoid approximation, OpenCLIP mostly with the exact function; weights do not tell which.
+ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 
 
 class LayerNorm(nn.Module):
     """Normalise the last axis in two passes; keys `weight` and `bias`."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        self.eps = eps
         self.weight, self.bias = jt.ones([width]), jt.zeros([width])
 
     def execute(self, x):
-        return layer_norm(x, self.weight, self.bias)
+        return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Linear(nn.Module):
@@ -46,21 +50,25 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with CLIP's sigmoid approximation of GELU between them."""
+    """Two linear layers with a GELU between them; `hidden` is four times the width when None."""
 
-    def __init__(self, width: int) -> None:
-        self.c_fc, self.c_proj = Linear(width, 4 * width), Linear(4 * width, width)
+    def __init__(self, width: int, hidden: int | None = None, activation: str = "quick_gelu") -> None:
+        assert activation in ACTIVATIONS, f"activation must be one of {tuple(ACTIVATIONS)}, got {activation!r}"
+        hidden = hidden or 4 * width
+        self.activation = activation
+        self.c_fc, self.c_proj = Linear(width, hidden), Linear(hidden, width)
 
     def execute(self, x):
-        return self.c_proj(quick_gelu(self.c_fc(x)))
+        return self.c_proj(ACTIVATIONS[self.activation](self.c_fc(x)))
 
 
 class ResidualAttentionBlock(nn.Module):
     """One pre-norm block: attention, then MLP, each added to its input."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        self.attn, self.ln_1 = Attention(width, heads), LayerNorm(width)
-        self.mlp, self.ln_2 = Mlp(width), LayerNorm(width)
+    def __init__(self, width: int, heads: int, hidden: int | None = None, activation: str = "quick_gelu",
+                 eps: float = 1e-5) -> None:
+        self.attn, self.ln_1 = Attention(width, heads), LayerNorm(width, eps)
+        self.mlp, self.ln_2 = Mlp(width, hidden, activation), LayerNorm(width, eps)
 
     def execute(self, x, mask=None):
         x = x + self.attn(self.ln_1(x), mask)
@@ -70,8 +78,10 @@ class ResidualAttentionBlock(nn.Module):
 class Transformer(nn.Module):
     """`layers` residual attention blocks on [B, L, width]; `mask` [L, L] is added to the attention scores."""
 
-    def __init__(self, width: int, layers: int, heads: int) -> None:
-        self.resblocks = nn.Sequential(*[ResidualAttentionBlock(width, heads) for _ in range(layers)])
+    def __init__(self, width: int, layers: int, heads: int, hidden: int | None = None, activation: str = "quick_gelu",
+                 eps: float = 1e-5) -> None:
+        blocks = [ResidualAttentionBlock(width, heads, hidden, activation, eps) for _ in range(layers)]
+        self.resblocks = nn.Sequential(*blocks)
 
     def execute(self, x, mask=None):
         for block in self.resblocks:

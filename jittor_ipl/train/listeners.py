@@ -23,7 +23,7 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
 
     Raises `UserError` for weights that cannot be read, words that a CLIP never saw, or a texture loss without a ResNet.
     """
-    clips = [load_clip(model.model) for model in config.clip]
+    clips = [load_clip(model.model, activation=model.activation) for model in config.clip]
     for model, clip in zip(config.clip, clips):
         check_known_words(clip, model.model, config)
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
