@@ -5,11 +5,14 @@ A path becomes tensors under the names of the program that wrote it (`load`, `fo
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from jittor_ipl.errors import UserError
 
 Shapes = Mapping[str, tuple[int, ...]]          # tensor names as the file has them, in the file's order
 Tensors = Mapping[str, np.ndarray]
@@ -80,3 +83,14 @@ class Family:
     landmarks: tuple[str, ...] = ()
     next_step: str = ""
     export_metadata: Mapping[str, Callable[[Tensors, Config], dict[str, str]]] = field(default_factory=dict)
+
+
+def metadata_config(hints: Hints) -> dict:
+    """Return the constructor numbers in a file's metadata, {} when it has none; UserError when they are no JSON object."""
+    try:
+        config = json.loads(hints.metadata.get("config", "{}"))
+    except (ValueError, RecursionError) as error:
+        raise UserError("the 'config' in its metadata is not JSON") from error
+    if not isinstance(config, dict):
+        raise UserError("the 'config' in its metadata is not a JSON object")
+    return config

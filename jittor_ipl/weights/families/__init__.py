@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pkgutil import iter_modules
 from types import MappingProxyType
+from typing import NoReturn
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
 
-from ..family import Family, Hints, Layout, Shapes, Tensors
+from ..family import Family, Hints, Layout, Shapes, Tensors, metadata_config
 from ..strict import compare, count_problems, require_fit
 
 # In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
@@ -57,15 +58,45 @@ def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | None = None) ->
     A prefix that a wrapper put before every name is taken off. Raises UserError that names the nearest family.
     """
     candidates = [family for family in families() if kind in (None, family.kind)]
+    converted = _converted(shapes, hints, candidates)
+    try:
+        problems, found = _by_names(shapes, hints, candidates)
+    except UserError:
+        if converted is None:
+            raise
+        return converted
+    if converted is not None and (found is None or problems):
+        return converted
+    return found or _refuse_unknown(shapes, kind)
+
+
+def _converted(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
+    """Return what the metadata of a file that `convert` wrote says, None for other files.
+
+    It was checked when it was converted, and the hash of its tensors when it was read (`folder.read_source`), so it is
+    believed where our names alone do not tell a network in full.
+    """
+    if hints.metadata.get("dialect") != "ours" or "tensors_sha256" not in hints.metadata:
+        return None
+    family = next((family for family in candidates if family.kind == hints.metadata.get("kind")), None)
+    if family is None:
+        return None
+    layout = Layout(family.kind, "ours", metadata_config(hints), dict(shapes))
+    return Recognised(replace(family, convert=lambda tensors, _: dict(tensors)), layout)
+
+
+def _by_names(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> tuple[int, Recognised | None]:
+    """Return the claim with the fewest problems and their number, first of all names as they are, then without a wrapper's prefix."""
     for prefix in ("", *(p for p in _WRAPPERS if shapes and all(name.startswith(p) for name in shapes))):
-        found = _best({name[len(prefix):]: shape for name, shape in shapes.items()}, hints, candidates)
-        if found:
-            return Recognised(*found, prefix)
-    raise UserError(_unknown(shapes, kind))
+        claims = _claims({name[len(prefix):]: shape for name, shape in shapes.items()}, hints, candidates)
+        if claims:
+            problems, family, layout = min(claims, key=lambda claim: claim[0])
+            return problems, Recognised(family, layout, prefix)
+    return 0, None
 
 
-def _best(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> tuple[Family, Layout] | None:
-    """Return the claim with the fewest problems; a contradiction that a family found counts when no other fits exactly."""
+def _claims(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> list[tuple[int, Family, Layout]]:
+    """Return (problems, family, layout) of all who claim a file; a contradiction that one found counts when none fits exactly."""
     claims, contradiction = [], None
     for family in candidates:
         try:
@@ -75,10 +106,9 @@ def _best(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> tuple[F
             continue
         if layout is not None:
             claims.append((count_problems(layout.expected, layout.optional, own(shapes, layout, hints.extras)), family, layout))
-    best = min(claims, key=lambda claim: claim[0], default=None)
-    if contradiction and (best is None or best[0]):
+    if contradiction and all(problems for problems, *_ in claims):
         raise contradiction
-    return best[1:] if best else None
+    return claims
 
 
 def own(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType({})) -> dict:
@@ -115,12 +145,12 @@ def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
     return dict(known) if known is not None else {name: tuple(array.shape) for name, array in tensors.items()}
 
 
-def _unknown(shapes: Shapes, kind: str | None) -> str:
+def _refuse_unknown(shapes: Shapes, kind: str | None) -> NoReturn:
     first = next(iter(shapes), "")
     if kind:
-        return f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}){_landmark(shapes, kind)}"
+        raise UserError(f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}){_landmark(shapes, kind)}")
     known = ", ".join(dict.fromkeys(family.kind for family in families()))
-    return f"no known network has these tensors (the first is {first[:80]!r}){_landmark(shapes, None)}; known are {known}"
+    raise UserError(f"no known network has these tensors (the first is {first[:80]!r}){_landmark(shapes, None)}; known are {known}")
 
 
 def _landmark(shapes: Shapes, kind: str | None) -> str:

@@ -5,13 +5,9 @@ where they are used, by the delta's own hash of its source or by the judge's net
 """
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
-from jittor_ipl.errors import UserError
-
-from ..family import Family, Hints, Layout, Shapes, Tensors
+from ..family import Family, Hints, Layout, Shapes, Tensors, metadata_config
 
 
 def _by_metadata(kind: str, dialect: str):
@@ -20,17 +16,6 @@ def _by_metadata(kind: str, dialect: str):
             return None
         return Layout(kind, dialect, metadata_config(hints), dict(shapes))
     return recognise
-
-
-def metadata_config(hints: Hints) -> dict:
-    """Return the constructor numbers in a file's metadata, {} when it has none; UserError when they are no JSON object."""
-    try:
-        config = json.loads(hints.metadata.get("config", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise UserError("the 'config' in its metadata is not JSON") from error
-    if not isinstance(config, dict):
-        raise UserError("the 'config' in its metadata is not a JSON object")
-    return config
 
 
 def _unchanged(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
