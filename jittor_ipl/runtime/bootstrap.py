@@ -42,13 +42,32 @@ def import_jittor() -> ModuleType:
         os.environ.pop("SKEY", None)
         link_onednn()
         with _told_about_compilation():
-            import jittor as jt
+            jt = _imported()
         _stop_compile_workers()
     kernels.configure(jt)
     memory.keep_freed_memory()
     if device == "cuda":
         jt.flags.use_cuda = 1
     return jt
+
+
+def _imported() -> ModuleType:
+    """Import Jittor, again when it ends the process to have the command run again.
+
+    It does that (exit code 0, nothing done, nothing said) when it built its compile helper anew although a build was
+    loaded already: after a killed compilation, or when two processes start in an empty cache. The loaded helper is of
+    the same source and serves.
+    """
+    for _ in range(3):
+        try:
+            import jittor
+            return jittor
+        except SystemExit as ended:
+            if ended.code not in (0, None):
+                raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "jittor"]:
+            del sys.modules[name]
+    raise UserError("Jittor's cache changed while it was read: run the command again")
 
 
 def requested_device() -> str:

@@ -53,7 +53,7 @@ def _holder(folder: Path) -> subprocess.Popen:
 
 def _refused(work: Path, name: str, folder: Path, command, argv: list[str], failed: list[str]) -> bool:
     """Hold the lock of the command's folder, run it, and look at what it says and changes."""
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} if folder.exists() else {}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"} if folder.exists() else {}
     holder, log = _holder(folder), work / f"{name.split()[0]}.log"
     log.unlink(missing_ok=True)
     code = waited(forked(lambda: sys.exit(command(argv)), log))

@@ -1,0 +1,82 @@
+"""Train both stages of the demo suite for many steps and watch memory and the number of live Jittor variables.
+
+The loop is the shipped one with everything on: samples, checkpoints, metrics, TensorBoard. After a warm-up, the
+resident memory must stay flat (its slope by least squares, and its largest value) and the counts must not grow at all.
+
+    python -m scripts.torture.soak --count 600
+"""
+from __future__ import annotations
+
+import io
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.config import load_suite
+from jittor_ipl.train import adapt
+
+from .common import ROOT, finish, fresh, parse
+
+MOST_KIB_PER_STEP = 8.0      # a leaked 64 px image of a batch would be 48 KiB a step
+MOST_GROWTH_MIB = 4.0        # of the largest value after the warm-up against the value at its end
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train, measure and print the figures."""
+    arguments = parse(__doc__.splitlines()[0], 600, 60, argv)
+    fresh(arguments.work)
+    seen: dict[str, list[tuple[int, int, int, int]]] = {"mapper": [], "generator": []}
+
+    class Watched(adapt._Stage):
+        def after_step(self, step, metrics, state):
+            stop = super().after_step(step, metrics, state)
+            seen[self.name].append((_resident_kib(), *_live()))
+            return stop
+    adapt._Stage = Watched
+    adapt.adapt_style(_run(arguments), arguments.work / "run", stream=io.StringIO())
+    figures, passed = {"steps_of_each_stage": arguments.count}, True
+    for stage, rows in seen.items():
+        told, flat = _flat(np.asarray(rows, float), warm=arguments.count // 3)
+        figures.update({f"{stage}_{key}": value for key, value in told.items()})
+        passed &= flat and len(rows) == arguments.count
+    return finish("soak", arguments, figures, passed, "flat memory and flat counts of live variables")
+
+
+def _run(arguments: Namespace):
+    count = arguments.count
+    return load_suite(ROOT / "configs" / "demo.yaml", [
+        f"mapper.steps={count}", f"generator.steps={count}", "mapper.batch=4", "generator.batch=2", f"run.sample_every={count // 10}",
+        f"run.checkpoint_every={count // 10}", "run.samples=4", "run.log_every=1", "run.tensorboard=true"]).run_of("disney")
+
+
+def _resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4
+
+
+def _live() -> tuple[int, int, int]:
+    from jittor_ipl.runtime.backend import jt
+    counts = jt.liveness_info()
+    return counts["lived_vars"], counts["lived_ops"], counts["hold_vars"]
+
+
+def _flat(rows: np.ndarray, warm: int) -> tuple[dict[str, object], bool]:
+    """Return the figures of [steps, (KiB, vars, ops, held)] after the warm-up, and whether they are flat."""
+    rows = rows[warm:]
+    memory, counts = rows[:, 0], rows[:, 1:]
+    slope = float(np.polyfit(np.arange(len(memory)), memory, 1)[0])
+    growth = float(memory.max() - memory[0]) / 1024
+    figures = {"resident_MiB": round(float(memory.max()) / 1024, 1), "slope_KiB_per_step": round(slope, 3),
+               "growth_MiB": round(growth, 2), "live_variables": _span(counts[:, 0]), "live_operations": _span(counts[:, 1]),
+               "held_variables": _span(counts[:, 2])}
+    return figures, slope <= MOST_KIB_PER_STEP and growth <= MOST_GROWTH_MIB and bool((counts.max(0) == counts.min(0)).all())
+
+
+def _span(values: np.ndarray) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low} at every step" if low == high else f"{low} to {high}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
