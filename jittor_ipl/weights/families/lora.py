@@ -13,7 +13,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 
-from ..family import Family, Hints, Layout, Shapes, Tensors
+from ..family import Config, Family, Hints, Layout, Shapes, Tensors
 from .lora_alpha import stated_alphas
 from .lora_export import EXPORTS, diffusers_metadata, kohya_metadata
 from .lora_modules import TEXT, UNET, Base, choose_base, factor_shapes, known_base, require_known
@@ -124,8 +124,12 @@ def _alpha(stated: np.ndarray | float, module: str) -> np.ndarray:
     return alpha.reshape(()).astype(np.float32)
 
 
+def _kohya_metadata(tensors: Tensors, config: Config) -> dict[str, str]:
+    """Return kohya's metadata without hashes, for the types of the tensors may still change."""
+    return kohya_metadata(tensors, config.get("base", "any"), hashed=False)
+
+
 FAMILY = Family("lora", recognise, convert, EXPORTS,
                 landmarks=("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
                            "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"),
-                export_metadata={"diffusers": lambda tensors, _: diffusers_metadata(tensors),
-                                 "kohya": lambda tensors, config: kohya_metadata(tensors, config.get("base", "any"))})
+                export_metadata={"diffusers": lambda tensors, _: diffusers_metadata(tensors), "kohya": _kohya_metadata})

@@ -75,19 +75,22 @@ def _peft_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[
 
 
 def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_prediction: bool = False,
-                   resolution: int | None = None, more: Mapping[str, str] | None = None) -> dict[str, str]:
+                   resolution: int | None = None, more: Mapping[str, str] | None = None,
+                   hashed: bool = True) -> dict[str, str]:
     """Return the metadata that kohya's scripts write, as far as the tensors tell it: ss_*, sshs_model_hash, modelspec 1.0.1.
 
     `base` is "sd1" or "sd2" (another says nothing about the model); `more` adds or replaces entries (ss_seed, ss_steps, ...).
-    No time is written, so that equal LoRA give equal files.
+    `hashed` is for tensors that are written in the types they have. No time is written, so that equal LoRA give equal files.
     """
     modules = modules_of(tensors)
     ranks = {tensors[f"{module}.{DOWN}"].shape[0] for module in modules}
     alphas = {float(tensors[f"{module}.{ALPHA}"]) for module in modules}
-    digest = data_hash(to_kohya(tensors, {}))
     facts = {"ss_network_module": "networks.lora", "ss_network_dim": _one(ranks), "ss_network_alpha": _one(alphas),
-             "ss_output_name": title, "sshs_model_hash": digest, "modelspec.sai_model_spec": "1.0.1",
-             "modelspec.title": title, "modelspec.implementation": "diffusers", "modelspec.hash_sha256": f"0x{digest}"}
+             "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1", "modelspec.title": title,
+             "modelspec.implementation": "diffusers"}
+    if hashed:
+        digest = data_hash(to_kohya(tensors, {}))
+        facts |= {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
     if base in ("sd1", "sd2"):
         side = resolution or (768 if base == "sd2" and v_prediction else 512)
         version = "sd_v2" if base == "sd2" else "sd_v1"

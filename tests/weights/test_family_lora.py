@@ -1,0 +1,245 @@
+"""LoRA files of diffusers, peft and kohya's scripts: read to one form, written back, held against what peft computes."""
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import run_reference
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families import identify, shapes_of
+from jittor_ipl.weights.families.lora_files import (LoraModule, read_lora, to_tensors, write_diffusers_lora, write_kohya_lora,
+                                                    write_lora)
+from jittor_ipl.weights.families.lora_modules import base_of, kohya_name, known_base
+from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.torch_writer import write_torch
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
+PLAIN = ["diffusers", "diffusers-bin", "peft-names", "plain-kohya.safetensors", "plain-old.bin"]
+ALPHA = ["metadata", "alpha-kohya.safetensors"]
+TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+KOHYA_Q = kohya_name(TO_Q)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("lora")
+    for family in ("lora", "diffusion"):
+        with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
+            archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(files):
+    configs = (json.loads((files / "pipeline" / part / "config.json").read_text()) for part in ("unet", "text_encoder"))
+    return base_of(*configs)
+
+
+@pytest.fixture(scope="module")
+def deltas(files) -> dict[str, np.ndarray]:
+    return read_safetensors(files / "deltas.safetensors")[0]
+
+
+def assert_equal(lora, other) -> None:
+    """Bit-equal in every tensor."""
+    ours, theirs = to_tensors(lora), to_tensors(other)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) and ours[name].dtype == theirs[name].dtype for name in ours)
+
+
+def assert_changes(lora, deltas, prefix: str) -> None:
+    """Every module adds to its weight what peft adds, and no other module does."""
+    wanted = {name.removeprefix(f"{prefix}."): value for name, value in deltas.items() if name.startswith(f"{prefix}.")}
+    assert lora.keys() == wanted.keys()
+    for name, module in lora.items():
+        assert module.delta().shape == wanted[name].shape
+        np.testing.assert_allclose(module.delta(), wanted[name], rtol=1e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_generation_says_the_same(files, deltas, name):
+    lora = read_lora(files / name)
+    assert_equal(lora, read_lora(files / PLAIN[0]))
+    assert_changes(lora, deltas, "plain")
+    assert {module.alpha for module in lora.values()} == {2.0}
+
+
+def test_names_without_a_part_are_the_unets(files):
+    lora = read_lora(files / "plain-bare-unet.bin")
+    assert_equal(lora, {name: module for name, module in read_lora(files / PLAIN[0]).items() if name.startswith("unet.")})
+
+
+@pytest.mark.parametrize("name", ALPHA)
+def test_alphas_of_every_dialect(files, deltas, base, name):
+    lora = read_lora(files / name, base)
+    assert_equal(lora, read_lora(files / name))
+    assert_changes(lora, deltas, "alpha")
+    assert {module.alpha for module in lora.values()} == {1.0, 2.0, 3.0, 8.0} and {m.rank for m in lora.values()} == {2, 3, 4}
+    assert_equal(lora, read_lora(files / ALPHA[0]))
+
+
+def test_pefts_own_folder(files, deltas):
+    lora = read_lora(files / "peft")
+    assert_changes(lora, deltas, "peft")
+    assert lora["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"].alpha == pytest.approx(10)       # 5 * sqrt(4)
+
+
+def test_what_jittor_writes(files, tmp_path):
+    """The Jittor competition's baseline saves its LoRA through Jittor's own writer of .bin files."""
+    from jittor_ipl.runtime.backend import jt
+    tensors = read_safetensors(files / "diffusers" / "pytorch_lora_weights.safetensors")[0]
+    jt.save({name: jt.array(value) for name, value in tensors.items()}, str(tmp_path / "pytorch_lora_weights.bin"))
+    assert_equal(read_lora(tmp_path), read_lora(files / "diffusers"))
+
+
+@pytest.mark.parametrize("source", [*PLAIN[:1], *ALPHA])
+def test_round_trip_through_every_dialect_is_bit_equal(files, tmp_path, deltas, source):
+    first = read_lora(files / source)
+    write_lora(tmp_path / "ours.safetensors", first)
+    write_kohya_lora(tmp_path / "kohya.safetensors", read_lora(tmp_path / "ours.safetensors"), base="sd2")
+    write_lora(tmp_path / "again.safetensors", read_lora(tmp_path / "kohya.safetensors"))
+    write_diffusers_lora(tmp_path / "diffusers.safetensors", read_lora(tmp_path / "again.safetensors"))
+    last = read_lora(tmp_path / "diffusers.safetensors")
+    assert_equal(first, last)
+    assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+    for name in first:
+        assert np.array_equal(first[name].delta(), last[name].delta())
+
+
+@pytest.mark.parametrize("source", ["diffusers", "metadata"])
+def test_folding_alpha_keeps_the_change(files, tmp_path, source):
+    lora = read_lora(files / source)
+    write_diffusers_lora(tmp_path / "folded.safetensors", lora, fold_alpha=True)
+    tensors, metadata = read_safetensors(tmp_path / "folded.safetensors")
+    folded = read_lora(tmp_path / "folded.safetensors")
+    assert metadata == {"format": "pt"} and all(module.alpha == module.rank for module in folded.values())
+    for name in lora:
+        np.testing.assert_allclose(folded[name].delta(), lora[name].delta(), rtol=1e-6, atol=1e-7)
+
+
+def test_kohyas_metadata(files, tmp_path):
+    write_kohya_lora(tmp_path / "a.safetensors", read_lora(files / "metadata"), base="sd2", v_prediction=True, title="ring",
+                     metadata={"ss_seed": "3"})
+    write_kohya_lora(tmp_path / "b.safetensors", dict(reversed(read_lora(files / "metadata").items())), base="sd2",
+                     v_prediction=True, title="ring", metadata={"ss_seed": "3"})
+    data = (tmp_path / "a.safetensors").read_bytes()
+    assert data == (tmp_path / "b.safetensors").read_bytes()
+    facts = read_safetensors(tmp_path / "a.safetensors")[1]
+    assert facts["sshs_model_hash"] == hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
+    assert {key: facts[key] for key in ("ss_network_module", "ss_network_dim", "ss_base_model_version", "ss_v2", "ss_seed")} == {
+        "ss_network_module": "networks.lora", "ss_network_dim": "Dynamic", "ss_base_model_version": "sd_v2_v", "ss_v2": "True",
+        "ss_seed": "3"}
+    assert facts["modelspec.architecture"] == "stable-diffusion-v2-768-v/lora" and facts["modelspec.prediction_type"] == "v"
+    assert facts["modelspec.sai_model_spec"] == "1.0.1" and facts["modelspec.resolution"] == "768x768"
+    assert all(isinstance(value, str) for value in facts.values())
+
+
+def test_kohyas_names_are_unambiguous():
+    for name in ("sd1", "sd2", "any"):
+        base = known_base(name)
+        assert len(base.flat) == len(base.modules)
+    assert set(known_base("sd1").modules) | set(known_base("sd2").modules) <= set(known_base("any").modules)
+    for base in ("sd1", "sd2"):     # what a LoRA in kohya's names may change: all of the transformers, 192 layers + 32
+        transformers = [name for name in known_base(base).modules if name.startswith("unet.") and ".attentions." in name]
+        assert len(transformers) == 192
+
+
+@pytest.mark.parametrize("width, base", [(768, "sd1"), (1024, "sd2"), (512, "any")])
+def test_the_base_follows_from_the_widths(tmp_path, width, base):
+    module = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
+    write_lora(tmp_path / "lora.safetensors", {module: LoraModule(np.ones((2, width), "f4"), np.ones((640, 2), "f4"), 2)})
+    layout = identify(shapes_of(read_safetensors(tmp_path / "lora.safetensors")[0])).layout
+    assert layout.config["base"] == base and layout.dialect == "ours" and layout.config["modules"] == {"unet": 1}
+
+
+def damaged(files: Path, tmp_path: Path, change) -> Path:
+    tensors = dict(read_safetensors(files / "alpha-kohya.safetensors")[0])
+    change(tensors)
+    write_safetensors(tmp_path / "damaged.safetensors", tensors)
+    return tmp_path / "damaged.safetensors"
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda t: t.pop(f"{KOHYA_Q}.lora_up.weight"), f"{KOHYA_Q}.lora_up.weight' is missing"),
+    (lambda t: t.pop(f"{KOHYA_Q}.lora_down.weight"), f"{KOHYA_Q}.lora_down.weight' is missing"),
+    (lambda t: t.update({KOHYA_Q.replace("to_q", "to_w") + ".lora_up.weight": np.ones((4, 2), "f4")}), "no module.*did you mean.*to_"),
+    (lambda t: t.update({f"{KOHYA_Q}.lora_up.weight": np.ones((4, 3), "f4")}), r"has shape \[4, 3\], expected is \[4, 2\]"),
+    (lambda t: t.update({f"{KOHYA_Q}.alpha": np.asarray(np.nan, "f4")}), "no finite number"),
+    (lambda t: t.update({"stray": np.ones(2, "f4")}), "unexpected tensor 'stray'"),
+    (lambda t: t.update({f"{TO_Q}.lora_A.weight": np.ones((2, 4), "f4")}), "are both down"),
+    (lambda t: t.update({KOHYA_Q + ".hada_w1_a": np.ones((2, 4), "f4")}), "LoHa"),
+    (lambda t: t.update({KOHYA_Q + ".lokr_w1": np.ones((2, 4), "f4")}), "LoKr"),
+    (lambda t: t.update({KOHYA_Q + ".dora_scale": np.ones((2, 4), "f4")}), "DoRA"),
+    (lambda t: t.update({KOHYA_Q + ".lora_mid.weight": np.ones((2, 2, 3, 3), "f4")}), "Tucker"),
+    (lambda t: t.update({KOHYA_Q + ".diff": np.ones((2, 2), "f4")}), "full differences"),
+    (lambda t: t.update({KOHYA_Q.replace("lora_unet_down_blocks", "lora_unet_input_blocks") + ".alpha": np.ones(1, "f4")}), "XL"),
+    (lambda t: t.update({"lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha": np.ones(1, "f4")}), "XL")])
+def test_faults_are_told_by_name(files, tmp_path, change, told):
+    with pytest.raises(UserError, match=told):
+        read_lora(damaged(files, tmp_path, change))
+
+
+def test_widths_are_held_against_a_given_base(files, base, tmp_path):
+    path = damaged(files, tmp_path, lambda t: t.update({f"{KOHYA_Q}.lora_down.weight": np.ones((2, 5), "f4")}))
+    with pytest.raises(UserError, match=r"has shape \[2, 5\], expected is \[2, 4\]"):
+        read_lora(path, base)
+    with pytest.raises(UserError, match="no module 'unet.up_blocks.3.*did you mean"):
+        write_lora(tmp_path / "deep.safetensors", {TO_Q.replace("down_blocks.0", "up_blocks.3"): LoraModule(np.ones((1, 4), "f4"), np.ones((4, 1), "f4"), 1)})
+        read_lora(tmp_path / "deep.safetensors", base)
+
+
+@pytest.mark.parametrize("fields, told", [
+    ({"use_dora": True}, "use_dora"), ({"peft_type": "LOHA"}, "LOHA"), ({"bias": "all"}, "bias"),
+    ({"init_lora_weights": "pissa_niter_4"}, "pissa"), ({"alpha_pattern": {"(a+)+$": 3}}, "regular expression"),
+    ({"alpha_pattern": 3}, "JSON object"), ({"lora_alpha": "much"}, "a number is expected"), ({"fan_in_fan_out": True}, "fan_in_fan_out")])
+def test_an_adapters_config_is_not_passed_over(files, tmp_path, fields, told):
+    folder = Path(shutil.copytree(files / "peft", tmp_path / "peft"))
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, **fields}))
+    with pytest.raises(UserError, match=told):
+        read_lora(folder)
+
+
+def test_half_precision_stays(files, tmp_path):
+    half = {name: LoraModule(m.down.astype("f2"), m.up.astype("f2"), m.alpha) for name, m in read_lora(files / "metadata").items()}
+    write_kohya_lora(tmp_path / "half.safetensors", half, base="sd2")
+    write_diffusers_lora(tmp_path / "diffusers.safetensors", read_lora(tmp_path / "half.safetensors"))
+    assert_equal(read_lora(tmp_path / "diffusers.safetensors"), half)
+
+
+def test_another_file_is_told_apart(tmp_path):
+    write_safetensors(tmp_path / "other.safetensors", {"weight": np.ones(2, "f4")})
+    with pytest.raises(UserError, match="holds no LoRA"):
+        read_lora(tmp_path / "other.safetensors")
+
+
+@pytest.mark.reference
+@pytest.mark.parametrize("which, source", [("plain", "diffusers"), ("alpha", "metadata")])
+def test_diffusers_computes_the_same_with_our_files(files, tmp_path, which, source):
+    lora = read_lora(files / source)
+    for name in ("with-alpha", "folded", "kohya", "pickled"):
+        (tmp_path / name).mkdir()
+    write_diffusers_lora(tmp_path / "with-alpha" / "pytorch_lora_weights.safetensors", lora)
+    write_diffusers_lora(tmp_path / "folded" / "pytorch_lora_weights.safetensors", lora, fold_alpha=True)
+    write_kohya_lora(tmp_path / "kohya" / "ring.safetensors", lora)
+    write_torch(tmp_path / "pickled" / "pytorch_lora_weights.bin",
+                read_safetensors(tmp_path / "folded" / "pytorch_lora_weights.safetensors")[0])
+    written = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    results = json.loads(run_reference("tests/parity/make_lora_fixtures.py", "check", which, *written).splitlines()[-1])
+    for path, result in results.items():
+        assert result["unet"] <= 1e-5 and result["text"] <= 1e-5 and result["effect"] > 1e-2, (path, result)
+
+
+@pytest.mark.reference
+def test_todays_libraries_write_the_same_files(tmp_path, files, deltas):
+    run_reference("tests/parity/make_lora_fixtures.py", "make", tmp_path / "made")
+    for name in (*PLAIN, *ALPHA, "peft", "plain-bare-unet.bin"):
+        assert_equal(read_lora(tmp_path / "made" / name), read_lora(files / name))
+    again = read_safetensors(tmp_path / "made" / "deltas.safetensors")[0]
+    assert again.keys() == deltas.keys() and all(np.allclose(again[name], deltas[name]) for name in again)
