@@ -48,7 +48,7 @@ class Layout:
     not and are not checked. `parts` are prefixes under which the same file holds further networks (a pSp checkpoint's
     "decoder."): those names are no concern of this layout, each part is recognised on its own without its prefix.
     `extras` names tensors beside the container (`latent_avg`) that belong to the network: they are checked and converted
-    with the others, under the same names, when the file has them; those it must have are in `expected` too.
+    with the others, under the same names, when the file has them; each stands in `expected` or `optional` as well.
     """
 
     kind: str

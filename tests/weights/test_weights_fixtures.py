@@ -13,6 +13,7 @@ from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
+from scripts.torture import flip_fixtures
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +35,19 @@ def test_every_fixture_is_sound_and_converts(files, name, tmp_path, capsys):
         assert cli.main(["inspect", str(part.path)]) == 0
         written = read_tensors(part.path)[0]        # converting once more changes nothing
         assert set(again.tensors) == set(written) and all(np.array_equal(again.tensors[k], written[k]) for k in written)
+
+
+def test_damage_is_refused_listed_or_harmless(tmp_path):
+    """A few places of every file; `python -m scripts.torture.flip_fixtures` takes thousands."""
+    told: list[str] = []
+    for case in flip_fixtures.fixtures(tmp_path):
+        flip_fixtures.torture(case, 3, True, told)
+    assert not told, told[:5]
+
+
+def test_damage_to_the_smallest_file_of_each_container(tmp_path):
+    told: list[str] = []
+    for case in flip_fixtures.tiny(tmp_path):
+        outcomes, _ = flip_fixtures.torture(case, 120, False, told)
+        assert outcomes["refused"] > 30, case.name
+    assert not told, told[:5]

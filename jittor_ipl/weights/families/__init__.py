@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
-from pkgutil import iter_modules
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -38,13 +37,8 @@ class Recognised:
 @cache
 def families() -> tuple[Family, ...]:
     """Return all families; imported on first use."""
-    there = {module.name for module in iter_modules(__path__)}
-    found: list[Family] = []
-    for name in MODULES:
-        if name in there:
-            module = importlib.import_module(f"{__name__}.{name}")
-            found += getattr(module, "FAMILIES", None) or (module.FAMILY,)
-    return tuple(found)
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in MODULES]
+    return tuple(family for module in modules for family in getattr(module, "FAMILIES", None) or (module.FAMILY,))
 
 
 def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
