@@ -34,7 +34,8 @@ class FileInfo:
 
     `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle or npy; `metadata` is that of
     safetensors; `container` is the key that the tensors lay under ("" at the top); `extras` are tensors beside that
-    container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options).
+    container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options),
+    and `values` are the plain numbers and texts among the options.
     """
 
     format: str
@@ -42,6 +43,7 @@ class FileInfo:
     container: str = ""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    values: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 
 def read_tensors(path: str | os.PathLike, container: str | None = None) -> tuple[dict[str, np.ndarray], FileInfo]:
@@ -63,7 +65,7 @@ def read_tensors(path: str | os.PathLike, container: str | None = None) -> tuple
         raise type(error)(f"{path}: {error}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return found.tensors, FileInfo(contents.format, {}, found.container, found.extras, found.skipped)
+    return found.tensors, FileInfo(contents.format, {}, found.container, found.extras, found.skipped, found.values)
 
 
 def _peek(path: str | os.PathLike) -> tuple[bytes, bytes, int]:

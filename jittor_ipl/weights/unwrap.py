@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,18 @@ from .torch_rules import TensorRef
 # Where known programs put the network, best first: rosinality/IPL/NADA, the IPL mapper, Lightning and many others.
 CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model")
 _MAX_TENSORS, _MAX_DEPTH = 100_000, 64
+_OPTIONS, _MAX_OPTIONS, _MAX_TEXT = ("opts", "args", "config"), 500, 200
 
 
 @dataclass(frozen=True)
 class Found:
-    """The chosen tensors, the key they lay under, tensors beside that key, and the names of everything else."""
+    """The chosen tensors, the key they lay under, tensors beside that key, the names of everything else, and options."""
 
     tensors: dict[str, np.ndarray]
     container: str
     extras: dict[str, np.ndarray]
     skipped: tuple[str, ...]
+    values: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 
 def unwrap(contents: Contents, container: str | None = None) -> Found:
@@ -50,7 +52,17 @@ def unwrap(contents: Contents, container: str | None = None) -> Found:
     tensors = {name: _array(contents, value) for name, value in _plain_tensors(state)}
     extras = {name: _array(contents, value) for name, value in _plain_tensors(beside)}
     rest = [shown(str(name)) for part in (state, beside) for name, value in part.items() if not _is_tensor(value)]
-    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest))
+    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest), _options(root))
+
+
+def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:
+    """Return the short texts and numbers among the training options that a program left in its checkpoint."""
+    holders = [root.get(name) for name in _OPTIONS]
+    entries = [holder.attributes if isinstance(holder, Record) else holder for holder in holders]
+    found = ((name, value) for holder in entries if isinstance(holder, dict) for name, value in list(holder.items())[:_MAX_OPTIONS])
+    return {name: value for name, value in found if isinstance(name, str) and (
+        isinstance(value, (bool, float)) or isinstance(value, int) and abs(value) < 2**63
+        or isinstance(value, str) and len(value) <= _MAX_TEXT)}
 
 
 def _choose(root: Mapping[Any, Any], wanted: str | None) -> str:
