@@ -26,7 +26,8 @@ def test_help_is_fast_and_imports_nothing_heavy():
     assert min(user_seconds() for _ in range(3)) < 0.5  # processor time: a busy machine must not fail this
 
 
-@pytest.mark.parametrize("command", [[], ["adapt"], ["generate"], ["verify"], ["train-all"], ["summary"], ["release"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["adapt"], ["generate"], ["verify"], ["train-all"], ["summary"], ["release"],
+                                     ["inspect"], ["convert"], ["doctor"]])
 def test_every_command_helps_with_examples(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([*command, "--help"])
@@ -87,6 +88,11 @@ MISTAKES = {
     "foreign weights": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1"], "demo.yaml"),
     "seed out of range": (["generate", "--weights", "demo:generator", "--seeds", "4294967296"], "out of range"),
     "truncation out of range": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1", "--trunc", "9"], "-2 to 2"),
+    "inspect nothing": (["inspect", "demo:genrator"], "did you mean 'generator'"),
+    "inspect without a file": (["inspect"], "FILE|FOLDER"),
+    "convert nowhere": (["convert", "demo:generator"], "--to"),
+    "convert to an unknown dialect": (["convert", "demo:generator", "--to", "out", "--as", "rosinalty"], "did you mean 'rosinality'"),
+    "convert to an unknown type": (["convert", "demo:generator", "--to", "out", "--dtype", "f16"], "bfloat16"),
     "verify nothing": (["verify", "--weights", "nowhere"], "nowhere"),
     "unknown method": (["train-all", "--method", "nadaa"], "did you mean 'nada'"),
     "GPUs that are no numbers": (["train-all", "--gpus", "a,b"], "0,1"),
