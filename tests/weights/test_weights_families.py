@@ -107,3 +107,10 @@ def test_a_converted_file_is_known_by_its_metadata(toy):
     assert layout.config == {"n": 5} and set(tensors) == {"our.a.weight"}
     with pytest.raises(UserError, match="no known network"):
         families.adopt({"our.a.weight": np.zeros((5, 3), "f4")}, Hints(metadata={**facts, "kind": "other"}), source="x")
+
+
+def test_the_guide_names_every_kind_and_dialect():
+    from jittor_ipl.weights.convert import known_dialects
+    guide = (FOLDER.parents[2] / "docs" / "formats.md").read_text()
+    missing = [word for word in (*(family.kind for family in families.families()), *known_dialects()) if word not in guide]
+    assert not missing
