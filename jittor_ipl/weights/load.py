@@ -1,7 +1,7 @@
 """Read any weight file by what it contains, never by its name, and without running anything from it.
 
 safetensors, PyTorch (zip, legacy stream, TorchScript), pickled arrays and dictionaries of them (Jittor's, JCLIP's and
-Paddle's), and single NumPy arrays (.npy).
+Paddle's), NVIDIA's pickled networks, and single NumPy arrays (.npy).
 """
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import numpy as np
 from jittor_ipl.errors import UserError
 
 from .npy_file import MAGIC, read_npy
+from .nvidia_rules import networks_as_names
 from .pickle_reader import read_pickle, refuse
-from .pickle_rules import find_rule
+from .plain_pickle import PlainRules
 from .sniff import describe_foreign
 from .tensors import read_safetensors
 from .torch_file import Contents, is_legacy, open_legacy, open_zip
@@ -108,10 +109,11 @@ def _open_pickle(path: str | os.PathLike) -> Contents:
         kind, digest, data = "jittor-pickle", bytes(data[-28:-8]), data[:-28]
         if hashlib.sha1(data).digest() != digest:
             refuse("the checksum does not match; the file is damaged")
-    root, end = read_pickle(data, find_rule)
+    rules = PlainRules(len(data))
+    root, end = read_pickle(data, rules.find)
     if end != len(data):
         refuse(f"{len(data) - end} bytes after the end of the pickle")
-    return Contents(kind, root, _no_references)
+    return Contents(kind, networks_as_names(root), rules.read)
 
 
 def _no_references(_: Any) -> np.ndarray:

@@ -10,13 +10,15 @@ import numpy as np
 from jittor_ipl.errors import UserError, nearest
 
 from .nested import numbered
+from .nvidia_rules import Network
 from .pickle_reader import Record, refuse, shown
 from .pickle_rules import ArrayStub
 from .torch_file import Contents
 from .torch_rules import TensorRef
 
-# Where known programs put the network, best first: rosinality/IPL/NADA, the IPL mapper, Lightning and many others.
-CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model")
+# Where known programs put the network, best first: rosinality/IPL/NADA, the IPL mapper, Lightning and many others;
+# NVIDIA's averaged generators (PyTorch, TensorFlow) and PaddleGAN's.
+CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model", "G_ema", "Gs", "gen_ema")
 _MAX_TENSORS, _MAX_DEPTH = 100_000, 64
 _OPTIONS, _MAX_OPTIONS, _MAX_TEXT = ("opts", "args", "config"), 500, 200
 
@@ -52,7 +54,12 @@ def unwrap(contents: Contents, container: str | None = None) -> Found:
     tensors = {name: _array(contents, value) for name, value in _plain_tensors(state)}
     extras = {name: _array(contents, value) for name, value in _plain_tensors(beside)}
     rest = [shown(str(name)) for part in (state, beside) for name, value in part.items() if not _is_tensor(value)]
-    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest), _options(root))
+    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest), _values(state, root))
+
+
+def _values(state: Any, root: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the plain values of a pickled network, or the training options beside a state dictionary."""
+    return dict(state.plain) if isinstance(state, Network) else _options(root)
 
 
 def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:

@@ -82,7 +82,7 @@ def stream(array: np.ndarray) -> bytes:
 def tensor(array: np.ndarray) -> Call:
     """Return a tensor as a plain `pickle.dump` stores it."""
     storage = Call(Name("torch.storage", "_load_from_bytes"), (stream(array),))
-    strides = tuple(s // 4 for s in np.ascontiguousarray(array, "f4").strides)
+    strides = tuple(stride // 4 for stride in np.require(array, "<f4", "C").strides)
     return Call(Name("torch._utils", "_rebuild_tensor_v2"), (storage, 0, array.shape, strides, False, {}))
 
 
