@@ -4,8 +4,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tarfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -90,9 +92,13 @@ def test_pefts_own_folder(files, deltas):
     assert lora["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"].alpha == pytest.approx(10)       # 5 * sqrt(4)
 
 
-def test_what_jittor_writes(files, tmp_path):
+def test_what_jittor_writes(files, tmp_path, monkeypatch):
     """The Jittor competition's baseline saves its LoRA through Jittor's own writer of .bin files."""
     from jittor_ipl.runtime.backend import jt
+    torch = ModuleType("torch")         # Jittor's writer borrows the names of PyTorch's classes; its place is taken, not used
+    torch._utils = ModuleType("torch._utils")
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", torch._utils)
     tensors = read_safetensors(files / "diffusers" / "pytorch_lora_weights.safetensors")[0]
     jt.save({name: jt.array(value) for name, value in tensors.items()}, str(tmp_path / "pytorch_lora_weights.bin"))
     assert_equal(read_lora(tmp_path), read_lora(files / "diffusers"))
@@ -110,6 +116,21 @@ def test_round_trip_through_every_dialect_is_bit_equal(files, tmp_path, deltas, 
     assert (tmp_path / "ours.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
     for name in first:
         assert np.array_equal(first[name].delta(), last[name].delta())
+
+
+def test_several_ranks_without_alpha_are_scaled_as_diffusers_does(tmp_path):
+    names = {TO_Q: 4, TO_Q.replace("to_q", "to_k"): 2}
+    module = {name: (np.ones((rank, 4), "f4"), np.ones((4, rank), "f4")) for name, rank in names.items()}
+    tensors = {f"{name}.lora_{letter}.weight": value for name, pair in module.items() for letter, value in zip("AB", pair)}
+    write_safetensors(tmp_path / "lora.safetensors", tensors)       # to_k is the first in the file
+    assert {name: m.alpha for name, m in read_lora(tmp_path / "lora.safetensors").items()} == dict.fromkeys(names, 2.0)
+    write_diffusers_lora(tmp_path / "again.safetensors", read_lora(tmp_path / "lora.safetensors"))
+    assert_equal(read_lora(tmp_path / "again.safetensors"), read_lora(tmp_path / "lora.safetensors"))
+    kohya = {kohya_name(name) + f".lora_{role}.weight": value for name, pair in module.items() for role, value in zip(("down", "up"), pair)}
+    write_safetensors(tmp_path / "kohya.safetensors", kohya)
+    assert all(m.alpha == m.rank for m in read_lora(tmp_path / "kohya.safetensors").values())
+    write_diffusers_lora(tmp_path / "ranks.safetensors", read_lora(tmp_path / "kohya.safetensors"))
+    assert_equal(read_lora(tmp_path / "ranks.safetensors"), read_lora(tmp_path / "kohya.safetensors"))
 
 
 @pytest.mark.parametrize("source", ["diffusers", "metadata"])

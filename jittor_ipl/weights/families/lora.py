@@ -49,6 +49,9 @@ def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLay
         roles.update(_factors(roles))
         expected |= _expected(shapes, roles, base.modules[module], ranks[module])
     alphas = stated_alphas(hints, {module: rank for module, rank in ranks.items() if ALPHA not in slots[module]})
+    if alphas is None:
+        said = any(ALPHA in roles for roles in slots.values()) or _dialect(dialects).startswith("kohya")
+        alphas = {} if said else _alphas_of_diffusers(shapes, slots, ranks, base)
     config = {"base": base.name, "modules": {part: _count(slots, part) for part in (UNET, TEXT) if _count(slots, part)},
               "ranks": sorted(set(ranks.values())), "alphas": alphas}
     return LoraLayout("lora", _dialect(dialects), config, expected, slots=slots)
@@ -84,6 +87,21 @@ def _dialect(dialects: Counter) -> str:
 def _rank(shapes: Shapes, roles: Mapping[str, str]) -> int:
     down, up = shapes.get(roles.get(DOWN, ""), ()), shapes.get(roles.get(UP, ""), ())
     return down[0] if down else up[1] if len(up) > 1 else 1
+
+
+def _alphas_of_diffusers(shapes: Shapes, slots: Slots, ranks: Mapping[str, int], base: Base) -> dict[str, float]:
+    """Return the alphas other than the rank that diffusers assumes where a file in its names states none.
+
+    It takes the rank of a part's first module for all (of the U-Net in the file's order, of the text encoder in the
+    network's), so that they only differ from the ranks where a file has several.
+    """
+    alphas = {}
+    places = {name: index for index, name in enumerate(shapes)}
+    modules = {module: index for index, module in enumerate(base.modules)}
+    for part, order in ((UNET, lambda module: places.get(slots[module][UP], 0)), (TEXT, lambda module: modules[module])):
+        mine = sorted((module for module in ranks if module.startswith(f"{part}.")), key=order)
+        alphas |= {module: ranks[mine[0]] for module in mine if ranks[module] != ranks[mine[0]]}
+    return alphas
 
 
 def _factors(roles: Mapping[str, str]) -> dict[str, str]:

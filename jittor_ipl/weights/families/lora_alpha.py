@@ -21,13 +21,16 @@ _ONLY = {"peft_type": ("LORA", None), "use_dora": (False, None), "use_qalora": (
 _MUTATING = ("pissa", "olora", "corda", "loftq")
 
 
-def stated_alphas(hints: Hints, ranks: Mapping[str, int]) -> dict[str, float]:
+def stated_alphas(hints: Hints, ranks: Mapping[str, int]) -> dict[str, float] | None:
     """Return the alpha of every module of `ranks` for which a config beside the tensors states another than its rank.
 
-    Raises UserError for a config that is damaged or does not describe plain LoRA.
+    None when there is no such config. Raises UserError for one that is damaged or does not describe plain LoRA.
     """
+    configs = _configs(hints)
+    if not configs:
+        return None
     stated = {}
-    for part, config in _configs(hints):
+    for part, config in configs:
         _require_plain(config)
         for module, rank in ranks.items():
             owner, _, path = module.partition(".")

@@ -37,25 +37,42 @@ def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
 
 
 def folded(tensors: Tensors) -> dict[str, np.ndarray]:
-    """Return the same LoRA with alpha = rank everywhere, alpha / rank multiplied into up (exact for powers of two).
+    """Return the same LoRA with one rank in each part and alpha = rank: what any release of diffusers reads right.
 
-    For programs that know no alpha, such as diffusers before 0.34 with a file in its own names.
+    alpha / rank is multiplied into up (exact for powers of two); lower ranks are filled up with zeros, for diffusers takes
+    one alpha for all modules where a file states none.
     """
-    plain = dict(tensors)
-    for module in modules_of(tensors):
-        rank, up = tensors[f"{module}.{DOWN}"].shape[0], tensors[f"{module}.{UP}"]
+    plain: dict[str, np.ndarray] = {}
+    ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in modules_of(tensors)}
+    for module, rank in ranks.items():
+        most = max(other for name, other in ranks.items() if _part(name) == _part(module))
+        down, up = tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"]
         scale = float(tensors[f"{module}.{ALPHA}"]) / rank
-        if scale != 1:
-            plain[f"{module}.{UP}"] = (up.astype(np.float32) * np.float32(scale)).astype(up.dtype)
-        plain[f"{module}.{ALPHA}"] = np.asarray(rank, np.float32)
+        scaled = up if scale == 1 else (up.astype(np.float32) * np.float32(scale)).astype(up.dtype)
+        plain |= {f"{module}.{DOWN}": _longer(down, 0, most), f"{module}.{UP}": _longer(scaled, 1, most),
+                  f"{module}.{ALPHA}": np.asarray(most, np.float32)}
     return plain
 
 
+def _part(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _longer(array: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """Return the array with zeros at the end of one axis."""
+    missing = [(0, length - size if index == axis else 0) for index, size in enumerate(array.shape)]
+    return np.pad(array, missing) if array.shape[axis] < length else array
+
+
 def diffusers_metadata(tensors: Tensors) -> dict[str, str]:
-    """Return the safetensors metadata with which diffusers scales the modules; nothing but the format when alpha = rank."""
+    """Return the safetensors metadata with which diffusers scales the modules.
+
+    Nothing but the format where it would do so without: one rank in each part, and alpha = rank.
+    """
     alphas = {module: float(tensors[f"{module}.{ALPHA}"]) for module in modules_of(tensors)}
     ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in alphas}
-    if all(alphas[module] == rank for module, rank in ranks.items()):
+    if len({(_part(module), rank) for module, rank in ranks.items()}) == len({_part(module) for module in ranks}) \
+            and all(alphas[module] == rank for module, rank in ranks.items()):
         return {"format": "pt"}
     fields: dict[str, Any] = {}
     for part in (UNET, TEXT):
