@@ -2,19 +2,30 @@
 from __future__ import annotations
 
 import io
-import warnings
+import os
+import stat
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageDraw, ImageFont, PngImagePlugin
 
 from jittor_ipl.atomic import write_bytes
 from jittor_ipl.errors import UserError
+from jittor_ipl.image_headers import essential_png, read_header
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 50_000_000  # below Pillow's own warning at 89 million; a 7000 x 7000 picture passes
+MAX_BYTES = 64 << 20     # of a file; bounds what reading a damaged one can take
+ORIENTATION = 0x0112     # EXIF's tag
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
+# What Pillow raises for damaged files (fuzzed by scripts/torture/fuzz_images.py).
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, AttributeError,
+                  RuntimeError, struct.error, zlib.error)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -58,40 +69,94 @@ def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
 
-    Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animation the first
-    frame counts. Raises `UserError` for anything else, a broken file, or more than `max_pixels` pixels.
+    Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animated WebP the first
+    frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's own pipeline. What the file is follows from its content,
+    not its name. Raises `UserError` for anything else, a file that is no regular file, a damaged one, more than
+    `max_pixels` pixels or `MAX_BYTES` bytes.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as picture:
-                width, height = picture.size
-                if width * height > max_pixels:
-                    raise UserError(f"{path}: {width} x {height} pixels; at most {max_pixels} are read")
-                picture.load()
-                return np.asarray(_flattened(ImageOps.exif_transpose(picture)))
-    except UnidentifiedImageError:
-        raise UserError(f"{path}: not a PNG, JPEG or WebP picture") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        data = _read(path)
+        header = read_header(data)
+        if header.width * header.height > max_pixels:
+            raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
+        if header.format == "PNG":
+            data = essential_png(data, header)
+        with Image.open(io.BytesIO(data), formats=(header.format,)) as picture:
+            picture.load()
+            return np.array(_upright(_flattened(picture), _orientation(picture)))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    except Image.DecompressionBombError:
         raise UserError(f"{path}: too many pixels; at most {max_pixels} are read") from None
-    except UserError:
-        raise
+    except MemoryError:
+        raise UserError(f"{path}: too large for this machine's memory") from None
+    except DECODER_ERRORS as error:
+        raise UserError(f"{path}: a damaged picture: {_one_line(error)}") from error
+
+
+def _read(path: str | Path) -> bytes:
+    """Return the content of a regular file; a pipe or device, which could wait for ever, is refused without reading."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait; the check below then refuses it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (SyntaxError, ValueError, EOFError, OverflowError) as error:  # what Pillow raises for damaged files
-        raise UserError(f"{path}: a damaged picture: {error}") from None
+        raise UserError(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError("cannot be read: a file name with a null character") from error
+    try:
+        size = os.fstat(descriptor).st_size
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError("cannot be read: a folder, pipe or device, not a picture")
+        if size > MAX_BYTES:
+            raise UserError(f"{size >> 20} MiB; pictures of at most {MAX_BYTES >> 20} MiB are read")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(size)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) when there is none that makes sense; damaged EXIF is as good as none."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except DECODER_ERRORS:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _flattened(picture: Image.Image) -> Image.Image:
     """Return the picture as 8-bit RGB over white."""
-    if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255 instead of scaling
-        grey = np.asarray(picture).astype(np.int64) // 257
-        return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8), "L").convert("RGB")
+    if picture.mode.startswith("I"):
+        return _from_16_bit(picture)
+    if picture.mode == "CMYK":
+        # Pillow takes all ink values for inverted, as Adobe writes them; files without Adobe's mark are not.
+        return (picture if "adobe" in picture.info else ImageChops.invert(picture)).convert("RGB")
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     picture = picture.convert("RGBA")
     white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _from_16_bit(picture: Image.Image) -> Image.Image:
+    """Return 16-bit grey scaled to 8 bits; Pillow's own conversion would clip at 255 instead."""
+    grey = np.asarray(picture).astype(np.int64)
+    scaled = np.clip((grey * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, int):
+        scaled[grey == transparent] = 255
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -27,7 +27,7 @@ FORBIDDEN_MODULES = {"torch", "torchvision", "jtorch", "tensorflow"}
 # A room may import its own row and the rows above it.
 ROWS = [
     {"errors", "atomic", "lock", "integrity"},
-    {"config", "runtime", "images", "text", "text_templates", "weights", "ops"},
+    {"config", "runtime", "images", "image_headers", "text", "text_templates", "weights", "ops"},
     {"models"},
     {"losses", "metrics", "clip"},
     {"train", "apps", "submission", "world"},
