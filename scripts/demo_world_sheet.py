@@ -1,19 +1,56 @@
 #!/usr/bin/env python
-"""Draw the same faces in all eleven styles of the demo world: python scripts/demo_world_sheet.py docs/demo-world.png"""
+"""Draw the demo world, one labelled row a style.
+
+    python scripts/demo_world_sheet.py docs/demo-world.png                   the same faces in all eleven styles
+    python scripts/demo_world_sheet.py docs/demo-pets.png --subject pets     the pets that a generator's latents mean in all
+                                                                             four styles, and what the generator draws
+"""
+import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+COUNT = 12
 
 
 def main() -> None:
     """Write the labelled sheet to the path given (default demo-world.png)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", nargs="?", type=Path, default=Path("demo-world.png"))
+    parser.add_argument("--subject", choices=("portraits", "pets"), default="portraits")
+    options = parser.parse_args()
+
     from jittor_ipl.images import contact_sheet, save_png
+    print(save_png(options.path, contact_sheet(portraits() if options.subject == "portraits" else pets())))
+
+
+def portraits() -> list:
+    """The same random faces in every style."""
     from jittor_ipl.runtime.streams import rng
     from jittor_ipl.world import attributes, looks
-    face = attributes.sample(rng(5, "sheet"), 12)
-    rows = [(style, list(looks.render(face, style).transpose(0, 2, 3, 1))) for style in looks.STYLES]
-    print(save_png(sys.argv[1] if len(sys.argv) > 1 else "demo-world.png", contact_sheet(rows)))
+    face = attributes.sample(rng(5, "sheet"), COUNT)
+    return [(style, tiles(looks.render(face, style))) for style in looks.STYLES]
+
+
+def pets() -> list:
+    """The pets of the first seeds in every style, and the generator's pictures of the same seeds."""
+    from jittor_ipl.images import to_uint8
+    from jittor_ipl.runtime.streams import z_from_seed
+    from jittor_ipl.weights.generator import load_generator
+    from jittor_ipl.world import attributes, measure
+    from jittor_ipl.world.subjects import PETS
+    z = np.stack([z_from_seed(seed, attributes.LATENT_DIM) for seed in range(COUNT)])
+    pet = PETS.table.from_latent(z)
+    rows = [(style, tiles(PETS.render(pet, style))) for style in PETS.styles]
+    return [*rows, ("generator", list(to_uint8(measure.draw(load_generator("demo:pets-generator"), z))))]
+
+
+def tiles(images: np.ndarray) -> list[np.ndarray]:
+    """uint8 [N, 3, H, W] as a list of [H, W, 3]."""
+    return list(images.transpose(0, 2, 3, 1))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 
     python scripts/measure_demo.py                          # B_weight/demo
     python scripts/measure_demo.py --weights runs/demo --write docs/demo_results.md
+
+Portraits or pets: the source generator that the weights name decides which judges see the pictures.
 """
 import argparse
 import json
@@ -23,20 +25,21 @@ def main() -> None:
 
     from jittor_ipl.submission.produce import load, source_of
     from jittor_ipl.submission.sets import open_set
-    from jittor_ipl.world.looks import SOURCE
     from jittor_ipl.world.measure import MEASURED_SEEDS, Panel
+    from jittor_ipl.world.subjects import subject_of
 
-    source = source_of("demo:generator")
-    panel = Panel(source)
-    verdicts = {f"{SOURCE} (the source itself)": panel.verdict(source, SOURCE)}
-    for entry in open_set(options.weights).entries:
+    entries = open_set(options.weights).entries
+    subject, source = subject_of(entries[0].plan.source), source_of(entries[0].plan.source)
+    panel = Panel(source, subject=subject)
+    verdicts = {f"{subject.source} (the source itself)": panel.verdict(source, subject.source)}
+    for entry in entries:
         verdicts[entry.plan.style] = panel.verdict(load(entry), entry.plan.style)
         print(json.dumps({entry.plan.style: verdicts[entry.plan.style]}), flush=True)
     lines = [f"Seeds {MEASURED_SEEDS.start} to {MEASURED_SEEDS.stop - 1}, untruncated, stored noise. Made by "
              "`python scripts/measure_demo.py`.", "", "| style | " + " | ".join(COLUMNS.values()) + " |",
              "|---|" + "---|" * len(COLUMNS)]
     lines += [f"| {style} | " + " | ".join(f"{verdict[key]:.1%}" for key in COLUMNS) + " |" for style, verdict in verdicts.items()]
-    lines += ["", summary([verdict for style, verdict in verdicts.items() if not style.startswith(SOURCE)])]
+    lines += ["", summary([verdict for style, verdict in verdicts.items() if not style.startswith(subject.source)])]
     print("\n".join(lines))
     if options.write:
         from jittor_ipl.atomic import write_bytes

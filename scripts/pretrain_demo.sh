@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuild the demo world's assets (jittor_ipl/world/assets) with this project's own code; resumable, at most 90 minutes on 2 cores.
+# Rebuild the demo world's assets (jittor_ipl/world/assets) with this project's own code; resumable, about two hours on 2 cores.
 #   bash scripts/pretrain_demo.sh            everything
 #   bash scripts/pretrain_demo.sh judge      only some parts
 # Two parts train side by side, one core each: small networks gain more from that than from a second thread.
@@ -12,8 +12,8 @@ if [ $# -gt 0 ]; then
     exec "$PYTHON" -m jittor_ipl.world.pretrain "$@"
 fi
 "$PYTHON" -m jittor_ipl.world.pretrain --pools
-"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure judge & first=$!
-"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit clip-fine & second=$!
+"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure judge pets-judge pets-judge-structure & first=$!
+"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit clip-fine pets-generator & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

@@ -57,7 +57,7 @@ def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None, pr
     if report is None:
         return Row(run.style, note="not finished")
     seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
-    judged = judge_share(run.style, _pictures(results / number, plan)) if plan else None
+    judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
     return Row(run.style, seconds, report.get("direction_similarity"), judged, proved.get(number))
 
 
@@ -75,19 +75,23 @@ def _proved(path: Path | None) -> dict[str, bool]:
             for number, value in suite["reproducible"].items()}
 
 
-def judge_share(style: str, pictures: Sequence[np.ndarray]) -> float | None:
-    """Return the part of the pictures, uint8 [64, 64, 3], that the demo world's judge takes for `style`; None without one."""
+def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> float | None:
+    """Return the part of the pictures, uint8 [64, 64, 3], that the judge of the demo generator `source` takes for `style`.
+
+    None without such a judge.
+    """
     try:
         from jittor_ipl.weights.refs import resolve
-        resolve("demo:judge")
         from jittor_ipl.world import judge
-        from jittor_ipl.world.looks import STYLES
+        from jittor_ipl.world.subjects import subject_of
+        subject = subject_of(source)
+        resolve(f"demo:{subject.prefix}judge")
     except (ImportError, UserError):  # other suites have no judge
         return None
-    if style not in STYLES or not pictures or pictures[0].shape[:2] != (64, 64):
+    if style not in subject.styles or not pictures or pictures[0].shape[:2] != (64, 64):
         return None
-    found = judge.load("judge").style(from_uint8(np.stack(pictures)))
-    return float(np.mean(np.asarray(found) == STYLES.index(style)))
+    found = judge.load(f"{subject.prefix}judge").style(from_uint8(np.stack(pictures)))
+    return float(np.mean(np.asarray(found) == subject.styles.index(style)))
 
 
 def _pictures(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[np.ndarray]:

@@ -8,21 +8,21 @@ import numpy as np
 from ..models.stylegan2 import Generator
 from ..runtime.backend import jt
 from ..runtime.streams import z_from_seed
-from . import attributes
 from .judge import load
-from .looks import STYLES
+from .subjects import PORTRAITS, Subject
 
 # Tuning looked at seeds below a million only.
 MEASURED_SEEDS = range(2_000_000, 2_000_256)
 
 
 class Panel:
-    """Both judges and what they see in the source generator's pictures."""
+    """Both judges of a subject and what they see in the source generator's pictures."""
 
-    def __init__(self, source: Generator, seeds: Sequence[int] = MEASURED_SEEDS):
-        self.colour, self.structure = load("judge"), load("judge-structure")
+    def __init__(self, source: Generator, seeds: Sequence[int] = MEASURED_SEEDS, subject: Subject = PORTRAITS):
+        self.subject = subject
+        self.colour, self.structure = load(f"{subject.prefix}judge"), load(f"{subject.prefix}judge-structure")
         self.z = np.stack([z_from_seed(seed, source.style_dim) for seed in seeds])
-        self.meant = attributes.labels(attributes.from_latent(self.z))
+        self.meant = subject.table.labels(subject.table.from_latent(self.z))
         self.before = self.colour.attributes(draw(source, self.z))
 
     def verdict(self, target: Generator, style: str) -> dict[str, float]:
@@ -35,9 +35,15 @@ class Panel:
         """
         images = draw(target, self.z)
         seen = self.colour.predict(images)
-        index = STYLES.index(style)
+        index = self.subject.styles.index(style)
         return {"judge": float(np.mean(seen[:, 0] == index)), "structure": float(np.mean(self.structure.style(images) == index)),
                 "kept": float(np.mean(seen[:, 1:] == self.before)), "meant": float(np.mean(seen[:, 1:] == self.meant))}
+
+
+    def by_attribute(self, target: Generator) -> dict[str, float]:
+        """For every attribute, the share of pictures in which it is seen as the latent means it."""
+        agree = self.colour.attributes(draw(target, self.z)) == self.meant
+        return dict(zip(self.subject.table.values, agree.mean(axis=0).tolist()))
 
 
 def draw(generator: Generator, z: np.ndarray, batch: int = 32) -> np.ndarray:

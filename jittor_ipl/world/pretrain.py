@@ -87,7 +87,7 @@ def _clip(part: str, options) -> dict:
 
 def _judge(part: str, options) -> dict:
     recipe = _scaled(pretrain_judge.RECIPES[part], options.scale)
-    prefix = "" if recipe.subject == "portraits" else f"{recipe.subject}-"
+    prefix = SUBJECTS[recipe.subject].prefix
     faces = shared_pool(f"{prefix}judge", options)
     run = _Run(part, options, recipe.steps)
     judge = pretrain_judge.train(recipe, faces, *run.resume(), hook=run.hook)

@@ -29,6 +29,11 @@ class Subject:
     hues: tuple[str, ...]
 
     @property
+    def prefix(self) -> str:
+        """What the names of the subject's assets begin with: "demo:pets-generator", but "demo:generator"."""
+        return "" if self.name == "portraits" else f"{self.name}-"
+
+    @property
     def source(self) -> str:
         """The source style."""
         return self.styles[0]
@@ -42,3 +47,8 @@ class Subject:
 PORTRAITS = Subject("portraits", attributes.PORTRAIT, looks.STYLES, looks.render, ("skin", "hair", "background"))
 PETS = Subject("pets", PET, pet_looks.STYLES, pet_looks.render, ("coat", "eyes", "background"))
 SUBJECTS = {subject.name: subject for subject in (PORTRAITS, PETS)}
+
+
+def subject_of(ref: str) -> Subject:
+    """The subject that a demo generator draws, by its name ("demo:generator", "demo:pets-generator")."""
+    return next((subject for subject in SUBJECTS.values() if subject.prefix and ref.startswith(f"demo:{subject.prefix}")), PORTRAITS)
