@@ -31,6 +31,8 @@ _STEMS = ("model", "diffusion_pytorch_model", "open_clip_model", "adapter_model"
 _NAMES = tuple(f"{stem}{suffix}{index}" for suffix in (".safetensors", ".bin") for stem in _STEMS for index in (".index.json", ""))
 _VARIANT = re.compile(r"(.+)\.(fp16|bf16|fp32|non_ema)(\.(?:safetensors|bin)(?:\.index\.json)?)")
 _MAX_FOLDERS = 200
+PIPELINE_INDEX = "model_index.json"
+PASSED_OVER = ("safety_checker", "feature_extractor")      # of a diffusion pipeline: they judge finished pictures
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def find_sources(path: Path) -> list[Source]:
     found = _in_folder(path, "")
     if not found:
         inner = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")][:_MAX_FOLDERS]
+        if (path / PIPELINE_INDEX).is_file():
+            inner = [entry for entry in inner if entry.name not in PASSED_OVER]
         found = [source for entry in inner for source in _in_folder(entry, entry.name)]
     if not found:
         raise UserError(f"{str(path)!r} holds no weight file: {_contents(path)}; give the folder that has model.safetensors, "

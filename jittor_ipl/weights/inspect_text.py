@@ -51,7 +51,7 @@ def _network(report: Report, path: str, every: bool, keys: str | None) -> list[s
             *_line("format", _FORMATS.get(report.format, report.format) + (f", network under {report.container!r}" if report.container else "")),
             *_line("network", _names(report)),
             *_line("config", _cut(config)),
-            *_line("tensors", _totals(report)),
+            *_line("tensors", _totals(report) if report.files else ""),
             *_line("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
             *_line("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
             *_line("not read", _cut(", ".join(report.not_read), every)),

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.families import identify, shapes_of
 from jittor_ipl.weights.families.diffusion_pipeline import read_pipeline, read_scheduler
 from jittor_ipl.weights.families.diffusion_text import guess_text_config, text_config, text_schema
 from jittor_ipl.weights.families.diffusion_unet import guess_unet_config, unet_config, unet_schema
 from jittor_ipl.weights.families.diffusion_vae import OLD_PROJECTIONS, guess_vae_config, vae_config, vae_schema
 from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 from reference import run_reference
@@ -182,6 +184,21 @@ def test_an_unsupported_pipeline_is_refused_by_name(pipeline, fields, told):
 def test_an_unsupported_schedule_is_refused_by_name(fields, told):
     with pytest.raises(UserError, match=told):
         read_scheduler({"_class_name": "DDIMScheduler", **fields})
+
+
+def test_a_pipeline_is_inspected_and_converted_part_by_part(pipeline, tmp_path):
+    (pipeline / "safety_checker").mkdir()
+    write_safetensors(pipeline / "safety_checker" / "model.safetensors", {"concept_embeds": np.ones((2, 2), "f4")})
+    change(pipeline / "model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    seen = inspect(pipeline)
+    assert seen.exit_code == 0 and [report.label for report in seen.networks] == ["text_encoder", "unet", "vae", "pipeline"]
+    assert seen.networks[-1].config["prediction_type"] == "v_prediction" and seen.networks[-1].not_read == ["safety_checker"]
+    written = list(convert(pipeline, tmp_path / "out"))
+    assert [one.layout.kind for one in written] == ["text-encoder", "unet", "vae"]
+    for one, part in zip(written, ("text_encoder", "unet", "vae")):
+        again, first = read_network(one.path), read_network(pipeline / part)
+        assert again.layout.config == first.layout.config
+        assert all(np.array_equal(again.tensors[name], first.tensors[name]) for name in first.tensors)
 
 
 @pytest.mark.reference

@@ -14,10 +14,12 @@ import pytest
 from reference import run_reference
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.convert import Options, convert
 from jittor_ipl.weights.families import identify, shapes_of
 from jittor_ipl.weights.families.lora_files import (LoraModule, read_lora, to_tensors, write_diffusers_lora, write_kohya_lora,
                                                     write_lora)
 from jittor_ipl.weights.families.lora_modules import base_of, kohya_name, known_base
+from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.torch_writer import write_torch
 
@@ -225,6 +227,13 @@ def test_an_adapters_config_is_not_passed_over(files, tmp_path, fields, told):
     (folder / "adapter_config.json").write_text(json.dumps({**config, **fields}))
     with pytest.raises(UserError, match=told):
         read_lora(folder)
+
+
+@pytest.mark.parametrize("dialect", ["ours", "diffusers-lora", "kohya-lora"])
+def test_the_convert_command_keeps_every_alpha(files, tmp_path, dialect):
+    (written,) = convert(files / "metadata", tmp_path, Options(dialect=dialect))
+    assert_equal(read_lora(written.path), read_lora(files / "metadata"))
+    assert written.layout.kind == "lora" and inspect(written.path).exit_code == 0
 
 
 def test_half_precision_stays(files, tmp_path):

@@ -12,13 +12,12 @@ from typing import Any
 
 from jittor_ipl.errors import UserError, nearest
 
-from ..folder import MAX_CONFIG_BYTES, read_json_object
+from ..folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX, read_json_object
 from .diffusion_fields import count
 from .diffusion_text import text_config
 from .diffusion_unet import unet_config
 from .diffusion_vae import vae_config
 
-INDEX = "model_index.json"
 SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
               "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
               "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "KDPM2DiscreteScheduler",
@@ -27,7 +26,6 @@ SCHEDULES, PREDICTIONS = ("scaled_linear", "linear", "squaredcos_cap_v2"), ("eps
 _PARTS = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL",),
           "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"), "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
           "scheduler": SCHEDULERS}
-PASSED_OVER = ("safety_checker", "feature_extractor")      # judge finished pictures; nothing here needs them
 _CONFIGS = {"unet": unet_config, "vae": vae_config, "text_encoder": text_config}
 
 
@@ -58,13 +56,13 @@ class Pipeline:
 
 def read_pipeline(folder: Path) -> Pipeline:
     """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
-    index = read_json_object(folder / INDEX, MAX_CONFIG_BYTES)
+    index = read_json_object(folder / PIPELINE_INDEX, MAX_CONFIG_BYTES)
     parts = {name: _class_of(name, value) for name, value in index.items() if isinstance(value, list) and value != [None, None]}
     for name, class_name in parts.items():
         _require_part(name, class_name)
     missing = [name for name in _PARTS if name not in parts]
     if missing:
-        raise UserError(f"{folder / INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
+        raise UserError(f"{folder / PIPELINE_INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
     configs = {name: read(_config(folder, name, "config.json")) for name, read in _CONFIGS.items()}
     scheduler = read_scheduler(_config(folder, "scheduler", "scheduler_config.json"))
     return Pipeline(str(index.get("_class_name", ""))[:100], parts, configs, scheduler,
@@ -92,7 +90,7 @@ def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
 
 def _class_of(name: str, value: list) -> str:
     if len(value) != 2 or not all(isinstance(item, str) for item in value):
-        raise UserError(f"{INDEX}: {name[:60]!r} must be [library, class]")
+        raise UserError(f"{PIPELINE_INDEX}: {name[:60]!r} must be [library, class]")
     return value[1]
 
 
@@ -101,7 +99,7 @@ def _require_part(name: str, class_name: str) -> None:
         return
     if name not in _PARTS:
         hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if name.endswith(("_2", "_3", "transformer")) else ""
-        raise UserError(f"{INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
+        raise UserError(f"{PIPELINE_INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
     _require(name, class_name, _PARTS[name])
 
 
