@@ -21,7 +21,7 @@ import numpy as np
 
 from .common import ROOT, finish, forked, fresh, parse, waited
 
-CORE_KILLS = 6
+CORE_KILLS, OBJECTS = 8, 140  # the core has about 150 object files
 PATIENCE = 1500  # seconds; a core compiles in 3 minutes on 2 free cores
 CORE = """
 import json, numpy as np
@@ -53,24 +53,38 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _core(arguments: Namespace, home: Path) -> dict[str, object]:
-    """Let two processes meet in an empty home; kill one or the other until enough kills hit a compilation."""
+    """Let two processes meet in an empty home; kill one or the other, mostly the one that compiles, and start it again."""
     reference = json.loads(subprocess.run([sys.executable, "-c", CORE], cwd=ROOT, check=True, capture_output=True).stdout)
     home.mkdir()
     random = np.random.default_rng(arguments.seed)
-    running, kills, began, restarts = [_cold(home, 0), _cold(home, 1)], 0, time.monotonic(), 0
-    while kills < CORE_KILLS and not _compiled(home):
-        time.sleep(float(random.uniform(4, 30)))
-        victim = int(random.integers(2))
+    running, kills, of_the_compiling, began = [_cold(home, 0), _cold(home, 1)], 0, 0, time.monotonic()
+    for progress in sorted(random.integers(0, OBJECTS, CORE_KILLS)):  # spread over the compilation, however long it takes
+        while _objects(home) < progress and not _compiled(home) and time.monotonic() - began < PATIENCE:
+            time.sleep(0.2)
+        time.sleep(float(random.uniform(0, 5)))
+        busy = [_children(process.pid) > 0 for process in running]
+        victim = int(busy[1]) if any(busy) and random.random() < 0.75 else int(random.integers(2))
         if running[victim].poll() is None and not _compiled(home):
             running[victim].send_signal(signal.SIGKILL)
             kills += 1
-        running[victim].wait()
-        running[victim] = _cold(home, victim)
-        restarts += 1
+            of_the_compiling += busy[victim]
+            running[victim].wait()
+            running[victim] = _cold(home, victim)
     correct = all(_result(process, home, number) == reference for number, process in enumerate(running))
     left = _processes(home)
-    return {"core_kills": kills, "core_seconds": round(time.monotonic() - began), "core_correct": correct and not left,
-            "processes_left": len(left)}
+    return {"core_kills": kills, "core_kills_of_the_compiling_process": of_the_compiling,
+            "core_seconds": round(time.monotonic() - began), "core_correct": correct and not left, "processes_left": len(left)}
+
+
+def _objects(home: Path) -> int:
+    return sum(1 for _ in home.rglob("*.o"))
+
+
+def _children(process: int) -> int:
+    try:
+        return len(Path(f"/proc/{process}/task/{process}/children").read_text().split())
+    except OSError:
+        return 0
 
 
 def _cold(home: Path, number: int) -> subprocess.Popen:

@@ -39,22 +39,22 @@ Check = tuple[str, bool, str]  # what was looked at, whether it held, what was s
 class Case:
     """One folder with a run that has saved, and what is found in it after a disturbance."""
 
-    def __init__(self, work: Path, name: str, folder: Path):
-        self.work, self.name, self.folder = work, name, folder
+    def __init__(self, work: Path, name: str, folder: Path, *settings: str):
+        self.work, self.name, self.folder, self.settings = work, name, folder, [*OVERRIDES, *settings]
         self.log = work / f"{name.replace(' ', '-')}.log"
         self.checks: list[Check] = []
 
     def command(self, *more: str) -> list[str]:
         """Return the arguments of `adapt` for this run."""
-        settings = [word for setting in OVERRIDES for word in ("--set", setting)]
-        return ["adapt", "--config", str(self.work / "networks/suite.yaml"), "--style", "disney", *settings,
+        words = [word for setting in self.settings for word in ("--set", setting)]
+        return ["adapt", "--config", str(self.work / "networks/suite.yaml"), "--style", "disney", *words,
                 "--output", str(self.folder), *more]
 
     def begin(self) -> None:
         """Train in a child until the first checkpoint of stage 2 is there, then stop it with SIGTERM's courtesy."""
         def stop(step: int) -> bool:
             return step == 2
-        in_child(lambda: _until(self.work, self.folder, stop), self.log)
+        in_child(lambda: _until(self.work, self.folder, self.settings, stop), self.log)
         self.before = _hashes(self.folder)
         assert self.before, "nothing was saved"
 
@@ -104,7 +104,10 @@ def main(argv: list[str] | None = None) -> int:
     for make in (_signals, _limits, _read_only, _full_disk):
         if arguments.short and make is _full_disk:
             continue
-        cases += make(work, undisturbed, skipped)
+        for case in make(work, undisturbed, skipped):
+            cases.append(case)
+            if arguments.short:
+                break
     failed = [f"{case.name}: {what}: {seen}" for case in cases for what, held, seen in case.checks if not held]
     figures = {"cases": len(cases), "cases_passed": sum(all(held for _, held, _ in case.checks) for case in cases),
                "checks": sum(len(case.checks) for case in cases), "names": [case.name for case in cases],
@@ -112,11 +115,11 @@ def main(argv: list[str] | None = None) -> int:
     return finish("disks", arguments, figures, not failed, "full disk, limits, quota, read-only folders, signals")
 
 
-def _run(work: Path):
-    return load_suite(work / "networks/suite.yaml", OVERRIDES).run_of("disney")
+def _run(work: Path, settings: list[str] = OVERRIDES):
+    return load_suite(work / "networks/suite.yaml", settings).run_of("disney")
 
 
-def _until(work: Path, folder: Path, stop: Callable[[int], bool]) -> None:
+def _until(work: Path, folder: Path, settings: list[str], stop: Callable[[int], bool]) -> None:
     """Train until stage 2 has done `stop`'s step and saved; used in a child."""
     class Stop(adapt._Stage):
         def after_step(self, step, metrics, state):
@@ -125,7 +128,7 @@ def _until(work: Path, folder: Path, stop: Callable[[int], bool]) -> None:
             return super().after_step(step, metrics, state)
     adapt._Stage = Stop
     try:
-        adapt.adapt_style(_run(work), folder / "00-disney", stream=io.StringIO())
+        adapt.adapt_style(_run(work, settings), folder / "00-disney", stream=io.StringIO())
     except SystemExit as stopped:
         if stopped.code != 143:
             raise RuntimeError(f"exit code {stopped.code} after SIGTERM") from stopped
@@ -246,6 +249,12 @@ def _full_disk(work: Path, undisturbed: Path, skipped: dict[str, str]) -> Iterat
         (place / "filler").unlink()
         case.resumes(undisturbed)
         yield case
+        case = Case(work, "full disk, TensorBoard", place / "e", "run.tensorboard=true")
+        case.begin()
+        case.runs(lambda: _fill_at_log(place), told="No space left on device; free some space")
+        (place / "filler").unlink()
+        case.resumes(undisturbed)
+        yield case
         yield _other_commands(work, undisturbed, place)
 
 
@@ -255,10 +264,13 @@ def _other_commands(work: Path, undisturbed: Path, place: Path) -> Case:
     root = fresh(case.folder)
     weights = str(work / "networks/generator.safetensors")
     commands = {"generate": ["generate", "--weights", weights, "--seeds", "0-3", "--outdir", str(root / "out")],
-                "release": ["release", "--runs", str(undisturbed), "--output", str(root / "B_weight")]}
+                "release": ["release", "--runs", str(undisturbed), "--output", str(root / "B_weight")],
+                "convert": ["convert", weights, "--to", str(root / "converted")]}
     for name, argv in commands.items():
         assert waited(forked(lambda argv=argv: sys.exit(cli.main(argv)), case.log)) == 0, name
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    commands["convert"][-1] = str(root / "converted-again")
+    (root / "converted-again").mkdir()
     _fill(place, leave=0)
     for argv in commands.values():
         case.runs(argv=argv, told="No space left on device")

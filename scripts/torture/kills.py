@@ -99,8 +99,8 @@ def _suites(arguments: Namespace) -> dict[str, tuple[StyleRun, Path, float]]:
             "tiny, one checkpoint kept": load_suite(suite / "suite.yaml", ["run.keep=1", "run.checkpoint_every=2"]).runs()[0]}
     if not arguments.short:
         demo = ROOT / "configs" / "demo.yaml"
-        runs["demo suite, IPL"] = load_suite(demo, [*RUN, "run.keep=2"]).run_of("disney")
-        runs["demo suite, NADA"] = load_suite(demo, [*RUN, "run.keep=1", "method=nada"]).run_of("cubism")
+        runs["tiny, NADA"] = load_suite(suite / "suite.yaml", ["method=nada", "run.keep=1"]).runs()[1]
+        runs["demo suite"] = load_suite(demo, [*RUN, "run.keep=2"]).run_of("disney")
     found = {}
     for name, run in runs.items():
         folder = arguments.work / f"undisturbed-{len(found)}"
@@ -149,9 +149,9 @@ def _chain(arguments: Namespace, name: str, suite: tuple[StyleRun, Path, float],
 
 def _draw(random: np.random.Generator, seconds: float) -> Kill:
     if random.random() < 0.5:
-        return Kill(float(random.uniform(0, 0.8 * seconds)))
+        return Kill(float(random.uniform(0, 0.5 * seconds)))
     before, late = random.random() < 0.5, random.random() < 0.3
-    return Kill(None, int(random.integers(1, 12 if late else 90)), before, before and random.random() < 0.5, late)
+    return Kill(None, int(random.integers(1, 12 if late else 60)), before, before and random.random() < 0.5, late)
 
 
 def _train(run: StyleRun, folder: Path, starts: Path, kill: Kill | None, random: np.random.Generator) -> None:
