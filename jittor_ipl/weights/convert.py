@@ -20,7 +20,7 @@ from jittor_ipl.integrity import file_sha256
 
 from .bfloat16 import Bfloat16, narrow
 from .delta import apply_delta, fingerprint, is_delta
-from .families import Recognised, families, identify, own, shapes_of, take
+from .families import Recognised, families, identify, select, select_part, shapes_of, take
 from .family import Family, Hints, Layout
 from .folder import TENSORS_SHA256, Source, find_sources, read_source
 from .inspect import not_finite
@@ -142,12 +142,11 @@ def _pieces(source: Source, options: Options) -> Iterator[Piece]:
     tensors, info = _whole(source, options.container)
     label = str(source.path)
     found = _identified(tensors, hints_of(source, info), label)
-    bare = {name[len(found.prefix):]: array for name, array in tensors.items()}
     left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
-                *(name for name in own(bare, found.layout) if name not in found.layout.expected))
+                *(name for name in select(found, tensors) if name not in found.layout.expected))
     yield _piece(source.label, found, take(found, tensors, source=label, extras=info.extras), label, info.format, left_out)
     for prefix in found.layout.parts:
-        inner = {name[len(prefix):]: array for name, array in bare.items() if name.startswith(prefix)}
+        inner = select_part(found, tensors, prefix)
         if inner:
             where = f"{label}, under {prefix!r}"
             part = _identified(inner, Hints(info.format), where)

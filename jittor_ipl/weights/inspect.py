@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.integrity import file_sha256
 
-from .families import Recognised, identify, own, shapes_of
-from .folder import Source, find_sources, read_source
+from .families import Recognised, identify, select, select_part, shapes_of, types_of
+from .families.diffusion_pipeline import read_pipeline
+from .folder import PIPELINE_INDEX, Source, find_sources, read_source
 from .load import FileInfo
 from .manifest import Manifest, read_manifest
 from .network import hints_of, locate
@@ -111,7 +112,22 @@ def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
     manifest = read_manifest(path)
     checkpoint = manifest is not None and manifest.kind == "checkpoint"
     reports = [report for source in find_sources(path) for report in _look_at(source, container, known=not checkpoint)]
+    reports += [_pipeline(path)] if (path / PIPELINE_INDEX).is_file() else []
     return Inspection(os.fspath(ref), reports, manifest)
+
+
+def _pipeline(path: Path) -> Report:
+    """Return the report on what joins the parts of a diffusion pipeline: its noise schedule, and what does not fit."""
+    report = Report("pipeline", kind="diffusion pipeline", dialect="diffusers")
+    try:
+        pipeline = read_pipeline(path)
+    except UserError as error:
+        report.problems.append(_one_line(error))
+        return report
+    schedule = {name: value for name, value in vars(pipeline.scheduler).items() if name not in ("class_name", "others")}
+    report.config = {"scheduler": pipeline.scheduler.class_name, **schedule}
+    report.not_read, report.problems = list(pipeline.passed_over), list(pipeline.problems)
+    return report
 
 
 def _look_at(source: Source, container: str | None, known: bool) -> list[Report]:
@@ -141,12 +157,13 @@ def _describe(report: Report, source: Source, tensors: Mapping[str, np.ndarray],
     report.values = {_safe(str(name)): _safe(value) if isinstance(value, str) else value
                      for name, value in getattr(info, "values", {}).items() if isinstance(value, (str, int, float, bool, type(None)))}
     report.not_read = [*map(_safe, info.skipped), *map(_safe, source.unread)]
-    report.tensors = _entries(tensors, getattr(info, "dtypes", {}))
+    report.tensors = _entries(tensors)
 
 
-def _entries(tensors: Mapping[str, np.ndarray], stored: Mapping[str, str], prefix: str = "") -> list[Entry]:
-    """Return what the report lists of `tensors`; `stored` knows the types that the reader widened, under full names."""
-    return [Entry(_safe(name), tuple(array.shape), stored.get(prefix + name, array.dtype.name)) for name, array in tensors.items()]
+def _entries(tensors: Mapping[str, np.ndarray]) -> list[Entry]:
+    """Return what the report lists of `tensors`; none is read that is still in its file."""
+    types = types_of(tensors)
+    return [Entry(_safe(name), shape, types[name]) for name, shape in shapes_of(tensors).items()]
 
 
 def _recognised(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> list[Report]:
@@ -157,19 +174,15 @@ def _recognised(report: Report, source: Source, tensors: Mapping[str, np.ndarray
     except UserError as error:
         report.problems += [_one_line(error), *not_finite(tensors)]
         return []
-    bare = {name[len(found.prefix):]: array for name, array in tensors.items()}
-    mine = own(bare, found.layout, info.extras)
-    _judge(report, found, mine)
+    _judge(report, found, select(found, tensors, info.extras))
     stated = info.metadata.get("kind", "").replace("_", "-")
     if stated not in ("", found.layout.kind):
         report.problems.append(f"its metadata calls it {_safe(stated)!r}, its tensors are those of {found.layout.kind!r}")
     report.next_step = _next_step(found, source, info)
-    if not found.layout.parts:
-        return []
-    stored = getattr(info, "dtypes", {})
-    report.tensors = _entries({name: array for name, array in bare.items() if name in mine}, stored, found.prefix)
-    return [_part(report, prefix, bare, stored, found.prefix) for prefix in found.layout.parts
-            if any(name.startswith(prefix) for name in bare)]
+    parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
+    if parts:
+        report.tensors = _entries(select(found, tensors))
+    return [_part(report, part, inner) for part, inner in parts.items()]
 
 
 def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) -> None:
@@ -179,14 +192,13 @@ def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) ->
         report.dialect += f" (every name after {found.prefix!r})"
     report.problems += map(_one_line, compare(layout.expected, layout.optional, shapes_of(mine)))
     may = is_optional(layout.optional)
-    report.problems += not_finite({name: array for name, array in mine.items() if not may(name)})
+    report.problems += not_finite(mine, skip=may)
 
 
-def _part(report: Report, prefix: str, bare: Mapping[str, np.ndarray], stored: Mapping[str, str], before: str) -> Report:
-    """Return the report on the further network whose tensors' names begin with `prefix`."""
-    tensors = {name[len(prefix):]: array for name, array in bare.items() if name.startswith(prefix)}
+def _part(report: Report, prefix: str, tensors: Mapping[str, np.ndarray]) -> Report:
+    """Return the report on the further network that lies under `prefix` in the same file."""
     part = Report("/".join(filter(None, (report.label, prefix.rstrip(".")))), files=report.files, format=report.format,
-                  container=report.container, tensors=_entries(tensors, stored, before + prefix))
+                  container=report.container, tensors=_entries(tensors))
     try:
         _judge(part, identify(shapes_of(tensors)), tensors)
     except UserError as error:
@@ -195,10 +207,13 @@ def _part(report: Report, prefix: str, bare: Mapping[str, np.ndarray], stored: M
     return part
 
 
-def not_finite(tensors: Mapping[str, np.ndarray]) -> list[str]:
-    """Return one line for every tensor that holds NaN or infinity."""
+def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] = lambda name: False) -> list[str]:
+    """Return one line for every tensor that holds NaN or infinity, `skip`ped names left out; reads one after the other."""
     told = []
-    for name, array in tensors.items():
+    for name in tensors:
+        if skip(name):
+            continue
+        array = tensors[name]
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
             told.append(f"tensor {_safe(name)!r} holds {nan} NaN and {infinite} infinite of {array.size} values")

@@ -27,8 +27,9 @@ def test_every_fixture_is_sound_and_converts(files, name, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["sound"] and all(network["kind"] and network["dialect"] and network["config"] for network in told["networks"])
     done = list(convert(files / name, tmp_path))
-    assert all(isinstance(part, Written) for part in done) and len(done) == len(told["networks"])
-    for part, network in zip(done, told["networks"]):
+    networks = [network for network in told["networks"] if network["files"]]    # a pipeline's report has none
+    assert all(isinstance(part, Written) for part in done) and len(done) == len(networks)
+    for part, network in zip(done, networks):
         again = read_network(part.path)
         assert again.layout.kind == part.layout.kind == network["kind"], name
         assert all(np.isfinite(array).all() for array in again.tensors.values())

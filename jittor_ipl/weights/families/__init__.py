@@ -5,7 +5,7 @@ A module here exposes FAMILY, or FAMILIES for several; its name stands in `MODUL
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -128,15 +128,67 @@ def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | 
 def take(found: Recognised, tensors: Tensors, *, source: str,
          extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
     """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
-    mine = own({name[len(found.prefix):]: array for name, array in tensors.items()}, found.layout, extras)
-    require_fit(compare(found.layout.expected, found.layout.optional, shapes_of(mine), limit=3), source)
+    mine = select(found, tensors, extras)
+    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, limit=3), source)
     return found.family.convert(mine, found.layout)
+
+
+class Renamed(Mapping):
+    """Tensors of a file under other names, and a few more beside them; none is read before it is asked for."""
+
+    def __init__(self, tensors: Tensors, names: Mapping[str, str], more: Tensors = MappingProxyType({})) -> None:
+        self._tensors, self._names, self._more = tensors, {**names, **dict.fromkeys(more, "")}, more
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._more[name] if name in self._more else self._tensors[self._names[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape by name, without reading."""
+        known = {**shapes_of(self._tensors), **shapes_of(self._more)}
+        return {name: known[name if name in self._more else full] for name, full in self._names.items()}
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Type by name as the file stores it, without reading."""
+        known = {**types_of(self._tensors), **types_of(self._more)}
+        return {name: known[name if name in self._more else full] for name, full in self._names.items()}
+
+
+def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyType({})) -> Renamed:
+    """Return the tensors that belong to the recognised network itself, without a wrapper's prefix, its extras among them."""
+    names = own({name[len(found.prefix):]: name for name in tensors}, found.layout)
+    return Renamed(tensors, names, {name: extras[name] for name in found.layout.extras if name in extras})
+
+
+def select_part(found: Recognised, tensors: Tensors, part: str) -> Renamed:
+    """Return the tensors of the further network under the prefix `part`, without it; empty when there is none."""
+    prefix = found.prefix + part
+    return Renamed(tensors, {name[len(prefix):]: name for name in tensors if name.startswith(prefix)})
 
 
 def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of named arrays; of tensors still in their file without reading them."""
     known = getattr(tensors, "shapes", None)
     return dict(known) if known is not None else {name: tuple(array.shape) for name, array in tensors.items()}
+
+
+def types_of(tensors: Tensors) -> dict[str, str]:
+    """Return name -> type, such as "float16"; "bfloat16" where the file stores that and the reader widens it."""
+    if isinstance(tensors, Renamed):
+        return tensors.types
+    entries = getattr(tensors, "entries", None)
+    return {name: entry.stored for name, entry in entries.items()} if entries is not None else \
+        {name: array.dtype.name for name, array in tensors.items()}
 
 
 def _refuse_unknown(shapes: Shapes, kind: str | None) -> NoReturn:
