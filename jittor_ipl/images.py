@@ -5,6 +5,7 @@ import io
 import os
 import stat
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,11 +80,7 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         header = read_header(data)
         if header.width * header.height > max_pixels:
             raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
-        if header.format == "PNG":
-            data = essential_png(data, header)
-        with Image.open(io.BytesIO(data), formats=(header.format,)) as picture:
-            picture.load()
-            return np.array(_upright(_flattened(picture), _orientation(picture)))
+        return _decoded(essential_png(data, header) if header.format == "PNG" else data, header.format)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Image.DecompressionBombError:
@@ -115,6 +112,14 @@ def _read(path: str | Path) -> bytes:
         raise UserError(f"cannot be read: {error.strerror or error}") from error
     finally:
         os.close(descriptor)
+
+
+def _decoded(data: bytes, kind: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # Pillow's remarks on metadata that is not used here
+        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+            picture.load()
+            return np.array(_upright(_flattened(picture), _orientation(picture)))
 
 
 def _orientation(picture: Image.Image) -> int:

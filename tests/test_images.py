@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -142,3 +144,178 @@ def test_the_pictures_of_a_folder(tmp_path):
     for folder, message in ((tmp_path / "empty", "no picture"), (tmp_path / "none", "is not a folder")):
         with pytest.raises(UserError, match=message):
             list_images(folder)
+
+
+# ---- what pixels become, in numbers -----------------------------------------------------------------------------
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def raw_png(pixels: np.ndarray, colour: int, *chunks: bytes) -> bytes:
+    """A PNG of big-endian 16-bit values [H, W, C], which Pillow cannot write in colour."""
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+DEEP = np.random.RandomState(1).randint(0, 65536, (16, 16, 4))
+DEEP[0, :4, :] = [[0], [65535], [255], [256]]
+
+
+def test_16_bit_grey_is_scaled_to_the_nearest_8_bit_value(tmp_path):
+    (tmp_path / "x.png").write_bytes(raw_png(DEEP[..., :1], 0))
+    assert (load_image(tmp_path / "x.png") == np.floor(DEEP[..., :1] / 65535 * 255 + 0.5)).all()
+    (tmp_path / "x.png").write_bytes(raw_png(DEEP[..., :1], 0, chunk(b"tRNS", struct.pack(">H", DEEP[3, 3, 0]))))
+    assert (load_image(tmp_path / "x.png")[3, 3] == 255).all() and (load_image(tmp_path / "x.png")[0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("colour, channels", [(2, 3), (4, 2), (6, 4)], ids=["rgb", "grey-alpha", "rgba"])
+def test_other_16_bit_pictures_keep_their_high_byte(tmp_path, colour, channels):
+    (tmp_path / "x.png").write_bytes(raw_png(DEEP[..., :channels], colour))
+    values = (DEEP[..., :channels] >> 8).astype(np.float64)
+    over_white = values[..., :3] if colour == 2 else 255 + (values[..., :-1] - 255) * values[..., -1:] / 255
+    assert np.abs(load_image(tmp_path / "x.png") - over_white).max() <= 1
+
+
+def test_alpha_lies_over_white(tmp_path):
+    alpha = np.arange(48, dtype=np.uint8).reshape(6, 8, 1) * 5
+    expected = 255 + (PIXELS.astype(np.float64) - 255) * alpha / 255
+    for name, options in (("x.png", {}), ("x.webp", dict(lossless=True, exact=True))):
+        Image.fromarray(np.concatenate([PIXELS, alpha], -1), "RGBA").save(tmp_path / name, **options)
+        assert np.abs(load_image(tmp_path / name) - expected).max() <= 1
+    Image.fromarray(np.concatenate([PIXELS[..., :1], alpha], -1), "LA").save(tmp_path / "la.png")
+    assert np.abs(load_image(tmp_path / "la.png") - expected[..., :1]).max() <= 1
+
+
+@pytest.mark.parametrize("mode, values, transparent, expected", [
+    ("L", [[7, 9]], 7, [[[255] * 3, [9] * 3]]), ("RGB", [[[1, 2, 3], [1, 2, 4]]], (1, 2, 3), [[[255] * 3, [1, 2, 4]]]),
+    ("1", [[0, 255]], 0, [[[255] * 3, [255] * 3]])])
+def test_a_colour_named_transparent_becomes_white(tmp_path, mode, values, transparent, expected):
+    picture = Image.fromarray(np.array(values, np.uint8)).convert(mode)
+    picture.save(tmp_path / "x.png", transparency=transparent)
+    assert load_image(tmp_path / "x.png").tolist() == expected
+
+
+def test_a_palette_with_half_transparent_entries(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    picture.putpalette([10, 20, 30, 100, 100, 100, 0, 0, 0] + [0] * 759)
+    picture.save(tmp_path / "x.png", transparency=bytes([0, 128, 255]))
+    found = load_image(tmp_path / "x.png")[0]
+    assert (found[0] == 255).all() and np.abs(found[1].astype(int) - 177).max() <= 1 and (found[2] == 0).all()
+
+
+INKS = np.zeros((16, 16, 4), np.uint8) + np.array([200, 40, 10, 30], np.uint8)
+AS_RGB = (255 - INKS[0, 0, :3].astype(float)) * (255 - 30) / 255
+
+
+def without_segments(data: bytes, marker: int) -> bytes:
+    """A JPEG without its APP segments of this number."""
+    while (at := data.find(bytes([0xFF, marker]))) >= 0:
+        data = data[:at] + data[at + 2 + int.from_bytes(data[at + 2:at + 4], "big"):]
+    return data
+
+
+def test_cmyk_with_and_without_adobes_mark(tmp_path):
+    """Adobe writes inks inverted and says so; a file without its mark means what it says."""
+    for inks, marked in ((INKS, True), (255 - INKS, False)):
+        buffer = io.BytesIO()
+        Image.fromarray(inks, "CMYK").save(buffer, "JPEG", quality=100, icc_profile=b"no profile")
+        data = buffer.getvalue() if marked else without_segments(buffer.getvalue(), 0xEE)
+        assert (b"Adobe" in data) == marked
+        for name, content in (("profile.jpg", data), ("bare.jpg", without_segments(data, 0xE2))):
+            (tmp_path / name).write_bytes(content)
+            assert np.abs(load_image(tmp_path / name)[8, 8] - AS_RGB).max() <= 3, (name, marked)
+
+
+def test_ycck_is_cmyk_with_its_first_three_inks_coded_as_colour(tmp_path):
+    """Pillow writes no YCCK: so its CMYK, inks coded by hand, with Adobe's transform set to 2.
+
+    The coder takes 255 minus the stored (inverted) inks for red, green and blue, which are the inks themselves.
+    """
+    coded = np.asarray(Image.fromarray(INKS[..., :3]).convert("YCbCr"))
+    buffer = io.BytesIO()
+    Image.fromarray(np.dstack([255 - coded, INKS[..., 3]]), "CMYK").save(buffer, "JPEG", quality=100)
+    data = bytearray(buffer.getvalue())
+    data[data.index(b"Adobe") + 11] = 2
+    (tmp_path / "x.jpg").write_bytes(data)
+    assert np.abs(load_image(tmp_path / "x.jpg")[8, 8] - AS_RGB).max() <= 4
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("orientation, upright", list(enumerate([
+    lambda p: p, lambda p: p[:, ::-1], lambda p: p[::-1, ::-1], lambda p: p[::-1], lambda p: p.swapaxes(0, 1),
+    lambda p: np.rot90(p, -1), lambda p: p[::-1, ::-1].swapaxes(0, 1), lambda p: np.rot90(p)], start=1)))
+def test_every_orientation(tmp_path, kind, orientation, upright):
+    blocks = np.kron(np.array([[0, 90, 180], [30, 250, 120]], np.uint8), np.ones((16, 16), np.uint8))[..., None].repeat(3, -1)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = dict(jpg=dict(quality=100), webp=dict(lossless=True), png={})[kind]
+    Image.fromarray(blocks).save(tmp_path / f"x.{kind}", exif=exif, **options)
+    found = load_image(tmp_path / f"x.{kind}")
+    assert found.shape == upright(blocks).shape and np.abs(found.astype(int) - upright(blocks)).max() <= 2
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_means_upright(tmp_path, value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert (load_image(write(tmp_path / "x.png", "RGB", PIXELS, exif=exif)) == PIXELS).all()
+
+
+def test_damaged_exif_does_not_cost_the_picture(tmp_path):
+    data = encode_png(PIXELS)
+    for exif in (b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"nonsense" * 9, b"II*\0\x08\0\0\0\xff\xff" + bytes(40)):
+        (tmp_path / "x.png").write_bytes(data[:33] + chunk(b"eXIf", exif) + data[33:])
+        assert (load_image(tmp_path / "x.png") == PIXELS).all()
+
+
+def test_of_an_animation_the_first_picture_counts(tmp_path):
+    frames = [Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 100, 200)]
+    for name, options in (("x.png", {}), ("x.webp", dict(lossless=True))):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+        assert (load_image(tmp_path / name) == 10).all()
+    frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:], default_image=True)
+    assert (load_image(tmp_path / "x.png") == 10).all()
+
+
+def test_colour_profiles_are_not_applied(tmp_path):
+    from PIL import ImageCms
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for name, options in (("x.png", {}), ("x.webp", dict(lossless=True))):
+        assert (load_image(write(tmp_path / name, "RGB", PIXELS, icc_profile=profile, **options)) == PIXELS).all()
+
+
+def test_interlaced_and_small_bit_depths(tmp_path):
+    for depth, levels in ((1, 2), (2, 4), (4, 16)):
+        values = (np.arange(21).reshape(3, 7) % levels).astype(np.uint8)
+        rows = b"".join(b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -depth:].reshape(-1)).tobytes() for row in values)
+        header = struct.pack(">IIBBBBB", 7, 3, depth, 0, 0, 0, 0)
+        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+        assert (load_image(tmp_path / "x.png") == (values * (255 // (levels - 1)))[..., None]).all()
+    for size in ((1, 1), (2, 3), (5, 5), (9, 17)):
+        pixels = RNG.randint(0, 256, (*size, 3), dtype=np.uint8)
+        (tmp_path / "x.png").write_bytes(interlaced(pixels))
+        assert (load_image(tmp_path / "x.png") == pixels).all()
+
+
+def interlaced(pixels: np.ndarray) -> bytes:
+    """An Adam7 PNG, which Pillow reads but does not write."""
+    rows = b""
+    for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+        part = pixels[top::down, left::across]
+        rows += b"".join(b"\0" + row.tobytes() for row in part) if part.size else b""
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 2, 0, 0, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_every_flipped_bit_of_a_png_is_an_error_or_changes_nothing(tmp_path):
+    data = encode_png(PIXELS, {"seed": "3"})
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "x.png").write_bytes(damaged)
+        try:
+            assert (load_image(tmp_path / "x.png") == PIXELS).all(), bit
+        except UserError:
+            pass

@@ -7,6 +7,7 @@ Face `quick_gelu`; OpenCLIP `gelu`), OpenAI's normalisation of images.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,11 +22,14 @@ from . import clip_openclip as openclip
 from .project import metadata_config
 
 ROWS, EMBEDDING = "token_embedding.rows", "token_embedding.weight"
-MAX_VOCAB_SIZE = 1_000_000
+MAX_VOCAB_SIZE = 100_000        # CLIP's 49408 and some of a user's own; other tokenizers have more
 ACTIVATIONS = ("quick_gelu", "gelu")
 # What OpenAI's archives carry beside the weights; masks, which some programs save; batch norm's training counter.
 OPTIONAL = (r"(text\.)?(input_resolution|context_length|vocab_size)", r"(.*\.)?attn_mask", r"visual\..*\.num_batches_tracked")
 
+# What an image tower's names begin with, relatives' included (they are refused by their own names).
+_IMAGE_TOWER = re.compile(r"visual\.(conv1\.|(proj|class_embedding|positional_embedding)$|ln_(pre|post)\.|transformer\.|layer[1-4]\.|attn|"
+                          r"trunk\.|blocks\.|patch_embed\.)")
 _VISION_LANDMARKS = ("vision_model.embeddings.class_embedding", "vision_model.pre_layrnorm.weight")
 _VISION_NUMBERS = ("image_resolution", "vision_layers", "vision_width", "vision_patch_size", "vision_heads", "vision_mlp",
                    "activation", "eps")
@@ -37,9 +41,7 @@ def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout | None:
     """Return the layout of a whole CLIP, None for anything else; UserError for relatives of CLIP and contradictions."""
     if has_halves(shapes) == {"text", "image"}:
         return _huggingface(shapes, hints)
-    if not any(name.startswith("visual.") for name in shapes):
-        return None
-    return _openai(shapes, hints)
+    return _openai(shapes, hints) if any(map(_IMAGE_TOWER.match, shapes)) else None
 
 
 def has_halves(shapes: Shapes) -> set[str]:
@@ -121,6 +123,8 @@ def _merged(inferred: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
             config[key] = value
         elif config.get(key, value) not in (value, None):
             raise UserError(f"its configuration says {key} = {str(value)[:40]}, its tensors have {config[key]}")
+    if config["vocab_size"] > MAX_VOCAB_SIZE:
+        raise UserError(f"its vocabulary has {config['vocab_size']} tokens; texts are split by CLIP's own tokenizer of {VOCAB_SIZE}")
     _check_unseen(config)
     return config
 

@@ -18,7 +18,7 @@ _OTHERS = [(re.compile(pattern), what) for pattern, what in (
     (r"visual\.(attn_pool|attn_pool_contrastive)\.", "a CLIP whose image tower pools by attention (such as CoCa)"),
     (r"logit_bias$", "a SigLIP model (it has a logit_bias)"),
     (r"text\.(transformer\.(?!resblocks\.)|proj\.)", "a CLIP with a text tower of Hugging Face (such as XLM-RoBERTa)"),
-    (r"(text\.)?text_projection\.", "a CLIP whose text projection is a layer with a bias"),
+    (r"(text\.)?text_projection\.(weight|bias)$", "a CLIP whose text projection is a layer with a bias"),
     (r".*\.ls_[12]\.gamma$", "a CLIP with layer scale"),
     (r".*\.resblocks\.\d+\.(ln_attn|attn\.(ln_\w+|logit_scale|head_scale|q_norm|k_norm))", "a CLIP with changed attention blocks"),
 )]
