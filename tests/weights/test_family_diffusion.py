@@ -125,7 +125,7 @@ def test_a_config_that_changes_the_network_is_refused_by_name(pipeline, fields, 
 
 
 def test_fields_that_change_nothing_are_passed_over(pipeline):
-    change(pipeline / "unet" / "config.json", sample_size=64, upcast_attention=True, _diffusers_version="0.9", some_future_field=None)
+    change(pipeline / "unet" / "config.json", sample_size=64, upcast_attention=True, _diffusers_version="0.9", future_field=None)
     assert read_network(pipeline / "unet").layout.kind == "unet"
 
 
@@ -138,6 +138,37 @@ def test_other_configs_are_refused_by_name(pipeline, part, fields, told):
     change(pipeline / part / "config.json", **fields)
     with pytest.raises(UserError, match=told):
         read_network(pipeline / part, kind=NETWORKS[part][0])
+
+
+ODD = (None, True, False, 0, -1, 3, 10**12, 0.5, 1e400, float("nan"), "", "x", [], [0], [3, 3], [[1]], [None, None], {}, {"a": 1})
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_any_config_gives_a_network_or_one_line(files, part):
+    shapes = shapes_of(read_network(files / "pipeline" / part).tensors)
+    config = json.loads((files / "pipeline" / part / "config.json").read_text())
+    for name in config:
+        for value in ODD:
+            try:
+                identify(shapes, Hints(config={**config, name: value}))
+            except UserError as error:
+                assert "\n" not in str(error) and len(str(error)) < 800
+
+
+@pytest.mark.parametrize("part", NETWORKS)
+def test_any_damage_gives_a_layout_or_one_line(files, part):
+    whole = shapes_of(read_network(files / "pipeline" / part).tensors)
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        shapes = dict(whole)
+        for name in rng.choice(list(whole), size=rng.integers(1, 30), replace=False):
+            shape = shapes.pop(name)
+            odd = [(), shape[::-1], (*shape, 1), (0,) * len(shape), (10**9,)][rng.integers(5)]
+            shapes |= [{}, {name: odd}, {name.replace("0", "99999999999"): shape}, {name.replace("0", "x"): shape}][rng.integers(4)]
+        try:
+            identify(shapes)
+        except UserError as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("part", NETWORKS)
@@ -169,7 +200,8 @@ def test_a_pipeline_is_read_part_by_part(pipeline):
 
 
 @pytest.mark.parametrize("fields, told", [
-    ({"text_encoder_2": ["transformers", "CLIPTextModel"]}, "text_encoder_2.*XL"), ({"unet": ["diffusers", "UNet3D"]}, "unet 'UNet3D'"),
+    ({"text_encoder_2": ["transformers", "CLIPTextModel"]}, "text_encoder_2.*XL"),
+    ({"unet": ["diffusers", "UNet3D"]}, "unet 'UNet3D'"),
     ({"vae": [None, None]}, "names no vae"), ({"scheduler": ["diffusers", "PNDMSchedular"]}, "did you mean 'PNDMScheduler'"),
     ({"tokenizer": "CLIPTokenizer"}, "names no tokenizer"), ({"unet": [1]}, "library, class")])
 def test_an_unsupported_pipeline_is_refused_by_name(pipeline, fields, told):
@@ -179,8 +211,9 @@ def test_an_unsupported_pipeline_is_refused_by_name(pipeline, fields, told):
 
 
 @pytest.mark.parametrize("fields, told", [
-    ({"beta_schedule": "sigmoid"}, "beta_schedule"), ({"prediction_type": "velocity"}, "prediction_type"), ({"beta_end": 2}, "beta_end"),
-    ({"trained_betas": [0.1]}, "trained_betas"), ({"num_train_timesteps": 0}, "num_train_timesteps"), ({"_class_name": "X"}, "scheduler 'X'")])
+    ({"beta_schedule": "sigmoid"}, "beta_schedule"), ({"prediction_type": "velocity"}, "prediction_type"),
+    ({"beta_end": 2}, "beta_end"), ({"trained_betas": [0.1]}, "trained_betas"), ({"num_train_timesteps": 0}, "num_train_timesteps"),
+    ({"_class_name": "X"}, "scheduler 'X'")])
 def test_an_unsupported_schedule_is_refused_by_name(fields, told):
     with pytest.raises(UserError, match=told):
         read_scheduler({"_class_name": "DDIMScheduler", **fields})

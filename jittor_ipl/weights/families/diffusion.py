@@ -71,12 +71,13 @@ def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:
     """Return whether the config's class, or without one the names, make the file a network of this kind."""
     if any(mark in name for name in shapes for mark in _LORA_MARKS):
         return False
-    stated = hints.config.get("_class_name") or next(iter(hints.config.get("architectures") or ()), "")
+    architectures = hints.config.get("architectures")
+    stated = str(hints.config.get("_class_name") or (architectures[0] if isinstance(architectures, list) and architectures else ""))
     if stated in CLASSES:
         return CLASSES[stated] == kind
     if by_names and "_class_name" in hints.config:
-        raise UserError(f"the config says {str(stated)[:80]!r}, a network that is not supported"
-                        f"{nearest(str(stated)[:80], CLASSES)}; known are {', '.join(CLASSES)}")
+        raise UserError(f"the config says {stated[:80]!r}, a network that is not supported"
+                        f"{nearest(stated[:80], CLASSES)}; known are {', '.join(CLASSES)}")
     return by_names
 
 

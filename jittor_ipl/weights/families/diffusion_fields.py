@@ -5,6 +5,7 @@ refused by name, because a network built without it could fit all shapes and sti
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +67,20 @@ def count(value: Any, name: str, most: int = MAX_WIDTH) -> int:
     """Return a config's whole number from 1 to `most`; UserError with its name for anything else."""
     if type(value) is not int or not 1 <= value <= most:
         raise UserError(f"{name} must be a whole number from 1 to {most}, the config says {_shown(value)}")
+    return value
+
+
+def number(value: Any, name: str) -> float:
+    """Return a config's finite number from 0 on; UserError with its name for anything else."""
+    if type(value) not in (int, float) or not 0 <= value < math.inf:
+        raise UserError(f"{name} must be a number from 0 on, the config says {_shown(value)}")
+    return value
+
+
+def switch(value: Any, name: str) -> bool:
+    """Return a config's true or false; UserError with its name for anything else."""
+    if type(value) is not bool:
+        raise UserError(f"{name} must be true or false, the config says {_shown(value)}")
     return value
 
 

@@ -98,14 +98,16 @@ def _require_part(name: str, class_name: str) -> None:
     if name in PASSED_OVER:
         return
     if name not in _PARTS:
-        hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if name.endswith(("_2", "_3", "transformer")) else ""
+        later = name.endswith(("_2", "_3", "transformer"))
+        hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if later else ""
         raise UserError(f"{PIPELINE_INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
     _require(name, class_name, _PARTS[name])
 
 
 def _require(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise UserError(f"{name} {str(value)[:80]!r} is not supported{nearest(str(value)[:80], known)}; known are {', '.join(known)}")
+        raise UserError(f"{name} {str(value)[:80]!r} is not supported{nearest(str(value)[:80], known)}; "
+                        f"known are {', '.join(known)}")
 
 
 def _config(folder: Path, part: str, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from jittor_ipl.errors import UserError
 
 from ..family import Shapes
-from .diffusion_fields import Fields, count, read_fields
+from .diffusion_fields import Fields, count, number, read_fields
 from .diffusion_layers import Schema, axis, children, linear, norm
 
 POSITION_IDS = r"(text_model\.)?embeddings\.position_ids"    # a buffer that old transformers saved: 0, 1, 2, ...
@@ -40,17 +40,17 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     used, _ = read_fields(config, FIELDS)
     architectures = used["architectures"] or ("CLIPTextModel",)
-    if any(name not in ("CLIPTextModel", "CLIPTextModelWithProjection") for name in architectures):
-        raise UserError(f"text encoder {architectures[0]!r} is not supported; CLIPTextModel is")
+    if not isinstance(architectures, (list, tuple)) or any(name not in ("CLIPTextModel", "CLIPTextModelWithProjection") for name in architectures):
+        raise UserError(f"text encoder {str(architectures)[:80]} is not supported; CLIPTextModel is")
     if used["hidden_act"] not in ("quick_gelu", "gelu"):
-        raise UserError(f"CLIPTextModel: hidden_act {used['hidden_act']!r} is not supported; quick_gelu and gelu are")
+        raise UserError(f"CLIPTextModel: hidden_act {str(used['hidden_act'])[:60]!r} is not supported; quick_gelu and gelu are")
     numbers = {name: count(used[name], name) for name in
                ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "projection_dim")}
     numbers |= {name: count(used[name], name, _MAX_LAYERS) for name in ("num_hidden_layers", "num_attention_heads")}
     if numbers["hidden_size"] % numbers["num_attention_heads"]:
         raise UserError(f"num_attention_heads {numbers['num_attention_heads']} do not divide {numbers['hidden_size']}")
-    return {**numbers, "hidden_act": used["hidden_act"], "layer_norm_eps": used["layer_norm_eps"],
-            "eos_token_id": used["eos_token_id"], "architectures": list(architectures)}
+    return {**numbers, "hidden_act": used["hidden_act"], "layer_norm_eps": number(used["layer_norm_eps"], "layer_norm_eps"),
+            "eos_token_id": number(used["eos_token_id"], "eos_token_id"), "architectures": list(architectures)}
 
 
 def text_schema(numbers: Mapping[str, Any]) -> Schema:

@@ -7,7 +7,7 @@ from typing import Any
 from jittor_ipl.errors import UserError
 
 from ..family import Shapes
-from .diffusion_fields import MAX_COUNT, Fields, block_types, count, counts, read_fields, require_groups
+from .diffusion_fields import MAX_COUNT, Fields, block_types, count, counts, number, read_fields, require_groups, switch
 from .diffusion_layers import Schema, axis, children, conv, linear, norm, resnet, transformer
 
 _DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
@@ -45,19 +45,20 @@ def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     used, _ = read_fields(config, FIELDS)
     widths = counts(used["block_out_channels"], "block_out_channels", None)
-    number = len(widths)
+    blocks = len(widths)
     numbers = {
         **{name: count(used[name], name) for name in ("in_channels", "out_channels", "norm_num_groups")},
         **{name: count(used[name], name, 15) for name in ("conv_in_kernel", "conv_out_kernel")},
         "block_out_channels": widths,
-        "down_block_types": block_types(used["down_block_types"], "down_block_types", _DOWN, number),
-        "up_block_types": block_types(used["up_block_types"], "up_block_types", _UP, number),
-        "cross_attention_dim": counts(used["cross_attention_dim"], "cross_attention_dim", number),
-        **{name: counts(used[name], name, number, MAX_COUNT)
+        "down_block_types": block_types(used["down_block_types"], "down_block_types", _DOWN, blocks),
+        "up_block_types": block_types(used["up_block_types"], "up_block_types", _UP, blocks),
+        "cross_attention_dim": counts(used["cross_attention_dim"], "cross_attention_dim", blocks),
+        **{name: counts(used[name], name, blocks, MAX_COUNT)
            for name in ("layers_per_block", "transformer_layers_per_block")},
         "attention_head_dim": None if used["attention_head_dim"] is None else
-        counts(used["attention_head_dim"], "attention_head_dim", number),
-        **{name: used[name] for name in ("use_linear_projection", "flip_sin_to_cos", "freq_shift", "norm_eps")}}
+        counts(used["attention_head_dim"], "attention_head_dim", blocks),
+        **{name: switch(used[name], name) for name in ("use_linear_projection", "flip_sin_to_cos")},
+        **{name: number(used[name], name) for name in ("freq_shift", "norm_eps")}}
     _check(numbers)
     return numbers
 
@@ -69,9 +70,6 @@ def _check(numbers: dict[str, Any]) -> None:
             raise UserError(f"attention_head_dim: {heads} heads do not divide {width} channels")
     if numbers["conv_in_kernel"] % 2 == 0 or numbers["conv_out_kernel"] % 2 == 0:
         raise UserError("conv_in_kernel and conv_out_kernel must be odd")
-    for name in ("use_linear_projection", "flip_sin_to_cos"):
-        if type(numbers[name]) is not bool:
-            raise UserError(f"{name} must be true or false, the config says {numbers[name]!r}")
 
 
 def unet_schema(numbers: Mapping[str, Any]) -> Schema:
@@ -130,8 +128,8 @@ def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
 
     The number of attention heads leaves no trace in the shapes: it stays None.
     """
-    number = min(children(shapes, "down_blocks.") or 4, MAX_COUNT)
-    blocks, ups = [f"down_blocks.{i}." for i in range(number)], [f"up_blocks.{i}." for i in range(number)]
+    depth = min(children(shapes, "down_blocks.") or 4, MAX_COUNT)
+    blocks, ups = [f"down_blocks.{i}." for i in range(depth)], [f"up_blocks.{i}." for i in range(depth)]
     keys = [name for name in shapes if name.endswith("attn2.to_k.weight")]
     projections = [len(shape) for name, shape in shapes.items() if name.endswith("attentions.0.proj_in.weight")]
     widths = [axis(shapes, f"{block}resnets.0.conv1.weight", 0, 320) for block in blocks]

@@ -7,7 +7,7 @@ from typing import Any
 from jittor_ipl.errors import UserError
 
 from ..family import Shapes
-from .diffusion_fields import MAX_COUNT, Fields, block_types, count, counts, read_fields, require_groups
+from .diffusion_fields import MAX_COUNT, Fields, block_types, count, counts, number, read_fields, require_groups
 from .diffusion_layers import Schema, autoencoder_attention, axis, children, conv, norm, resnet
 
 # diffusers up to 0.16 named the attention's projections as its author did; later files name them as in the U-Net.
@@ -37,10 +37,10 @@ def vae_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "block_out_channels": widths, "layers_per_block": count(used["layers_per_block"], "layers_per_block", MAX_COUNT),
         "down_block_types": block_types(used["down_block_types"], "down_block_types", ("DownEncoderBlock2D",), len(widths)),
         "up_block_types": block_types(used["up_block_types"], "up_block_types", ("UpDecoderBlock2D",), len(widths)),
-        "scaling_factor": used["scaling_factor"]}
+        "scaling_factor": number(used["scaling_factor"], "scaling_factor")}
     require_groups(widths, numbers["norm_num_groups"])
-    if type(numbers["scaling_factor"]) not in (int, float) or not numbers["scaling_factor"] > 0:
-        raise UserError(f"scaling_factor must be a positive number, the config says {numbers['scaling_factor']!r}")
+    if not numbers["scaling_factor"]:
+        raise UserError("scaling_factor must not be 0")
     return numbers
 
 
@@ -93,11 +93,11 @@ def modern_name(name: str) -> str:
 
 def guess_vae_config(shapes: Shapes) -> dict[str, Any]:
     """Return the config that fits these tensors, for a file without config.json."""
-    number = min(children(shapes, "encoder.down_blocks.") or 4, MAX_COUNT)
-    widths = [axis(shapes, f"encoder.down_blocks.{index}.resnets.0.conv1.weight", 0, 64) for index in range(number)]
+    depth = min(children(shapes, "encoder.down_blocks.") or 4, MAX_COUNT)
+    widths = [axis(shapes, f"encoder.down_blocks.{index}.resnets.0.conv1.weight", 0, 64) for index in range(depth)]
     return {"in_channels": axis(shapes, "encoder.conv_in.weight", 1, 3), "block_out_channels": widths,
             "out_channels": axis(shapes, "decoder.conv_out.weight", 0, 3),
             "latent_channels": axis(shapes, "post_quant_conv.weight", 0, 4),
             "layers_per_block": children(shapes, "encoder.down_blocks.0.resnets.") or 1,
-            "down_block_types": ["DownEncoderBlock2D"] * number, "up_block_types": ["UpDecoderBlock2D"] * number,
+            "down_block_types": ["DownEncoderBlock2D"] * depth, "up_block_types": ["UpDecoderBlock2D"] * depth,
             "norm_num_groups": 32 if not any(width % 32 for width in widths) else 1}

@@ -63,11 +63,12 @@ def _configs(hints: Hints) -> list[tuple[str, Mapping[str, Any]]]:
 def _require_plain(config: Mapping[str, Any]) -> None:
     for name, allowed in _ONLY.items():
         if name in config and config[name] not in allowed:
-            raise UserError(f"the adapter's config says {name} {config[name]!r:.80}; only plain LoRA ({name} {allowed[0]!r}) is supported")
+            raise UserError(f"the adapter's config says {name} {str(config[name])[:80]!r}; only plain LoRA "
+                            f"({name} {allowed[0]!r}) is supported")
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_MUTATING):
-        raise UserError(f"the adapter's config says init_lora_weights {start[:40]!r}, which also changed the network's own weights; "
-                        "save it with path_initial_model_for_weight_conversion, then it is plain LoRA")
+        raise UserError(f"the adapter's config says init_lora_weights {start[:40]!r}, which also changed the network's own "
+                        "weights; save it with path_initial_model_for_weight_conversion, then it is plain LoRA")
 
 
 def _alpha(config: Mapping[str, Any], path: str, rank: int) -> float:
@@ -90,5 +91,5 @@ def _matches(pattern: str, path: str) -> bool:
     for ending in (".alpha", ".lora_A.weight", ".lora_B.weight"):
         plain = plain.removesuffix(ending)
     if not plain.replace(".", "").replace("_", "").isalnum():
-        raise UserError(f"the adapter's alpha_pattern {pattern[:80]!r} is a regular expression; plain module names are supported")
+        raise UserError(f"the adapter's alpha_pattern {pattern[:80]!r} is a regular expression; plain names are supported")
     return path == plain or not pattern.startswith("^") and path.endswith(f".{plain}")

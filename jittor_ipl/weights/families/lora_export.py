@@ -111,7 +111,7 @@ def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_predic
     if base in ("sd1", "sd2"):
         side = resolution or (768 if base == "sd2" and v_prediction else 512)
         version = "sd_v2" if base == "sd2" else "sd_v1"
-        model = "stable-diffusion-v1" if base == "sd1" else "stable-diffusion-v2-768-v" if v_prediction else "stable-diffusion-v2-512"
+        model = "stable-diffusion-v1" if base == "sd1" else f"stable-diffusion-v2-{'768-v' if v_prediction else '512'}"
         facts |= {"ss_base_model_version": version + ("_v" if v_prediction else ""), "ss_v2": str(base == "sd2"),
                   "ss_resolution": f"({side}, {side})", "modelspec.architecture": f"{model}/lora",
                   "modelspec.resolution": f"{side}x{side}", "modelspec.prediction_type": "v" if v_prediction else "epsilon"}
