@@ -295,3 +295,35 @@ def image_heads(config: dict) -> int:
     """Heads of the image tower, as `Clip` counts them."""
     wide = 1 if isinstance(config["vision_layers"], int) else 32
     return config.get("vision_heads") or max(1, config["vision_width"] * wide // 64)
+
+
+def test_odd_shapes_and_configurations_raise_nothing_else():
+    """Random shapes and JSON values in place of what is expected: a layout or a UserError."""
+    rng = np.random.default_rng(0)
+    odd_shapes = [(), (0,), (1,), (7, 0), (3, 5, 7), (1, 2, 3, 4, 5), (2**40,), (2**40, 3, 1, 1)]
+    odd_values = [None, True, 0, -1, 3.5, 2**70, "x", [], [1], {}, {"eps": []}, [[1], [1]], float("nan")]
+    configs = [of_hugging_face().config, dict(model_cfg=dict(embed_dim=16, quick_gelu=True, vision_cfg=dict(
+        image_size=16, layers=1, width=64, patch_size=8, head_width=16, norm_kwargs={}), text_cfg=dict(context_length=12, width=32, heads=2)),
+        preprocess_cfg=dict(mean=[0, 0, 0], std=[1, 1, 1]))]
+    resnet = tensor_shapes(dict(VIT, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=4, vision_patch_size=None))
+    for _ in range(1000):
+        base, _ = list(dialects().values())[rng.integers(3)]
+        shapes = dict(base if rng.integers(4) else resnet)
+        for name in rng.choice(list(shapes), rng.integers(4)):
+            shapes[str(name)] = odd_shapes[rng.integers(len(odd_shapes))]
+        if rng.integers(4) == 0:
+            shapes["token_embedding.rows"] = odd_shapes[rng.integers(len(odd_shapes))]
+        config = json.loads(json.dumps(configs[rng.integers(2)] if rng.integers(4) else {}))
+        for _ in range(rng.integers(3)):
+            part = config
+            while part and rng.integers(3) and isinstance(inner := part[list(part)[rng.integers(len(part))]], dict):
+                part = inner
+            if part:
+                part[list(part)[rng.integers(len(part))]] = odd_values[rng.integers(len(odd_values))]
+        metadata = {"kind": "clip", "config": json.dumps({key: odd_values[rng.integers(len(odd_values))] for key in
+                                                          rng.choice(["eps", "vocab_size", "vision_heads", "end_token", "image_std"], rng.integers(3))})}
+        try:
+            layout = recognise(shapes, Hints(config=config, metadata=metadata if rng.integers(2) else {}))
+            compare(layout.expected, layout.optional, shapes, limit=1)
+        except UserError:
+            pass

@@ -74,7 +74,7 @@ def _openai(shapes: Shapes, hints: Hints) -> Layout:
     config = _merged(inferred, told)
     expected = tensor_shapes(config)
     if compact:
-        rows = next(iter(bare.get(EMBEDDING, (0,))))
+        rows = (bare.get(EMBEDDING) or (0,))[0]
         expected.update({EMBEDDING: (rows, config["transformer_width"]), ROWS: (rows,)})
     if prefixed:
         expected = {name if name.startswith("visual.") or name == "logit_scale" else openclip.TEXT + name: shape

@@ -96,7 +96,7 @@ def _numbers(model: Mapping, vision: Mapping, text: Mapping) -> dict[str, object
 def _eps(vision: Mapping, text: Mapping, resnet: bool) -> object:
     towers = (text,) if resnet else (vision, text)
     kwargs = [tower.get("norm_kwargs") or {} for tower in towers]
-    if any(not isinstance(k, Mapping) or set(k) - {"eps"} for k in kwargs) or len({k.get("eps", 1e-5) for k in kwargs}) > 1:
+    if any(not isinstance(k, Mapping) or set(k) - {"eps"} for k in kwargs) or len({str(k.get("eps", 1e-5)) for k in kwargs}) > 1:
         raise UserError(f"this OpenCLIP model has norm_kwargs {kwargs}; one eps for both towers is supported")
     return kwargs[0].get("eps", 1e-5)
 
