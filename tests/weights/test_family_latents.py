@@ -91,6 +91,11 @@ def test_statistics_of_the_published_generator() -> None:
         adopt({name: array for name, array in arrays.items() if name != "1.25"}, source="S_mean_std")
 
 
+def test_a_single_named_array_is_a_code_too() -> None:
+    tensors, layout = adopt({"w": W_PLUS}, source="projected_w.npz")        # NVIDIA's projector
+    assert layout.config["space"] == "W+" and tensors["latents"].shape == (1, 18, 16)
+
+
 def test_what_is_neither() -> None:
     for shapes in ({"tensor": (4, 3, 64, 64)}, {"tensor": ()}, {"0": (3,), "1": (5,)}, {"0": (2, 7, 512), "1": (2, 18, 512)}):
         with pytest.raises(UserError, match="no known network"):

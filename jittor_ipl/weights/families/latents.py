@@ -20,6 +20,7 @@ from .style_space import fits, size_of, style_space
 
 W_PLUS = tuple(range(4, 19, 2))         # layers of a W+ code: 18 for 1024 px
 STYLE_DIM, CLIP_DIMS = 512, (512, 640, 768, 1024)
+_NAMES = (BARE, "latents", "latent", "w", "w_plus")     # "w" is that of NVIDIA's projected_w.npz
 _MEANS = (("mean.", "std."), ("0.", "1."))      # PaddleGAN's and our names, StyleCLIP's positions
 
 
@@ -27,7 +28,7 @@ _MEANS = (("mean.", "std."), ("0.", "1."))      # PaddleGAN's and our names, Sty
 
 def recognise_latents(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a file of W, W+ or S codes."""
-    if len(shapes) == 1 and next(iter(shapes)) in (BARE, "latents"):
+    if len(shapes) == 1 and next(iter(shapes)) in _NAMES:
         return None if _named_directions(shapes, hints) else _one_array(shapes)
     prefix = next((p for p in ("S.", "1.", "") if shapes and all(re.fullmatch(rf"{re.escape(p)}\d+", n) for n in shapes)), None)
     if prefix is None:
