@@ -82,9 +82,9 @@ def convert_moco(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 FAMILIES = (
     Family("ir-se50", lambda shapes, hints: _recogniser(shapes, True), convert,
            landmarks=("body.0.res_layer.5.fc1.weight", "output_layer.3.weight", "input_layer.0.weight"),
-           next_step="evaluate takes it to measure identity"),
+           next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
     Family("ir-face", lambda shapes, hints: _recogniser(shapes, False), convert,
-           next_step="evaluate takes it to measure identity"),
+           next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
     Family("moco-resnet50", recognise_moco, convert_moco, landmarks=(_QUERY + "conv1.weight",),
-           next_step="no command takes it; identity of faces is measured with model_ir_se50.pth"),
+           next_step="nothing takes it; identity of faces is measured with model_ir_se50.pth"),
 )

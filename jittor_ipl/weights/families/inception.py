@@ -99,4 +99,4 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
 
 FAMILY = Family("inception-v3", recognise, convert, landmarks=("Mixed_5b.branch1x1.conv.weight", "Conv2d_1a_3x3.conv.weight"),
-                next_step="evaluate takes FID's weights for FID, KID, SIFID and the Inception Score")
+                next_step="jittor_ipl.weights.features.load_inception({file}) gives the network, if the weights are FID's")

@@ -168,7 +168,8 @@ def convert_statistics(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray
 
 FAMILIES = (
     Family("style-directions", recognise_directions, convert_directions,
-           next_step="edit takes it as the directions of a text edit, together with the style statistics"),
+           next_step="convert writes it as \"direction\" [rows, CLIP width]"),
     Family("style-statistics", recognise_statistics, convert_statistics,
-           next_step="edit takes it together with the directions"),
-    Family("latents", recognise_latents, convert_latents, next_step="edit and generate take it as the images to start from"))
+           next_step="convert writes it as \"mean.0\", ..., \"std.0\", ..., one vector per style layer"),
+    Family("latents", recognise_latents, convert_latents,
+           next_step="convert writes it as \"latents\" (W, W+) or \"S.0\", ... (one array per style layer)"))

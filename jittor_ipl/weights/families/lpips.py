@@ -96,4 +96,4 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
 
 FAMILY = Family("lpips", recognise, convert, landmarks=("lin0.model.1.weight", "net.slice1.0.weight", "features.0.weight"),
-                next_step="evaluate takes the heads together with the backbone")
+                next_step="jittor_ipl.weights.features.load_lpips([heads, backbone]) gives the distance")
