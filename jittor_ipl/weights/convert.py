@@ -19,10 +19,11 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.integrity import file_sha256
 
 from .bfloat16 import Bfloat16, narrow
-from .delta import apply_delta, fingerprint, is_delta
+from .delta import fingerprint, is_delta
 from .families import Recognised, families, identify, select, select_part, shapes_of, take
 from .family import Family, Hints, Layout
 from .folder import TENSORS_SHA256, Source, find_sources, read_source
+from .generator import adapted_tensors
 from .inspect import not_finite
 from .load import FileInfo, read_tensors
 from .network import hints_of, locate, read_network
@@ -176,11 +177,7 @@ def _whole(source: Source, container: str | None) -> tuple[Mapping[str, np.ndarr
     base = info.metadata.get("source", "")
     if not base:
         raise UserError(f"{source.path} is a delta file that does not name its source; generate --source takes it as it is")
-    whole = dict(read_network(base, kind="stylegan2").tensors)
-    center = whole.pop("latent_avg", None)
-    adapted = apply_delta(source.path, whole)
-    if center is not None and all(np.array_equal(adapted[name], whole[name]) for name in whole if name.startswith("style.")):
-        adapted["latent_avg"] = center          # the mapping network is the source's, so the mean w is too
+    adapted = adapted_tensors(source.path, read_network(base, kind="stylegan2").tensors)
     return adapted, FileInfo(info.format, {"kind": "stylegan2", "config": info.metadata.get("config", "{}")})
 
 

@@ -33,9 +33,8 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None,
     network = read_network(ref)
     stored = stored_config(network.info.metadata, "stylegan2", str(ref))
     if network.layout.kind == "delta":
-        tensors = apply_delta(resolve(ref), _source_tensors(source, ref))
+        tensors = adapted_tensors(resolve(ref), _source_tensors(source, ref))
         generator = Generator.from_tensors(tensors, source=str(ref), **_unseen(stored, str(ref)))
-        keep_center(generator, source)
     elif network.layout.kind == "stylegan2":
         generator = Generator.from_tensors(network.tensors, source=str(ref), **_unseen(network.layout.config, str(ref)))
     else:
@@ -43,6 +42,17 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None,
     if size not in (None, generator.size):
         raise UserError(f"{ref} makes {generator.size} px pictures, {size} px were asked for")
     return generator
+
+
+def adapted_tensors(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return all tensors of the generator that the delta file `path` describes relative to the tensors of its source.
+
+    The source's `latent_avg` stays while the mapping network is the source's. Raises UserError as `delta.apply_delta`.
+    """
+    own = {name: array for name, array in source.items() if name != "latent_avg"}
+    whole = apply_delta(path, own)
+    moved = any(whole[name] is not own[name] for name in own if name.startswith("style."))
+    return whole if moved or "latent_avg" not in source else {**whole, "latent_avg": source["latent_avg"]}
 
 
 def keep_center(generator: "Generator", source: "Generator") -> None:
@@ -54,8 +64,7 @@ def keep_center(generator: "Generator", source: "Generator") -> None:
 
 def save_generator(generator: "Generator", path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
     """Write all tensors of `generator` under rosinality's keys, with its numbers in the metadata (`kind`, `config`)."""
-    center = {} if generator.latent_avg is None else {"latent_avg": generator.latent_avg}
-    write_safetensors(path, {**numpy_tensors(generator), **center}, {**(metadata or {}), **_facts(generator)})
+    write_safetensors(path, numpy_tensors(generator) | _center(generator), {**(metadata or {}), **_facts(generator)})
 
 
 def save_generator_delta(generator: "Generator", source: "Generator", path: str | os.PathLike,
@@ -93,7 +102,11 @@ def _facts(generator: "Generator") -> dict[str, str]:
 def _source_tensors(source: "Generator | None", ref: str | os.PathLike) -> dict[str, np.ndarray]:
     if source is None:
         raise UserError(f"{ref} is a delta file; name the source generator that it belongs to")
-    return numpy_tensors(source)
+    return numpy_tensors(source) | _center(source)
+
+
+def _center(generator: "Generator") -> dict[str, np.ndarray]:
+    return {} if generator.latent_avg is None else {"latent_avg": generator.latent_avg}
 
 
 def _unseen(config: Mapping, label: str) -> dict[str, float]:

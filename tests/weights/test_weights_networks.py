@@ -83,7 +83,7 @@ def test_generator_complaints(tmp_path: Path, generator: Generator) -> None:
     tensors, metadata = read_safetensors(path)
     with pytest.raises(UserError, match="16 px pictures, 32 px"):
         load_generator(path, size=32)
-    with pytest.raises(UserError, match="did you mean 'g.safetensors'"):
+    with pytest.raises(UserError, match="did you mean '.*g.safetensors'"):
         load_generator(tmp_path / "gg.safetensors")
     renamed = {name.replace("input.input", "input.const"): value for name, value in tensors.items()}
     cases = [(renamed, {}, "tensor 'input.input' is missing .did you mean 'input.const'"),
@@ -133,7 +133,7 @@ def test_whole_vocabulary_and_foreign_network(tmp_path: Path, generator: Generat
     with pytest.raises(UserError, match="'clip' network is expected"):
         load_clip(tmp_path / "g.safetensors")
     write_safetensors(tmp_path / "n.safetensors", {"visual.conv.weight": np.ones(1)})
-    with pytest.raises(UserError, match="no known network.*did you mean 'visual.conv1.weight'"):
+    with pytest.raises(UserError, match="no known network.*'visual.conv1.weight'"):
         load_clip(tmp_path / "n.safetensors")
 
 
