@@ -16,7 +16,7 @@ from jittor_ipl.integrity import file_sha256
 
 from .families import Recognised, identify, select, select_part, shapes_of, types_of
 from .families.diffusion_pipeline import read_pipeline
-from .folder import PIPELINE_INDEX, Source, find_sources, read_source
+from .folder import PIPELINE_INDEX, TENSORS_SHA256, Source, find_sources, read_source
 from .load import FileInfo
 from .manifest import Manifest, read_manifest
 from .network import hints_of, locate
@@ -221,7 +221,9 @@ def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] 
 
 
 def _next_step(found: Recognised, source: Source, info: FileInfo) -> str:
-    step = found.family.next_step or "python -m jittor_ipl convert {file} --to weights"
+    step = found.family.next_step
+    if not step and TENSORS_SHA256 not in info.metadata:
+        step = "python -m jittor_ipl convert {file} --to weights"
     path = source.path if source.index is None else source.index.parent
     return step.replace("{source}", _safe(info.metadata.get("source", "SOURCE"))).replace("{file}", _safe(str(path)))
 
