@@ -71,10 +71,11 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
 
     Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animated WebP the first
-    frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's own pipeline. What the file is follows from its content,
-    not its name. Raises `UserError` for anything else, a file that is no regular file, a damaged one, more than
-    `max_pixels` pixels or `MAX_BYTES` bytes.
+    frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's
+    own pipeline. What the file is follows from its content, not its name. Raises `UserError` for anything else, a file
+    that is no regular file, a damaged one, more than `max_pixels` pixels or `MAX_BYTES` bytes.
     """
+    name = str(path) if str(path).isprintable() else ascii(str(path))      # one line, whatever the name
     try:
         data = _read(path)
         header = read_header(data)
@@ -82,13 +83,13 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
         return _decoded(essential_png(data, header) if header.format == "PNG" else data, header.format)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
     except Image.DecompressionBombError:
-        raise UserError(f"{path}: too many pixels; at most {max_pixels} are read") from None
+        raise UserError(f"{name}: too many pixels; at most {max_pixels} are read") from None
     except MemoryError:
-        raise UserError(f"{path}: too large for this machine's memory") from None
+        raise UserError(f"{name}: too large for this machine's memory") from None
     except DECODER_ERRORS as error:
-        raise UserError(f"{path}: a damaged picture: {_one_line(error)}") from error
+        raise UserError(f"{name}: a damaged picture: {_one_line(error)}") from error
 
 
 def _read(path: str | Path) -> bytes:
@@ -146,14 +147,15 @@ def _flattened(picture: Image.Image) -> Image.Image:
     if not picture.has_transparency_data:
         return picture.convert("RGB")
     picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, picture).convert("RGB")
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
 
 
 def _from_16_bit(picture: Image.Image) -> Image.Image:
     """Return 16-bit grey scaled to 8 bits; Pillow's own conversion would clip at 255 instead."""
-    grey = np.asarray(picture).astype(np.int64)
-    scaled = np.clip((grey * 255 + 32767) // 65535, 0, 255).astype(np.uint8)
+    grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint32)
+    scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):
         scaled[grey == transparent] = 255

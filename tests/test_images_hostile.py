@@ -165,9 +165,11 @@ def test_the_message_says_what_it_is(outcomes, name, message):
     assert message in outcomes[name][0]
 
 
-def test_a_null_character_in_a_name_is_no_traceback():
-    with pytest.raises(UserError, match="null character"):
-        load_image("a\0b.png")
+def test_odd_characters_in_a_name_are_no_traceback():
+    for name, message in (("a\0b.png", "null character"), ("a\nb\udcff.png", "a.nb.udcff.png.: cannot be read")):
+        with pytest.raises(UserError, match=message) as caught:
+            load_image(name)
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("kind, options", [
