@@ -102,7 +102,10 @@ def _generator(part: str, options) -> dict:
     run = _Run(part, options, recipe.steps)
     generator = pretrain_generator.train(recipe, *run.resume(), hook=run.hook)
     run.close()
-    write_safetensors(options.assets / f"{part}.safetensors", numpy_tensors(generator),
+    tensors = numpy_tensors(generator)
+    if recipe.half:
+        tensors = {k: _half(v) for k, v in tensors.items()}
+    write_safetensors(options.assets / f"{part}.safetensors", tensors,
                       {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)})
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
