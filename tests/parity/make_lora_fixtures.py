@@ -4,7 +4,8 @@
     python tests/parity/make_lora_fixtures.py check PLAIN_OR_ALPHA FILE...
 
 Run in the environment of requirements-parity.txt. Two LoRA are trained (drawn, here): `plain` changes attention with
-rank 2 and alpha = rank, `alpha` changes every kind of module with two ranks and alphas of their own. deltas.safetensors
+rank 2 and alpha = rank, `alpha` changes every kind of module that kohya's scripts do (not conv_in, whose name in kohya's
+spelling diffusers does not find), with two ranks and alphas of their own. deltas.safetensors
 holds what peft adds to every weight. `check` loads files with diffusers' load_lora_weights and prints, as JSON, how far
 the U-Net's and the text encoder's outputs are from those of the LoRA as it was trained, and from those without it.
 `--pack` makes tests/fixtures/lora/files.tar.xz.
@@ -30,7 +31,7 @@ PLAIN = {"unet": LoraConfig(r=2, lora_alpha=2, target_modules=ATTENTION),
          "text_encoder": LoraConfig(r=2, lora_alpha=2, target_modules=TEXT)}
 ALPHA = {
     "unet": LoraConfig(r=4, lora_alpha=2, rank_pattern={"conv1": 2, "to_q": 2}, alpha_pattern={"conv1": 8, "proj_in": 3},
-                       target_modules=[*ATTENTION, "conv_in", "conv1", "conv_shortcut", "proj_in", "ff.net.0.proj", "ff.net.2",
+                       target_modules=[*ATTENTION, "conv1", "conv_shortcut", "proj_in", "ff.net.0.proj", "ff.net.2",
                                        "time_emb_proj", "downsamplers.0.conv"]),
     "text_encoder": LoraConfig(r=3, lora_alpha=1, target_modules=[*TEXT, "fc1", "fc2"])}
 CONFIGS = {"plain": PLAIN, "alpha": ALPHA}
