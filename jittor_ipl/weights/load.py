@@ -1,86 +1,92 @@
 """Read any weight file by what it contains, never by its name, and without running anything from it.
 
 safetensors, PyTorch (zip, legacy stream, TorchScript), pickled arrays and dictionaries of them (Jittor's, JCLIP's and
-Paddle's), NVIDIA's pickled networks, and single NumPy arrays (.npy).
+Paddle's), NVIDIA's pickled networks, and NumPy arrays (.npy, .npz).
 """
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
 
-from .npy_file import MAGIC, read_npy
-from .nvidia_rules import networks_as_names
-from .pickle_reader import read_pickle, refuse
-from .plain_pickle import PlainRules
+from .lazy import LazyArray, Tensors
+from .nested import BARE
+from .npy_file import MAGIC, open_npy, open_npz
+from .plain_pickle import is_pickle, open_pickle
 from .sniff import describe_foreign
-from .tensors import read_safetensors
+from .source import Source
+from .tensors import open_safetensors
 from .torch_file import Contents, is_legacy, open_legacy, open_zip
-from .unwrap import unwrap
-from .zip_reader import StoredZip
+from .unwrap import bounded, unwrap
 
-_JITTOR_TRAILER = b"HCAJSLHD"   # jt.save: pickle, SHA-1 of it, this mark
+_NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
+Origin = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO"
 
 
 @dataclass(frozen=True)
 class FileInfo:
     """What a weight file was.
 
-    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle or npy; `metadata` is that of
-    safetensors; `container` is the key that the tensors lay under ("" at the top); `extras` are tensors beside that
-    container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options),
-    and `values` are the plain numbers and texts among the options.
+    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle, npy or npz; `metadata` is that
+    of safetensors; `container` is the key that the tensors lay under ("" at the top); `extras` are tensors beside that
+    container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options), `values`
+    are the plain numbers and texts among the options, and `dtypes` the types that the file stores, by tensor.
     """
 
     format: str
     metadata: dict[str, str] = field(default_factory=dict)
     container: str = ""
-    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     values: dict[str, str | int | float | bool] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
 
 
-def read_tensors(path: str | os.PathLike, container: str | None = None) -> tuple[dict[str, np.ndarray], FileInfo]:
+def read_tensors(origin: Origin, container: str | None = None) -> tuple[Tensors, FileInfo]:
     """Return the tensors of a weight file under their names, and what kind of file it was.
 
-    Of a checkpoint with several state dictionaries the one under `container` is taken, by default the first of g_ema,
-    m, state_dict, ... that exists. Half precision stays, bfloat16 comes as float32. Arrays may be read-only.
-    Raises UserError (one line: what the file is, what is expected); UnsafeWeightsError for a malformed or hostile pickle.
+    `origin` is a path, the bytes themselves or an open binary file. Tensors are read when they are accessed, one at a
+    time (`lazy.Tensors`). Of a checkpoint with several state dictionaries the one under `container` is taken, by
+    default the first of g_ema, m, state_dict, ... that exists. Half precision stays, bfloat16 comes as float32; arrays
+    are read-only. Memory stays below three times the file's size, or a few megabytes for small files.
+    Raises UserError (one line: what the file is, what is expected); UnsafeWeightsError for a malformed or hostile file.
     """
-    head, tail, size = _peek(path)
-    if _is_safetensors(head, size):
-        tensors, metadata = read_safetensors(path)
-        return tensors, FileInfo("safetensors", metadata)
+    source = Source(origin)
     try:
-        with ExitStack() as stack:
-            contents = _open(path, head, tail, stack)
-            found = unwrap(contents, container)
+        return _read(source, container)
     except UserError as error:      # UnsafeWeightsError stays what it is
-        raise type(error)(f"{path}: {error}") from error
+        error.args = (f"{source.name}: {error}", *error.args[1:])
+        raise
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    return found.tensors, FileInfo(contents.format, {}, found.container, found.extras, found.skipped, found.values)
+        raise UserError(f"cannot read {source.name}: {error.strerror or error}") from error
 
 
-def _peek(path: str | os.PathLike) -> tuple[bytes, bytes, int]:
-    """Return a file's first bytes, last bytes and size; a pipe or device, which could wait for ever, is not opened."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{os.fspath(path)!r} is not a file; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(4096)
-            file.seek(max(0, size - 64))
-            return head, file.read(64), size
-    except OSError as error:
-        raise UserError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+def _read(source: Source, container: str | None) -> tuple[Tensors, FileInfo]:
+    head = bytes(source.read(0, min(source.size, 4096)))
+    if _is_safetensors(head, source.size):
+        tensors, metadata = open_safetensors(source)
+        return tensors, FileInfo("safetensors", metadata, dtypes=tensors.stored)
+    if head.startswith(MAGIC):
+        return _named(source, "npy", {BARE: open_npy(source)})
+    if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
+        return _named(source, "npz", *open_npz(source))
+    contents = _open(source, head)
+    found = unwrap(contents, container)
+    tensors, extras = Tensors(found.tensors, source.name), Tensors(found.extras, source.name)
+    return tensors, FileInfo(contents.format, {}, found.container, extras, found.skipped, found.values, tensors.stored)
+
+
+def _named(source: Source, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> tuple[Tensors, FileInfo]:
+    if not entries:
+        raise UserError("the file holds no arrays of numbers")
+    bounded(entries.values(), source.size, packed=True)
+    tensors = Tensors(entries, source.name)
+    return tensors, FileInfo(kind, skipped=skipped, dtypes=tensors.stored)
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -88,33 +94,11 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return size >= 10 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 2**40
 
 
-def _open(path: str | os.PathLike, head: bytes, tail: bytes, stack: ExitStack) -> Contents:
-    if head.startswith(MAGIC):
-        return Contents("npy", read_npy(path), _no_references)
+def _open(source: Source, head: bytes) -> Contents:
     if head.startswith(b"PK\x03\x04"):
-        return open_zip(stack.enter_context(StoredZip(path)))
+        return open_zip(source)
     if is_legacy(head):
-        return open_legacy(path)
-    if (head[:1] == b"\x80" and head[1:2] <= b"\x05") or (head[:1] in (b"(", b"]", b"}", b"c") and tail.endswith((b".", _JITTOR_TRAILER))):
-        return _open_pickle(path)
+        return open_legacy(source)
+    if is_pickle(head, bytes(source.read(max(0, source.size - 64), min(64, source.size)))):
+        return open_pickle(source)
     raise UserError(f"this is {describe_foreign(head)}; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
-
-
-def _open_pickle(path: str | os.PathLike) -> Contents:
-    """Return the contents of a plain pickle, with or without Jittor's checksum trailer."""
-    with open(path, "rb") as file:
-        data = memoryview(file.read())
-    kind = "pickle"
-    if bytes(data[-8:]) == _JITTOR_TRAILER and len(data) > 28:
-        kind, digest, data = "jittor-pickle", bytes(data[-28:-8]), data[:-28]
-        if hashlib.sha1(data).digest() != digest:
-            refuse("the checksum does not match; the file is damaged")
-    rules = PlainRules(len(data))
-    root, end = read_pickle(data, rules.find)
-    if end != len(data):
-        refuse(f"{len(data) - end} bytes after the end of the pickle")
-    return Contents(kind, networks_as_names(root), rules.read)
-
-
-def _no_references(_: Any) -> np.ndarray:
-    return refuse("a reference to data outside the pickle")

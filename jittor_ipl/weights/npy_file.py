@@ -1,58 +1,129 @@
-"""NumPy's .npy files: one array behind a short header; never an array of objects, which would be a pickle."""
+"""NumPy's files: .npy, one array behind a short header, and .npz, a zip archive of those; never arrays of objects."""
 from __future__ import annotations
 
-import ast
 import math
-import os
-from typing import Any
+import re
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from jittor_ipl.errors import UserError
+from .lazy import LazyArray
+from .limits import MEMORY_FLOOR, Meter, refuse, shown
+from .numpy_rules import NUMBER_CODES, readonly, sizes
+from .source import Source
+from .zip_reader import ZipDirectory
 
 MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000            # NumPy's own limit
-_CODES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}
+# The header is a Python dictionary; matching its one form needs no evaluation at all.
+_ITEM = {
+    "descr": r"(?:'(?P<descr>[^'\\]{1,40})'|(?P<structured>\[.*\]))",
+    "fortran_order": r"(?P<fortran_order>True|False)",
+    "shape": r"\((?P<shape>[0-9L, ]*)\)",
+}
+_ANY = "|".join(rf"'{name}': ?{form}" for name, form in _ITEM.items())
+_HEADER = re.compile(rf"\{{(?:(?:{_ANY}),? ?)*\}} *\n?", re.DOTALL)
 
 
-def read_npy(path: str | os.PathLike) -> np.ndarray:
-    """Return the array of a .npy file in native byte order.
+def open_npy(source: Source) -> LazyArray:
+    """Return the array of a .npy file, to be read in native byte order.
 
-    Raises UserError (without the path) for a damaged file, and for arrays of anything but plain numbers.
+    Raises UnsafeWeightsError for a damaged file, and for arrays of anything but plain numbers.
     """
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        head = file.read(8)
-        width = {1: 2, 2: 4, 3: 4}.get(head[6]) if len(head) == 8 else None
-        if head[:6] != MAGIC or width is None:
-            raise UserError("this is no .npy file of a known version")
-        length = int.from_bytes(file.read(width), "little")
-        if length > min(_MAX_HEADER, size):
-            raise UserError(f"the .npy header claims {length} bytes")
-        dtype, shape, order = _parse(file.read(length))
-        expected = math.prod(shape) * dtype.itemsize
-        if size - file.tell() != expected:
-            raise UserError(f"{size - file.tell()} bytes of numbers, {expected} expected for {dtype.name} {list(shape)}")
-        array = np.frombuffer(file.read(), dtype) if expected else np.empty(0, dtype)
-    if dtype == np.bool_ and array.size and array.view("u1").max() > 1:
-        raise UserError("the .npy file holds truth values other than 0 and 1")
-    return array.astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order)
-
-
-def _parse(header: bytes) -> tuple[np.dtype, tuple[int, ...], str]:
-    """Return (type, shape, "C" or "F") of a header, a Python dictionary of three literals."""
     try:
-        fields: Any = ast.literal_eval(header.decode("latin-1").strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise UserError("the .npy header is damaged") from error
-    if not isinstance(fields, dict) or set(fields) != {"descr", "fortran_order", "shape"}:
-        raise UserError("the .npy header is damaged")
-    code, shape, fortran = fields["descr"], fields["shape"], fields["fortran_order"]
-    if isinstance(code, str) and "O" in code:
-        raise UserError("the .npy file holds Python objects, which is a pickle in disguise; save plain arrays")
-    if not isinstance(code, str) or code.lstrip("<>|=") not in _CODES or len(code) > 3:
-        raise UserError(f"the .npy file holds {str(code)[:40]!r}, plain numbers are expected")
-    if not isinstance(shape, tuple) or len(shape) > 32 or not all(type(n) is int and 0 <= n < 2**48 for n in shape) \
-            or math.prod(max(n, 1) for n in shape) >= 2**60 or not isinstance(fortran, bool):
-        raise UserError("the .npy header has an impossible shape")
-    return np.dtype(code), shape, "F" if fortran else "C"
+        dtype, shape, order, start = _parse(source.read(0, min(source.size, len(MAGIC) + 6 + _MAX_HEADER)), source.size)
+    except _Text:
+        refuse("the .npy data are texts, plain numbers are expected")
+
+    def load() -> np.ndarray:
+        return _array(source.read(start, source.size - start), dtype, shape, order)
+
+    return _lazy(dtype, shape, load)
+
+
+def open_npz(source: Source) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
+    """Return the arrays of a .npz file by name, and the names of members that hold texts, which are left out.
+
+    Members are stored or deflated. Raises UnsafeWeightsError for damage, objects, and members that unpack to several
+    times the file's size together.
+    """
+    archive = ZipDirectory(source, Meter(source.size))
+    if sum(record.size for record in archive.records.values()) > 2 * source.size + MEMORY_FLOOR:
+        refuse("the arrays in this archive unpack to several times its size; save them with numpy.savez, uncompressed")
+    arrays, texts = {}, []
+    for member in archive.records:
+        if not member.endswith(".npy") or len(member) == 4:
+            refuse(f"{shown(member)} is no member of a .npz file")
+        try:
+            arrays[member[:-4]] = _member(archive, member)
+        except _Text:
+            texts.append(member[:-4])
+    return arrays, tuple(texts)
+
+
+def _member(archive: ZipDirectory, member: str) -> LazyArray:
+    size = archive.record(member).size
+    dtype, shape, order, start = _parse(archive.head(member, len(MAGIC) + 6 + _MAX_HEADER), size)
+    load = partial(_read_member, archive, member, dtype, shape, order, start)
+    return _lazy(dtype, shape, load)
+
+
+def _read_member(archive: ZipDirectory, member: str, dtype: np.dtype, shape: tuple, order: str, start: int) -> np.ndarray:
+    return _array(archive.read(member)[start:], dtype, shape, order)
+
+
+def _lazy(dtype: np.dtype, shape: tuple[int, ...], load: Callable[[], np.ndarray]) -> LazyArray:
+    native = dtype.newbyteorder("=")
+    return LazyArray(shape, native, native.name, load, math.prod(shape) * dtype.itemsize)
+
+
+def _array(raw: memoryview, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
+    if dtype == np.bool_:
+        return readonly((np.frombuffer(raw, "u1") != 0).reshape(shape, order=order))
+    return readonly(np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order))
+
+
+class _Text(Exception):
+    """An array of texts: harmless, but no tensor."""
+
+
+def _parse(head: memoryview, size: int) -> tuple[np.dtype, tuple[int, ...], str, int]:
+    """Return (type, shape, "C" or "F", where the numbers start) of an array that takes `size` bytes with its header."""
+    width = {1: 2, 2: 4, 3: 4}.get(head[6]) if len(head) >= 12 and bytes(head[:6]) == MAGIC and head[7] == 0 else None
+    if width is None:
+        refuse("no .npy data of a known version")
+    length, at = int.from_bytes(head[8:8 + width], "little"), 8 + width
+    if length > _MAX_HEADER or at + length > len(head):
+        refuse(f"the .npy header claims {length} bytes")
+    found = _HEADER.fullmatch(bytes(head[at:at + length]).decode("latin-1"))
+    fields = found.groupdict() if found else {}
+    if fields.get("structured") is not None:
+        refuse("the .npy data are a table with named columns, plain numbers are expected")
+    if None in (fields.get("descr"), fields.get("fortran_order"), fields.get("shape")):
+        refuse("the .npy header is damaged")
+    dtype, shape = _type(fields["descr"]), _shape(fields["shape"])
+    expected = math.prod(shape) * dtype.itemsize
+    if size - at - length != expected:
+        refuse(f"{size - at - length} bytes of numbers, {expected} expected for {dtype.name} {list(shape)}")
+    return dtype, shape, "F" if fields["fortran_order"] == "True" else "C", at + length
+
+
+def _type(code: str) -> np.dtype:
+    letters = code.lstrip("<>|=")
+    if letters[:1] == "O":
+        refuse("the .npy data are Python objects, which is a pickle in disguise; save plain arrays")
+    if letters[:1] in ("U", "S"):
+        raise _Text
+    if letters not in NUMBER_CODES or len(code) > len(letters) + 1:
+        refuse(f"the .npy data are of type {shown(code, 40)}, plain numbers are expected")
+    return np.dtype(code)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = [part.strip(" L") for part in text.split(",")]
+    if not parts[-1]:
+        parts.pop()
+    if not all(part.isdigit() and len(part) <= 19 for part in parts):
+        refuse("the .npy header has an impossible shape")
+    return sizes(tuple(map(int, parts)))

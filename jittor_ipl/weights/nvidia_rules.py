@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from .pickle_reader import Buildable, OrderedDictStub, Record, Rule, refuse, shown
-from .pickle_rules import ArrayStub
+from .limits import refuse, shown
+from .numpy_rules import ArrayStub
+from .pickle_objects import Buildable, OrderedDictStub, Record, Rule
 from .torch_rules import TensorRef
 
 _MAX_DEPTH, _MAX_TEXT, _MAX_LIST = 32, 200, 32
@@ -116,7 +115,7 @@ class _Gatherer:
             self._work -= 16 + len(name)
             if self._work < 0:
                 refuse("a network that is nested without end")
-            if not isinstance(value, (TensorRef, ArrayStub, np.ndarray)):
+            if not isinstance(value, (TensorRef, ArrayStub)):
                 plain |= {name: value} if _is_plain(value) else {}
             elif name in tensors:
                 refuse(f"two tensors of the name {shown(name)}")
@@ -182,7 +181,6 @@ def _entries(members: Any) -> list[tuple[str, Any]]:
 
 def _number(value: Any) -> Any:
     """Return an attribute as a plain number where it is a NumPy scalar: no attribute of a module is a tensor."""
-    array = value.array if isinstance(value, ArrayStub) else value
-    if not isinstance(array, np.ndarray):
-        return None if isinstance(value, (TensorRef, ArrayStub)) else value
-    return array.item() if array.ndim == 0 else None
+    if isinstance(value, ArrayStub) and value.lazy is not None and value.lazy.shape == ():
+        return value.array.item()
+    return None if isinstance(value, (TensorRef, ArrayStub)) else value

@@ -1,78 +1,18 @@
 """The allow-list common to all pickled weights: plain containers, NumPy arrays, Jittor Vars; each a stand-in of ours."""
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
+from .limits import described, refuse
+from .numpy_rules import NUMPY_RULES, ArrayStub
+from .pickle_objects import Context, Global, LongText, OrderedDictStub, Record, Rule, RuleTable, look_up, scalar
 
-from .pickle_reader import Buildable, Global, OrderedDictStub, Record, Rule, refuse, scalar
-
-_NUMPY_CODES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"}
-_MAX_RANK = 32
-
-
-class DtypeStub(Buildable):
-    """A NumPy number type under construction."""
-
-    def __init__(self, code: Any, *_: Any) -> None:
-        if not isinstance(code, str) or code.lstrip("<>|=") not in _NUMPY_CODES:
-            refuse(f"a NumPy type other than plain numbers ({ascii(code)[:40]})")
-        self.dtype = np.dtype(code)
-
-    def build(self, state: Any) -> None:
-        """Take (version, byte order, subarray, names, fields, size, alignment, flags); only plain numbers pass."""
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
-            refuse("the state of a NumPy type is malformed")
-        if any(part is not None for part in state[2:5]):
-            refuse("a structured NumPy type")
-        if state[1] in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(state[1])
-
-
-class ArrayStub(Buildable):
-    """A NumPy array under construction; `array` is None until its state arrives."""
-
-    def __init__(self) -> None:
-        self.array: np.ndarray | None = None
-
-    def build(self, state: Any) -> None:
-        """Take (version, shape, type, is Fortran order, bytes)."""
-        if not isinstance(state, tuple) or len(state) != 5:
-            refuse("the state of a NumPy array is malformed")
-        self.array = make_array(state[4], state[2], state[1], "F" if state[3] else "C")
-
-
-def make_array(raw: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
-    """Return a read-only array over `raw` after checking that type and shape fill it exactly."""
-    raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # a Python 2 string
-    if not isinstance(dtype, DtypeStub) or not isinstance(raw, bytes):
-        refuse("a NumPy array without type or bytes")
-    shape = sizes((shape,) if isinstance(shape, int) else shape)
-    if math.prod(shape) * dtype.dtype.itemsize != len(raw) or order not in ("C", "F"):
-        refuse(f"a NumPy array of shape {list(shape)} in {len(raw)} bytes")
-    array = np.frombuffer(raw, dtype.dtype).astype(dtype.dtype.newbyteorder("="), copy=False)
-    return array.reshape(shape, order=order)
-
-
-def sizes(value: Any) -> tuple[int, ...]:
-    """Return `value` checked to be a tuple of sizes whose product NumPy can hold."""
-    if isinstance(value, Shape):
-        value = value.value
-    if not isinstance(value, (tuple, list)) or len(value) > _MAX_RANK or not all(
-            type(n) is int and 0 <= n < 2**48 for n in value) or math.prod(max(n, 1) for n in value) >= 2**60:
-        refuse("an impossible shape")
-    return tuple(value)
-
-
-class Shape:
-    """`torch.Size`."""
-
-    def __init__(self, value: Any = ()) -> None:
-        self.value = sizes(value)
+__all__ = ["RULES", "find_rule"]
 
 
 def _ordered_dict(pairs: Any = ()) -> OrderedDictStub:
+    if isinstance(pairs, dict):
+        return OrderedDictStub(pairs)
     result = OrderedDictStub()
     for pair in pairs if isinstance(pairs, (list, tuple)) else refuse("an OrderedDict of something else"):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
@@ -81,65 +21,85 @@ def _ordered_dict(pairs: Any = ()) -> OrderedDictStub:
     return result
 
 
-def _encode(text: Any, codec: Any) -> bytes:
-    if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
-        refuse("_codecs.encode of anything but latin-1 text")
-    return text.encode("latin-1")
+def _default_dict(factory: Any = None, items: Any = ()) -> OrderedDictStub:
+    if not isinstance(factory, (Global, type(None))):
+        refuse("a defaultdict whose factory is no name")
+    return _ordered_dict(items)
+
+
+def _encode(context: Context, text: Any, codec: Any) -> Any:
+    """Protocol 2 writes bytes as latin-1 text; long ones stay as they are until an array needs them."""
+    if codec not in ("latin1", "latin-1") or not isinstance(codec, str):
+        refuse(f"_codecs.encode with codec {described(codec)}")
+    if isinstance(text, LongText):
+        return text
+    return text.encode("latin-1") if isinstance(text, str) else refuse("_codecs.encode of something that is no text")
+
+
+def _set(items: Any = ()) -> set:
+    return set(map(scalar, items)) if isinstance(items, (list, tuple, set, frozenset)) else refuse("a set of something else")
+
+
+def _bytes(value: Any = b"", codec: Any = "latin-1") -> bytes:
+    """`bytes()` (protocol 2 has no other empty bytes) and protocol 2's `bytearray(text, 'latin-1')`."""
+    if isinstance(value, str) and codec in ("latin1", "latin-1"):
+        return value.encode("latin-1")
+    return value if isinstance(value, (bytes, memoryview)) else refuse("bytes of something that is no text")
+
+
+def _complex(real: Any, imaginary: Any) -> complex:
+    if type(real) is not float or type(imaginary) is not float:
+        refuse("a complex number of something else")
+    return complex(real, imaginary)
+
+
+def _jittor_var(value: Any) -> Any:
+    return value if isinstance(value, ArrayStub) else refuse("a Jittor Var without an array")
+
+
+def _reconstruct(kind: Any, base: Any, state: Any) -> Record:
+    """Protocols 0 and 1 make every object through `copyreg._reconstructor(class, base class, base's value)`."""
+    if not isinstance(kind, Global) or kind.rule.new is None or not isinstance(base, Global):
+        refuse("copyreg._reconstructor of something that is no known class")
+    made = kind.rule.new()
+    if isinstance(made, Record) and isinstance(state, dict):
+        made.items.update(state)
+    return made
 
 
 def _tuple(items: Any = ()) -> tuple:
     return tuple(items) if isinstance(items, (list, tuple)) else refuse("a tuple of something else")
 
 
-def _set(items: Any = ()) -> set:
-    return set(map(scalar, items)) if isinstance(items, (list, tuple)) else refuse("a set of something else")
+def _record(kind: str) -> Rule:
+    return Rule(call=Record.of(kind), new=Record.of(kind))
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> ArrayStub:
-    if not isinstance(kind, Global) or (kind.module, kind.name) != ("numpy", "ndarray"):
-        refuse("a NumPy array of a special class")
-    return ArrayStub()
-
-
-def _scalar(dtype: Any, raw: Any) -> np.ndarray:
-    return make_array(raw, dtype, (), "C")
-
-
-def _path(*parts: Any) -> Record:
-    return Record()
-
-
-def _jittor_var(value: Any) -> Any:
-    return value if isinstance(value, (ArrayStub, np.ndarray)) else refuse("a Jittor Var without an array")
-
-
-_CONTAINERS = {
-    ("collections", "OrderedDict"): Rule(call=_ordered_dict),
-    ("collections", "defaultdict"): Rule(call=lambda factory=None: OrderedDictStub()),
-    ("builtins", "dict"): Rule(),
-    ("builtins", "list"): Rule(),
-    ("builtins", "tuple"): Rule(call=_tuple),                   # Paddle writes a tensor as tuple((name, array))
-    ("builtins", "bytes"): Rule(call=lambda: b""),              # protocol 2 has no other empty bytes
+RULES: RuleTable = {
+    ("collections", "OrderedDict"): Rule(call=_ordered_dict, new=lambda: OrderedDictStub()),
+    ("collections", "defaultdict"): Rule(call=_default_dict),
+    ("builtins", "object"): Rule(),
+    ("builtins", "dict"): Rule(call=_ordered_dict),
+    ("builtins", "list"): Rule(call=lambda items=(): list(items) if isinstance(items, (list, tuple)) else refuse("a list of something else")),
+    ("builtins", "tuple"): Rule(call=_tuple),           # Paddle writes a tensor by itself as tuple((name, array))
+    ("builtins", "int"): Rule(),
+    ("builtins", "float"): Rule(),
+    ("builtins", "bool"): Rule(),
+    ("builtins", "str"): Rule(),
+    ("builtins", "bytes"): Rule(call=_bytes),
+    ("builtins", "bytearray"): Rule(call=_bytes),
+    ("builtins", "complex"): Rule(call=_complex),
     ("builtins", "set"): Rule(call=_set),
     ("builtins", "frozenset"): Rule(call=lambda items=(): frozenset(_set(items))),
-    ("_codecs", "encode"): Rule(call=_encode),
-    ("argparse", "Namespace"): Rule(call=Record, new=Record),   # rosinality's training options
-    ("pathlib", "PosixPath"): Rule(call=_path),
-    ("pathlib", "WindowsPath"): Rule(call=_path),
+    ("_codecs", "encode"): Rule(call=_encode, context=True),
+    ("copyreg", "_reconstructor"): Rule(call=_reconstruct),
+    ("argparse", "Namespace"): _record("argparse.Namespace"),   # rosinality's and pSp's training options
+    ("types", "SimpleNamespace"): _record("types.SimpleNamespace"),
     ("jittor", "Var"): Rule(call=_jittor_var),
     ("jittor", "jittor_core.Var"): Rule(call=_jittor_var),
     ("jittor_core", "Var"): Rule(call=_jittor_var),
+    **{(module, f"{kind}Path"): _record("pathlib.Path") for module in ("pathlib", "pathlib._local")
+       for kind in ("Posix", "Windows", "PurePosix", "PureWindows")},
+    **NUMPY_RULES,
 }
-_NUMPY = {("numpy", "ndarray"): Rule(), ("numpy", "dtype"): Rule(call=DtypeStub)}
-for _core in ("numpy.core", "numpy._core"):                     # NumPy 2 renamed the package
-    _NUMPY[f"{_core}.multiarray", "_reconstruct"] = Rule(call=_reconstruct)
-    _NUMPY[f"{_core}.multiarray", "scalar"] = Rule(call=_scalar)
-    _NUMPY[f"{_core}.numeric", "_frombuffer"] = Rule(call=make_array)
-
-RULES: dict[tuple[str, str], Rule] = {**_CONTAINERS, **_NUMPY}
-_PYTHON_2 = {"__builtin__": "builtins"}
-
-
-def find_rule(module: str, name: str) -> Rule | None:
-    """Return the rule for a global that any pickled weight file may name, None for all others."""
-    return RULES.get((_PYTHON_2.get(module, module), name))
+find_rule = look_up(RULES)

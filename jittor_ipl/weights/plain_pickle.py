@@ -1,71 +1,52 @@
-"""Tensors in plain pickles: a storage is there as the bytes of a PyTorch stream of its own.
+"""Plain pickles: dictionaries of arrays (JCLIP's and Paddle's), Jittor's with their checksum, NVIDIA's networks.
 
-`pickle.dump` of a tensor calls `torch.storage._load_from_bytes(bytes)`, and those bytes are a legacy stream that holds one
-storage; so it is from PyTorch 1.0 to 2.x, which pass `_use_new_zipfile_serialization=False`. NVIDIA's networks are saved so.
+Tensors of PyTorch may lie in them too: `pickle.dump` of a tensor calls `torch.storage._load_from_bytes(bytes)`, and
+those bytes are a legacy stream that holds one storage, from PyTorch 1.0 to 2.x alike.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import hashlib
 from typing import Any
 
-import numpy as np
+from .limits import Meter, refuse
+from .nvidia_rules import INERT_RULES, NVIDIA_RULES, networks_as_names
+from .paddle import joined_parameters
+from .pickle_objects import Rule, RuleTable, look_up
+from .pickle_reader import read_pickle
+from .pickle_rules import RULES
+from .source import Source
+from .storage import Region, StorageReader
+from .torch_file import Contents, read_nested_stream
+from .torch_rules import TORCH_RULES, Storage
 
-from .nvidia_rules import INERT_RULES, NVIDIA_RULES
-from .pickle_reader import Rule, read_pickle, refuse
-from .torch_file import is_legacy
-from .torch_rules import Budget, Storage, TensorRef, find_torch_rule, itemsize, materialise, storage_from_id
-
-_HEADER = 1024              # bytes; the five pickles of a stream with one storage take about 250
-_MAX_STREAMS = 10_000       # a 1024 px snapshot (G, D, G_ema, augmentation) has about 600
-
-
-@dataclass(frozen=True)
-class _Inline(Storage):
-    """A storage whose bytes lie in the pickle itself."""
-
-    raw: memoryview = memoryview(b"")
-
-
-class PlainRules:
-    """The allow-list for one plain pickle of `size` bytes: `find` for the reader, `read` for the tensors it found."""
-
-    def __init__(self, size: int) -> None:
-        self._streams: dict[int, tuple[bytes, _Inline]] = {}
-        self._budget = Budget(size)
-        self._own: Mapping[tuple[str, str], Rule] = {("torch.storage", "_load_from_bytes"): Rule(call=self._storage), **NVIDIA_RULES}
-
-    def find(self, module: str, name: str) -> Rule | None:
-        """Return the rule for a global of a plain pickle, None for all others."""
-        return self._own.get((module, name)) or find_torch_rule(module, name) or INERT_RULES.get((module, name))
-
-    def read(self, ref: TensorRef) -> np.ndarray:
-        """Return a tensor of this pickle as an array over the pickle's own bytes."""
-        if not isinstance(ref.storage, _Inline):
-            refuse("a reference to data outside the pickle")
-        return materialise(ref, lambda storage: storage.raw, False, self._budget)
-
-    def _storage(self, raw: Any) -> _Inline:
-        """Return the storage in a stream; the same bytes are read once however often the pickle repeats them."""
-        if not isinstance(raw, bytes) or not is_legacy(raw[:64]):
-            refuse("a tensor whose bytes are no legacy PyTorch stream")
-        if id(raw) not in self._streams:
-            if len(self._streams) == _MAX_STREAMS:
-                refuse(f"more than {_MAX_STREAMS} tensors")
-            self._streams[id(raw)] = raw, _one_storage(memoryview(raw))     # holding `raw` keeps its id its own
-        return self._streams[id(raw)][1]
+_JITTOR_TRAILER = b"HCAJSLHD"   # jt.save: pickle, SHA-1 of it, this mark
+_STREAMS: RuleTable = {("torch.storage", "_load_from_bytes"): Rule(call=read_nested_stream, context=True)}
+PICKLE_TABLES = (NVIDIA_RULES, _STREAMS, TORCH_RULES, RULES, INERT_RULES)   # asked in this order
+_find = look_up(*PICKLE_TABLES)
 
 
-def _one_storage(data: memoryview) -> _Inline:
-    """Read magic, protocol, system, storage and keys, then the storage's length and bytes, which must end the stream."""
-    position, parts = 0, []
-    for resolve in (None, None, None, storage_from_id, None):
-        part, position = read_pickle(data[:_HEADER], find_torch_rule, resolve, position)
-        parts.append(part)
-    _, _, system, storage, keys = parts
-    if not isinstance(storage, Storage) or not isinstance(system, dict) or system.get("little_endian") is False:
-        refuse("a tensor whose bytes hold something else than one little-endian storage")
-    size = storage.numel * itemsize(storage.code)
-    if keys != [storage.key] or len(data) != position + 8 + size or int.from_bytes(data[position:position + 8], "little") != storage.numel:
-        refuse("a tensor's storage is cut short or has another length than announced")
-    return _Inline(storage.key, storage.code, storage.numel, storage.start, data[position + 8:])
+def is_pickle(head: bytes, tail: bytes) -> bool:
+    """Tell whether a file with these first and last bytes may be a pickle: of protocol 2 to 5, or an older one."""
+    modern = head[:1] == b"\x80" and head[1:2] <= b"\x05"
+    return modern or (head[:1] in (b"(", b"]", b"}", b"c") and tail.endswith((b".", _JITTOR_TRAILER)))
+
+
+def open_pickle(source: Source) -> Contents:
+    """Return the contents of a plain pickle, with or without Jittor's checksum trailer.
+
+    Raises UnsafeWeightsError when it is malformed or asks for anything outside the allow-list.
+    """
+    data, kind = source.read(0, source.size), "pickle"
+    if bytes(data[-8:]) == _JITTOR_TRAILER and len(data) > 28:
+        kind, digest, data = "jittor-pickle", bytes(data[-28:-8]), data[:-28]
+        if hashlib.sha1(data).digest() != digest:
+            refuse("the checksum does not match; the file is damaged")
+    root, end = read_pickle(data, _find, meter=Meter(source.size))
+    if end != len(data):
+        refuse(f"{len(data) - end} bytes after the end of the pickle")
+    reader = StorageReader(_nowhere, False, source.size)
+    return Contents(kind, joined_parameters(networks_as_names(root)), reader.lazy, source.size)
+
+
+def _nowhere(_: Storage) -> Region:
+    return refuse("a reference to data outside the pickle")

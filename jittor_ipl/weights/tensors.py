@@ -9,7 +9,8 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +18,15 @@ from jittor_ipl.atomic import staged
 from jittor_ipl.errors import UserError
 
 from .bfloat16 import Bfloat16
+from .lazy import LazyArray, Tensors
+from .limits import UnsafeWeightsError
+from .safetensors_header import CODES, MAX_HEADER_BYTES, Entry, Invalid, read_header
+from .source import Source
+from .storage import widen_bfloat16
+from .torch_rules import BFLOAT16
 
-MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
-_MAX_RANK = 32                  # NumPy 1.x
-_DTYPES = {"BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
-           "U64": "<u8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}
-_NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
+__all__ = ["MAX_HEADER_BYTES", "open_safetensors", "read_safetensors", "widen_bfloat16", "write_safetensors"]
+_NAMES = {np.dtype(code): name for name, code in CODES.items() if name != "BF16"}
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -30,15 +34,41 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], di
 
     Raises UserError in one line when the file is missing or breaks the specification in any way.
     """
+    source = Source(path)
     try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            entries, metadata, start = _read_header(file, size)
-            return {name: _read_tensor(file, start, *entry) for name, entry in entries.items()}, metadata
-    except _Invalid as error:
-        raise UserError(f"{path} is not a valid safetensors file: {error}") from error
+        tensors, metadata = open_safetensors(source)
+        return {name: entry.load() for name, entry in tensors.entries.items()}, metadata
+    except UnsafeWeightsError as error:
+        raise UserError(f"{source.name}: {error}") from error
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {source.name}: {error.strerror or error}") from error
+
+
+def open_safetensors(source: Source) -> tuple[Tensors, dict[str, str]]:
+    """Return the tensors, to be read one at a time, and the metadata; raises UnsafeWeightsError for any breach."""
+    try:
+        entries, metadata, start = read_header(source)
+    except Invalid as error:
+        raise UnsafeWeightsError(f"not a valid safetensors file: {error}") from error
+    return Tensors({name: _lazy(source, start, entry) for name, entry in entries.items()}, source.name), metadata
+
+
+def _lazy(source: Source, start: int, entry: Entry) -> LazyArray:
+    dtype = np.dtype("f4" if entry.dtype == "BF16" else CODES[entry.dtype]).newbyteorder("=")
+    stored = BFLOAT16 if entry.dtype == "BF16" else dtype.name
+    return LazyArray(entry.shape, dtype, stored, partial(_read_tensor, source, start + entry.begin, entry, dtype))
+
+
+def _read_tensor(source: Source, start: int, entry: Entry, dtype: np.dtype) -> np.ndarray:
+    """Read a few megabytes at a time into the array, widening on the way: nothing is held twice."""
+    flat, at = np.empty(math.prod(entry.shape), dtype), 0
+    for place, count in source.chunks(start, entry.end - entry.begin):
+        raw = source.read(place, count)
+        part = np.frombuffer(raw, "u1" if entry.dtype == "BOOL" else CODES[entry.dtype])
+        part = widen_bfloat16(part) if entry.dtype == "BF16" else part != 0 if entry.dtype == "BOOL" else part
+        flat[at:at + len(part)] = part
+        at += len(part)
+    return flat.reshape(entry.shape)
 
 
 def write_safetensors(path: str | os.PathLike, tensors: "Mapping[str, np.ndarray | Bfloat16]",
@@ -76,96 +106,3 @@ def _little_endian(name: str, array: np.ndarray) -> np.ndarray:
     dtype = array.dtype.newbyteorder("<") if array.dtype.byteorder == ">" else array.dtype
     assert isinstance(name, str) and name != "__metadata__" and dtype in _NAMES, f"cannot store {name}: {array.dtype}"
     return np.require(array, dtype=dtype, requirements="C")
-
-
-class _Invalid(Exception):
-    """A breach of the specification; the public reader adds the path."""
-
-
-def _check(condition: bool, problem: str) -> None:
-    if not condition:
-        raise _Invalid(problem)
-
-
-def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, tuple], dict[str, str], int]:
-    _check(size >= 8, f"{size} bytes are too few for a header")
-    length = int.from_bytes(file.read(8), "little")
-    _check(length <= MAX_HEADER_BYTES, f"the header claims {length} bytes, the limit is {MAX_HEADER_BYTES}")
-    _check(8 + length <= size, f"the header claims {length} bytes, the file has {size - 8} left")
-    header = _parse_json(file.read(length))
-    metadata = header.pop("__metadata__", {})
-    _check(isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values()),
-           "__metadata__ must map strings to strings")
-    entries = {name: _parse_entry(name, entry) for name, entry in header.items()}
-    _check_offsets(entries, size - 8 - length)
-    return entries, metadata, 8 + length
-
-
-def _parse_json(data: bytes) -> dict:
-    _check(data.startswith(b"{"), "the header does not start with '{'")
-    try:
-        header = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # ValueError: JSON, UTF-8, integers of thousands of digits
-        raise _Invalid(f"the header is not JSON: {str(error)[:120]}") from error
-    _check(isinstance(header, dict), "the header is not a JSON object")
-    return header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict:
-    mapping = dict(pairs)
-    _check(len(mapping) == len(pairs), "a name occurs twice in the header")
-    try:
-        "".join(mapping).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise _Invalid("a name in the header is not valid Unicode") from error
-    return mapping
-
-
-def _no_constant(name: str) -> None:
-    raise _Invalid(f"the header holds {name}")
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _parse_entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
-    """Return (type name, shape, begin, end) of one header entry, checked against itself."""
-    label = f"tensor {name[:100]!r}"
-    _check(isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"},
-           f"{label} must have exactly dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    _check(isinstance(dtype, str) and dtype in _DTYPES, f"{label} has the unsupported type {str(dtype)[:20]!r}")
-    _check(isinstance(shape, list) and len(shape) <= _MAX_RANK and all(map(_is_size, shape)),
-           f"{label} has an impossible shape")
-    _check(isinstance(offsets, list) and len(offsets) == 2 and all(map(_is_size, offsets)),
-           f"{label} has impossible offsets")
-    itemsize = np.dtype(_DTYPES[dtype]).itemsize
-    _check(math.prod(max(n, 1) for n in shape) * itemsize < 2**63, f"{label} has a shape that overflows")
-    _check(offsets[1] - offsets[0] == math.prod(shape) * itemsize,
-           f"{label}: {dtype} {shape} does not fill its {offsets[1] - offsets[0]} bytes")
-    return dtype, tuple(shape), offsets[0], offsets[1]
-
-
-def _check_offsets(entries: dict[str, tuple], size: int) -> None:
-    """Raise unless the tensors tile the data section exactly."""
-    position = 0
-    for name, (_, _, begin, end) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        _check(begin == position, f"tensor {name[:100]!r} leaves a gap or overlaps another (byte {position})")
-        position = end
-    _check(position == size, f"the tensors take {position} bytes, the file holds {size}")
-
-
-def _read_tensor(file: BinaryIO, start: int, dtype: str, shape: tuple[int, ...], begin: int, end: int) -> np.ndarray:
-    array = np.empty(shape, dtype=_DTYPES[dtype] if dtype != "BOOL" else "u1")
-    if array.size:
-        file.seek(start + begin)
-        _check(file.readinto(array.reshape(-1).view("u1")) == end - begin, "the file became shorter while reading")
-    if dtype == "BF16":
-        return widen_bfloat16(array)
-    return array != 0 if dtype == "BOOL" else array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Return float32 from the uint16 bit patterns of bfloat16 values; exact, bfloat16 being float32's upper half."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)

@@ -1,55 +1,60 @@
-"""PyTorch's three file formats without PyTorch: zip archives, the legacy stream, TorchScript archives."""
+"""PyTorch's file formats without PyTorch: zip archives, TorchScript archives, the legacy stream (whole or nested)."""
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from jittor_ipl.errors import UserError
 
-from .pickle_reader import read_pickle, refuse
-from .torch_rules import (Budget, Storage, TensorRef, find_script_rule, find_torch_rule, itemsize, materialise,
-                          storage_from_id)
+from .lazy import LazyArray
+from .limits import Meter, refuse
+from .pickle_objects import Context, LongText, latin
+from .pickle_reader import CutShort, read_inner, read_pickle
+from .source import Source
+from .storage import StorageReader
+from .torch_rules import Storage, TensorRef, find_script_rule, find_torch_rule, storage_from_id
 from .zip_reader import StoredZip
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."      # the integer 0x1950a86a20f9469cfc6c, pickled, after the protocol
 _LEGACY_PROTOCOL = 1001
+_PREFIX = 8 << 20               # bytes of a legacy stream read at first; its pickles are rarely longer
 
 
 @dataclass(frozen=True)
 class Contents:
-    """An object tree with tensors not yet read, and how to read one."""
+    """An object tree with tensors not yet read, and what turns one of them into a LazyArray."""
 
     format: str
     root: Any
-    read: Callable[[TensorRef], np.ndarray]
+    lazy: Callable[[TensorRef], LazyArray]
+    size: int
 
 
-def open_zip(archive: StoredZip) -> Contents:
-    """Return the contents of `torch.save`'s or `torch.jit.save`'s archive (the archive must stay open while reading).
+def open_zip(source: Source) -> Contents:
+    """Return the contents of `torch.save`'s or `torch.jit.save`'s archive.
 
     Raises UserError (UnsafeWeightsError for the pickle inside) when it is neither.
     """
+    meter = Meter(source.size)
+    archive = StoredZip(source, meter)
     if "data.pkl" not in archive:
         raise UserError("a zip archive without data.pkl is no PyTorch file")
     script = "constants.pkl" in archive
     data = archive.read("data.pkl")
-    root, end = read_pickle(data, find_script_rule if script else find_torch_rule, storage_from_id)
+    root, end = read_pickle(data, find_script_rule if script else find_torch_rule, storage_from_id, meter=meter)
     if end != len(data):
         refuse(f"{len(data) - end} bytes after the end of data.pkl")
-    big_endian = "byteorder" in archive and _byte_order(archive.read("byteorder"))
-    budget = Budget(archive.size)
+    big_endian = "byteorder" in archive and _byte_order(bytes(archive.read("byteorder")))
 
-    def read_storage(storage: Storage) -> bytes:
-        name, expected = f"data/{storage.key}", storage.numel * itemsize(storage.code)
-        if archive.length(name) != expected:
-            refuse(f"storage {storage.key} has {archive.length(name)} bytes, {expected} expected")
-        return archive.read(name)
+    def locate(storage: Storage) -> Any:
+        name = f"data/{storage.key}"
+        if archive.length(name) != storage.nbytes:
+            refuse(f"storage {storage.key} has {archive.length(name)} bytes, {storage.nbytes} expected")
+        return source, *archive.locate(name)
 
-    return Contents("torchscript" if script else "torch-zip", root, _reader(read_storage, big_endian, budget))
+    return Contents("torchscript" if script else "torch-zip", root, StorageReader(locate, big_endian, source.size).lazy,
+                    source.size)
 
 
 def _byte_order(record: bytes) -> bool:
@@ -58,66 +63,98 @@ def _byte_order(record: bytes) -> bool:
     return record == b"big"
 
 
-def _reader(read_storage: Callable[[Storage], Any], big_endian: bool, budget: Budget) -> Callable[[TensorRef], np.ndarray]:
-    """Return a function that reads tensors, keeping the last storage: neighbours in a state dict often share one."""
-    kept: dict[str, Any] = {}
-    disk = Budget(budget.left)  # tensors that alternate between two large storages must not read them without end
-
-    def read(ref: TensorRef) -> np.ndarray:
-        if ref.storage.key not in kept:
-            disk.spend(ref.storage.numel * itemsize(ref.storage.code))
-            raw = read_storage(ref.storage)
-            kept.clear()
-            kept[ref.storage.key] = raw
-        return materialise(ref, lambda storage: kept[storage.key], big_endian, budget)
-
-    return read
+def is_legacy(head: bytes | memoryview) -> bool:
+    """Tell whether data that start with `head` are a legacy PyTorch stream."""
+    return bytes(head[:1]) == b"\x80" and bytes(head[2:2 + len(LEGACY_MAGIC)]) == LEGACY_MAGIC
 
 
-def is_legacy(head: bytes) -> bool:
-    """Tell whether a file that starts with `head` is a legacy PyTorch stream."""
-    return head[:1] == b"\x80" and head[2:2 + len(LEGACY_MAGIC)] == LEGACY_MAGIC
+def open_legacy(source: Source) -> Contents:
+    """Return the contents of a file of `torch.save(..., _use_new_zipfile_serialization=False)`."""
+    length = min(_PREFIX, source.size)
+    while True:
+        data = source.read(0, length)
+        try:
+            stream = _read_stream(data, Context(find_torch_rule, Meter(source.size)))
+            break
+        except CutShort:
+            if length == source.size:
+                raise
+            length = min(2 * length, source.size)
+    records = stream.records(source.size, lambda start: source.read(start, 8))
+    reader = StorageReader(lambda storage: (source, *records[storage.key]), stream.big_endian, source.size)
+    return Contents("torch-legacy", stream.root, reader.lazy, source.size)
 
 
-def open_legacy(path: str | os.PathLike) -> Contents:
-    """Return the contents of a file of `torch.save(..., _use_new_zipfile_serialization=False)`.
+def read_nested_stream(context: Context, data: Any) -> Any:
+    """Return what a legacy stream inside a pickle holds (mostly one Storage); every Storage carries its own bytes.
 
-    Five pickles (magic, protocol, system, object, storage keys), then per key its length and its bytes.
+    For a rule with `context=True`, such as that of `torch.storage._load_from_bytes`. `data` are the bytes (or, from
+    protocols 0 to 2, latin-1 text) that the pickle built. Raises UnsafeWeightsError for anything but a whole stream.
     """
-    with open(path, "rb") as file:
-        data = memoryview(file.read())
-    storages: dict[str, Storage] = {}
+    if isinstance(data, (str, LongText)):
+        context.meter.spend(len(data))
+        data = data.narrow() if isinstance(data, LongText) else latin(data)
+    if not isinstance(data, (bytes, bytearray, memoryview)) or not is_legacy(data[:64]):
+        refuse("a nested PyTorch stream that is none (zip archives are not nested)")
+    view = memoryview(data)
+    stream = _read_stream(view, context.deeper())
+    records = stream.records(len(view), lambda start: view[start:start + 8])
+    for key, storages in stream.storages.items():
+        start, size, _ = records[key]
+        for storage in storages:        # made a moment ago, seen by nobody yet
+            object.__setattr__(storage, "data", view[start:start + size])
+            object.__setattr__(storage, "big_endian", stream.big_endian)
+    return stream.root
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The pickles of a legacy stream; its storages' bytes follow at `position` in the order of `keys`."""
+
+    root: Any
+    storages: dict[str, list[Storage]]
+    keys: list[Any]
+    big_endian: bool
+    position: int
+
+    def records(self, size: int, read_length: Callable[[int], Any]) -> dict[str, tuple[int, int, None]]:
+        """Return (start, byte count, no checksum) of every storage.
+
+        They must be exactly the announced ones, each after its length, and fill the rest of the stream.
+        """
+        if len(self.keys) != len(self.storages) or not all(isinstance(key, str) and key in self.storages for key in self.keys):
+            refuse("the storages of the file are not those its tensors name")
+        records, position = {}, self.position
+        for key in self.keys:
+            storage = self.storages[key][0]
+            if key in records or position + 8 + storage.nbytes > size or int.from_bytes(read_length(position), "little") != storage.numel:
+                refuse(f"storage {key} is cut short or has another length than announced")
+            records[key] = position + 8, storage.nbytes, None
+            position += 8 + storage.nbytes
+        if position != size:
+            refuse("bytes follow the last storage of the file")
+        return records
+
+
+def _read_stream(data: memoryview, context: Context) -> _Stream:
+    """Read the five pickles of a legacy stream: magic, protocol, system, object, storage keys."""
+    storages: dict[str, list[Storage]] = {}     # a storage, and windows of it
 
     def persistent(identifier: Any) -> Storage:
         storage = storage_from_id(identifier)
-        known = storages.setdefault(storage.key, storage)
-        if (known.code, known.numel) != (storage.code, storage.numel):
+        known = storages.setdefault(storage.key, [])
+        if known and (known[0].code, known[0].numel) != (storage.code, storage.numel):
             refuse(f"storage {storage.key} is described in two ways")
-        return storage
+        same = next((other for other in known[:1] if other.start == storage.start), None)
+        if same is None:
+            known.append(storage)
+        return same or storage
 
     position, parts = 0, []
     for resolve in (None, None, None, persistent, None):
-        part, position = read_pickle(data, find_torch_rule, resolve, position)
+        part, position = read_inner(data, context, resolve, position)
         parts.append(part)
     _, protocol, system, root, keys = parts
     if protocol != _LEGACY_PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
         refuse("a legacy PyTorch file with an unknown header")
-    records = _legacy_records(data, position, keys, storages)
-    big_endian = system.get("little_endian") is False
-    return Contents("torch-legacy", root, _reader(lambda s: records[s.key], big_endian, Budget(len(data))))
-
-
-def _legacy_records(data: memoryview, position: int, keys: list[Any], storages: dict[str, Storage]) -> dict[str, memoryview]:
-    """Return the bytes of every storage; they must be exactly the announced ones and fill the rest of the file."""
-    if len(keys) != len(storages) or not all(isinstance(key, str) and key in storages for key in keys):
-        refuse("the storages of the file are not those its tensors name")
-    records = {}
-    for key in keys:
-        size = storages[key].numel * itemsize(storages[key].code)
-        if int.from_bytes(data[position:position + 8], "little") != storages[key].numel or key in records:
-            refuse(f"storage {key} has another length than announced")
-        records[key] = data[position + 8:position + 8 + size]
-        position += 8 + size
-    if position != len(data):
-        refuse("the file is cut short, or bytes follow its last storage")
-    return records
+    return _Stream(root, storages, keys, system.get("little_endian") is False, position)

@@ -1,18 +1,18 @@
 """Find the network's tensors in what a checkpoint holds: bare, under a well-known key, or as a TorchScript object."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from jittor_ipl.errors import UserError, nearest
 
+from .lazy import LazyArray
+from .limits import refuse, shown
 from .nested import numbered
+from .numpy_rules import ArrayStub
 from .nvidia_rules import Network
-from .pickle_reader import Record, refuse, shown
-from .pickle_rules import ArrayStub
+from .pickle_objects import Record
 from .torch_file import Contents
 from .torch_rules import TensorRef
 
@@ -20,6 +20,9 @@ from .torch_rules import TensorRef
 # NVIDIA's averaged generators (PyTorch, TensorFlow) and PaddleGAN's.
 CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model", "G_ema", "Gs", "gen_ema")
 _MAX_TENSORS, _MAX_DEPTH = 100_000, 64
+_SPARE = 4 << 20
+_MODULE_HINT = ("a whole pickled model, whose code would have to be run; in the program that wrote it, save "
+                "model.state_dict() instead")
 _OPTIONS, _MAX_OPTIONS, _MAX_TEXT = ("opts", "args", "config"), 500, 200
 
 
@@ -27,19 +30,40 @@ _OPTIONS, _MAX_OPTIONS, _MAX_TEXT = ("opts", "args", "config"), 500, 200
 class Found:
     """The chosen tensors, the key they lay under, tensors beside that key, the names of everything else, and options."""
 
-    tensors: dict[str, np.ndarray]
+    tensors: dict[str, LazyArray]
     container: str
-    extras: dict[str, np.ndarray]
+    extras: dict[str, LazyArray]
     skipped: tuple[str, ...]
     values: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 
 def unwrap(contents: Contents, container: str | None = None) -> Found:
-    """Return the tensors of `contents`; only those that are returned are read from the file.
+    """Return the tensors of `contents`, still to be read.
 
-    Raises UserError when there is none, or no `container` of that name, and says which there are.
+    Raises UserError when there is none, or no `container` of that name, and says which there are; UnsafeWeightsError
+    when together they would be many times larger than the file.
     """
+    found = _unwrap(contents, container)
+    bounded([*found.tensors.values(), *found.extras.values()], contents.size)
+    return found
+
+
+def bounded(entries: Iterable[LazyArray], file_size: int, packed: bool = False) -> None:
+    """Refuse tensors that together are many times larger than the file (views that repeat a storage).
+
+    `packed` files, whose members may be compressed, have their own bound.
+    """
+    distinct = {id(entry): entry for entry in entries}.values()
+    if not packed and sum(entry.nbytes for entry in entries) > 8 * file_size + _SPARE:
+        refuse("the tensors would take many times the size of the file")
+    if not packed and sum(entry.copies for entry in distinct) > 2 * file_size + _SPARE:
+        refuse("the tensors would take many times the size of the file, overlapping one another")
+
+
+def _unwrap(contents: Contents, container: str | None) -> Found:
     root = contents.root
+    if isinstance(root, Record) and contents.format != "torchscript":
+        raise UserError(f"the file holds {_MODULE_HINT}")
     if isinstance(root, Record):
         tensors = {name: _array(contents, value) for name, value in _script_tensors(root)}
         return Found(_some(tensors, "the TorchScript object"), "", {}, ())
@@ -91,14 +115,14 @@ def _listed(names: list[str]) -> str:
     return ", ".join(repr(shown(name, 40)) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "none"
 
 
-def _some(tensors: dict[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+def _some(tensors: dict[str, LazyArray], where: str) -> dict[str, LazyArray]:
     if not tensors:
         raise UserError(f"no tensors in {where}; a state dictionary (name -> tensor) is expected")
     return tensors
 
 
 def _is_tensor(value: Any) -> bool:
-    return isinstance(value, (TensorRef, ArrayStub, np.ndarray))
+    return isinstance(value, (TensorRef, ArrayStub))
 
 
 def _holds_tensors(value: Any) -> bool:
@@ -134,8 +158,7 @@ def _script_tensors(root: Record) -> Iterator[tuple[str, Any]]:
         waiting += reversed(children)
 
 
-def _array(contents: Contents, value: Any) -> np.ndarray:
+def _array(contents: Contents, value: Any) -> LazyArray:
     if isinstance(value, TensorRef):
-        return contents.read(value)
-    array = value.array if isinstance(value, ArrayStub) else value
-    return array if array is not None else refuse("a NumPy array that was never filled")
+        return contents.lazy(value)
+    return value.lazy if value.lazy is not None else refuse("a NumPy array that was never filled")
