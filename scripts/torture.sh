@@ -19,7 +19,7 @@ for word in "$@"; do
 done
 if ((${#parts[@]} == 0)); then
     for part in kills corruptions disks locks threads soak compiles hostile_pickles flip_fixtures fuzz_images fuzz_readers; do
-        [[ -f "scripts/torture/$part.py" ]] && parts+=("$part")
+        if [[ -f "scripts/torture/$part.py" ]]; then parts+=("$part"); fi
     done
 fi
 
@@ -35,7 +35,9 @@ for part in "${parts[@]}"; do
     fi
     echo "$part ..."
     arguments=()
-    [[ "$form" == short ]] && arguments+=(--short)
-    "$PYTHON" -m "scripts.torture.$part" "${arguments[@]}" 2>&1 | tee "$log" | sed '$d' || echo "$part: FAILED, see $log"
+    if [[ "$form" == short ]]; then arguments=(--short); fi
+    if ! "$PYTHON" -m "scripts.torture.$part" "${arguments[@]}" 2>"${log%.log}.err" | tee "$log" | sed '$d'; then
+        echo "$part: FAILED, see $log and ${log%.log}.err"
+    fi
 done
 "$PYTHON" -m scripts.torture_report "$folder"

@@ -64,7 +64,8 @@ class RunLog:
         self._bar.close()
         self._file.close()
         if self._events is not None:
-            self._events.close()
+            with told_as_user_error(self.folder / "tensorboard"):
+                self._events.close()
 
     def _record(self, step: int, metrics: Mapping[str, float]) -> None:
         # JSON has no NaN: null keeps the line readable for every program.
@@ -74,8 +75,9 @@ class RunLog:
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         if self._events is not None:
-            for name, value in metrics.items():
-                self._events.add_scalar(name, value, step)
+            with told_as_user_error(self.folder / "tensorboard"):
+                for name, value in metrics.items():
+                    self._events.add_scalar(name, value, step)
 
     def _line(self, step: int, metrics: Mapping[str, float]) -> str:
         rate = (step - self._start) / max(time.monotonic() - self._began, 1e-9)

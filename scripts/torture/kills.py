@@ -156,7 +156,7 @@ def _draw(random: np.random.Generator, seconds: float) -> Kill:
 
 def _train(run: StyleRun, folder: Path, starts: Path, kill: Kill | None, random: np.random.Generator) -> None:
     """The child: count its file calls, note where its stages start, train."""
-    began = _count_calls(kill, random) if kill is not None and kill.seconds is None else lambda: None
+    began = _count_calls(kill, random, folder) if kill is not None and kill.seconds is None else lambda: None
     for name in ("train_mapper", "train_generator"):
         setattr(adapt, name, _noting(getattr(adapt, name), name.removeprefix("train_"), starts, began))
     adapt.adapt_style(run, folder, stream=io.StringIO())
@@ -172,9 +172,11 @@ def _noting(train, stage: str, starts: Path, ended):
     return noted
 
 
-def _count_calls(kill: Kill, random: np.random.Generator):
+def _count_calls(kill: Kill, random: np.random.Generator, folder: Path):
     """Wrap the file calls of this process; return what starts the count of a late kill."""
     done, counts = 0, not kill.late
+    log = folder / "metrics.jsonl"
+    flushed = {log.stat().st_ino: log.stat().st_size} if log.exists() else {}  # inode -> bytes that a power cut cannot take
 
     def counted(call):
         def wrapper(*args, **kwargs):
@@ -182,9 +184,11 @@ def _count_calls(kill: Kill, random: np.random.Generator):
             done += counts
             if done >= kill.call and kill.before:
                 if kill.torn and call is os_fsync:
-                    _tear(args[0], random)
+                    _tear(args[0], random, flushed)
                 os.kill(os.getpid(), signal.SIGKILL)
             result = call(*args, **kwargs)
+            if call is os_fsync:
+                flushed[os.fstat(args[0]).st_ino] = os.fstat(args[0]).st_size
             if done >= kill.call:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
@@ -199,12 +203,13 @@ def _count_calls(kill: Kill, random: np.random.Generator):
     return begin
 
 
-def _tear(handle: int, random: np.random.Generator) -> None:
-    """Cut the file or zero a part of it: what a power cut may leave of a file that was not flushed yet."""
+def _tear(handle: int, random: np.random.Generator, flushed: dict[int, int]) -> None:
+    """Cut the file or zero a part of it: what a power cut may leave of bytes that were not flushed yet."""
     status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+    safe = flushed.get(status.st_ino, 0)
+    if not stat.S_ISREG(status.st_mode) or status.st_size <= safe:
         return
-    place = int(random.integers(status.st_size))
+    place = int(random.integers(safe, status.st_size))
     if random.random() < 0.5:
         os.ftruncate(handle, place)
     else:

@@ -191,7 +191,7 @@ def test_a_folder_of_pictures_gives_the_direction(networks, tmp_path):
 
 @pytest.mark.parametrize("override, message", [
     ("source.generator={folder}/clip.safetensors", "clip"),
-    ("source.generator={folder}/generater.safetensors", "did you mean 'generator.safetensors'"),
+    ("source.generator={folder}/generater.safetensors", "did you mean .*generator.safetensors'"),
     ("source.generator=demo:nothing", "demo:nothing"),
     ("clip.0.model={folder}/generator.safetensors", "stylegan2"),
     ("losses.texture=1", "losses.texture needs a CLIP with a ResNet image tower"),
