@@ -1,7 +1,7 @@
 """Train both stages of the demo suite for many steps and watch memory and the number of live Jittor variables.
 
 The loop is the shipped one with everything on: samples, checkpoints, metrics, TensorBoard. After a warm-up, the
-resident memory must stay flat (its slope by least squares, and its largest value) and the counts must not grow at all.
+process's own memory must stay flat (its slope by least squares, and its largest value) and the counts must not grow at all.
 
     python -m scripts.torture.soak --count 600
 """
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     class Watched(adapt._Stage):
         def after_step(self, step, metrics, state):
             stop = super().after_step(step, metrics, state)
-            seen[self.name].append((_resident_kib(), *_live()))
+            seen[self.name].append((_memory_kib(), *_live()))
             return stop
     adapt._Stage = Watched
     adapt.adapt_style(_run(arguments), arguments.work / "run", stream=io.StringIO())
@@ -50,9 +50,10 @@ def _run(arguments: Namespace):
         f"run.checkpoint_every={count // 10}", "run.samples=4", "run.log_every=1", "run.tensorboard=true"]).run_of("disney")
 
 
-def _resident_kib() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4
+def _memory_kib() -> int:
+    """Return the process's own memory: without the pages of files, which the system drops and reads again as it likes."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return int(fields["RssAnon"].split()[0]) + int(fields["VmSwap"].split()[0])
 
 
 def _live() -> tuple[int, int, int]:
@@ -67,7 +68,7 @@ def _flat(rows: np.ndarray, warm: int) -> tuple[dict[str, object], bool]:
     memory, counts = rows[:, 0], rows[:, 1:]
     slope = float(np.polyfit(np.arange(len(memory)), memory, 1)[0])
     growth = float(memory.max() - memory[0]) / 1024
-    figures = {"resident_MiB": round(float(memory.max()) / 1024, 1), "slope_KiB_per_step": round(slope, 3),
+    figures = {"memory_MiB": round(float(memory.max()) / 1024, 1), "slope_KiB_per_step": round(slope, 3),
                "growth_MiB": round(growth, 2), "live_variables": _span(counts[:, 0]), "live_operations": _span(counts[:, 1]),
                "held_variables": _span(counts[:, 2])}
     return figures, slope <= MOST_KIB_PER_STEP and growth <= MOST_GROWTH_MIB and bool((counts.max(0) == counts.min(0)).all())
