@@ -163,7 +163,7 @@ HOSTILE = {
     "stream and more": Call(LOAD, (stream(np.zeros(9, "f4")) + b"x",)), "no stream": Call(LOAD, ()),
     "variables of no pairs": tf_network({}), "network called": Call(Name("dnnlib.tflib.network", "Network"), ("G",)),
     "network without variables": Made(Name("dnnlib.tflib.network", "Network"), {"name": "G"}),
-    "its import helper": Call(Name("dnnlib.util", "get_obj_by_name"), ("os.system",)), "another part of it": Call(Name("torch_utils.persistence", "import_hook"), ("x",)),
+    "its import function": Call(Name("dnnlib.util", "get_obj_by_name"), ("os.system",)), "another part of it": Call(Name("torch_utils.persistence", "import_hook"), ("x",)),
 }
 HOSTILE["variables of no pairs"].state["variables"] = [1, 2]
 
@@ -172,7 +172,7 @@ HOSTILE["variables of no pairs"].state["variables"] = [1, 2]
 def test_hostile(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError):
         load_generator(written(tmp_path, {"G_ema": HOSTILE[name]}))
-    if name not in ("its import helper", "another part of it"):
+    if name not in ("its import function", "another part of it"):
         return
     with pytest.raises(UnsafeWeightsError, match="get_obj_by_name|import_hook"):
         load_generator(tmp_path / "network.pkl")
