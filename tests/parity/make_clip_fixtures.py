@@ -111,7 +111,7 @@ def openai(resolution: int, layers: object, width: int, patch: int | None, seed:
     return fill(OpenAI(EMBED, resolution, layers, width, patch, CONTEXT, VOCAB, TEXT["width"], 1, TEXT["layers"]), seed)
 
 
-def record(model: torch.nn.Module, resolution: int, seed: int) -> dict[str, np.ndarray]:
+def record(model: torch.nn.Module, resolution: int, seed: int, tokens: torch.Tensor = TOKENS) -> dict[str, np.ndarray]:
     """What a network computes: features of images and texts, and a gradient with respect to the images."""
     rng = np.random.RandomState(seed)
     images = torch.from_numpy(rng.randint(-16, 16, (2, 3, resolution, resolution)).astype(np.float32) / 8).requires_grad_()
@@ -121,9 +121,9 @@ def record(model: torch.nn.Module, resolution: int, seed: int) -> dict[str, np.n
     cotangent = torch.from_numpy(rng.randint(-8, 8, tuple(features.shape)).astype(np.float32) / 8)
     (gradient,) = torch.autograd.grad((features * cotangent).sum(), images)
     with torch.no_grad():
-        texts = of_texts(TOKENS)
+        texts = of_texts(tokens)
     return {key: value.detach().numpy() for key, value in dict(
-        images=images, tokens=TOKENS, cotangent=cotangent, image_features=features, text_features=texts, gradient=gradient).items()}
+        images=images, tokens=tokens, cotangent=cotangent, image_features=features, text_features=texts, gradient=gradient).items()}
 
 
 def write_openai(folder: Path, seed: int) -> dict[str, torch.Tensor]:
@@ -168,23 +168,14 @@ def write_huggingface(folder: Path, weights: dict[str, torch.Tensor], seed: int)
     tiny["text_config"]["eos_token_id"] = 7
     gelu = transformers.CLIPModel(transformers.CLIPConfig(**tiny)).eval()
     gelu.load_state_dict(model.state_dict())
-    np.savez(folder / "huggingface_gelu.npz", **with_end(record, gelu, seed))
+    with_end = TOKENS.clone()       # 7, the end token here, stands inside the first and the last text
+    with_end[1, 2] = 7
+    np.savez(folder / "huggingface_gelu.npz", **record(gelu, RESOLUTION, seed, with_end))
     gelu.save_pretrained(folder / "huggingface_gelu", safe_serialization=False, max_shard_size="100KB")
     for name, kind in (("text", transformers.CLIPTextModelWithProjection), ("vision", transformers.CLIPVisionModelWithProjection)):
         half = kind(getattr(model.config, f"{name}_config")).eval()
         half.load_state_dict({k: v for k, v in model.state_dict().items() if k in half.state_dict()})
         half.save_pretrained(folder / f"huggingface_{name}")
-
-
-def with_end(record, model: torch.nn.Module, seed: int) -> dict[str, np.ndarray]:
-    """Record with 7 as the end token: it stands in the middle of the first and the last text, the second gets one."""
-    global TOKENS
-    kept, TOKENS = TOKENS, TOKENS.clone()
-    TOKENS[1, 2] = 7
-    try:
-        return record(model, RESOLUTION, seed)
-    finally:
-        TOKENS = kept
 
 
 def load_openai_weights(model: transformers.CLIPModel, weights: dict[str, torch.Tensor]) -> None:

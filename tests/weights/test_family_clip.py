@@ -264,7 +264,7 @@ def test_a_converted_file_keeps_what_its_configuration_told(files, tmp_path):
 # ---- against the libraries themselves ------------------------------------------------------------------------------
 @pytest.mark.reference
 def test_files_made_anew_with_other_weights(tmp_path):
-    require_reference("torch", "transformers", "open_clip")
+    require_reference("torch", "transformers", "safetensors")
     run_reference("tests/parity/make_clip_fixtures.py", tmp_path, "--seed", 11, timeout=1200)
     traced = {f"traced/{name}.pt": (name, "openai", "quick_gelu") for name in ("openai_vit", "openai_resnet")}
     for file, (record, dialect, activation) in {**CASES, **traced}.items():
@@ -274,7 +274,7 @@ def test_files_made_anew_with_other_weights(tmp_path):
 @pytest.mark.reference
 def test_openclips_published_models_are_recognised_or_refused(tmp_path):
     """With their configuration everything is right; without it the head counts still are."""
-    require_reference("torch", "transformers", "open_clip")
+    require_reference("torch", "transformers", "safetensors")
     run_reference("tests/parity/make_clip_fixtures.py", tmp_path, "--relatives", tmp_path / "names.json", timeout=1200)
     refused = set()
     for name, model in json.loads((tmp_path / "names.json").read_text()).items():
