@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 
 from .delta import fingerprint
+from .lazy import LazyArray, Tensors
 from .load import FileInfo, read_tensors
 from .strict import check_names
 
-MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 1000
+MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 500     # every shard stays open
 CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json")
 TENSORS_SHA256 = "tensors_sha256"              # metadata of converted files
 PREPROCESSOR = "preprocessor_config.json"      # how a CLIP's images are normalised
@@ -75,7 +74,7 @@ def find_sources(path: Path) -> list[Source]:
     return found
 
 
-def read_source(source: Source, container: str | None = None) -> tuple[dict[str, np.ndarray], FileInfo]:
+def read_source(source: Source, container: str | None = None) -> tuple[Tensors, FileInfo]:
     """Return the tensors of a source, shards joined, and what kind of file it was.
 
     Raises UserError when a shard does not hold exactly the tensors that its index gives it, or when the tensors do not
@@ -87,14 +86,13 @@ def read_source(source: Source, container: str | None = None) -> tuple[dict[str,
             raise UserError(f"{source.files[0]} is damaged: its tensors do not have the SHA-256 that its metadata tells")
         return tensors, info
     wanted = _weight_map(source.index)
-    joined: dict[str, np.ndarray] = {}
-    info = None
+    joined: dict[str, LazyArray] = {}
     for file in source.files:
         tensors, info = read_tensors(file, container)
         check_names({name: None for name, shard in wanted.items() if shard == file.name}, tensors, f"{file} against {source.index.name}")
-        joined |= tensors
-    assert info is not None
-    return {name: joined[name] for name in wanted}, info
+        joined |= tensors.entries
+    whole = Tensors({name: joined[name] for name in wanted}, str(source.index))
+    return whole, replace(info, dtypes=whole.stored)
 
 
 def read_json_object(path: Path, limit: int) -> dict[str, Any]:
