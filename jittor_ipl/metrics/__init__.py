@@ -1,0 +1,1 @@
+"""Comparing sets of pictures: features once per set, many reductions of them (docs/metrics.md)."""
