@@ -107,15 +107,42 @@ def payloads() -> dict[str, bytes]:
     return {**bodies, **_confusions()}
 
 
-def containers(body: bytes) -> dict[str, bytes]:
-    """The whole files that carry `body` as their pickle."""
+CONTAINERS = ("plain", "jittor", "legacy", "zip", "torchscript", "nested")
+
+
+def containers(body: bytes, only: str = "") -> "dict[str, bytes] | bytes":
+    """The whole files that carry `body` as their pickle, by container; the one file when `only` names its container."""
+    return _contained(body, only) if only else {name: _contained(body, name) for name in CONTAINERS}
+
+
+def _contained(body: bytes, container: str) -> bytes:
     pickled = b"\x80\x04" + body + b"."
-    legacy = b"\x80\x02" + LEGACY_MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + pickled
-    return {
-        "plain": pickled, "jittor": pickled + hashlib.sha1(pickled).digest() + b"HCAJSLHD",
-        "legacy": legacy + pickle.dumps([], 2), "zip": archive({"data.pkl": pickled, "data/0": bytes(8)}),
-        "torchscript": archive({"data.pkl": pickled, "data/0": bytes(8), "constants.pkl": b"\x80\x02)."}),
-    }
+    if container == "jittor":
+        return pickled + hashlib.sha1(pickled).digest() + b"HCAJSLHD"
+    if container == "legacy":
+        return legacy_stream(body)
+    if container == "zip":
+        return archive({"data.pkl": pickled, "data/0": bytes(8)})
+    if container == "torchscript":
+        return archive({"data.pkl": pickled, "data/0": bytes(8), "constants.pkl": b"\x80\x02)."})
+    return nested(legacy_stream(body)) if container == "nested" else pickled
+
+
+def legacy_stream(body: bytes) -> bytes:
+    """A legacy PyTorch stream without storages whose object is `body`."""
+    head = b"\x80\x02" + LEGACY_MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
+    return head + b"\x80\x04" + body + b"." + pickle.dumps([], 2)
+
+
+def nested(stream: bytes, levels: int = 1) -> bytes:
+    """A plain pickle in which a PyTorch stream lies, as `pickle.dump` writes tensors; in `levels` streams around it."""
+    for _ in range(levels - 1):
+        stream = legacy_stream(_loaded(stream))
+    return b"\x80\x02}" + text("w") + _loaded(stream) + b"s."
+
+
+def _loaded(stream: bytes) -> bytes:
+    return b"ctorch.storage\n_load_from_bytes\nB" + struct.pack("<I", len(stream)) + stream + b"\x85R"
 
 
 def archive(records: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
