@@ -139,15 +139,14 @@ def _look_at(source: Source, container: str | None, known: bool) -> list[Report]
     try:
         report.files = [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files]
         tensors, info = read_source(source, container)
-    except (UserError, OSError) as error:
+        _describe(report, source, tensors, info)
+        if known:
+            return [report, *_recognised(report, source, tensors, info)]
+        report.kind, report.problems = "training state", not_finite(tensors)
+    except (UserError, OSError) as error:       # a damaged tensor is found when it is read
         report.error = _one_line(error)
         report.refused_globals = [_safe(name) for name in getattr(error, "offending", ())]
-        return [report]
-    _describe(report, source, tensors, info)
-    if not known:
-        report.kind = "training state"
-        return [report]
-    return [report, *_recognised(report, source, tensors, info)]
+    return [report]
 
 
 def _describe(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> None:

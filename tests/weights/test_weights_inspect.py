@@ -112,6 +112,15 @@ def test_a_hostile_pickle_is_named_and_never_run(tmp_path, told):
     assert not hostile.CANARY.exists()
 
 
+def test_a_bad_checksum_is_told_beside_the_rest(tmp_path, generator, told):
+    write_torch(tmp_path / "a.pt", {"g_ema": generator})
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "b.pt").write_bytes(data)
+    code, out, err = told(tmp_path)
+    assert code == 2 and "problems   none" in out and "unreadable" in out and "checksum" in err and err.count("\n") == 1
+
+
 def test_names_cannot_command_the_terminal(tmp_path, told):
     write_safetensors(tmp_path / "x.safetensors", {"a\x1b[2J\r\nb": np.zeros(1, "f4")}, {"note\x1b": "\x1b]0;owned\x07"})
     out = told(tmp_path / "x.safetensors", "--all")[1]
