@@ -5,6 +5,8 @@ unit length. IPL: Guo et al., CVPR 2023. NADA: Gal et al., StyleGAN-NADA, SIGGRA
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from .ops.norms import cross_entropy, mean, unit
@@ -53,6 +55,28 @@ def contrastive(images: jt.Var, texts: jt.Var, scale: jt.Var | float) -> jt.Var:
 def domain(texts: jt.Var, anchor: jt.Var) -> jt.Var:
     """Return the mean of 1 - cos between prompt features [B, d] and one anchor [1, d], any length (IPL eq. 5)."""
     return mean(1.0 - (unit(texts) * unit(anchor)).sum(-1))
+
+
+def prompt_list(texts: jt.Var, listed: jt.Var) -> jt.Var:
+    """Return the mean of 1 - cos between prompt features [B, d] and the mean unit feature of a list of prompts [n, d].
+
+    The loss on prompts of the user's own in Ni's thesis on IPL (2024); the list's mean is not of unit length, which the
+    cosine does not notice.
+    """
+    return domain(texts, unit(listed).sum(0, keepdims=True) / float(listed.shape[0]))
+
+
+def mapper_objective(terms: Mapping[str, jt.Var], lambda_domain: float, lambda_source: float, lambda_prompts: float = 0.0,
+                     replace_domain: bool = False) -> jt.Var:
+    """Return stage 1's sum of contrastive + lambda_domain (domain + lambda_source source + lambda_prompts prompts).
+
+    IPL eq. 5 and 6; the last term is the thesis's third version (0.2 there). `replace_domain` leaves the domain term out,
+    which with lambda_prompts 1 is its second version. terms: name -> scalar; "prompts" may be absent at weight 0.
+    """
+    pull = lambda_source * terms["source"]
+    pull = pull if replace_domain else terms["domain"] + pull
+    pull = pull + lambda_prompts * terms["prompts"] if lambda_prompts else pull
+    return terms["contrastive"] + lambda_domain * pull
 
 
 def global_similarity(images: jt.Var, texts: jt.Var, scale: jt.Var | float) -> jt.Var:

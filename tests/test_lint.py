@@ -27,11 +27,11 @@ FORBIDDEN_MODULES = {"torch", "torchvision", "jtorch", "tensorflow"}
 # A room may import its own row and the rows above it.
 ROWS = [
     {"errors", "atomic", "lock", "integrity"},
-    {"config", "runtime", "images", "image_headers", "text", "text_templates", "weights", "ops"},
+    {"config", "runtime", "images", "image_headers", "text", "text_templates", "prompts", "weights", "ops"},
     {"models"},
     {"losses", "metrics", "clip"},
     {"train", "apps", "submission", "world"},
-    {"cli", "commands", "weight_commands", "dealing", "train_all", "webui", "__main__"},
+    {"cli", "commands", "weight_commands", "metric_commands", "dealing", "train_all", "webui", "__main__"},
 ]
 ROW = {room: index for index, rooms in enumerate(ROWS) for room in rooms}
 STRANGERS = [("train", "apps")]

@@ -123,7 +123,8 @@ def _first(error: ValidationError) -> str:
     mistake = mistakes[0]
     where = ".".join(str(part) for part in mistake["loc"])
     told = mistake["msg"]
-    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "seeds", "missing")
+    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "seeds", "missing",
+                               "architecture", "prompts")
     if not own:
         shown = repr(mistake["input"])
         told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"
@@ -141,7 +142,11 @@ def _check_style(suite: Suite, number: int, where: str) -> None:
 
 
 def check_prompts(run: StyleRun, where: str) -> None:
-    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens."""
+    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens.
+
+    The style's list of prompts is read, too, where it counts.
+    """
+    from jittor_ipl.prompts import prompts_of
     from jittor_ipl.runtime.streams import parse_seeds
     from jittor_ipl.text import check_prompt, class_prompts, fill_templates, tokenize
     try:
@@ -150,6 +155,7 @@ def check_prompts(run: StyleRun, where: str) -> None:
             check_prompt(class_name)
             prompt = class_prompts(class_name, run.mapper.init, run.mapper.n_ctx)
             tokenize([prompt.sentence, max(fill_templates(class_name), key=len)])
+        prompts_of(run)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

@@ -1,7 +1,7 @@
 """The typed, closed sections of a suite: every number that a run depends on, with its range and its default."""
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -62,7 +62,7 @@ class ClipModel(Section):
 class Mapper(Section):
     """Stage 1: the prompt mapper (IPL, section 3.2)."""
 
-    architecture: Literal["ipl"] = "ipl"
+    architecture: Literal["ipl", "transformer_v1", "transformer_v2", "transformer_v3", "levels"] = "ipl"
     n_ctx: int = Field(4, ge=1, le=64)      # prompt vectors per image
     init: Words = "a photo of a"            # the hand-written prompt beside the learned one; one word per vector
     steps: Steps = 300
@@ -70,7 +70,35 @@ class Mapper(Section):
     lr: Rate = 0.05
     lambda_domain: Weight = 1.0             # pulls target prompts towards the 79 templates of the target
     lambda_source: Weight = 0.0             # the same for the source, relative to lambda_domain
+    lambda_prompts: Weight = 0.0            # the same towards a list of prompts, relative to lambda_domain (thesis: 0.2)
+    prompts: str | None = Field(None, min_length=1, max_length=4096)   # the list: a text file, or "shipped" for the style's own
+    replace_domain: bool = False            # the list takes the place of the 79 templates
+    mixing: Fraction = 0.0                  # probability of two codes in one image
     seed: Seed | None = None                # the suite's when not given
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _known_architecture(cls, given: Any) -> Any:
+        known = get_args(cls.model_fields["architecture"].annotation)
+        if isinstance(given, str) and given not in known:
+            raise PydanticCustomError("architecture", "no mapper is called {given}{near}; there are {known}", {
+                "given": repr(given[:40]), "near": nearest(given, known), "known": ", ".join(known)})
+        return given
+
+    @model_validator(mode="after")
+    def _list_behind_its_weight(self) -> Mapper:
+        if self.lambda_prompts and self.prompts is None:
+            raise PydanticCustomError("prompts", "lambda_prompts needs a list: set prompts to a text file, or to shipped")
+        if self.replace_domain and not self.lambda_prompts:
+            raise PydanticCustomError("prompts", "replace_domain without lambda_prompts leaves nothing to pull the prompts "
+                                      "towards the style: set lambda_prompts to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _vectors_for_every_level(self) -> Mapper:
+        if self.architecture == "levels" and self.n_ctx < 3:
+            raise PydanticCustomError("n_ctx", "a mapper of levels writes at least 3 prompt vectors, n_ctx is {n}", {"n": self.n_ctx})
+        return self
 
     @model_validator(mode="after")
     def _one_word_per_vector(self) -> Mapper:

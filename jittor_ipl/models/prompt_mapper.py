@@ -29,12 +29,18 @@ class PromptMapper(nn.Module):
     factor 0.01. `rng` draws the initial weights (a fixed seed when absent).
     """
 
+    per_level = False       # it hears w, not the codes of single levels
+
     def __init__(self, style_dim: int, n_ctx: int, ctx_dim: int, rng: np.random.Generator | None = None):
         self.style_dim, self.n_ctx, self.ctx_dim = style_dim, n_ctx, ctx_dim
         self.mapping = _Layers(style_dim, n_ctx * ctx_dim, rng or np.random.default_rng(0))
 
-    def execute(self, w: jt.Var) -> jt.Var:
-        """Map w [B, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another width."""
+    def execute(self, w: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map w [B, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another width. It has no dropout."""
         if w.ndim != 2 or w.shape[1] != self.style_dim:
             raise UserError(f"w has shape {list(w.shape)}, this prompt mapper needs [B, {self.style_dim}]")
         return self.mapping(w).reshape(-1, self.n_ctx, self.ctx_dim)
+
+    def config(self) -> dict[str, int]:
+        """Return the constructor's numbers."""
+        return {"style_dim": self.style_dim, "n_ctx": self.n_ctx, "ctx_dim": self.ctx_dim}

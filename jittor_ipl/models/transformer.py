@@ -40,12 +40,13 @@ class Attention(nn.Module):
         self.in_proj_weight, self.in_proj_bias = jt.zeros([3 * width, width]), jt.zeros([3 * width])
         self.out_proj = Linear(width, width)
 
-    def execute(self, x, mask=None):
+    def execute(self, x, mask=None, keep=None):
+        """Mix tokens [B, L, width]; `mask` and `keep` as in `ops.attention.attention`."""
         batch, length, width = x.shape
         packed = nn.linear(x, self.in_proj_weight, self.in_proj_bias)               # [B, L, 3W]
         packed = packed.reshape(batch, length, 3, self.heads, width // self.heads)
         q, k, v = packed.permute(2, 0, 3, 1, 4)                                     # each [B, heads, L, W / heads]
-        mixed = attention(q, k, v, mask).permute(0, 2, 1, 3).reshape(batch, length, width)
+        mixed = attention(q, k, v, mask, keep).permute(0, 2, 1, 3).reshape(batch, length, width)
         return self.out_proj(mixed)
 
 

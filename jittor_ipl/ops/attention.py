@@ -92,15 +92,19 @@ class _SoftmaxGrad(OnceDifferentiable):
         return SOFTMAX_GRAD([g.shape], [g, y])[0]
 
 
-def attention(q: jt.Var, k: jt.Var, v: jt.Var, mask: jt.Var | None = None) -> jt.Var:
+def attention(q: jt.Var, k: jt.Var, v: jt.Var, mask: jt.Var | None = None,
+              keep: jt.Var | None = None) -> jt.Var:
     """Return `softmax(q k^T / sqrt(d) + mask) v`, [B, heads, n, d] (Vaswani et al. 2017, eq. 1).
 
-    `q` is [B, heads, n, d], `k` and `v` [B, heads, m, d]; `mask` [n, m] is added, minus infinity where a key is hidden.
-    Differentiable once.
+    `q` is [B, heads, n, d], `k` and `v` [B, heads, m, d]; `mask` [n, m] is added, minus infinity where a key is hidden;
+    `keep` [B, heads, n, m] multiplies the softmax (dropout). Differentiable once.
     """
     b, heads, n, d = q.shape
     m = k.shape[2]
     scores = bmm(q.reshape(b * heads, n, d) * d**-0.5, k.reshape(b * heads, m, d), transpose_b=True)
     if mask is not None:
         scores = scores + mask.reshape(1, n, m)
-    return bmm(softmax(scores), v.reshape(b * heads, m, d)).reshape(b, heads, n, d)
+    weights = softmax(scores)
+    if keep is not None:
+        weights = weights * keep.reshape(b * heads, n, m)
+    return bmm(weights, v.reshape(b * heads, m, d)).reshape(b, heads, n, d)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,8 +23,9 @@ from jittor_ipl.config import StyleRun, save_config
 from jittor_ipl.errors import UserError
 from jittor_ipl.integrity import file_sha256
 from jittor_ipl.lock import locked
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.prompts import prompts_of
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
@@ -31,7 +33,7 @@ from jittor_ipl.weights.strict import numpy_tensors
 from jittor_ipl.weights.tensors import write_safetensors
 
 from .checkpoint import Checkpoint, Checkpoints
-from .directions import Listener, Prompts
+from .directions import Listener, Prompts, encode_texts
 from .identity import claim, run_identity
 from .listeners import make_listeners
 from .log import RunLog
@@ -48,7 +50,7 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
-    on a CPU, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew;
+    on a CPU with the same number of threads, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew;
     `restart` always does.
     Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
     """
@@ -81,6 +83,10 @@ class _Run:
         self.config, self.run_dir, self.identity, self.stop, self.stream = config, run_dir, identity, stop, stream
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
+        self.untrained = make_mapper(
+            config.mapper.architecture, self.source.style_dim, config.mapper.n_ctx,
+            self.listeners[0].clip.config()["transformer_width"], batch_is_sequence=config.compat == "official",
+            rng=rng(config.mapper_seed, "mapper.init")) if config.method == "ipl" else None
 
     def finish(self) -> Report:
         """Do what is left of both stages, measure, and write the report."""
@@ -98,21 +104,20 @@ class _Run:
         report.save(self.run_dir)
         return report
 
-    def mapper(self, prompts: Prompts, listener: Listener) -> tuple[PromptMapper, float]:
+    def mapper(self, prompts: Prompts, listener: Listener) -> tuple[Mapper, float]:
         """Stage 1: return the trained prompt mapper, saved, and the seconds it took."""
         config = self.config
-        numbers = {"style_dim": self.source.style_dim, "n_ctx": config.mapper.n_ctx,
-                   "ctx_dim": listener.clip.config()["transformer_width"]}
-        mapper = PromptMapper(**numbers, rng=rng(config.mapper_seed, "mapper.init"))
+        mapper, listed = self.untrained, prompts_of(config, listener.clip.context_length)
         with _Stage("mapper", config.mapper.steps, self) as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
-                         noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step)
+                         noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step,
+                         listed=encode_texts(listener.clip, listed) if listed else None)
         self.stop.raise_if_received()
-        facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(numbers)}
+        facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(mapper.config())}
         write_safetensors(self.run_dir / MAPPER, numpy_tensors(mapper), facts)
         return mapper, stage.seconds()
 
-    def generator(self, prompts: Prompts | None, mapper: PromptMapper | None) -> tuple[Generator, float]:
+    def generator(self, prompts: Prompts | None, mapper: Mapper | None) -> tuple[Generator, float]:
         """Stage 2: return the averaged target generator, saved, and the seconds it took."""
         config = self.config
         target, shown = (load_generator(config.source.generator) for _ in range(2))
@@ -154,7 +159,10 @@ class _Stage:
         self.settings = run.config.run
         self.checkpoints = Checkpoints(run.run_dir / "checkpoints" / name, self.settings.keep)
         self.checkpoints.clean()
-        latest = self.checkpoints.latest(self._fits, lambda line: print(line, file=run.stream or sys.stderr, flush=True))
+        latest = self.checkpoints.latest(self._fits, self._tell)
+        if latest and latest.state().get("threads") != _threads():
+            self._tell(f"{latest.path}: made with {latest.state().get('threads', 'another number of')} threads, now there are "
+                       f"{_threads()}: the weights will differ in their last bits (set OMP_NUM_THREADS for equal ones)")
         self.start = latest.step if latest else 0
         self.state = latest.tensors("state") if latest else None
         self._seconds_before = latest.state()["seconds"] if latest else 0.0
@@ -187,11 +195,21 @@ class _Stage:
             self.show(step, now)
         if saving:
             self.log.sync()
-            self.checkpoints.save(step, {"state": now}, {"identity": self.run.identity, "seconds": self.seconds()})
+            self.checkpoints.save(step, {"state": now}, {"identity": self.run.identity, "seconds": self.seconds(),
+                                                             "threads": _threads()})
         return stopping
+
+    def _tell(self, line: str) -> None:
+        print(line, file=self.run.stream or sys.stderr, flush=True)
 
     def _fits(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.step <= self.total and checkpoint.state().get("identity") == self.run.identity
+
+
+def _threads() -> int:
+    """Return the number of threads that OpenMP takes: oneDNN sums a convolution's weight gradient in that many parts."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else len(os.sched_getaffinity(0))
 
 
 def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, source: Generator) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from jittor_ipl.config import StyleRun
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import list_images
 from jittor_ipl.integrity import file_sha256, read_sealed, write_sealed
+from jittor_ipl.prompts import prompts_path, read_prompts
 from jittor_ipl.weights.refs import resolve
 
 MADE_BY_A_RUN = ("report.json", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "checkpoints",
@@ -17,11 +18,15 @@ _MARK = ".identity"
 
 
 def run_identity(config: StyleRun) -> str:
-    """Return the SHA-256 (hex) of all that decides a run's weights: settings, weight files, style images.
+    """Return the SHA-256 (hex) of all that decides a run's weights: settings, weight files, prompts, style images.
 
     Raises `UserError` when one of the files is missing.
     """
     files = [resolve(config.source.generator), *(resolve(model.model) for model in config.clip)]
+    listed = prompts_path(config)
+    if listed is not None:
+        read_prompts(listed, config.target)      # told by its name when it is missing
+        files.append(listed)
     if config.style_images is not None:
         files += list_images(config.style_images)
     parts = [config.training_hash(), *(file_sha256(path) for path in files)]

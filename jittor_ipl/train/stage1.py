@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from jittor_ipl import losses
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import Mapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
@@ -29,19 +29,24 @@ class MapperSettings(Protocol):
     lr: float
     lambda_domain: float
     lambda_source: float
+    lambda_prompts: float
+    replace_domain: bool
+    mixing: float
 
 
-def train_mapper(generator: Generator, mapper: PromptMapper, prompts: Prompts, listener: Listener,
+def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listener: Listener,
                  settings: MapperSettings, *, seed: int, noise: str = "random", start: int = 0,
                  state: Mapping[str, np.ndarray] | None = None, on_step: Hook | None = None,
-                 draw_z: Callable[[int], np.ndarray] | None = None) -> None:
+                 draw_z: Callable[[int], np.ndarray] | None = None, listed: jt.Var | None = None) -> None:
     """Train `mapper` in place for `settings.steps` steps, or until `on_step` returns True.
 
     `prompts` and `listener` are of the same CLIP; the listener's template features anchor the domain loss. noise:
     "random" or "const" in the generated images. With `start` and the `state` a hook got after that many steps, the run
     goes on bit-identically on a CPU. `draw_z(step)` replaces the latents [batch, style_dim] of stream "mapper.z".
-    Metrics: loss, contrastive, domain, source.
+    listed: the features [n, d] of the user's own prompts, needed when `settings.lambda_prompts` is not 0.
+    Metrics: loss, contrastive, domain, source, and prompts where there are any.
     """
+    assert listed is not None or not settings.lambda_prompts, "a weight for a list of prompts that is not there"
     params = named_tensors(mapper)
     adam = Adam(params, settings.lr)
     if state is not None:
@@ -57,16 +62,24 @@ def train_mapper(generator: Generator, mapper: PromptMapper, prompts: Prompts, l
         z = draw_z(step) if draw_z else rng(seed, "mapper.z", step).standard_normal(
             (settings.batch, generator.style_dim), np.float32)
         with jt.no_grad():
-            w = generator.mapping(jt.array(z))
+            codes = w = generator.mapping(jt.array(z))
+            chance = rng(seed, "mapper.mixing", step)
+            if settings.mixing and chance.random() < settings.mixing:
+                other = rng(seed, "mapper.z", step, 1).standard_normal(z.shape, np.float32)
+                codes = generator.mix(w, generator.mapping(jt.array(other)), int(chance.integers(1, generator.n_latent)))
             drawn = generator.draw_noise(rng(seed, "mapper.noise", step), len(z)) if noise == "random" else noise
-            images = listener.clip.image_features(generator.synthesis(w, drawn))                # [B, d]
+            images = listener.clip.image_features(generator.synthesis(codes, drawn))                # [B, d]
 
         # Image-specific prompts must tell their images apart and stay near the classes' templates.
-        source, target = prompts.features(mapper(w))                                            # [B, d] each
+        context = mapper(codes if mapper.per_level else w, rng(seed, "mapper.dropout", step))   # [B, n_ctx, ctx_dim]
+        source, target = prompts.features(context)                                              # [B, d] each
         terms = {"contrastive": losses.contrastive(images, source, listener.scale),
                  "domain": losses.domain(target, listener.target_text),
                  "source": losses.domain(source, listener.source_text)}
-        loss = terms["contrastive"] + settings.lambda_domain * (terms["domain"] + settings.lambda_source * terms["source"])
+        if settings.lambda_prompts:
+            terms["prompts"] = losses.prompt_list(target, listed)
+        loss = losses.mapper_objective(terms, settings.lambda_domain, settings.lambda_source, settings.lambda_prompts,
+                                       settings.replace_domain)
 
         adam.step(dict(zip(params, jt.grad(loss, list(params.values())))))
         metrics = {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}}

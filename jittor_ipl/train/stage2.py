@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from jittor_ipl import losses
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import Mapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
@@ -97,7 +97,7 @@ class Draws:
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorSettings,
                     weights: LossWeights, *, seed: int, prompts: Prompts | None = None,
-                    mapper: PromptMapper | None = None, official: bool = False, start: int = 0,
+                    mapper: Mapper | None = None, official: bool = False, start: int = 0,
                     state: Mapping[str, np.ndarray] | None = None, on_step: Hook | None = None,
                     draws: Draws | None = None) -> dict[str, np.ndarray]:
     """Train `target` in place for `settings.steps` steps, or until `on_step` returns True; return the averaged tensors.
@@ -148,7 +148,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
             image_source = source.synthesis(ws, noise)                                          # [B, 3, H, W]
             directions = [listener.direction for listener in listeners]
             if prompts is not None:
-                directions[0] = prompts.directions(*prompts.learned(mapper(w)))                 # [B, d]
+                directions[0] = prompts.directions(*prompts.learned(mapper(ws if mapper.per_level else w)))     # [B, d]
         image_target = target.synthesis(ws, draws.noise(step, 2, settings.batch) if official else noise)
         terms = criterion(image_source, image_target, directions, draws, step)
         loss = sum(terms.values())

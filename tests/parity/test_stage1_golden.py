@@ -40,7 +40,7 @@ def test_training(world, monkeypatch):
 
     monkeypatch.setattr(stage1, "Adam", Watched)
     settings = SimpleNamespace(steps=4, batch=6, lr=float(record["lr"]), lambda_domain=float(record["lambda_l"]),
-                               lambda_source=float(record["lambda_src"]))
+                               lambda_source=float(record["lambda_src"]), lambda_prompts=0.0, replace_domain=False, mixing=0.0)
     stage1.train_mapper(generator, mapper, prompts, listener, settings, seed=0, noise="const",
                         draw_z=lambda step: record["z"][step], on_step=lambda step, told, _: seen.append(told["loss"]))
     for name, grad in first.items():

@@ -115,7 +115,8 @@ def test_every_loss_and_an_ensemble(clip):
 def mapper_run(clip, listener, **keywords):
     mapper = PromptMapper(WIDTH, 4, 32, rng=np.random.default_rng(4))
     prompts = directions.Prompts(clip, 4, "a photo of a", "photo", "disney")
-    numbers = SimpleNamespace(steps=4, batch=4, lr=0.05, lambda_domain=1.0, lambda_source=0.5)
+    numbers = SimpleNamespace(steps=4, batch=4, lr=0.05, lambda_domain=1.0, lambda_source=0.5, lambda_prompts=0.0,
+                              replace_domain=False, mixing=0.0)
     stage1.train_mapper(new_generator(), mapper, prompts, listener, numbers, seed=5, **keywords)
     return mapper, prompts
 

@@ -1,0 +1,207 @@
+"""Other prompt mappers: the three transformer mappers of a thesis on IPL, and one mapper per level of W+.
+
+A mapper turns codes into prompt vectors [B, n_ctx, ctx_dim]. Codes are w [B, style_dim], or, for mappers whose
+`per_level` is true, ws [B, n_latent, style_dim] as well. `dropout` is the generator that draws the masks of one
+training step; without one nothing is dropped.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import UserError, nearest
+from ..runtime.backend import jt, nn
+from .prompt_mapper import LR_MUL, PromptMapper
+from .stylegan2_layers import EqualLinear, PixelNorm
+from .transformer import Attention, LayerNorm, Linear
+
+
+@dataclass(frozen=True)
+class TransformerSize:
+    """The numbers of one transformer mapper; `hidden` is the width between its two last layers, 0 for one layer alone."""
+
+    layers: int
+    heads: int
+    hidden: int
+    feedforward: int = 1024
+    dropout: float = 0.1
+
+
+def transformer_sizes(style_dim: int) -> dict[str, TransformerSize]:
+    """Return the thesis's three sizes; V2 widens to twice the width of w before its last layer (1024 of 512)."""
+    return {"transformer_v1": TransformerSize(3, 2, 0), "transformer_v2": TransformerSize(2, 4, 2 * style_dim),
+            "transformer_v3": TransformerSize(2, 2, style_dim)}
+
+
+ARCHITECTURES = ("ipl", *transformer_sizes(512), "levels")
+Mapper = nn.Module      # PromptMapper, TransformerMapper or LevelsMapper
+
+
+def make_mapper(architecture: str, style_dim: int, n_ctx: int, ctx_dim: int, *, batch_is_sequence: bool = False,
+                rng: np.random.Generator | None = None) -> Mapper:
+    """Return a new mapper of one of `ARCHITECTURES`; `batch_is_sequence` as in `TransformerMapper`.
+
+    Raises UserError for another name, a width of w that the heads do not divide, or too few prompt vectors.
+    """
+    if architecture not in ARCHITECTURES:
+        raise UserError(f"no mapper is called {architecture!r}{nearest(architecture, ARCHITECTURES)}; "
+                        f"there are {', '.join(ARCHITECTURES)}")
+    if architecture == "ipl":
+        return PromptMapper(style_dim, n_ctx, ctx_dim, rng)
+    if architecture == "levels":
+        return LevelsMapper(style_dim, n_ctx, ctx_dim, rng)
+    size = transformer_sizes(style_dim)[architecture]
+    return TransformerMapper(style_dim, n_ctx, ctx_dim, size, batch_is_sequence=batch_is_sequence, rng=rng)
+
+
+class TransformerMapper(nn.Module):
+    """An encoder over the codes of an image, then one or two linear layers as in IPL's mapper.
+
+    Each image is a sequence of its own: one token for w, one per level for ws, whose outputs are averaged. One token can
+    only attend to itself, so for plain w the encoder is a residual network. `batch_is_sequence` repeats the thesis's
+    code instead: there the batch of w is one sequence, and an image's prompt depends on its neighbours in the batch.
+    `pixel_norm` scales w first, as an early version of V1 did. Names are the thesis's, each tensor once.
+    """
+
+    def __init__(self, style_dim: int, n_ctx: int, ctx_dim: int, size: TransformerSize, *, pixel_norm: bool = False,
+                 batch_is_sequence: bool = False, rng: np.random.Generator | None = None):
+        if style_dim % size.heads:
+            raise UserError(f"w has {style_dim} numbers, which {size.heads} attention heads do not divide; use another mapper")
+        rng = rng or np.random.default_rng(0)
+        self.style_dim, self.n_ctx, self.ctx_dim, self.size = style_dim, n_ctx, ctx_dim, size
+        self.pixel_norm, self.batch_is_sequence, self.per_level = pixel_norm, batch_is_sequence, not batch_is_sequence
+        self.transformer_encoder = Encoder(style_dim, size, rng)
+        if size.hidden:
+            self.linear = EqualLinear(style_dim, size.hidden, rng, lr_mul=LR_MUL, activate=True)
+        self.final_linear = EqualLinear(size.hidden or style_dim, n_ctx * ctx_dim, rng, lr_mul=LR_MUL, activate=True)
+
+    def execute(self, codes: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map w [B, style_dim] or ws [B, L, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another shape."""
+        check_codes(codes, self.style_dim, self.per_level)
+        width = self.style_dim
+        flat = codes.reshape(-1, width)
+        flat = PixelNorm()(flat) if self.pixel_norm else flat
+        tokens = flat.reshape(1, -1, width) if self.batch_is_sequence else flat.reshape(codes.shape[0], -1, width)
+        x = self.transformer_encoder(tokens, dropout)
+        x = x.reshape(-1, width) if self.batch_is_sequence else x.sum(1) / float(x.shape[1])
+        x = self.linear(x) if self.size.hidden else x
+        return self.final_linear(x).reshape(-1, self.n_ctx, self.ctx_dim)
+
+    def config(self) -> dict[str, object]:
+        """Return the numbers that the file of this mapper carries."""
+        size = self.size
+        return {"architecture": "transformer", "style_dim": self.style_dim, "n_ctx": self.n_ctx, "ctx_dim": self.ctx_dim,
+                "layers": size.layers, "feedforward": size.feedforward, "hidden": size.hidden, "pixel_norm": self.pixel_norm,
+                "heads": size.heads}
+
+
+class Encoder(nn.Module):
+    """PyTorch's TransformerEncoder of post-norm layers without a last norm (Vaswani et al. 2017, section 3.1)."""
+
+    def __init__(self, width: int, size: TransformerSize, rng: np.random.Generator):
+        self.layers = nn.ModuleList([EncoderLayer(width, size, rng) for _ in range(size.layers)])
+
+    def execute(self, x: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map tokens [B, L, width] to [B, L, width]."""
+        for layer in self.layers:
+            x = layer(x, dropout)
+        return x
+
+
+class EncoderLayer(nn.Module):
+    """Attention and a ReLU network, each added to its input and then normalised; PyTorch's names and dropout places."""
+
+    def __init__(self, width: int, size: TransformerSize, rng: np.random.Generator):
+        self.rate = size.dropout
+        self.self_attn = Attention(width, size.heads)
+        self.linear1, self.linear2 = Linear(width, size.feedforward), Linear(size.feedforward, width)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
+        initialise(self, width, size.feedforward, rng)
+
+    def execute(self, x: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map tokens [B, L, width] to [B, L, width]."""
+        batch, length, _ = x.shape
+        keep = kept((batch, self.self_attn.heads, length, length), self.rate, dropout) if dropout else None
+        x = self.norm1(x + self._drop(self.self_attn(x, keep=keep), dropout))
+        hidden = self._drop(nn.relu(self.linear1(x)), dropout)
+        return self.norm2(x + self._drop(self.linear2(hidden), dropout))
+
+    def _drop(self, x: jt.Var, dropout: np.random.Generator | None) -> jt.Var:
+        return x * kept(x.shape, self.rate, dropout) if dropout else x
+
+
+def initialise(layer: EncoderLayer, width: int, feedforward: int, rng: np.random.Generator) -> None:
+    """Draw a layer's weights from PyTorch's distributions; unlike there, layers of one encoder start unequal."""
+    attention = layer.self_attn
+    bounds = [(attention, "in_proj_weight", math.sqrt(6.0 / (4 * width))),              # Glorot & Bengio 2010
+              (attention.out_proj, "weight", width**-0.5),
+              (layer.linear1, "weight", width**-0.5), (layer.linear1, "bias", width**-0.5),
+              (layer.linear2, "weight", feedforward**-0.5), (layer.linear2, "bias", feedforward**-0.5)]
+    for module, name, bound in bounds:
+        shape = getattr(module, name).shape
+        setattr(module, name, jt.array(rng.uniform(-bound, bound, shape).astype(np.float32)))
+
+
+def kept(shape: tuple[int, ...], rate: float, rng: np.random.Generator) -> jt.Var:
+    """Return the factors of dropout, `shape`: 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014)."""
+    factors = (rng.random(tuple(shape), np.float32) >= rate) / np.float32(1 - rate)
+    return jt.array(factors.astype(np.float32)).stop_grad()
+
+
+LEVELS = ("coarse", "medium", "fine")
+
+
+def level_slices(n_latent: int) -> tuple[slice, slice, slice]:
+    """Return which levels of W+ are coarse, medium and fine: 4, 4 and the rest (StyleCLIP, section 5), or thirds of up to 8."""
+    if n_latent > 8:
+        return slice(0, 4), slice(4, 8), slice(8, n_latent)
+    first, second, _ = (len(part) for part in np.array_split(np.arange(n_latent), 3))
+    return slice(0, first), slice(first, first + second), slice(first + second, n_latent)
+
+
+class LevelsMapper(nn.Module):
+    """One IPL mapper each for the coarse, medium and fine levels of W+ (Patashnik et al., StyleCLIP, 2021, section 5).
+
+    Every level writes its own share of the prompt vectors, coarse ones first; of four vectors it writes two. Codes of
+    one level are mapped one by one and their prompts averaged; w [B, style_dim] counts as the code of every level.
+    """
+
+    per_level = True
+
+    def __init__(self, style_dim: int, n_ctx: int, ctx_dim: int, rng: np.random.Generator | None = None):
+        if n_ctx < len(LEVELS):
+            raise UserError(f"a mapper of levels needs at least {len(LEVELS)} prompt vectors, not {n_ctx}; raise n_ctx")
+        rng = rng or np.random.default_rng(0)
+        self.style_dim, self.n_ctx, self.ctx_dim = style_dim, n_ctx, ctx_dim
+        shares = [len(part) for part in np.array_split(np.arange(n_ctx), len(LEVELS))]
+        self.coarse, self.medium, self.fine = (PromptMapper(style_dim, share, ctx_dim, rng) for share in shares)
+
+    def execute(self, codes: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map w [B, style_dim] or ws [B, n_latent, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another shape."""
+        check_codes(codes, self.style_dim, per_level=True)
+        mappers = (self.coarse, self.medium, self.fine)
+        if codes.ndim == 2:
+            return jt.concat([mapper(codes) for mapper in mappers], 1)
+        if codes.shape[1] < len(LEVELS):
+            raise UserError(f"ws has {codes.shape[1]} levels, this mapper divides at least {len(LEVELS)}")
+        return jt.concat([self._level(mapper, codes[:, levels])
+                          for mapper, levels in zip(mappers, level_slices(codes.shape[1]))], 1)
+
+    def _level(self, mapper: PromptMapper, codes: jt.Var) -> jt.Var:
+        """Return the mean prompt vectors [B, share, ctx_dim] of codes [B, L, style_dim]."""
+        batch, length, width = codes.shape
+        prompts = mapper(codes.reshape(batch * length, width))
+        return prompts.reshape(batch, length, mapper.n_ctx, self.ctx_dim).sum(1) / float(length)
+
+    def config(self) -> dict[str, object]:
+        """Return the numbers that the file of this mapper carries."""
+        return {"architecture": "levels", "style_dim": self.style_dim, "n_ctx": self.n_ctx, "ctx_dim": self.ctx_dim}
+
+
+def check_codes(codes: jt.Var, style_dim: int, per_level: bool) -> None:
+    """Raise UserError unless `codes` is [B, style_dim], or [B, L, style_dim] where `per_level` allows it."""
+    if codes.ndim not in ((2, 3) if per_level else (2,)) or codes.shape[-1] != style_dim:
+        wanted = f"[B, {style_dim}]" + (f" or [B, n_latent, {style_dim}]" if per_level else "")
+        raise UserError(f"w has shape {list(codes.shape)}, this prompt mapper needs {wanted}")
