@@ -125,6 +125,7 @@ def _main_parser() -> _Parser:
             ("train-all", _add_train_all, "Adapt, generate, verify and show a whole suite (what train_all.sh does).", _TRAIN_ALL),
             ("summary", _add_summary, "Print the table of a suite's runs and write their contact sheet.", _SUMMARY),
             ("release", _add_release, "Fill B_weight/<suite> from finished runs (what scripts/release.sh does).", _RELEASE),
+            ("evaluate", _add_evaluate, "Measure a folder of pictures: FID, KID, Inception Score, LPIPS, ...", _EVALUATE),
             ("inspect", _add_inspect, "Say what a weight file or folder is, and what is wrong with it.", _INSPECT),
             ("convert", _add_convert, "Write a weight file anew: safetensors in this project's names, or another program's.", _CONVERT),
             ("doctor", _add_doctor, "Look at this machine and say what mends each fault.", _DOCTOR)):
@@ -271,6 +272,31 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_lazily("release"))
 
 
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", "--input1", required=True, metavar="DIR", help="the pictures that are measured")
+    parser.add_argument("--reference", "--input2", metavar="DIR", help="pictures of the target domain: FID, KID, SIFID")
+    parser.add_argument("--source", metavar="DIR", help="the same pictures before, under the same names: SCS, identity, LPIPS, PSNR, SSIM")
+    parser.add_argument("--prompt", metavar="TEXT", help="what the pictures should show: CLIP score")
+    parser.add_argument("--source-prompt", metavar="TEXT", help="what the pictures before show: CLIP direction similarity")
+    parser.add_argument("--metrics", metavar="LIST", help="is,fid,kid,sifid,intra-lpips,intra-lpips-reference,scs,id,lpips,psnr,"
+                        "ssim,clip,clip-direction (default: all that the sets allow)")
+    group = parser.add_argument_group("networks (docs/metrics.md says which files)")
+    group.add_argument("--features", default="demo", choices=["demo", "demo:pets"],
+                       help="judge that stands in for absent networks (default %(default)s)")
+    group.add_argument("--inception", metavar="FILE", help="Inception v3 of FID")
+    group.add_argument("--lpips", metavar="FILE", help="LPIPS: one file, or heads and network as FILE,FILE")
+    group.add_argument("--arcface", metavar="FILE", help="IR-SE50")
+    group.add_argument("--clip", metavar="FILE", help="a CLIP, or demo:<name>")
+    parser.add_argument("--batch", "--batch-size", type=_positive, default=32, help="pictures handed to a network at once (default 32)")
+    parser.add_argument("--seed", type=int, default=2020, help="of the splits and subsets (default 2020, torch-fidelity's)")
+    parser.add_argument("--size", type=_positive, metavar="N", help="cut every picture to its square and resize it to N x N first")
+    parser.add_argument("--skip-bad", action="store_true", help="leave damaged pictures out, and count them")
+    parser.add_argument("--cache", metavar="DIR", help="keep features here between runs")
+    parser.add_argument("--json", metavar="FILE", help="write figures and protocol as JSON")
+    parser.add_argument("--markdown", metavar="FILE", help="write the printed report")
+    parser.set_defaults(command=_lazily("evaluate", "metric_commands"))
+
+
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="FILE|FOLDER", help="weight file, folder of one or several networks, or demo:<name>")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the text")
@@ -319,6 +345,10 @@ _TRAIN_ALL = """  python -m jittor_ipl train-all --styles disney,cubism
   python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
 _SUMMARY = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 _RELEASE = """  python -m jittor_ipl release --runs runs/demo"""
+_EVALUATE = """  python -m jittor_ipl evaluate --images out --metrics is,intra-lpips
+  python -m jittor_ipl evaluate --images adapted --reference target --source photos --json figures.json
+  python -m jittor_ipl evaluate --images a --reference b --metrics fid,kid --inception pt_inception-2015-12-05-6726825d.pth
+  python -m jittor_ipl evaluate --images adapted --source photos --prompt "a disney" --source-prompt "a photo" --clip ViT-B-32.pt"""
 _INSPECT = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
   python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
   python -m jittor_ipl inspect demo:generator --json"""

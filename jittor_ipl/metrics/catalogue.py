@@ -1,0 +1,165 @@
+"""Every metric: what it compares, how many pictures it needs at least, what it returns, and which way is better."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import clusters, cosines, frechet, inception_score, kernel, pixels
+from .extract import Extractor, FeatureSet, cross_distances, pair_distances
+
+Figures = dict[str, "float | None"]
+SIFID_REFERENCES = 10       # the first ones, in order; every further one costs as much as the first
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What is measured.
+
+    images      the set itself;  reference  pictures of the target domain, in no relation to it
+    before, after   pairs: the source pictures, and those of `images` that have a partner
+    prompt, source_prompt   features [e] of the two texts
+    """
+
+    images: FeatureSet
+    extractor: Extractor
+    seed: int
+    reference: FeatureSet | None = None
+    before: FeatureSet | None = None
+    after: FeatureSet | None = None
+    prompt: np.ndarray | None = None
+    source_prompt: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of --metrics.
+
+    network   field of the extractor that it takes its features from, None for pixels
+    needs     "images" alone, "reference", "source" (pairs), "prompt" or "prompts" (pairs and both texts)
+    least     pictures needed in the set (or pairs), and in the reference where there is one
+    compute   Sets -> figures under their published names
+    better    "up" or "down" of every figure
+    """
+
+    network: str | None
+    needs: str
+    least: int
+    compute: Callable[[Sets], Figures]
+    better: str
+    figures: tuple[str, ...]
+    least_reference: int = 2
+
+
+def _inception_score(sets: Sets) -> Figures:
+    network = sets.extractor.inception
+    logits, = sets.images.get(network, "logits")
+    mean, std = inception_score.inception_score(logits, seed=sets.seed, heads=getattr(network, "heads", None))
+    return {"inception_score_mean": mean, "inception_score_std": std}
+
+
+def _fid(sets: Sets) -> Figures:
+    images, reference = _both(sets, "pooled")
+    return {"frechet_inception_distance": frechet.frechet_inception_distance(images, reference)}
+
+
+def _kid(sets: Sets) -> Figures:
+    mean, std = kernel.kernel_inception_distance(*_both(sets, "pooled"), seed=sets.seed)
+    return {"kernel_inception_distance_mean": mean, "kernel_inception_distance_std": std}
+
+
+def _both(sets: Sets, name: str) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(part.get(sets.extractor.inception, name)[0] for part in (sets.images, sets.reference))
+
+
+def _sifid(sets: Sets) -> Figures:
+    names = ("patch-mean", "patch-covariance")
+    references = replace(sets.reference, images=sets.reference.images.select(range(min(SIFID_REFERENCES, len(sets.reference.images)))),
+                         _known={})
+    every = [frechet.of_moments(*part.get(sets.extractor.inception, *names)) for part in (sets.images, references)]
+    found = frechet.single_image_distances(*every)
+    return {"single_image_frechet_inception_distance": float(found.mean()),
+            "single_image_frechet_inception_distance_std": float(found.mean(axis=0).std())}
+
+
+def _intra(sets: Sets) -> Figures:
+    distances = sets.images.distances(sets.extractor.lpips)
+    _, cluster = clusters.k_medoids(distances, clusters.CLUSTERS)
+    found = clusters.intra_cluster(distances, cluster, clusters.CLUSTERS)
+    return {"intra_cluster_lpips": found.mean, "intra_cluster_lpips_std": found.std, "intra_cluster_lpips_all": found.pairs,
+            "mean_pairwise_lpips": clusters.mean_pair(distances)}
+
+
+def _intra_reference(sets: Sets) -> Figures:
+    network = sets.extractor.lpips
+    nearest = cross_distances(sets.images, sets.reference, network).argmin(axis=1)
+    found = clusters.intra_cluster(sets.images.distances(network), nearest, len(sets.reference.images))
+    return {"intra_reference_lpips": found.mean, "intra_reference_lpips_std": found.std,
+            "intra_reference_clusters": float(sum(size > 0 for size in found.sizes))}
+
+
+def _lpips(sets: Sets) -> Figures:
+    return _mean_std("learned_perceptual_image_patch_similarity", pair_distances(sets.before, sets.after, sets.extractor.lpips))
+
+
+def _identity(sets: Sets) -> Figures:
+    before, after = (part.get(sets.extractor.identity, "identity")[0] for part in (sets.before, sets.after))
+    return _mean_std("identity_similarity", cosines.cosines(before, after))
+
+
+def _of_pixels(name: str, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Sets], Figures]:
+    def compute(sets: Sets) -> Figures:
+        pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
+        return _mean_std(name, np.concatenate([function(before, after) for before, after in pairs]))
+    return compute
+
+
+def _psnr(sets: Sets) -> Figures:
+    """Equal pictures have no finite PSNR; they are counted beside the mean of the others (None when there are no others)."""
+    pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
+    found = np.concatenate([pixels.psnr(before, after) for before, after in pairs])
+    finite = found[np.isfinite(found)]
+    figures = _mean_std("peak_signal_noise_ratio", finite) if len(finite) else {"peak_signal_noise_ratio": None}
+    return {**figures, "identical_pairs": float(len(found) - len(finite))}
+
+
+def _clip_score(sets: Sets) -> Figures:
+    features, = sets.images.get(sets.extractor.clip, "clip")
+    return {"clip_score": cosines.clip_score(features, sets.prompt)}
+
+
+def _clip_direction(sets: Sets) -> Figures:
+    before, after = (part.get(sets.extractor.clip, "clip")[0] for part in (sets.before, sets.after))
+    return _mean_std("clip_direction_similarity", cosines.clip_directions(before, after, sets.source_prompt, sets.prompt))
+
+
+def _mean_std(name: str, values: np.ndarray) -> Figures:
+    return {name: float(values.mean()), f"{name}_std": float(values.std())}
+
+
+def _pair(name: str) -> tuple[str, str]:
+    return name, f"{name}_std"
+
+
+METRICS: dict[str, Metric] = {
+    "is": Metric("inception", "images", 2 * inception_score.SPLITS, _inception_score, "up",
+                 ("inception_score_mean", "inception_score_std")),
+    "fid": Metric("inception", "reference", 2, _fid, "down", ("frechet_inception_distance",)),
+    "kid": Metric("inception", "reference", 2, _kid, "down",
+                  ("kernel_inception_distance_mean", "kernel_inception_distance_std")),
+    "sifid": Metric("inception", "reference", 1, _sifid, "down", _pair("single_image_frechet_inception_distance"), 1),
+    "intra-lpips": Metric("lpips", "images", 2 * clusters.CLUSTERS, _intra, "up",
+                          (*_pair("intra_cluster_lpips"), "intra_cluster_lpips_all", "mean_pairwise_lpips")),
+    "intra-lpips-reference": Metric("lpips", "reference", 2, _intra_reference, "up",
+                                    (*_pair("intra_reference_lpips"), "intra_reference_clusters"), 1),
+    "scs": Metric(None, "source", 1, _of_pixels("structural_consistency_score", pixels.structural_consistency_score), "up",
+                  _pair("structural_consistency_score")),
+    "id": Metric("identity", "source", 1, _identity, "up", _pair("identity_similarity")),
+    "lpips": Metric("lpips", "source", 1, _lpips, "down", _pair("learned_perceptual_image_patch_similarity")),
+    "psnr": Metric(None, "source", 1, _psnr, "up", (*_pair("peak_signal_noise_ratio"), "identical_pairs")),
+    "ssim": Metric(None, "source", 1, _of_pixels("structural_similarity_index_measure", pixels.ssim), "up",
+                   _pair("structural_similarity_index_measure")),
+    "clip": Metric("clip", "prompt", 1, _clip_score, "up", ("clip_score",)),
+    "clip-direction": Metric("clip", "prompts", 1, _clip_direction, "up", _pair("clip_direction_similarity")),
+}

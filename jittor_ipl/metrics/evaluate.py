@@ -1,0 +1,182 @@
+"""`measure`: a set of pictures in, figures and the protocol they were taken under out."""
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl import __version__
+from jittor_ipl.errors import UserError, nearest
+
+from . import clusters, inception_score, kernel
+from .catalogue import METRICS, SIFID_REFERENCES, Metric, Sets
+from .extract import Extractor, FeatureSet, Network
+from .image_set import ImageSet, from_array, paired
+from .pixels import WINDOW
+
+SEED = kernel.SEED
+_STANDS_FOR = {"inception": "Inception", "lpips": "LPIPS", "identity": "ArcFace"}
+_MISSING = {"reference": "pictures of the target domain (--reference)", "source": "the pictures before (--source)",
+            "prompt": "a text (--prompt)", "prompts": "the pictures before and two texts (--source, --prompt, --source-prompt)"}
+Images = "np.ndarray | ImageSet"
+
+
+def measure(images: Images, reference: "Images | None" = None, source: "Images | None" = None, *, extractor: Extractor,
+            metrics: Sequence[str] | None = None, prompt: str | None = None, source_prompt: str | None = None,
+            seed: int = SEED, batch: int = 32, cache: "str | Path | None" = None) -> dict[str, Any]:
+    """Return {"note", "metrics", "protocol"} for `images`, all of it ready for JSON.
+
+    images, reference, source: `ImageSet`, uint8 [N, H, W, 3], or float [N, 3, H, W] in [-1, 1] (brought to 8 bits first).
+    `reference` shows the target domain; `source` the same pictures before. `metrics`: keys of `METRICS`, by default all
+    that the arguments allow. "note" is the report's first line when the demo judge served, else "". Raises UserError for
+    an unknown metric, a set that is too small or does not form pairs, and a metric without what it needs.
+    """
+    images, reference, source = (_set(part, label) for part, label in
+                                 ((images, "images"), (reference, "reference"), (source, "source")))
+    given = {"images": True, "reference": reference is not None, "source": source is not None,
+             "prompt": bool(prompt) and extractor.clip is not None}
+    given["prompts"] = given["source"] and given["prompt"] and bool(source_prompt)
+    chosen = choose(metrics, given, images)
+    pairs = paired(images, source) if any(METRICS[key].needs in ("source", "prompts") for key in chosen) else None
+    for key in chosen:
+        _check_counts(key, METRICS[key], images, reference, pairs)
+    sets = _sets(images, reference, pairs, extractor, seed, batch, Path(cache) if cache else None)
+    texts = _texts(extractor, chosen, prompt, source_prompt)
+    sets = Sets(**{**vars(sets), **texts})
+    figures = {name: value for key in chosen for name, value in METRICS[key].compute(sets).items()}
+    networks = _networks(extractor, chosen)
+    return {"note": note(networks), "metrics": figures,
+            "protocol": _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source)}
+
+
+def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: ImageSet | None = None) -> list[str]:
+    """Return the metrics to compute; raises UserError for an unknown one (with the nearest) or one that lacks its inputs.
+
+    Without a choice: all that the inputs allow, but those whose minimum the set does not reach, and the assignment to
+    references, which is made for few of them.
+    """
+    if metrics is None:
+        count = len(images) if images is not None else 0
+        return [key for key, metric in METRICS.items() if given[metric.needs] and key != "intra-lpips-reference"
+                and (metric.needs != "images" or count >= metric.least)
+                and (key != "ssim" or images is None or min(images.size) >= WINDOW)]
+    for key in metrics:
+        if key not in METRICS:
+            raise UserError(f"no metric {key!r}{nearest(key, METRICS)}; choose from {', '.join(METRICS)}")
+        if not given[METRICS[key].needs]:
+            raise UserError(f"{key} needs {_MISSING[METRICS[key].needs]}" +
+                            (" and a CLIP (--clip)" if METRICS[key].network == "clip" else ""))
+    return list(dict.fromkeys(metrics))
+
+
+def _set(images: "Images | None", label: str) -> ImageSet | None:
+    if images is None or isinstance(images, ImageSet):
+        return images
+    return from_array(images, label)
+
+
+def _check_counts(key: str, metric: Metric, images: ImageSet, reference: ImageSet | None,
+                  pairs: "tuple[ImageSet, ImageSet] | None") -> None:
+    """Raise UserError, with the numbers, when a metric has too few pictures."""
+    if metric.needs in ("source", "prompts"):
+        if len(pairs[0]) < metric.least:
+            raise UserError(f"{key} needs at least {metric.least} pair, there are {len(pairs[0])}")
+        if key in ("ssim", "scs") and min(pairs[0].size) < WINDOW:
+            raise UserError(f"{key} needs pictures of at least {WINDOW} x {WINDOW} pixels, these have "
+                            f"{pairs[0].size[1]} x {pairs[0].size[0]}")
+        return
+    if len(images) < metric.least:
+        raise UserError(f"{key} needs at least {metric.least} pictures, {images.label} holds {len(images)}")
+    if metric.needs == "reference" and len(reference) < metric.least_reference:
+        raise UserError(f"{key} needs at least {metric.least_reference} pictures, {reference.label} holds {len(reference)}")
+
+
+def _sets(images: ImageSet, reference: ImageSet | None, pairs: "tuple[ImageSet, ImageSet] | None", extractor: Extractor,
+          seed: int, batch: int, cache: Path | None) -> Sets:
+    """Return the sets with their features yet to come; pairs that are all of `images` share its features."""
+    def features(part: ImageSet | None) -> FeatureSet | None:
+        return None if part is None else FeatureSet(part, batch, cache)
+    first = features(images)
+    after, before = (None, None) if pairs is None else pairs
+    return Sets(first, extractor, seed, features(reference), features(before),
+                first if after is not None and after.names == images.names else features(after))
+
+
+def _texts(extractor: Extractor, chosen: list[str], prompt: str | None, source_prompt: str | None) -> dict[str, np.ndarray]:
+    needs = {METRICS[key].needs for key in chosen}
+    texts = {}
+    if needs & {"prompt", "prompts"}:
+        texts["prompt"] = extractor.clip.text(prompt)
+    if "prompts" in needs:
+        texts["source_prompt"] = extractor.clip.text(source_prompt)
+    return texts
+
+
+def _networks(extractor: Extractor, chosen: list[str]) -> dict[str, Network]:
+    used = dict.fromkeys(METRICS[key].network for key in chosen)
+    return {name: getattr(extractor, name) for name in used if name is not None}
+
+
+def note(networks: Mapping[str, Network]) -> str:
+    """Return the line that says which networks the demo's stand in for, or "" when they stand in for none."""
+    replaced = [_STANDS_FOR[name] for name, network in networks.items() if network.demo and name != "clip"]
+    lines = []
+    if replaced:
+        names = replaced[0] if len(replaced) == 1 else f"{', '.join(replaced[:-1])} or {replaced[-1]}"
+        lines.append(f"Features of the demo judge, not of {names}: figures compare only with each other.")
+    if "clip" in networks and networks["clip"].demo:
+        lines.append("CLIP figures are those of the demo world's small CLIP.")
+    return " ".join(lines)
+
+
+def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None", networks: Mapping[str, Network],
+              prompt: str | None, source_prompt: str | None, source: ImageSet | None) -> dict[str, Any]:
+    parts = {"images": sets.images.images, **({"reference": sets.reference.images} if sets.reference else {}),
+             **({"source": source} if pairs else {})}
+    found = {"sets": {label: describe(part) for label, part in parts.items()}, "metrics": chosen, "seed": sets.seed,
+             "networks": {name: {"name": network.name, "weights_sha256": network.sha256, "demo": network.demo}
+                          for name, network in networks.items()},
+             "settings": _settings(chosen, sets), "versions": versions()}
+    if pairs:
+        found["pairs"] = len(pairs[0])
+    texts = {"prompt": prompt if sets.prompt is not None else None,
+             "source_prompt": source_prompt if sets.source_prompt is not None else None}
+    return found | {name: text for name, text in texts.items() if text is not None}
+
+
+def describe(images: ImageSet) -> dict[str, Any]:
+    """Return what a report says of a set."""
+    facts = {"count": len(images), "height": images.size[0], "width": images.size[1], "pixels_sha256": images.sha256}
+    if images.resized:
+        facts["resized"] = f"central square to {images.resized} x {images.resized}, Pillow bicubic, antialiased"
+    if images.skipped:
+        facts |= {"skipped": len(images.skipped), "skipped_files": list(images.skipped)}
+    return facts
+
+
+def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
+    count = len(sets.images.images)
+    reference = len(sets.reference.images) if sets.reference else 0
+    size = min(kernel.SUBSET_SIZE, count, reference)
+    every = {"is": f"{inception_score.SPLITS} splits after a seeded shuffle",
+             "fid": "covariance over n - 1, float64",
+             "kid": f"{kernel.SUBSETS} subsets of {size}, kernel (x'y / d + 1)^3, unbiased"
+                    + (": each is the whole of the smaller set" if size < kernel.SUBSET_SIZE else ""),
+             "sifid": f"every picture with each of the first {min(SIFID_REFERENCES, reference)} reference pictures; deviation over references",
+             "intra-lpips": f"{clusters.CLUSTERS} clusters around medoids (PAM); deviation over clusters",
+             "intra-lpips-reference": "every picture with its nearest reference picture; deviation over clusters",
+             "scs": "Sobel edges of smoothed luma in place of HED's", "id": "cosine of pairs", "lpips": "mean of pairs",
+             "psnr": "8 bits, all channels, mean of pairs that differ",
+             "ssim": "Gaussian window 11 x 11 of deviation 1.5, whole windows, mean of channels",
+             "clip": "100 x mean cosine, at least 0", "clip-direction": "mean cosine; 0 for an unchanged picture"}
+    return {key: every[key] for key in chosen}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that figures may depend on."""
+    return {"jittor_ipl": __version__, "jittor": version("jittor"), "numpy": np.__version__, "pillow": version("pillow"),
+            "python": platform.python_version()}

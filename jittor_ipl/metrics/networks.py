@@ -1,0 +1,132 @@
+"""The networks that the metrics are defined with, from a user's weight files, as `extract.Network`s."""
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..integrity import file_sha256
+from ..models.lpips import Lpips
+from ..ops.norms import unit
+from ..runtime.backend import jt
+from ..text import tokenize, tokenizer
+from ..weights.clip import load_clip
+from ..weights.features import load_arcface, load_inception, load_lpips
+from ..weights.network import locate
+from .frechet import patch_moments
+
+Ref = "str | os.PathLike"
+
+
+class InceptionFeatures:
+    """Inception v3 of FID: "pooled" 2048, "pooled-64", "logits" 1008 (no bias), patches before the first pool (64 channels)."""
+
+    demo, heads = False, None
+    name = "Inception v3 of FID (8 bits, TensorFlow 1's bilinear resize to 299)"
+    _taps = {"pooled": "2048", "pooled-64": "64", "logits": "logits_unbiased", "patch-mean": "64-map",
+             "patch-covariance": "64-map"}
+
+    def __init__(self, ref: Ref) -> None:
+        self.model, self.sha256 = load_inception(ref), weights_sha256([ref])
+
+    def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the wanted features of float32 pictures [B, 3, H, W] in [-1, 1]."""
+        wanted = list(wanted)
+        with jt.no_grad():
+            found = self.model.features(jt.array(images), sorted({self._taps[name] for name in wanted}))
+            found = {tap: value.numpy() for tap, value in found.items()}
+        moments = patch_moments(found["64-map"]) if "64-map" in found else (None, None)
+        patches = dict(zip(("patch-mean", "patch-covariance"), moments))
+        return {name: patches[name] if name in patches else found[self._taps[name]] for name in wanted}
+
+
+class PerceptualEmbedding:
+    """LPIPS as an embedding: "embedding" [D], whose squared distances are LPIPS."""
+
+    demo = False
+
+    def __init__(self, refs: "Ref | Sequence[Ref]", net: str | None = None, library: str = "lpips") -> None:
+        refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
+        self.model = load_lpips(refs, net, library)
+        self.name = f"LPIPS 0.1 on {self.model.net} (pictures at their own size)"
+        if library != "lpips":
+            self.name += f", divided by lengths as in {library}"
+        self.sha256 = weights_sha256(refs)
+        if min(float(head.numpy().min()) for head in heads_of(self.model)) < 0:
+            raise UserError(f"{refs[0]}: the heads of LPIPS hold negative weights; published ones never do")
+
+    def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return "embedding" [B, D] of float32 pictures [B, 3, H, W] in [-1, 1]."""
+        assert list(wanted) == ["embedding"], wanted
+        with jt.no_grad():
+            return {"embedding": lpips_embedding(self.model, jt.array(images))}
+
+
+def heads_of(model: Lpips) -> list:
+    """Return the weights [1, C, 1, 1] of the learned heads, tap by tap."""
+    return [getattr(model, f"lin{k}").weight() for k in range(len(model.features.taps))]
+
+
+def lpips_embedding(model: Lpips, images) -> np.ndarray:
+    """Return [B, D]: the unit features of every tap, times the root of their head's weight over the number of places."""
+    parts = []
+    for tap, head in zip(model.embed(images), heads_of(model)):
+        scale = (head / float(tap.shape[2] * tap.shape[3])).sqrt()
+        parts.append((tap * scale).reshape(tap.shape[0], -1).numpy())
+    return np.concatenate(parts, axis=1)
+
+
+class IdentityFeatures:
+    """ArcFace of aligned portraits: "identity" [512] of unit length."""
+
+    demo = False
+    name = "ArcFace IR-SE50 (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
+
+    def __init__(self, ref: Ref) -> None:
+        self.model, self.sha256 = load_arcface(ref), weights_sha256([ref])
+
+    def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return "identity" [B, d] of float32 portraits [B, 3, H, W] in [-1, 1]."""
+        assert list(wanted) == ["identity"], wanted
+        with jt.no_grad():
+            return {"identity": self.model.embed(jt.array(images)).numpy()}
+
+
+class ClipFeatures:
+    """CLIP: "clip" [e] of pictures and `text` [e] of sentences, both of unit length."""
+
+    def __init__(self, ref: Ref) -> None:
+        self.demo = os.fspath(ref).startswith("demo:")
+        self.model, self.sha256, self.ref = load_clip(ref), weights_sha256([ref]), os.fspath(ref)
+        self.name = f"CLIP {self.ref if self.demo else Path(ref).name} (antialiased bicubic resize to {self.model.image_resolution}, centre)"
+
+    def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return "clip" [B, e] of float32 pictures [B, 3, H, W] in [-1, 1]."""
+        assert list(wanted) == ["clip"], wanted
+        with jt.no_grad():
+            return {"clip": unit(self.model.image_features(jt.array(images), antialias=True), dim=1).numpy()}
+
+    def text(self, sentence: str) -> np.ndarray:
+        """Return the feature [e] of a sentence, taken as it is; raises UserError for an empty or over-long one, or unknown words."""
+        tokens = tokenize([sentence], self.model.context_length)
+        known = self.model.known_tokens
+        if known is not None and not np.isin(tokens[tokens > 0], known).all():
+            words = [word for word in sentence.split() if not np.isin(tokenizer().encode(word), known).all()]
+            raise UserError(f"{self.ref} knows no {', '.join(map(repr, words[:4]))}: it reads only the words it was trained on")
+        with jt.no_grad():
+            return unit(self.model.encode_text(jt.array(tokens)), dim=1).numpy()[0]
+
+
+def weights_sha256(refs: Sequence[Ref]) -> str:
+    """Return the SHA-256 of the file at `refs`; of several files, or of a folder's, that of their names and hashes."""
+    files = []
+    for ref in refs:
+        path = locate(ref)
+        files += sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    if len(files) == 1:
+        return file_sha256(files[0])
+    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files).encode()).hexdigest()

@@ -1,0 +1,60 @@
+"""A result of `measure` as JSON and as a Markdown table."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jittor_ipl.atomic import write_bytes, write_json
+
+from .catalogue import METRICS
+
+_ARROWS = {"up": "higher", "down": "lower"}
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the report: the note first when there is one, the table of figures, the protocol."""
+    lines = [result["note"], ""] if result["note"] else []
+    lines += ["| metric | value | deviation | better |", "|---|---:|---:|---|"]
+    for key in result["protocol"]["metrics"]:
+        lines += _rows(key, result["metrics"])
+    return "\n".join([*lines, "", *_protocol(result["protocol"])]) + "\n"
+
+
+def _rows(key: str, figures: Mapping[str, Any]) -> list[str]:
+    metric, rows = METRICS[key], []
+    for name in metric.figures:
+        if name.endswith("_std") or name not in figures:
+            continue
+        base = name.removesuffix("_mean")
+        deviation = figures.get(f"{base}_std")
+        better = "" if name in ("identical_pairs", "intra_reference_clusters") else _ARROWS[metric.better]
+        rows.append(f"| {name} | {_number(figures[name])} | {'' if deviation is None else _number(deviation)} | {better} |")
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.6g}"
+
+
+def _protocol(protocol: Mapping[str, Any]) -> list[str]:
+    lines = ["Protocol:", ""]
+    for label, facts in protocol["sets"].items():
+        extra = f", {facts['resized']}" if "resized" in facts else ""
+        extra += f", {facts['skipped']} damaged left out" if facts.get("skipped") else ""
+        lines.append(f"- {label}: {facts['count']} pictures of {facts['width']} x {facts['height']} pixels{extra}; "
+                     f"SHA-256 {facts['pixels_sha256'][:16]}")
+    lines += [f"- pairs: {protocol['pairs']}"] if "pairs" in protocol else []
+    lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in ("prompt", "source_prompt") if name in protocol]
+    lines += [f"- {key}: {text}" for key, text in protocol["settings"].items()]
+    lines += [f"- {role}: {facts['name']}, weights {facts['weights_sha256'][:16]}" for role, facts in protocol["networks"].items()]
+    lines.append(f"- seed {protocol['seed']}; " + ", ".join(f"{name} {version}" for name, version in protocol["versions"].items()))
+    return lines
+
+
+def write(result: Mapping[str, Any], json_file: "str | Path | None", markdown_file: "str | Path | None") -> None:
+    """Write the report as JSON and as Markdown where a file is named; UserError when a place cannot be written."""
+    if json_file:
+        write_json(json_file, result)
+    if markdown_file:
+        write_bytes(markdown_file, markdown(result).encode())
