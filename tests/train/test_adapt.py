@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -261,3 +262,45 @@ def test_a_mistake_leaves_the_earlier_run_as_it_was(networks, tmp_path):
         with pytest.raises(UserError):
             run(config(networks, "generator.steps=1", "mapper.steps=1", mistake), tmp_path)
         assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+@pytest.fixture
+def finished(networks, straight, tmp_path) -> Path:
+    """A copy of the undisturbed run's folder."""
+    return Path(shutil.copytree(straight, tmp_path / "finished"))
+
+
+def test_a_finished_run_with_changed_weights_is_finished_again(networks, straight, finished):
+    path = finished / "generator.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    (finished / "mapper.safetensors").write_bytes(b"")
+    assert not run(config(networks), finished).skipped
+    assert_same_weights(finished, straight)
+
+
+def test_a_damaged_mark_costs_nothing(networks, finished):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name not in (".identity", "config.yaml")}
+    (finished / ".identity").write_bytes(b"\0" * 80)
+    assert run(config(networks), finished).skipped
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_restart_begins_anew_only_when_everything_can_be_read(networks, finished):
+    with pytest.raises(UserError):
+        adapt_style(config(networks, "source.generator=nowhere.pt"), finished, restart=True, stream=io.StringIO())
+    assert run(config(networks), finished).skipped
+    assert not adapt_style(config(networks), finished, restart=True, stream=io.StringIO()).skipped
+    records = (finished / "metrics.jsonl").read_text().splitlines()
+    assert len(records) == 8 and not list(finished.rglob("*.tmp"))
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_taken(networks, straight, finished):
+    (finished / "report.json").unlink()
+    newest = sorted((finished / "checkpoints/generator").iterdir())[-1]
+    (newest / "state.json").write_text("{}")
+    stream = io.StringIO()
+    adapt_style(config(networks), finished, stream=stream)
+    assert f"{newest} is damaged or incomplete: passed over" in stream.getvalue()
+    assert_same_weights(finished, straight)
