@@ -4,7 +4,7 @@ How to admit a further global (this is the whole extension mechanism):
 
 1. A *rule table* is a plain dictionary `{(module, name): Rule}`, as `RULES` in `pickle_rules.py`. Tables are joined by
    `look_up(table, ..., table)`, which asks them in that order; the first that knows a name decides. A name that no
-   table knows is refused. `load.py` lists the tables of plain pickles in `PICKLE_TABLES`; `torch_file.py` those of
+   table knows is refused. `plain_pickle.py` lists the tables of plain pickles in `PICKLE_TABLES`; `torch_file.py` those of
    PyTorch files. Python 2's `__builtin__` and `copy_reg` are asked for under their present names.
 2. `Rule(call=f)` lets the pickle REDUCE: our function `f(*arguments)` runs, its result goes on the pickle's stack.
    `Rule(new=f)` does the same for NEWOBJ, `Rule()` admits the name as a mere value (a type that is named, never made).
@@ -31,13 +31,13 @@ from typing import Any
 
 from .limits import Meter, refuse, shown
 
-LONG = 1 << 16                  # texts and bytes beyond this stay in the file until they are needed
+LONG = 1 << 12                  # texts and bytes beyond this stay in the file until they are needed
 _PIECE = 1 << 20
 _MAX_NESTING = 3
 _MAX_KEY = 1 << 60              # larger integers can be chosen to share one hash
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """What an allowed global may do: `call` for REDUCE, `new` for NEWOBJ; None forbids it. See the module's text."""
 
@@ -72,7 +72,7 @@ class Context:
         return replace(self, depth=self.depth + 1) if self.depth < _MAX_NESTING else refuse("pickles nested in pickles without end")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A named thing in a pickle; holds our rule for it, never the thing itself."""
 
@@ -133,7 +133,7 @@ class OrderedDictStub(dict, Buildable):
         """Ignore the attributes."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class LongText:
     """Text longer than `LONG`, still in the file's bytes: `coding` is utf-8, latin-1 or raw-unicode-escape."""
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .limits import refuse, shown
+from .limits import refuse
 from .pickle_objects import scalar
 
 if TYPE_CHECKING:
@@ -82,11 +82,9 @@ def _new_with_keywords(machine: Machine) -> None:
 
 
 def _old_style(machine: Machine) -> None:
-    refuse(f"the file makes an object of {shown(f'{machine.word()}.{machine.word()}')}; refused")
-
-
-def _table() -> dict[int, Callable[[Machine], Any]]:
-    return {**_VALUES, **_TEXTS, **_CONTAINERS, **_STACK, **_OBJECTS}
+    """INST calls a global with what lies above the mark; listed like any other refused name."""
+    machine.refused[f"{machine.word()}.{machine.word()}"] = None
+    refuse("the file makes an object the old way")
 
 
 _VALUES: dict[int, Callable[[Machine], Any]] = {
@@ -162,4 +160,4 @@ _OBJECTS = {
     0x80: _protocol,
     0x95: _frame,
 }
-OPERATIONS: dict[int, Callable[[Machine], Any]] = _table()
+OPERATIONS: dict[int, Callable[[Machine], Any]] = {**_VALUES, **_TEXTS, **_CONTAINERS, **_STACK, **_OBJECTS}

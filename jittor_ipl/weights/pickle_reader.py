@@ -21,7 +21,9 @@ from .pickle_opcodes import OPERATIONS, STOP
 
 MAX_OPERATIONS = 10_000_000     # about ten seconds; a 1024 px generator with its optimiser takes about 50,000
 _STEP, _OBJECT, _ENTRY, _CALL = 16, 64, 120, 400    # bytes that a step, an object, a table entry, a call cost at most
-_MAX_LINE = 4096                # a text argument read as a whole: a number or a name
+_GLOBAL = 1600                  # what a name and its rule cost
+_MAX_LINE, _MAX_WINDOW = 4096, 1 << 20
+_MAX_REFUSED = 1000             # names to find before the reading ends
 # What rules and decoding may raise for malformed input; anything else is our mistake and must be seen.
 _MALFORMED = (ValueError, TypeError, IndexError, KeyError, struct.error, OverflowError, AttributeError)
 
@@ -60,7 +62,10 @@ def read_inner(data: bytes | memoryview, context: Context, persistent: Callable[
 def _offence(names: dict[str, None]) -> UnsafeWeightsError:
     listed = ", ".join(shown(name) for name in list(names)[:MAX_NAMED])
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return UnsafeWeightsError(f"the file asks for {listed}{more}; reading weights needs no such code, so it is refused", tuple(names))
+    model = any(name.startswith(("torch.nn.", "torchvision.", "__main__.", "models.", "model.")) for name in names)
+    hint = ("it seems to hold a whole pickled model: in the program that wrote it, save model.state_dict() instead" if model else
+            "if it comes from a program you trust, save only the tensors there")
+    return UnsafeWeightsError(f"the file asks for {listed}{more}; reading weights needs no such code, so it is refused ({hint})", tuple(names))
 
 
 class Machine:
@@ -102,19 +107,16 @@ class Machine:
         return int.from_bytes(self.take(size), "little", signed=signed)
 
     def line(self) -> memoryview:
-        """Take the bytes up to a newline, looking ahead in growing steps."""
-        reach = _MAX_LINE
-        while True:
-            window = bytes(self.data[self.position:self.position + reach])
-            end = window.find(b"\n")
-            if end >= 0:
-                piece = self.take(end)
+        """Take the bytes up to a newline, looking for it in growing windows."""
+        at, reach = self.position, 128
+        while at < len(self.data):
+            found = bytes(self.data[at:at + reach]).find(b"\n")
+            if found >= 0:
+                piece = self.take(at + found - self.position)
                 self.position += 1
                 return piece
-            if self.position + reach >= len(self.data):
-                raise CutShort("a text argument does not end")
-            self.pay(reach)
-            reach *= 2
+            at, reach = at + reach, min(2 * reach, _MAX_WINDOW)
+        raise CutShort("a text argument does not end")
 
     def word(self) -> str:
         """Take a short line: a number or a name."""
@@ -179,10 +181,12 @@ class Machine:
             refuse("a global whose name is not text")
         key = module, name
         if key not in self.globals:
-            self.pay(_CALL + 4 * (len(module) + len(name)))
+            self.pay(_GLOBAL + 4 * (len(module) + len(name)))
             rule = self.context.find(module, name)
             if rule is None:
                 self.refused[f"{module}.{name}"] = None
+                if len(self.refused) == _MAX_REFUSED:
+                    refuse("too many unknown names")
                 rule = Rule(call=Record.of("refused"), new=Record.of("refused"))
             self.globals[key] = Global(module, name, rule)
         self.push(self.globals[key])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -187,11 +188,7 @@ def _parse_entry(name: str, entry: Any) -> Entry:
     _check(math.prod(max(n, 1) for n in shape) * itemsize < 2**63, f"{label} has a shape that overflows")
     _check(offsets[1] - offsets[0] == math.prod(shape) * itemsize,
            f"{label}: {dtype} {shape} does not fill its {offsets[1] - offsets[0]} bytes")
-    return Entry(_interned(dtype), tuple(shape), offsets[0], offsets[1])
-
-
-def _interned(dtype: str) -> str:
-    return next(code for code in CODES if code == dtype)
+    return Entry(sys.intern(dtype), tuple(shape), offsets[0], offsets[1])
 
 
 def _check_offsets(entries: dict[str, Entry], size: int) -> None:

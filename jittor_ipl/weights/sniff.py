@@ -14,7 +14,6 @@ _SIGNATURES = (
     (b"7z\xbc\xaf", "a 7-Zip archive (unpack it first)"),
     (b"Rar!", "a RAR archive (unpack it first)"),
     (b"PK", "an empty or split zip archive"),
-    (b"\x93NUMPY", "a single NumPy array (.npy) without names"),
     (b"\x89HDF", "an HDF5 file"),
     (b"\x7fELF", "a program"),
     (b"MZ", "a Windows program"),
@@ -31,7 +30,7 @@ def describe_foreign(head: bytes) -> str:
         if head.startswith(signature):
             return description
     if head[257:262] == b"ustar":
-        return "a tar archive (unpack it first)"
+        return "a tar archive (PyTorch before 0.2 wrote such files: load and save it with a newer one; else unpack it)"
     return _describe_text(head) or "a file of unknown format"
 
 
