@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jittor_ipl.errors import UserError
+
 from . import clusters, cosines, frechet, inception_score, kernel, pixels
 from .extract import Extractor, FeatureSet, cross_distances, pair_distances
 
@@ -85,18 +87,20 @@ def _sifid(sets: Sets) -> Figures:
 
 def _intra(sets: Sets) -> Figures:
     distances = sets.images.distances(sets.extractor.lpips)
-    _, cluster = clusters.k_medoids(distances, clusters.CLUSTERS)
-    found = clusters.intra_cluster(distances, cluster, clusters.CLUSTERS)
-    return {"intra_cluster_lpips": found.mean, "intra_cluster_lpips_std": found.std, "intra_cluster_lpips_all": found.pairs,
+    found = clusters.to_medoids(distances, *clusters.k_medoids(distances, clusters.CLUSTERS))
+    return {"intra_cluster_lpips": found.mean, "intra_cluster_lpips_std": found.std, "intra_cluster_lpips_all": found.every,
             "mean_pairwise_lpips": clusters.mean_pair(distances)}
 
 
 def _intra_reference(sets: Sets) -> Figures:
     network = sets.extractor.lpips
     nearest = cross_distances(sets.images, sets.reference, network).argmin(axis=1)
-    found = clusters.intra_cluster(sets.images.distances(network), nearest, len(sets.reference.images))
+    found = clusters.within(sets.images.distances(network), nearest)
+    if found is None:
+        raise UserError(f"intra-lpips-reference: no two of the {len(nearest)} pictures share a nearest reference picture; give "
+                        "more pictures or fewer references")
     return {"intra_reference_lpips": found.mean, "intra_reference_lpips_std": found.std,
-            "intra_reference_clusters": float(sum(size > 0 for size in found.sizes))}
+            "intra_reference_clusters": float(found.clusters)}
 
 
 def _lpips(sets: Sets) -> Figures:

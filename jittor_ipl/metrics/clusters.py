@@ -1,4 +1,4 @@
-"""Intra-cluster LPIPS (Ojha et al. 2021), the measure of diversity, from a matrix of distances; and its clusters."""
+"""Intra-cluster LPIPS, the measure of diversity, from a matrix of distances: around medoids (SVL; Hu et al. 2023) or references."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ CLUSTERS = 10
 
 @dataclass(frozen=True)
 class Diversity:
-    """Mean distance within clusters.
+    """Mean distances within clusters.
 
-    mean, std   of the clusters' own means; a cluster of one picture has no distance and counts as 0 (it is a copy)
-    pairs       mean over all pairs of pictures that share a cluster
-    sizes       pictures in each cluster
+    mean, std   of the clusters' own means
+    every       mean over all pictures (or pairs), whatever cluster they are in
+    clusters    how many clusters have a mean
     """
 
     mean: float
     std: float
-    pairs: float
-    sizes: tuple[int, ...]
+    every: float
+    clusters: int
 
 
 def k_medoids(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +39,9 @@ def k_medoids(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         if gains[old, new] >= -1e-12 * distances.max():
             break
         medoids[old] = new
-    return medoids, distances[:, medoids].argmin(axis=1)
+    cluster = distances[:, medoids].argmin(axis=1)
+    cluster[medoids] = np.arange(k)                   # also where another medoid is a copy of it
+    return medoids, cluster
 
 
 def _greedy(distances: np.ndarray, k: int) -> np.ndarray:
@@ -67,18 +69,26 @@ def _exchange_gains(distances: np.ndarray, medoids: np.ndarray) -> np.ndarray:
     return gains
 
 
-def intra_cluster(distances: np.ndarray, cluster: np.ndarray, k: int) -> Diversity:
-    """Return the diversity for a symmetric matrix [n, n] and every picture's cluster [n] in 0..k-1; empty ones are left out."""
-    means, totals, counts, sizes = [], 0.0, 0, []
-    for index in range(k):
+def to_medoids(distances: np.ndarray, medoids: np.ndarray, cluster: np.ndarray) -> Diversity:
+    """Return the distances of pictures to their medoids, which count with 0 themselves: "Avg" and "All" of SVL's tables."""
+    to = distances[np.arange(len(distances)), medoids[cluster]]
+    means = [to[cluster == index].mean() for index in range(len(medoids))]
+    return Diversity(float(np.mean(means)), float(np.std(means)), float(to.mean()), len(means))
+
+
+def within(distances: np.ndarray, cluster: np.ndarray) -> Diversity | None:
+    """Return the mean distance of all pairs within each cluster [n] (Ojha et al. 2021); None when no two pictures share one.
+
+    Clusters of one picture have no pair and are left out.
+    """
+    means, total, count = [], 0.0, 0
+    for index in np.unique(cluster):
         rows = np.flatnonzero(cluster == index)
-        sizes.append(len(rows))
-        pairs = len(rows) * (len(rows) - 1) // 2
-        total = float(np.triu(distances[np.ix_(rows, rows)], 1).sum(dtype=np.float64))
-        if len(rows):
-            means.append(total / pairs if pairs else 0.0)
-        totals, counts = totals + total, counts + pairs
-    return Diversity(float(np.mean(means)), float(np.std(means)), totals / counts if counts else 0.0, tuple(sizes))
+        if len(rows) > 1:
+            found, pairs = float(np.triu(distances[np.ix_(rows, rows)], 1).sum(dtype=np.float64)), len(rows) * (len(rows) - 1) // 2
+            means.append(found / pairs)
+            total, count = total + found, count + pairs
+    return Diversity(float(np.mean(means)), float(np.std(means)), total / count, len(means)) if means else None
 
 
 def mean_pair(distances: np.ndarray) -> float:

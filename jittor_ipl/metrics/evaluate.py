@@ -163,12 +163,12 @@ def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
     reference = len(sets.reference.images) if sets.reference else 0
     size = min(kernel.SUBSET_SIZE, count, reference)
     every = {"is": f"{inception_score.SPLITS} splits after a seeded shuffle",
-             "fid": "covariance over n - 1, float64",
+             "fid": "covariance over n - 1, float64; biased upwards, the more the fewer pictures",
              "kid": f"{kernel.SUBSETS} subsets of {size}, kernel (x'y / d + 1)^3, unbiased"
                     + (": each is the whole of the smaller set" if size < kernel.SUBSET_SIZE else ""),
              "sifid": f"every picture with each of the first {min(SIFID_REFERENCES, reference)} reference pictures; deviation over references",
-             "intra-lpips": f"{clusters.CLUSTERS} clusters around medoids (PAM); deviation over clusters",
-             "intra-lpips-reference": "every picture with its nearest reference picture; deviation over clusters",
+             "intra-lpips": f"{clusters.CLUSTERS} clusters around medoids (PAM), mean distance to the medoid; 'all' weighs pictures alike; deviation over clusters",
+             "intra-lpips-reference": "clusters by the nearest reference picture, mean of all pairs within; deviation over clusters",
              "scs": "Sobel edges of smoothed luma in place of HED's", "id": "cosine of pairs", "lpips": "mean of pairs",
              "psnr": "8 bits, all channels, mean of pairs that differ",
              "ssim": "Gaussian window 11 x 11 of deviation 1.5, whole windows, mean of channels",
