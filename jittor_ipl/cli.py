@@ -128,6 +128,7 @@ def _main_parser() -> _Parser:
             ("evaluate", _add_evaluate, "Measure a folder of pictures: FID, KID, Inception Score, LPIPS, ...", _EVALUATE),
             ("inspect", _add_inspect, "Say what a weight file or folder is, and what is wrong with it.", _INSPECT),
             ("convert", _add_convert, "Write a weight file anew: safetensors in this project's names, or another program's.", _CONVERT),
+            ("prompts", _add_prompts, "Check a list of prompts for stage 1, or name the lists that ship.", _PROMPTS),
             ("doctor", _add_doctor, "Look at this machine and say what mends each fault.", _DOCTOR)):
         command = commands.add_parser(name, help=description, description=description, epilog="examples:\n" + examples,
                                       allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -174,6 +175,9 @@ SETTINGS = {
     "--n-ctx": ("mapper.n_ctx", "learned prompt vectors"),
     "--lambda-l": ("mapper.lambda_domain", "weight of the domain loss"),
     "--lambda-src": ("mapper.lambda_source", "weight of the source loss, relative to it"),
+    "--mapper": ("mapper.architecture", "ipl, transformer_v1, _v2, _v3 or levels"),
+    "--prompts": ("mapper.prompts", "list of prompts: a text file, shipped or demo"),
+    "--lambda-prompts": ("mapper.lambda_prompts", "weight of the loss on that list, relative to the domain loss"),
     "--lambda-direction": ("losses.directional", "weight of the directional loss"),
     "--lambda-global": ("losses.global", "weight of the global loss"),
     "--lambda-manifold": ("losses.manifold", "weight of the manifold loss"),
@@ -319,6 +323,19 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_lazily("convert", "weight_commands"))
 
 
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION", parser_class=_Parser)
+    check = actions.add_parser("check", allow_abbrev=False, help="count, compare and measure the prompts of a list")
+    check.add_argument("file", metavar="FILE", help="text file with one prompt per line, shipped or demo")
+    check.add_argument("--style", "--target-class", metavar="NAME", help="what {} stands for, and what the prompts should name")
+    check.add_argument("--clip", metavar="FILE", help="say how much of the list this CLIP understands, such as demo:clip-rn")
+    check.set_defaults(parser=check, command=_lazily("check", "prompt_commands"))
+    listing = actions.add_parser("list", allow_abbrev=False, help="name the styles that a list ships for")
+    listing.set_defaults(parser=listing, command=_lazily("show", "prompt_commands"))
+    for action in (check, listing):
+        action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deep", action="store_true", help="also compile and run a kernel; prepares Jittor (minutes when new)")
     parser.add_argument("--quiet", action="store_true", help="print faults only")
@@ -355,5 +372,8 @@ _INSPECT = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
 _CONVERT = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to weights
   python -m jittor_ipl convert ffhq.pkl --to weights --as rosinality --format pt
   python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16"""
+_PROMPTS = """  python -m jittor_ipl prompts list
+  python -m jittor_ipl prompts check my-elves.txt --style "tolkien elf"
+  python -m jittor_ipl prompts check demo --style disney --clip demo:clip-rn"""
 _DOCTOR = """  python -m jittor_ipl doctor
   python -m jittor_ipl doctor --deep"""

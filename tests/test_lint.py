@@ -31,7 +31,7 @@ ROWS = [
     {"models"},
     {"losses", "metrics", "clip"},
     {"train", "apps", "submission", "world"},
-    {"cli", "commands", "weight_commands", "metric_commands", "dealing", "train_all", "webui", "__main__"},
+    {"cli", "commands", "weight_commands", "prompt_commands", "metric_commands", "dealing", "train_all", "webui", "__main__"},
 ]
 ROW = {room: index for index, rooms in enumerate(ROWS) for room in rooms}
 STRANGERS = [("train", "apps")]

@@ -71,7 +71,7 @@ class Mapper(Section):
     lambda_domain: Weight = 1.0             # pulls target prompts towards the 79 templates of the target
     lambda_source: Weight = 0.0             # the same for the source, relative to lambda_domain
     lambda_prompts: Weight = 0.0            # the same towards a list of prompts, relative to lambda_domain (thesis: 0.2)
-    prompts: str | None = Field(None, min_length=1, max_length=4096)   # the list: a text file, or "shipped" for the style's own
+    prompts: str | None = Field(None, min_length=1, max_length=4096)   # the list: a text file, shipped or demo
     replace_domain: bool = False            # the list takes the place of the 79 templates
     mixing: Fraction = 0.0                  # probability of two codes in one image
     seed: Seed | None = None                # the suite's when not given
@@ -88,7 +88,7 @@ class Mapper(Section):
     @model_validator(mode="after")
     def _list_behind_its_weight(self) -> Mapper:
         if self.lambda_prompts and self.prompts is None:
-            raise PydanticCustomError("prompts", "lambda_prompts needs a list: set prompts to a text file, or to shipped")
+            raise PydanticCustomError("prompts", "lambda_prompts needs a list: set prompts to a text file, shipped or demo")
         if self.replace_domain and not self.lambda_prompts:
             raise PydanticCustomError("prompts", "replace_domain without lambda_prompts leaves nothing to pull the prompts "
                                       "towards the style: set lambda_prompts to 1")

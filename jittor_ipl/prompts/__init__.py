@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..config import StyleRun
 
 FOLDER = Path(__file__).parent
-SHIPPED = "shipped"             # as a file name in a configuration: the list of that style
+SHIPPED = "shipped"             # in place of a file name in a configuration: the list of that style
+DEMO = "demo"                   # the same: a list in the few words that the demo CLIPs know, for any style
 COUNT = 60                      # prompts in a list that ships, as in the thesis's advice
 CONTEXT = 77                    # tokens that OpenAI's CLIPs read, start and end included
 MAX_FILE_BYTES = 256 * 1024
@@ -35,18 +36,18 @@ class Prompt:
 
 
 def shipped_styles() -> list[str]:
-    """Return the names of the styles that a list ships for."""
-    return sorted(path.stem.replace("-", " ") for path in FOLDER.glob("*.txt"))
+    """Return the styles that a list ships for, with hyphens for blanks as in the names of folders."""
+    return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
 def shipped_path(style: str) -> Path:
     """Return the file of the list that ships for a style; raises UserError, with the nearest name, when none does."""
     known = shipped_styles()
-    name = style.replace("-", " ").strip().lower()
+    name = style.strip().lower().replace(" ", "-")
     if name not in known:
         raise UserError(f"no list of prompts ships for {style!r}{nearest(name, known)}; there are lists for "
                         f"{', '.join(known)}: write one of your own (docs/prompts.md)")
-    return FOLDER / f"{name.replace(' ', '-')}.txt"
+    return FOLDER / f"{name}.txt"
 
 
 def prompts_path(run: StyleRun) -> Path | None:
@@ -54,7 +55,14 @@ def prompts_path(run: StyleRun) -> Path | None:
     mapper = run.mapper
     if run.method != "ipl" or not mapper.lambda_prompts:
         return None
-    return shipped_path(run.style) if mapper.prompts == SHIPPED else Path(mapper.prompts)
+    return list_path(mapper.prompts, run.style)
+
+
+def list_path(name: str, style: str) -> Path:
+    """Return the file that `mapper.prompts` names: a path, or the list of `SHIPPED` (for this style) or `DEMO`."""
+    if name == DEMO:
+        return FOLDER / "demo" / "demo.txt"
+    return shipped_path(style) if name == SHIPPED else Path(name)
 
 
 def prompts_of(run: StyleRun, context_length: int = CONTEXT) -> list[str]:

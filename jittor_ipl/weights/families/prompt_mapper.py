@@ -1,4 +1,4 @@
-"""Prompt mappers: IPL's own, and the transformer mappers that a later thesis put in its place."""
+"""Prompt mappers: IPL's own, the transformer mappers that a later thesis put in its place, and ours of three levels."""
 from __future__ import annotations
 
 import re
@@ -8,12 +8,14 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 
-from ..family import Config, Family, Hints, Layout, Shapes, Tensors
+from ..family import Config, Family, Hints, Layout, Shapes, Tensors, metadata_config
 from .schema import Schema, fill, solve
 
 _CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
 _USUAL_CONTEXT = 4                          # "a photo of a"
 _OURS = re.compile(r"mapping\.mapping\.\d+\.(weight|bias)")
+_LEVELS = ("coarse", "medium", "fine")
+_LEVELLED = re.compile(rf"({'|'.join(_LEVELS)})\.mapping\.mapping\.\d+\.(weight|bias)")
 _ENCODER = r"(?:transformer_encoder|mapping\.\d+)\.layers\.(\d+)\."
 _TRANSFORMER = re.compile(rf"{_ENCODER}(self_attn\.(in_proj|out_proj\.)_?(weight|bias)|linear[12]\.(weight|bias)|norm[12]\.(weight|bias))"
                           r"|(final_linear|linear|mapping\.\d+)\.(weight|bias)")
@@ -23,21 +25,39 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a prompt mapper's state dictionary, None for anything else."""
     if shapes and all(_OURS.fullmatch(name) for name in shapes):
         return _official(shapes, hints)
+    if shapes and all(_LEVELLED.fullmatch(name) for name in shapes):
+        return _levels(shapes, hints)
     if any(re.match(_ENCODER + "self_attn", name) for name in shapes) and all(_TRANSFORMER.fullmatch(name) for name in shapes):
         return _transformer(shapes, hints)
     return None
 
 
 def _official(shapes: Shapes, hints: Hints) -> Layout:
-    """PixelNorm (index 0, no parameters), three hidden layers, one to n_ctx * ctx_dim."""
-    last = max(4, *(int(name.split(".")[2]) for name in shapes if len(name) < 40), 0)
-    if last > 4:
-        last = 4        # further layers are then reported as unexpected
-    names: Schema = {f"mapping.mapping.{i}.{part}": dims for i in range(1, last + 1)
-                     for part, dims in (("weight", ("out" if i == last else "w", "w")), ("bias", ("out" if i == last else "w",)))}
+    names = _mlp("", "out")
     numbers = solve(names, shapes)
-    n_ctx, ctx_dim = _context(numbers["out"], numbers["w"], hints.config)
+    n_ctx, ctx_dim = _context(numbers["out"], numbers["w"], _stored(hints))
     return Layout("prompt-mapper", "ipl", {"style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}, fill(names, numbers))
+
+
+def _mlp(prefix: str, out: str) -> Schema:
+    """PixelNorm (index 0, no parameters), three hidden layers, one to `out`; further layers are reported as unexpected."""
+    rows = {1: "w", 2: "w", 3: "w", 4: out}
+    return {f"{prefix}mapping.mapping.{i}.{part}": dims for i, row in rows.items()
+            for part, dims in (("weight", (row, "w")), ("bias", (row,)))}
+
+
+def _levels(shapes: Shapes, hints: Hints) -> Layout:
+    """One of IPL's mappers per level of W+, each with its share of the tokens."""
+    names: Schema = {name: dims for level in _LEVELS for name, dims in _mlp(f"{level}.", level).items()}
+    numbers = solve(names, shapes)
+    n_ctx, ctx_dim = _context(sum(numbers[level] for level in _LEVELS), numbers["w"], _stored(hints))
+    config = {"architecture": "levels", "style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}
+    return Layout("prompt-mapper", "levels", config, fill(names, numbers))
+
+
+def _stored(hints: Hints) -> Config:
+    """Return the numbers beside the tensors: in our files' metadata, in a config.json."""
+    return {**metadata_config(hints), **hints.config}
 
 
 def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:
@@ -56,9 +76,13 @@ def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:
 
 
 def _transformer(shapes: Shapes, hints: Hints) -> Layout:
-    """An encoder and linear layers, every tensor under two names: as an attribute and as a part of `mapping`."""
+    """An encoder and linear layers, every tensor under two names: as an attribute and as a part of `mapping`.
+
+    Our own files have the first name alone, and say in their metadata what shapes cannot.
+    """
+    stored = _stored(hints)
     depth = 1 + max(int(m[1]) for m in (re.match(_ENCODER, name) for name in shapes) if m and len(m[1]) < 4)
-    offset = min((int(m[1]) for m in (re.match(r"mapping\.(\d{1,3})\.layers\.", name) for name in shapes) if m), default=0)
+    offset = min((int(m[1]) for m in (re.match(r"mapping\.(\d{1,3})\.layers\.", name) for name in shapes) if m), default=int(bool(stored.get("pixel_norm"))))
     middle = any(name.startswith("linear.") for name in shapes)
     one = _encoder_layer()
     names: Schema = {f"transformer_encoder.layers.{i}.{part}": dims for i in range(depth) for part, dims in one.items()}
@@ -66,13 +90,16 @@ def _transformer(shapes: Shapes, hints: Hints) -> Layout:
     for tail in tails:
         into, out = ("d" if tail == tails[0] else "hidden"), ("out" if tail == "final_linear" else "hidden")
         names |= {f"{tail}.weight": (out, into), f"{tail}.bias": (out,)}
-    names |= {_twin(name, offset, tails): dims for name, dims in names.items()}
+    if any(name.startswith("mapping.") for name in shapes):
+        names |= {_twin(name, offset, tails): dims for name, dims in names.items()}
     numbers = solve(names, shapes)
-    n_ctx, ctx_dim = _context(numbers["out"], numbers["d"], hints.config)
+    n_ctx, ctx_dim = _context(numbers["out"], numbers["d"], stored)
+    heads = stored.get("heads")     # not in the shapes; else as in the thesis's three versions
+    usual = 4 if numbers.get("hidden", 0) > numbers["d"] else 2
     config: dict[str, Any] = {
         "architecture": "transformer", "style_dim": numbers["d"], "n_ctx": n_ctx, "ctx_dim": ctx_dim, "layers": depth,
         "feedforward": numbers["ff"], "hidden": numbers.get("hidden", 0), "pixel_norm": offset > 0,
-        "heads": 4 if numbers.get("hidden", 0) > numbers["d"] else 2}     # not in the shapes; as in the thesis's three versions
+        "heads": heads if isinstance(heads, int) and heads > 0 and numbers["d"] % heads == 0 else usual}
     return Layout("prompt-mapper", "thesis-transformer", config, fill(names, numbers))
 
 
@@ -96,7 +123,7 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
     Raises UserError when a transformer's two copies of a tensor differ.
     """
-    if layout.dialect == "ipl":
+    if layout.dialect != "thesis-transformer":
         return {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
     heads = [name for name in layout.expected if not name.startswith("mapping.")]
     twins = [name for name in layout.expected if name.startswith("mapping.")]
