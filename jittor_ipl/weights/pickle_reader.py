@@ -50,6 +50,7 @@ def read_inner(data: bytes | memoryview, context: Context, persistent: Callable[
     try:
         result = machine.run()
     except (UnsafeWeightsError, *_MALFORMED) as error:
+        machine.refused |= dict.fromkeys(getattr(error, "offending", ()))   # those of a pickle inside this one
         if machine.refused:
             raise _offence(machine.refused) from error
         kind, reason = (type(error), str(error)) if isinstance(error, UnsafeWeightsError) else (UnsafeWeightsError, "malformed pickle")
