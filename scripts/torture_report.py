@@ -19,6 +19,8 @@ from jittor_ipl.atomic import write_bytes, write_json
 
 BEGIN, END = "<!-- figures: written by scripts/torture_report.py, not by hand -->", "<!-- end of the figures -->"
 
+ORDER = "kills corruptions disks locks threads compiles soak hostile_pickles flip_fixtures fuzz_readers fuzz_images "
+
 
 def main() -> int:
     """Read the parts' logs, print, write, and return 0 when all passed."""
@@ -26,7 +28,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="runs/torture/long or runs/torture/short")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="replace the figures in this page")
     arguments = parser.parse_args()
-    found = [outcome for outcome in map(_outcome, sorted(arguments.folder.glob("*.log"), key=lambda path: path.stat().st_mtime)) if outcome]
+    found = [_outcome(path) for path in sorted(arguments.folder.glob("*.log"), key=lambda path: (ORDER + path.stem).find(path.stem))]
     report = {"machine": _machine(), "passed": bool(found) and all(outcome["passed"] for outcome in found), "parts": found}
     write_json(arguments.folder / "report.json", report)
     write_json(arguments.folder.parent / "report.json", report)
@@ -37,7 +39,7 @@ def main() -> int:
     return 0 if report["passed"] else 1
 
 
-def _outcome(log: Path) -> dict[str, Any] | None:
+def _outcome(log: Path) -> dict[str, Any]:
     """Return the last line of a part's log, with the date; a failure when the part did not come to its end."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     date = datetime.date.fromtimestamp(log.stat().st_mtime).isoformat()
