@@ -4,7 +4,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 
-from .prompts import CONTEXT, COUNT, Prompt, fill, list_path, read_prompts, shipped_styles
+from .errors import UserError
+from .prompts import CONTEXT, COUNT, SHIPPED, Prompt, fill, list_path, read_prompts, shipped_styles
 from .text import shorten
 
 SMALL_SHARE = 0.9       # of the words; below it a CLIP reads mostly gaps
@@ -13,6 +14,8 @@ SMALL_SHARE = 0.9       # of the words; below it a CLIP reads mostly gaps
 def check(arguments: argparse.Namespace) -> int:
     """Print what the list holds and return 0; a list that cannot be used is a UserError with the number of the line."""
     style = arguments.style or ""
+    if arguments.file == SHIPPED and not style:
+        raise UserError("a list that ships belongs to a style: add --style NAME")
     path = list_path(arguments.file, style)
     prompts = read_prompts(path, style or "photo")
     print(f"{path}: {summary(prompts)}")
