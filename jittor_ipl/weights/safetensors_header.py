@@ -147,7 +147,7 @@ def _check(condition: bool, problem: str) -> None:
 
 def _parse_json(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_unsigned)
     except (ValueError, RecursionError) as error:  # ValueError: JSON, UTF-8, integers of thousands of digits
         raise Invalid(f"the header is not JSON: {ascii(str(error)[:120])[1:-1]}") from error
 
@@ -168,6 +168,11 @@ def _is_unicode(text: str) -> bool:
 
 def _no_constant(name: str) -> None:
     raise Invalid(f"the header holds {name}")
+
+
+def _unsigned(digits: str) -> int:
+    _check(not digits.startswith("-"), f"the header holds the number {digits[:20]}")    # -0 is no size either
+    return int(digits)
 
 
 def _is_size(value: Any) -> bool:

@@ -83,7 +83,7 @@ def hostile_safetensors() -> dict[str, bytes]:
         "surrogate": b'{"\\ud800":' + good + b"}", "comma": b'{"w":' + good + b",}", "no colon": b'{"w" ' + good + b"}", "name": b"{w:" + good + b"}",
         "quotes": b"{'w':" + good + b"}", "open name": b'{"w', "backslash": b'{"w\\', "control": b'{"w\n":' + good + b"}", "behind": b'{"w":' + good + b"}{}",
         "NUL behind": b'{"w":' + good + b"}\0\0", "comment": b'{/**/"w":' + good + b"}", "missing": b'{"w":{"dtype":"F32","shape":[1]}}', "text": b'{"w":"x"}',
-        "null": b'{"w":null}', "dtype twice": b'{"w":' + good[:-1] + b',"dtype":"F32"}}', "metadata twice": b'{"__metadata__":{},"__metadata__":{},"w":' + good + b"}",
+        "null": b'{"w":null}', "minus zero": b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[-0,4]}}', "dtype twice": b'{"w":' + good[:-1] + b',"dtype":"F32"}}', "metadata twice": b'{"__metadata__":{},"__metadata__":{},"w":' + good + b"}",
         "metadata number": b'{"__metadata__":{"a":1},"w":' + good + b"}", "metadata text": b'{"__metadata__":"a","w":' + good + b"}",
         "metadata nested": b'{"__metadata__":{"a":{}},"w":' + good + b"}", "metadata null": b'{"__metadata__":null,"w":' + good + b"}",
         "metadata key twice": b'{"__metadata__":{"a":"","a":""},"w":' + good + b"}", "many lists": b'{"w":[' + b"[]," * 300_000 + b"1]}"}.items()}
