@@ -5,10 +5,8 @@ import argparse
 from collections.abc import Iterable, Sequence
 
 from .errors import UserError
-from .prompts import CONTEXT, COUNT, SHIPPED, Prompt, fill, list_path, read_prompts, shipped_styles
+from .prompts import CONTEXT, COUNT, ENOUGH_KNOWN, SHIPPED, Prompt, fill, list_path, read_prompts, shipped_styles
 from .text import shorten
-
-SMALL_SHARE = 0.9       # of the words; below it a CLIP reads mostly gaps
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -70,17 +68,17 @@ def heard(prompts: Sequence[Prompt], style: str, ref: str) -> str:
     """Return how much of the list the CLIP at `ref` knows, and how near the list's mean feature is to the style's own."""
     from .ops.norms import unit
     from .train.directions import encode_texts, template_features
+    from .train.listeners import known_share
     from .weights.clip import load_clip
     clip = load_clip(ref)
-    known = getattr(clip, "known_tokens", None)
-    tokens = [token for prompt in prompts for token in prompt.tokens]
-    share = 1.0 if known is None else sum(token in set(known.tolist()) for token in tokens) / len(tokens)
-    mean = unit(unit(encode_texts(clip, fill(prompts, style or "photo"))).sum(0, keepdims=True))
+    texts = fill(prompts, style or "photo")
+    share = known_share(clip, texts)
+    mean = unit(unit(encode_texts(clip, texts)).sum(0, keepdims=True))
 
     def near(name: str) -> float:
         own = unit(template_features(clip, name).sum(0, keepdims=True))
         return float((mean * own).sum().item())
     text = f"{ref} knows {share:.0%} of the words; cosine of the list's mean feature with 'photo' {near('photo'):.3f}"
     text += f", with {style!r} {near(style):.3f}" if style else ""
-    return text + (": most of the list says nothing to this CLIP" if share < SMALL_SHARE else "")
+    return text + (": most of the list says nothing to this CLIP" if share < ENOUGH_KNOWN else "")
 

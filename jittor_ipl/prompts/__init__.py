@@ -22,6 +22,7 @@ SHIPPED = "shipped"             # in place of a file name in a configuration: th
 DEMO = "demo"                   # the same: a list in the few words that the demo CLIPs know, for any style
 COUNT = 60                      # prompts in a list that ships, as in the thesis's advice
 CONTEXT = 77                    # tokens that OpenAI's CLIPs read, start and end included
+ENOUGH_KNOWN = 0.9              # share of a list's words that a CLIP should know; below it reads mostly gaps
 MAX_FILE_BYTES = 256 * 1024
 MAX_PROMPTS = 1000
 

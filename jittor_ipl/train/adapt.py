@@ -25,7 +25,7 @@ from jittor_ipl.integrity import file_sha256
 from jittor_ipl.lock import locked
 from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.stylegan2 import Generator
-from jittor_ipl.prompts import prompts_of
+from jittor_ipl.prompts import ENOUGH_KNOWN, prompts_of
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
@@ -35,7 +35,7 @@ from jittor_ipl.weights.tensors import write_safetensors
 from .checkpoint import Checkpoint, Checkpoints
 from .directions import Listener, Prompts, encode_texts
 from .identity import claim, run_identity
-from .listeners import make_listeners
+from .listeners import known_share, make_listeners
 from .log import RunLog
 from .report import Report, direction_similarity, read_report
 from .samples import SampleGrid
@@ -108,6 +108,10 @@ class _Run:
         """Stage 1: return the trained prompt mapper, saved, and the seconds it took."""
         config = self.config
         mapper, listed = self.untrained, prompts_of(config, listener.clip.context_length)
+        share = known_share(listener.clip, listed) if listed else 1.0
+        if share < ENOUGH_KNOWN:
+            print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, the others say "
+                  "nothing to it; mapper.prompts=demo is made of words it knows", file=self.stream or sys.stderr, flush=True)
         with _Stage("mapper", config.mapper.steps, self) as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
                          noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step,

@@ -1,6 +1,8 @@
 """The ensemble of CLIPs that a configuration asks for, loaded, checked against its words, and told what to listen for."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jittor_ipl.config import StyleRun
@@ -47,6 +49,18 @@ def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:
             word = tokenizer().decode(unknown[:1]).strip()
             raise UserError(f"{ref} has never seen {word!r} of the prompt {prompt.text!r}{nearest(word, words.values())}; "
                             "use other words or a full CLIP")
+
+
+def known_share(clip: Clip, texts: Sequence[str]) -> float:
+    """Return which part of the tokens of `texts` this CLIP has an embedding for; 1 for all but compact demo weights.
+
+    Unknown ones are zero vectors: a prompt keeps its place for them, and they say nothing.
+    """
+    known = getattr(clip, "known_tokens", None)
+    if known is None:
+        return 1.0
+    tokens = np.concatenate([tokenizer().encode(text) for text in texts])
+    return float(np.isin(tokens, known).mean())
 
 
 def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, list[np.ndarray]] | None:

@@ -67,7 +67,7 @@ def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:
     """
     n_ctx, ctx_dim = config.get("n_ctx"), config.get("ctx_dim")
     if isinstance(n_ctx, int) and isinstance(ctx_dim, int):
-        if n_ctx * ctx_dim != out:
+        if n_ctx * ctx_dim != out or n_ctx < 1:
             raise UserError(f"its config says {n_ctx} tokens of width {ctx_dim}, its last layer has {out} outputs")
         return n_ctx, ctx_dim
     widths = [width for width in (*_CLIP_WIDTHS, style_dim) if out % width == 0]
