@@ -126,6 +126,7 @@ def _main_parser() -> _Parser:
             ("summary", _add_summary, "Print the table of a suite's runs and write their contact sheet.", _SUMMARY),
             ("release", _add_release, "Fill B_weight/<suite> from finished runs (what scripts/release.sh does).", _RELEASE),
             ("evaluate", _add_evaluate, "Measure a folder of pictures: FID, KID, Inception Score, LPIPS, ...", _EVALUATE),
+            ("score", _add_score, "The Jittor competition's official score of a folder of results, or parts of it.", _SCORE),
             ("inspect", _add_inspect, "Say what a weight file or folder is, and what is wrong with it.", _INSPECT),
             ("convert", _add_convert, "Write a weight file anew: safetensors in this project's names, or another program's.", _CONVERT),
             ("prompts", _add_prompts, "Check a list of prompts for stage 1, or name the lists that ship.", _PROMPTS),
@@ -301,6 +302,20 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_lazily("evaluate", "metric_commands"))
 
 
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", required=True, metavar="DIR", help="generated pictures: DIR/<NN>/<prompt>.png")
+    parser.add_argument("--references", required=True, metavar="DIR", help="style pictures: DIR/<NN>/images/* or DIR/<NN>/*")
+    parser.add_argument("--parts", metavar="LIST", help="dino,hist,lpips,fid,clip-r,clip-iqa (default: all; the total needs all)")
+    parser.add_argument("--words", metavar="FILE", help="CLIP-R's list of words, one per line")
+    parser.add_argument("--dino", metavar="FILE", help="facebook/dinov2-base, file or folder")
+    parser.add_argument("--lpips", metavar="FILE,FILE", help="squeeze.pth,squeezenet1_1-b8a52dc0.pth, or one file with both")
+    parser.add_argument("--inception", metavar="FILE", help="Inception v3 of FID")
+    parser.add_argument("--clip-r", metavar="FILE", help="openai/clip-vit-large-patch14, file or folder")
+    parser.add_argument("--clip-iqa", metavar="FILE", help="OpenAI's RN50.pt")
+    parser.add_argument("--json", metavar="FILE", help="write parts, total and protocol as JSON")
+    parser.set_defaults(command=_lazily("score", "metric_commands"))
+
+
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="FILE|FOLDER", help="weight file, folder of one or several networks, or demo:<name>")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the text")
@@ -366,6 +381,9 @@ _EVALUATE = """  python -m jittor_ipl evaluate --images out --metrics is,intra-l
   python -m jittor_ipl evaluate --images adapted --reference target --source photos --json figures.json
   python -m jittor_ipl evaluate --images a --reference b --metrics fid,kid --inception pt_inception-2015-12-05-6726825d.pth
   python -m jittor_ipl evaluate --images adapted --source photos --prompt "a disney" --source-prompt "a photo" --clip ViT-B-32.pt"""
+_SCORE = """  python -m jittor_ipl score --results results/A --references data/A --parts hist
+  python -m jittor_ipl score --results results/A --references data/A --dino dinov2-base/ --inception inception.pth \\
+      --lpips squeeze.pth,squeezenet1_1.pth --clip-r clip-vit-large-patch14/ --clip-iqa RN50.pt --words words.txt"""
 _INSPECT = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
   python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
   python -m jittor_ipl inspect demo:generator --json"""

@@ -1,12 +1,23 @@
-"""What `evaluate` does, from parsed arguments to an exit code."""
+"""What `evaluate` and `score` do, from parsed arguments to an exit code."""
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from jittor_ipl.errors import UserError, nearest
+
 if TYPE_CHECKING:
+    from jittor_ipl.metrics.competition import Style
     from jittor_ipl.metrics.extract import Extractor
+
+# What each part of the score needs: the option and what to put there.
+_SCORE_FILES = {"dino": {"dino": "facebook/dinov2-base (model.safetensors)"}, "hist": {},
+                "lpips": {"lpips": "squeeze.pth of the lpips package and squeezenet1_1-b8a52dc0.pth, separated by a comma"},
+                "fid": {"inception": "pt_inception-2015-12-05-6726825d.pth"},
+                "clip_r": {"clip_r": "openai/clip-vit-large-patch14", "words": "the list of words, one per line (officially 215)"},
+                "clip_iqa": {"clip_iqa": "OpenAI's RN50.pt"}}
 
 
 def evaluate(arguments: Namespace) -> int:
@@ -57,3 +68,68 @@ def _extractor(arguments: Namespace, with_clip: bool) -> "Extractor":
     if arguments.arcface:
         found = replace(found, identity=networks.IdentityFeatures(arguments.arcface))
     return replace(found, clip=networks.ClipFeatures(arguments.clip or CLIP)) if with_clip else found
+
+
+def score(arguments: Namespace) -> int:
+    """Print the competition's score, or those parts of it that the given files allow."""
+    from jittor_ipl.metrics import competition
+    wanted = competition.PARTS if arguments.parts is None else [part.strip().replace("-", "_") for part in arguments.parts.split(",")]
+    for part in wanted:
+        if part not in competition.PARTS:
+            raise UserError(f"the score has no part {part!r}{nearest(part, competition.PARTS)}; choose from {', '.join(competition.PARTS)}")
+    styles = competition.find_styles(arguments.results, arguments.references)
+    missing, parts = {}, {}
+    for part in competition.PARTS:
+        lacking = {option: what for option, what in _SCORE_FILES[part].items() if not getattr(arguments, option)}
+        if part not in wanted:
+            missing[part] = "not asked for"
+        elif lacking:
+            missing[part] = "; ".join(f"--{option.replace('_', '-')} is not given: {what}" for option, what in lacking.items())
+        else:
+            parts[part] = _PARTS[part](styles, arguments)
+    result = competition.report(styles, parts, missing, _score_weights(arguments, parts))
+    print(competition.text_of(result))
+    if arguments.json:
+        competition.write(arguments.json, result)
+    return 0
+
+
+def _score_weights(arguments: Namespace, parts: dict[str, float]) -> dict[str, str]:
+    from jittor_ipl.metrics.hashes import weights_sha256
+    named = {option: getattr(arguments, option) for part in parts for option in _SCORE_FILES[part]}
+    return {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in named.items()}
+
+
+def _dino(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition, scorers
+    return competition.dino(styles, scorers.dino_feature(arguments.dino))
+
+
+def _hist(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition
+    return competition.hist(styles)
+
+
+def _lpips(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition, scorers
+    return competition.lpips(styles, scorers.lpips_embedding(arguments.lpips.split(",")))
+
+
+def _fid(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition, scorers
+    return competition.fid(styles, scorers.fid_feature(arguments.inception))
+
+
+def _clip_r(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition, scorers
+    words = competition.read_words(arguments.words)
+    return competition.clip_r(styles, words, *scorers.clip_r_features(arguments.clip_r))
+
+
+def _clip_iqa(styles: "list[Style]", arguments: Namespace) -> float:
+    from jittor_ipl.metrics import competition, scorers
+    return competition.clip_iqa(styles, *scorers.clip_iqa_features(arguments.clip_iqa))
+
+
+_PARTS: "dict[str, Callable[[list[Style], Namespace], float]]" = {
+    "dino": _dino, "hist": _hist, "lpips": _lpips, "fid": _fid, "clip_r": _clip_r, "clip_iqa": _clip_iqa}

@@ -1,7 +1,6 @@
 """The networks that the metrics are defined with, from a user's weight files, as `extract.Network`s."""
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,15 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..integrity import file_sha256
 from ..models.lpips import Lpips
 from ..ops.norms import unit
 from ..runtime.backend import jt
 from ..text import tokenize, tokenizer
 from ..weights.clip import load_clip
 from ..weights.features import load_arcface, load_inception, load_lpips
-from ..weights.network import locate
 from .frechet import patch_moments
+from .hashes import weights_sha256
 
 Ref = "str | os.PathLike"
 
@@ -119,14 +117,3 @@ class ClipFeatures:
             raise UserError(f"{self.ref} knows no {', '.join(map(repr, words[:4]))}: it reads only the words it was trained on")
         with jt.no_grad():
             return unit(self.model.encode_text(jt.array(tokens)), dim=1).numpy()[0]
-
-
-def weights_sha256(refs: Sequence[Ref]) -> str:
-    """Return the SHA-256 of the file at `refs`; of several files, or of a folder's, that of their names and hashes."""
-    files = []
-    for ref in refs:
-        path = locate(ref)
-        files += sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-    if len(files) == 1:
-        return file_sha256(files[0])
-    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files).encode()).hexdigest()

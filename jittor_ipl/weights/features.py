@@ -1,4 +1,4 @@
-"""The networks of the metrics from downloaded files: Inception for FID, LPIPS, and the face recogniser."""
+"""The networks of the metrics from downloaded files: Inception for FID, LPIPS, the face recogniser, and DINOv2."""
 from __future__ import annotations
 
 import os
@@ -12,6 +12,7 @@ from .strict import load_into
 
 if TYPE_CHECKING:
     from jittor_ipl.models.arcface import Backbone
+    from jittor_ipl.models.dinov2 import Dinov2
     from jittor_ipl.models.inception import Inception
     from jittor_ipl.models.lpips import Lpips
 
@@ -76,6 +77,13 @@ def load_arcface(ref: str | os.PathLike) -> "Backbone":
         raise UserError(f"{ref} holds a {network.layout.kind!r} network; identity is measured with ArcFace's IR-SE50 "
                         "(model_ir_se50.pth)")
     return _filled(Backbone(**network.layout.config), network, ref)
+
+
+def load_dinov2(ref: str | os.PathLike) -> "Dinov2":
+    """Return the DINOv2 at `ref`, a file or folder in Hugging Face's names. Raises UserError for anything else."""
+    from jittor_ipl.models.dinov2 import Dinov2
+    network = _read(ref, "dinov2")
+    return _filled(Dinov2(**network.layout.config), network, ref)
 
 
 def _read(ref: str | os.PathLike, kind: str) -> Network:

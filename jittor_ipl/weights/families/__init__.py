@@ -21,7 +21,7 @@ from ..strict import compare, count_problems, require_fit
 
 # In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
 MODULES = ("project", "stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
-           "diffusion", "lora")
+           "dinov2", "diffusion", "lora")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
 
 

@@ -1,0 +1,162 @@
+"""The official score of the fourth Jittor competition's style-transfer task, part by part, as the organisers' checker has it.
+
+    [0.2 DINO + 0.4 Hist + 0.4 (1 - LPIPS)] x [0.5 CLIP-R + 0.4 (20 - min(FID, 20)) / 20 + 0.1 CLIP-IQA]
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.atomic import write_json
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import list_images, load_image
+
+from .cosines import cosines
+from .extract import squared_distances
+from .frechet import frechet_inception_distance
+from .histograms import histogram_score
+
+PARTS = ("dino", "hist", "lpips", "fid", "clip_r", "clip_iqa")
+TOP = 5
+QUALITY = ("Good photo.", "Bad photo.")
+
+
+@dataclass(frozen=True)
+class Style:
+    """One style: its folder's name, the generated pictures and the reference pictures (paths)."""
+
+    name: str
+    images: tuple[Path, ...]
+    references: tuple[Path, ...]
+
+
+def total(parts: Mapping[str, float]) -> float:
+    """Return the score of all six parts."""
+    style = 0.2 * parts["dino"] + 0.4 * parts["hist"] + 0.4 * (1 - parts["lpips"])
+    content = 0.5 * parts["clip_r"] + 0.4 * (20 - min(parts["fid"], 20)) / 20 + 0.1 * parts["clip_iqa"]
+    return style * content
+
+
+def find_styles(results: "str | Path", references: "str | Path") -> list[Style]:
+    """Return the styles in `results/<NN>/*` with `references/<NN>/images/*` (or `references/<NN>/*`), sorted by name.
+
+    Raises UserError when there is none, when one has no references, or when a reference style was not generated.
+    """
+    results, references = Path(results), Path(references)
+    for folder in (results, references):
+        if not folder.is_dir():
+            raise UserError(f"{str(folder)!r} is not a folder of styles (00, 01, ...)")
+    names, known = (sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+                    for folder in (results, references))
+    if not names:
+        raise UserError(f"no style folder (00, 01, ...) in {str(results)!r}")
+    for name in names:
+        if name not in known:
+            raise UserError(f"style {name!r} of {str(results)!r} has no references in {str(references)!r}")
+    for name in known:
+        if name not in names:
+            raise UserError(f"style {name!r} of {str(references)!r} was not generated: {str(results)!r} has no such folder")
+    return [Style(name, tuple(list_images(results / name)), tuple(list_images(_pictures(references / name)))) for name in names]
+
+
+def _pictures(folder: Path) -> Path:
+    return folder / "images" if (folder / "images").is_dir() else folder
+
+
+def word_of(path: Path) -> str:
+    """Return the prompt that a picture's file name states: everything before the first full stop, in lower case."""
+    return path.name.split(".")[0].lower()
+
+
+def read_words(path: "str | Path") -> list[str]:
+    """Return the words of CLIP-R's list, one per line, in lower case; UserError when there are fewer than five."""
+    try:
+        words = [line.strip().lower() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the list of words {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+    words = list(dict.fromkeys(words))
+    if len(words) < TOP:
+        raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list (the official one has 215)")
+    return words
+
+
+def hist(styles: Sequence[Style]) -> float:
+    """Return the mean over styles of the histogram score."""
+    return _over_styles(styles, lambda style: histogram_score(map(load_image, style.images), map(load_image, style.references)))
+
+
+def dino(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return the mean cosine of every picture with every reference of its style; `feature`: uint8 HWC -> [d]."""
+    def of_style(style: Style) -> float:
+        ours, theirs = (np.stack([feature(load_image(path)) for path in paths]) for paths in (style.images, style.references))
+        return float(np.mean([cosines(ours, other[None]).mean() for other in theirs]))
+    return _over_styles(styles, of_style)
+
+
+def lpips(styles: Sequence[Style], embedding: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return the mean LPIPS of every picture with every reference of its style; `embedding`: uint8 HWC -> [D]."""
+    def of_style(style: Style) -> float:
+        theirs = np.stack([embedding(load_image(path)) for path in style.references])
+        return float(np.mean([squared_distances(embedding(load_image(path))[None], theirs).mean() for path in style.images]))
+    return _over_styles(styles, of_style)
+
+
+def fid(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return the FID of all pictures of all styles at once with all references, 64 features; `feature`: uint8 HWC -> [64]."""
+    images, references = ([path for style in styles for path in getattr(style, field)] for field in ("images", "references"))
+    if min(len(images), len(references)) < 2:
+        raise UserError(f"fid needs at least 2 pictures of each side, there are {len(images)} and {len(references)} references")
+    return frechet_inception_distance(*(np.stack([feature(load_image(path)) for path in paths]) for paths in (images, references)))
+
+
+def clip_r(styles: Sequence[Style], words: Sequence[str], image: Callable[[np.ndarray], np.ndarray],
+           text: Callable[[str], np.ndarray]) -> float:
+    """Return the share of pictures whose own word is among the five likeliest of `words` and itself."""
+    known: dict[str, np.ndarray] = {}
+    hits = []
+    for path in (path for style in styles for path in style.images):
+        every = list(dict.fromkeys([*words, word_of(path)]))
+        known |= {word: text(word) for word in every if word not in known}
+        likeness = np.stack([known[word] for word in every]) @ image(load_image(path))
+        hits.append(int((likeness > likeness[every.index(word_of(path))]).sum()) < TOP)
+    return float(np.mean(hits))
+
+
+def clip_iqa(styles: Sequence[Style], image: Callable[[np.ndarray], np.ndarray], anchors: np.ndarray) -> float:
+    """Return the mean over styles of the probability of "Good photo." against "Bad photo."; anchors [2, e] of unit length."""
+    def of_style(style: Style) -> float:
+        logits = 100 * np.stack([image(load_image(path)) for path in style.images]).astype(np.float64) @ anchors.T
+        return float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
+    return _over_styles(styles, of_style)
+
+
+def _over_styles(styles: Sequence[Style], score: Callable[[Style], float]) -> float:
+    return float(np.mean([score(style) for style in styles]))
+
+
+def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping[str, str],
+           weights: Mapping[str, str]) -> dict[str, Any]:
+    """Return parts, total (None while a part is missing), what is missing, and the protocol, ready for JSON."""
+    complete = set(PARTS) <= set(parts)
+    return {"parts": dict(parts), "total": total(parts) if complete else None, "missing": dict(missing),
+            "protocol": {"styles": len(styles), "images": sum(len(style.images) for style in styles),
+                         "references": sum(len(style.references) for style in styles), "weights_sha256": dict(weights)}}
+
+
+def text_of(result: Mapping[str, Any]) -> str:
+    """Return the report as lines of text."""
+    lines = [f"{name:<9} {value:.6f}" for name, value in result["parts"].items()]
+    lines += [f"{name:<9} withheld: {reason}" for name, reason in result["missing"].items()]
+    lines.append(f"{'total':<9} " + (f"{result['total']:.6f}" if result["total"] is not None else "withheld: a part is missing"))
+    facts = result["protocol"]
+    return "\n".join([*lines, f"{facts['styles']} styles, {facts['images']} pictures, {facts['references']} references"])
+
+
+def write(path: "str | Path", result: Mapping[str, Any]) -> None:
+    """Write the report as JSON."""
+    write_json(path, result)
+

@@ -1,0 +1,97 @@
+"""The networks of the competition's score behind functions of one picture, prepared exactly as the checker prepares it."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from ..images import from_uint8
+from ..models.clip import Clip
+from ..ops.norms import unit
+from ..runtime.backend import jt
+from ..text import tokenize
+from ..weights.clip import load_clip
+from ..weights.features import load_dinov2
+from .competition import QUALITY
+from .networks import InceptionFeatures, PerceptualEmbedding, Ref
+
+Feature = Callable[[np.ndarray], np.ndarray]
+IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
+DINO_SHORT, DINO_SIDE, LPIPS_SIDE = 256, 224, 256
+
+
+def dino_feature(ref: Ref) -> Feature:
+    """Return DINOv2's class token [d] of a uint8 picture: shorter side to 256 (bicubic), central 224, ImageNet's statistics."""
+    model = load_dinov2(ref)
+
+    def feature(image: np.ndarray) -> np.ndarray:
+        with jt.no_grad():
+            return model(jt.array(prepared(image, DINO_SHORT, DINO_SIDE, *IMAGENET))).numpy()[0]
+    return feature
+
+
+def prepared(image: np.ndarray, short: int, side: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return float32 [1, 3, side, side] as Hugging Face's processors do: Pillow's bicubic on 8 bits, centre, normalised."""
+    height, width = image.shape[:2]
+    least = min(height, width)
+    size = (int(short * width / least), int(short * height / least))
+    pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) if size != (width, height) else image
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    scaled = pixels[top:top + side, left:left + side].astype(np.float32) / 255
+    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)[None], dtype=np.float32)
+
+
+def lpips_embedding(refs: list[Ref]) -> Feature:
+    """Return LPIPS on SqueezeNet as an embedding [D] of a uint8 picture brought to 256 x 256 (Pillow, bilinear)."""
+    network = PerceptualEmbedding(refs, "squeeze", "torchmetrics")
+
+    def embedding(image: np.ndarray) -> np.ndarray:
+        resized = Image.fromarray(image).resize((LPIPS_SIDE, LPIPS_SIDE), Image.Resampling.BILINEAR)
+        return network.features(from_uint8(np.asarray(resized)[None]), ["embedding"])["embedding"][0]
+    return embedding
+
+
+def fid_feature(ref: Ref) -> Feature:
+    """Return Inception's 64 features after the first pool of a uint8 picture."""
+    network = InceptionFeatures(ref)
+    return lambda image: network.features(from_uint8(image[None]), ["pooled-64"])["pooled-64"][0]
+
+
+def clip_r_features(ref: Ref) -> tuple[Feature, Callable[[str], np.ndarray]]:
+    """Return functions to CLIP's unit features of a picture (Pillow's bicubic, centre) and of a text."""
+    clip = load_clip(ref)
+    side = clip.image_resolution
+
+    def image_feature(image: np.ndarray) -> np.ndarray:
+        with jt.no_grad():
+            return unit(clip.encode_image(jt.array(prepared(image, side, side, *clip.normalisation()))), dim=1).numpy()[0]
+    return image_feature, lambda text: text_feature(clip, text)
+
+
+def clip_iqa_features(ref: Ref) -> tuple[Feature, np.ndarray]:
+    """Return a function to the unit features of a picture as CLIP-IQA takes them, and its two anchors [2, e].
+
+    CLIP-IQA (Wang et al. 2023) drops the positional embedding of CLIP's ResNet, so that a picture keeps its size. The checker
+    hands it values of 0..255 where 0..1 is meant; that is part of its numbers.
+    """
+    clip = load_clip(ref)
+    if not clip.is_resnet:
+        raise UserError(f"{ref} is a CLIP with a vision transformer; CLIP-IQA is defined with OpenAI's RN50")
+    anchors = np.stack([text_feature(clip, text) for text in QUALITY])
+    pool = clip.visual.attnpool
+    pool.positional_embedding = jt.zeros([1, pool.positional_embedding.shape[1]])
+    mean, std = clip.normalisation()
+
+    def feature(image: np.ndarray) -> np.ndarray:
+        pixels = ((image.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]
+        with jt.no_grad():
+            return unit(clip.encode_image(jt.array(np.ascontiguousarray(pixels))), dim=1).numpy()[0]
+    return feature, anchors
+
+
+def text_feature(clip: Clip, text: str) -> np.ndarray:
+    """Return the unit feature [e] of a text."""
+    with jt.no_grad():
+        return unit(clip.encode_text(jt.array(tokenize([text], clip.context_length))), dim=1).numpy()[0]
