@@ -36,6 +36,15 @@ def topk_of_ties(n: int, k: int) -> list[int]:
 GROUPS = ("mapping", "convs", "rgb", "const", "noise")
 
 
+class PassOn:
+    """A mapper in name only: the recorded features take the place of what its prompts would give."""
+
+    per_level = False
+
+    def __call__(self, w):
+        return w
+
+
 class Recorded(directions.Prompts):
     """Gives the recorded text features of each step in place of the mapper's."""
 
@@ -94,7 +103,7 @@ def test_training(monkeypatch):
 
     average = stage2.train_generator(
         source, target, [directions.listen(clip, 1.0, "photo", "disney")], settings, weights, seed=0, prompts=prompts,
-        mapper=lambda w: w, official=True, draws=RecordedDraws(record, source, settings), on_step=watch)
+        mapper=PassOn(), official=True, draws=RecordedDraws(record, source, settings), on_step=watch)
 
     assert np.array_equal(chosen, record["chosen_layers"]), (chosen, record["chosen_layers"])
     recorded = {name.removeprefix("grad/") for name in record if name.startswith("grad/")}
