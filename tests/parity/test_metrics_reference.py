@@ -19,7 +19,7 @@ def leaves(value, name: str = "") -> dict[str, float]:
 
 
 def test_metrics_are_recorded_again(tmp_path: Path) -> None:
-    require_reference("skimage", "cv2", "torch_fidelity", "torchmetrics", "pytorch_fid")
+    require_reference("skimage", "cv2", "piq", "transformers", "torch_fidelity", "torchmetrics", "pytorch_fid")
     run_reference("tests/parity/record_metrics.py", tmp_path)
     again, stored = (leaves(json.loads((folder / "metrics.json").read_text())) for folder in (tmp_path, GOLDEN))
     assert set(again) == set(stored)
