@@ -1,6 +1,7 @@
 """Prompt mappers from files: IPL's own, and the thesis's transformer mappers by name."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,37 @@ def test_two_names_of_one_tensor_must_agree() -> None:
     tensors["mapping.2.bias"] = np.ones(32, "f4")
     with pytest.raises(UserError, match="'final_linear.bias' and 'mapping.2.bias' are two names of one"):
         adopt(tensors, source="mapper.pt")
+
+
+def test_exports_have_the_names_of_the_originals() -> None:
+    from jittor_ipl.weights.families.prompt_mapper import FAMILY
+    from jittor_ipl.weights.load import read_tensors
+    for name in ("ipl", "transformer"):
+        stored, _ = read_tensors(FIXTURES / f"{name}.pt", container="m")
+        network = read_network(FIXTURES / f"{name}.pt", kind="prompt-mapper")
+        again = FAMILY.exports["ipl"](network.tensors, network.layout.config)
+        assert set(again) == set(stored) and all(np.array_equal(again[key], stored[key]) for key in again)
+    with pytest.raises(UserError, match="neither IPL nor the thesis"):
+        FAMILY.exports["ipl"]({}, {"architecture": "levels"})
+
+
+def test_our_files_say_what_shapes_cannot() -> None:
+    from jittor_ipl.models.mappers import TransformerMapper, TransformerSize
+    mapper = TransformerMapper(12, 5, 6, TransformerSize(1, 3, 0, 10), pixel_norm=True)
+    shapes = {name: tuple(var.shape) for name, var in named_tensors(mapper).items()}
+    layout = identify(shapes, Hints(metadata={"config": json.dumps(mapper.config())})).layout
+    assert layout.config == mapper.config() and layout.expected == shapes
+    hostile = identify(shapes, Hints(metadata={"config": json.dumps({"heads": 7, "n_ctx": "x"})})).layout
+    assert hostile.config["heads"] == 2 and hostile.config["n_ctx"] * hostile.config["ctx_dim"] == 30
+    with pytest.raises(UserError, match="-5 tokens of width -6"):
+        identify(shapes, Hints(metadata={"config": json.dumps({"n_ctx": -5, "ctx_dim": -6})}))
+
+
+def test_levels_by_name() -> None:
+    from jittor_ipl.models.mappers import make_mapper
+    shapes = {name: tuple(var.shape) for name, var in named_tensors(make_mapper("levels", 8, 4, 6)).items()}
+    layout = identify(shapes, Hints(metadata={"config": json.dumps({"n_ctx": 4, "ctx_dim": 6})})).layout
+    assert layout.dialect == "levels" and layout.expected == shapes and layout.config["n_ctx"] == 4
+    del shapes["fine.mapping.mapping.2.bias"]
+    with pytest.raises(UserError, match="'fine.mapping.mapping.2.bias' is missing"):
+        adopt({name: np.zeros(shape, "f4") for name, shape in shapes.items()}, source="mapper.safetensors")

@@ -133,9 +133,15 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return {name: tensors[name].astype(np.float32, copy=False) for name in heads}
 
 
-def _same(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
-    return dict(tensors)
+def _original(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    """Return the names of IPL's mapper, or of the thesis's, each tensor twice; UserError for a mapper that neither has."""
+    if config.get("architecture") == "levels":
+        raise UserError("a mapper of levels is this project's own; neither IPL nor the thesis has a network for it")
+    if config.get("architecture") != "transformer":
+        return dict(tensors)
+    offset, tails = int(bool(config.get("pixel_norm"))), [tail for tail in ("linear", "final_linear") if f"{tail}.weight" in tensors]
+    return {**tensors, **{_twin(name, offset, tails): array for name, array in tensors.items()}}
 
 
-FAMILY = Family("prompt-mapper", recognise, convert, exports={"ipl": _same},
+FAMILY = Family("prompt-mapper", recognise, convert, exports={"ipl": _original},
                 landmarks=("mapping.mapping.1.weight", "transformer_encoder.layers.0.self_attn.in_proj_weight", "final_linear.weight"))
