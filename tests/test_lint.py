@@ -31,6 +31,7 @@ ROWS = [
     {"models"},
     {"losses", "metrics", "clip"},
     {"train", "apps", "submission", "world"},
+    {"benchmark"},
     {"cli", "commands", "weight_commands", "prompt_commands", "metric_commands", "dealing", "train_all", "webui", "__main__"},
 ]
 ROW = {room: index for index, rooms in enumerate(ROWS) for room in rooms}

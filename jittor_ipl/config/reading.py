@@ -35,7 +35,12 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
 
 def load_style_run(path: str | Path) -> StyleRun:
     """Read the resolved configuration that lies beside a result; `UserError` as in `load_suite`."""
-    return _validated(StyleRun, _read(path), str(path))
+    return load_section(path, StyleRun)
+
+
+def load_section(path: str | Path, model: type[AnySection]) -> AnySection:
+    """Read a YAML file as one closed section; `UserError` naming the file and the key for anything that does not fit."""
+    return _validated(model, _read(path), str(path))
 
 
 def save_config(config: Section, path: str | Path) -> Path:
@@ -124,7 +129,7 @@ def _first(error: ValidationError) -> str:
     where = ".".join(str(part) for part in mistake["loc"])
     told = mistake["msg"]
     own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "seeds", "missing",
-                               "architecture", "prompts")
+                               "architecture", "prompts", "benchmark")
     if not own:
         shown = repr(mistake["input"])
         told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"

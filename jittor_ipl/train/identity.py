@@ -22,6 +22,12 @@ def run_identity(config: StyleRun) -> str:
 
     Raises `UserError` when one of the files is missing.
     """
+    parts = [config.training_hash(), *(file_sha256(path) for path in run_files(config))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def run_files(config: StyleRun) -> list[Path]:
+    """Return every file that a run reads, in a fixed order; raises `UserError` when one is missing."""
     files = [resolve(config.source.generator), *(resolve(model.model) for model in config.clip)]
     listed = prompts_path(config)
     if listed is not None:
@@ -29,8 +35,7 @@ def run_identity(config: StyleRun) -> str:
         files.append(listed)
     if config.style_images is not None:
         files += list_images(config.style_images)
-    parts = [config.training_hash(), *(file_sha256(path) for path in files)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return files
 
 
 def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:

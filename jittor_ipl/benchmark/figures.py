@@ -1,0 +1,50 @@
+"""The figures of a cell: how they are called, which way is better, how tables print them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure.
+
+    better   "up", "down", or "" where neither end is good
+    format   of one number; "%" prints a share as per cent
+    needs    "", "judges" or "truth" (demo world alone), "reference" (true renders, or pictures that the user gives)
+    """
+
+    title: str
+    better: str
+    format: str
+    needs: str = ""
+    meaning: str = ""
+
+    def show(self, value: float) -> str:
+        """Return one number as tables print it."""
+        return f"{100 * value:.1f}" if self.format == "%" else format(value, self.format)
+
+
+FIGURES: dict[str, Figure] = {
+    "judge": Figure("Judge accuracy (%)", "up", "%", "judges", "pictures that the colour judge sees in the target style"),
+    "structure": Figure("Structure accuracy (%)", "up", "%", "judges",
+                        "the same by the judge of locally normalised greyscale, which sees no palette"),
+    "kept": Figure("Attributes kept (%)", "up", "%", "judges", "attributes that the judge sees as in the source's picture of the same latent"),
+    "kept_uncoloured": Figure("Attributes kept, colours aside (%)", "up", "%", "judges",
+                              "the same without the attributes that are colours of the picture, which another palette takes away"),
+    "meant": Figure("Attributes meant (%)", "up", "%", "judges", "attributes that the judge sees as the latent means them"),
+    "inception_score_mean": Figure("Inception Score (IS)", "up", ".3f", "", "mean over ten splits"),
+    "frechet_inception_distance": Figure("FID", "down", ".3f", "reference", "to as many references, of other latents"),
+    "kernel_inception_distance_mean": Figure("KID", "down", ".4f", "reference", "to the same references"),
+    "single_image_frechet_inception_distance": Figure("SIFID", "down", ".4f", "reference", "to the first ten references, averaged"),
+    "structural_consistency_score": Figure("Structural consistency (SCS)", "up", ".3f", "", "edges, to the source's pictures"),
+    "identity_similarity": Figure("Identity similarity (ID)", "up", ".3f", "", "to the source's pictures"),
+    "learned_perceptual_image_patch_similarity": Figure("LPIPS to the source", "", ".3f", "",
+                                                        "nothing is best here: 0 is an unchanged picture"),
+    "intra_cluster_lpips": Figure("Intra-cluster LPIPS (diversity)", "up", ".4f", "", "ten clusters around medoids"),
+    "mean_pairwise_lpips": Figure("Mean pairwise LPIPS", "up", ".4f", "", "all pairs of pictures"),
+    "l1_to_truth": Figure("L1 to the true render", "down", ".4f", "truth", "mean absolute difference, 0 to 1, of the same latent"),
+    "psnr_to_truth": Figure("PSNR to the true render (dB)", "up", ".2f", "truth", "of the same latent"),
+    "clip_direction_similarity": Figure("CLIP direction similarity", "up", ".4f", "", "of the change of picture and text"),
+}
+BEATEN_IN = ("judge", "frechet_inception_distance", "intra_cluster_lpips")   # where ours must be better than every peer
+MUST_HOLD = {"judge": 0.9, "structure": 0.7, "kept": 0.8}

@@ -1,0 +1,158 @@
+"""What all cells of one style share: latents, source pictures, true renders, references, networks and their features.
+
+Made once, kept under the benchmark's .cache by what it depends on.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.atomic import write_bytes
+from jittor_ipl.images import from_uint8, to_uint8
+from jittor_ipl.integrity import canonical
+from jittor_ipl.metrics import networks
+from jittor_ipl.metrics.extract import Extractor, FeatureSet
+from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
+from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.generator import load_generator
+from jittor_ipl.world import judge
+from jittor_ipl.world.features import demo_extractor
+from jittor_ipl.world.subjects import SUBJECTS
+
+from .plan import Place, latents, renderer_sha256, weights_sha256
+from .settings import Networks
+
+LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
+BATCH = 32
+
+
+class Material:
+    """The shared parts of one style's cells; everything is made when first asked for."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place, self.folder = place, folder
+        self.extractor = extractor_of(place.networks, place.judged.name)
+        self.generator_sha256 = weights_sha256(place.generator)
+
+    @cached_property
+    def source(self) -> Generator:
+        """The source generator."""
+        return load_generator(self.place.generator)
+
+    @cached_property
+    def z(self) -> np.ndarray:
+        """Latents [N, d] of the measured seeds."""
+        return latents(self.place, self.place.first_seed, self.source.style_dim)
+
+    @cached_property
+    def before(self) -> FeatureSet:
+        """The source generator's pictures of the measured seeds."""
+        about = ["source", self.generator_sha256, self.place.first_seed, self.place.samples]
+        return self._set(kept(self.folder, about, lambda: draw(self.source, self.z)), "source")
+
+    @cached_property
+    def truth(self) -> FeatureSet | None:
+        """The true renders of the same latents, None outside the demo world."""
+        return self._renders(self.place.first_seed, "truth") if self.place.subject else None
+
+    @cached_property
+    def reference(self) -> FeatureSet | None:
+        """What FID, KID and SIFID compare with: true renders of other latents, or the user's pictures; None without either."""
+        if self.place.subject:
+            return self._renders(self.place.first_reference_seed, "reference")
+        if self.place.reference is None:
+            return None
+        return FeatureSet(from_folder(self.place.reference, "reference", size=self.source.size), BATCH, self.folder)
+
+    @cached_property
+    def source_attributes(self) -> np.ndarray:
+        """What the colour judge sees in the source's pictures: labels [N, attributes]."""
+        about = ["attributes", self.extractor.inception.sha256, self.before.images.sha256]
+        return kept(self.folder, about, lambda: predicted(self.judges[0], self.before.images)[:, 1:])
+
+    @cached_property
+    def meant(self) -> np.ndarray:
+        """The attributes that the latents mean: labels [N, attributes]."""
+        return self.place.subject.table.labels(self.place.subject.table.from_latent(self.z))
+
+    @cached_property
+    def judges(self) -> tuple[judge.Judge, judge.Judge]:
+        """The colour judge and the structure judge."""
+        return judges_of(self.place.judged.name)
+
+    def features(self, images: np.ndarray) -> FeatureSet:
+        """Return pictures uint8 [N, H, W, 3] as a set whose features are not kept on disk."""
+        return FeatureSet(from_array(images), BATCH)
+
+    def _set(self, images: np.ndarray, label: str) -> FeatureSet:
+        return FeatureSet(from_array(images, label), BATCH, self.folder)
+
+    def _renders(self, first: int, label: str) -> FeatureSet:
+        place, subject, size = self.place, self.place.subject, self.source.size
+        about = ["renders", renderer_sha256(subject.name, place.style), subject.name, place.style, first, place.samples, size]
+
+        def render() -> np.ndarray:
+            face = subject.table.from_latent(latents(place, first, self.source.style_dim))
+            return np.ascontiguousarray(subject.render(face, place.style, size).transpose(0, 2, 3, 1))
+        return self._set(kept(self.folder, about, render), label)
+
+
+@cache
+def judges_of(subject: str) -> tuple[judge.Judge, judge.Judge]:
+    """Return a subject's colour and structure judge."""
+    prefix = SUBJECTS[subject].prefix
+    return judge.load(f"{prefix}judge"), judge.load(f"{prefix}judge-structure")
+
+
+def predicted(one: judge.Judge, images: ImageSet) -> np.ndarray:
+    """Return a judge's labels [N, 1 + attributes] of 8-bit pictures, at most 64 at a time."""
+    return np.concatenate([one.predict(from_uint8(batch)) for batch in images.batches(64)])
+
+
+def extractor_of(given: Networks, subject: str) -> Extractor:
+    """Return the networks of the files that are named, the demo judge of `subject` for the others."""
+    return _extractor(given.inception, tuple(given.lpips), given.arcface, given.clip, subject)
+
+
+@cache
+def _extractor(inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str, subject: str) -> Extractor:
+    found = replace(demo_extractor(SUBJECTS[subject], clip=None), clip=networks.ClipFeatures(clip))
+    if inception:
+        found = replace(found, inception=networks.InceptionFeatures(inception))
+    if lpips:
+        found = replace(found, lpips=networks.PerceptualEmbedding(list(lpips)))
+    return replace(found, identity=networks.IdentityFeatures(arcface)) if arcface else found
+
+
+def draw(generator: Generator, z: np.ndarray) -> np.ndarray:
+    """Return untruncated pictures uint8 [N, H, W, 3] of latents z [N, d], stored noise."""
+    batch = max(1, min(BATCH, BATCH * 64**2 // generator.size**2))
+    with jt.no_grad():
+        return np.concatenate([to_uint8(generator.synthesis(generator.mapping(jt.array(z[i:i + batch])), "const").numpy())
+                               for i in range(0, len(z), batch)])
+
+
+def kept(folder: Path, about: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return an array that depends on `about` alone, from `folder` or made and kept there; a damaged file is made again."""
+    text = canonical(about).decode()
+    path = folder / f"{about[0]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["about"]) == text:
+                return stored["value"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    value = make()
+    if value.nbytes <= LARGEST_KEPT:
+        buffer = io.BytesIO()
+        np.savez(buffer, value=value, about=text)
+        write_bytes(path, buffer.getvalue())
+    return value

@@ -1,0 +1,220 @@
+"""Which cells a benchmark has, and what each of them depends on. Needs no Jittor."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.config import StyleRun
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.images import list_images
+from jittor_ipl.integrity import canonical, file_sha256, read_sealed
+from jittor_ipl.runtime.streams import z_from_seed
+from jittor_ipl.train.identity import run_files
+from jittor_ipl.weights.refs import resolve
+from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
+
+from .settings import ANCHORS, Benchmark, Networks, Source
+
+PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
+RECORD = "cell.json"
+ABLATION = "ablation-"
+_QUIET = ["run.samples=0", "run.tensorboard=false", "run.log_every=20", "run.checkpoint_every=1000000", "run.keep=1"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One style of one source, and how pictures of it are measured.
+
+    source      title of the source
+    subject     what the demo world draws there, None for real weights
+    reference   folder of pictures of the style, for real weights
+    """
+
+    source: str
+    style: str
+    generator: str
+    class_name: str
+    target: str
+    subject: Subject | None
+    reference: str | None
+    samples: int
+    first_seed: int
+    first_reference_seed: int
+    networks: Networks
+
+    @property
+    def judged(self) -> Subject:
+        """The subject whose judge stands in for networks that are not given."""
+        return self.subject or PORTRAITS
+
+    def protocol(self) -> dict[str, Any]:
+        """Return all that decides the figures of given pictures, ready for JSON."""
+        judges = [f"demo:{self.judged.prefix}{name}" for name in ("judge", "judge-structure")]
+        given = [self.networks.inception, *self.networks.lpips, self.networks.arcface, self.networks.clip]
+        target = renderer_sha256(self.subject.name, self.style) if self.subject else \
+            _folder_sha256(self.reference) if self.reference else None
+        return {"version": PROTOCOL, "samples": self.samples, "first_seed": self.first_seed, "target": target,
+                "first_reference_seed": self.first_reference_seed if self.subject else None,
+                "texts": [self.class_name, self.target], "networks": self.networks.model_dump(),
+                "weights": {ref: weights_sha256(ref) for ref in (*judges, *given, self.generator) if ref}}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to train and measure; the anchors "source" and "truth" have neither run nor seed."""
+
+    method: str
+    place: Place
+    seed: int | None
+    run: StyleRun | None
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """As progress lines call it."""
+        return f"{self.method} / {self.place.style}" + ("" if self.seed is None else f" / seed {self.seed}")
+
+    @property
+    def key(self) -> tuple[str, str, int | None]:
+        """Method, style, seed."""
+        return self.method, self.place.style, self.seed
+
+    @property
+    def strip(self) -> Path:
+        """A few of its pictures in a row, for the contact sheets."""
+        return self.folder / "strip.png"
+
+    def identity(self) -> str:
+        """Return the SHA-256 (hex) of settings, weight files and protocol; raises UserError when a file is missing."""
+        # What `run_identity` hashes, but no file twice: all cells together read the same few.
+        trained = [self.run.training_hash(), *(weights_sha256(str(path)) for path in run_files(self.run))] if self.run else self.method
+        return hashlib.sha256(canonical({"trained": trained, "protocol": self.place.protocol()})).hexdigest()
+
+    def record(self, identity: str | None = None) -> dict[str, Any] | None:
+        """Return the cell's record, None when there is none that is whole and of these settings, files and protocol."""
+        if not (self.folder / RECORD).is_file():
+            return None
+        try:
+            found = read_sealed(self.folder / RECORD, "record")
+        except UserError:
+            return None
+        return found if found.get("identity") == (identity or self.identity()) else None
+
+
+def plan(benchmark: Benchmark, root: str | Path) -> list[Cell]:
+    """Return all cells in the order of work: anchors, the methods seed by seed, the ablations.
+
+    Raises UserError for a suite, style, override or file that is not there, before anything is trained.
+    """
+    root, cells, trained = Path(root), [], []
+    methods = {name: method.set for name, method in benchmark.methods.items()}
+    for source in benchmark.sources:
+        runs = {name: benchmark.suite_of(source, [*changes, *_QUIET]) for name, changes in methods.items()}
+        places = {style: _place(benchmark, source, next(iter(runs.values())).run_of(style)) for style in source.styles}
+        variants = _variants(benchmark, source)
+        for style, place in places.items():
+            cells += [Cell(name, place, None, None, root / name / _folder(place))
+                      for name in ANCHORS if place.subject or name == "source"]
+        trained += [_cell(name, places[style], seed, suite.run_of(style), root) for style in source.styles
+                    for name, suite in runs.items() for seed in benchmark.seeds]
+        trained += [_cell(f"{ABLATION}{name}", places[style], seed, suite.run_of(style), root) for style in source.styles
+                    for name, suite in variants.items() if style in benchmark.ablations.styles for seed in benchmark.ablations.seeds]
+    order = list(dict.fromkeys([*benchmark.seeds, *(benchmark.ablations.seeds if benchmark.ablations else [])]))
+    trained.sort(key=lambda cell: (cell.method.startswith(ABLATION), order.index(cell.seed)))     # stable
+    return cells + trained
+
+
+def chosen(cells: list[Cell], only: str) -> list[Cell]:
+    """Return the cells that METHODS/STYLES/SEEDS names, each a comma list or empty for all; UserError for unknown names.
+
+    Anchors of the chosen styles stay, unless methods are named: they are cheap and every table shows them.
+    """
+    parts = [[word.strip() for word in part.split(",") if word.strip()] for part in only.split("/")]
+    if len(parts) > 3:
+        raise UserError(f"--only {only!r}: write METHODS/STYLES/SEEDS, such as ours,ipl/disney/2 or //3")
+    methods, styles, seeds = (*parts, [], [])[:3]
+    for words, known, what in ((methods, _known(cells, 0), "method"), (styles, _known(cells, 1), "style"), (seeds, _known(cells, 2), "seed")):
+        for word in words:
+            if word not in known:
+                raise UserError(f"--only: there is no {what} {word!r}{nearest(word, known)}; there are {', '.join(known)}")
+    return [cell for cell in cells if (not methods or cell.method in methods) and (not styles or cell.place.style in styles)
+            and (not seeds or cell.seed is None or str(cell.seed) in seeds)]
+
+
+def _known(cells: list[Cell], position: int) -> list[str]:
+    return list(dict.fromkeys(str(cell.key[position]) for cell in cells if cell.key[position] is not None))
+
+
+def latents(place: Place, first: int, dim: int) -> np.ndarray:
+    """Return z float32 [samples, dim] of the seeds from `first` on."""
+    return np.stack([z_from_seed(seed, dim) for seed in range(first, first + place.samples)])
+
+
+def _variants(benchmark: Benchmark, source: Source) -> dict:
+    if benchmark.ablations is None or not set(source.styles) & set(benchmark.ablations.styles):
+        return {}
+    base = benchmark.methods[benchmark.ablations.base].set
+    return {name: benchmark.suite_of(source, [*base, *variant.set, *_QUIET]) for name, variant in benchmark.ablations.variants.items()}
+
+
+def _place(benchmark: Benchmark, source: Source, run: StyleRun) -> Place:
+    demo = run.source.generator.startswith("demo:")
+    reference = source.references.get(run.style)
+    if demo and source.references:
+        raise UserError(f"{source.suite} starts from the demo world, whose true renders are the references: remove references:")
+    for style in source.references:
+        if style not in source.styles:
+            raise UserError(f"references: {source.suite} has no style {style!r}{nearest(style, source.styles)}")
+    subject = subject_of(run.source.generator) if demo else None
+    if subject and run.style not in subject.styles:
+        raise UserError(f"the demo world draws no {run.style!r}{nearest(run.style, subject.styles)} of {subject.name}")
+    return Place(source.title or run.suite, run.style, run.source.generator, run.source.class_name, run.target, subject, reference,
+                 benchmark.samples, benchmark.first_seed, benchmark.first_reference_seed, benchmark.networks)
+
+
+def _cell(method: str, place: Place, seed: int, run: StyleRun, root: Path) -> Cell:
+    """Both stages take the cell's seed, whatever the suite says."""
+    own = {part: getattr(run, part).model_copy(update={"seed": None}) for part in ("mapper", "generator")}
+    run = run.model_copy(update={"seed": seed, **own})
+    if run.source.generator != place.generator:
+        raise UserError(f"the method {method} names another source generator than {place.generator}: tables would compare nothing")
+    return Cell(method, place, seed, run, root / method / _folder(place) / str(seed))
+
+
+def _folder(place: Place) -> Path:
+    return Path(place.source.replace("/", "-").replace(" ", "-")) / place.style.replace(" ", "-")
+
+
+def weights_sha256(ref: str) -> str:
+    """Return the SHA-256 of a weight file, or of the names and hashes in a folder; remembered while the files stay."""
+    path = Path(ref)
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [resolve(ref)]
+    return _sha256_of(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _sha256_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    if len(files) == 1:
+        return file_sha256(files[0][0])
+    return hashlib.sha256("".join(f"{file_sha256(name)}  {Path(name).name}\n" for name, *_ in files).encode()).hexdigest()
+
+
+def _folder_sha256(folder: str) -> str:
+    files: Iterable[Path] = list_images(folder)
+    return _sha256_of(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def renderer_sha256(subject: str, style: str) -> str:
+    """Return the SHA-256 of eight true renders: a changed renderer changes it, and with it every figure that needs truth."""
+    from jittor_ipl.world.attributes import LATENT_DIM
+    from jittor_ipl.world.subjects import SUBJECTS
+    world = SUBJECTS[subject]
+    z = np.stack([z_from_seed(seed, LATENT_DIM) for seed in range(8)])
+    return hashlib.sha256(world.render(world.table.from_latent(z), style, 64).tobytes()).hexdigest()

@@ -1,0 +1,117 @@
+"""The records of a benchmark, averaged over seeds; nothing is filled in for what is missing."""
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .figures import BEATEN_IN, FIGURES, MUST_HOLD
+from .plan import Cell
+
+Key = tuple[str, str, "int | None"]
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of a figure over seeds; `deviation` is the sample's, None for one seed; `done` of `planned` seeds are there."""
+
+    value: float
+    deviation: float | None
+    done: int
+    planned: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether no seed is missing."""
+        return self.done == self.planned
+
+
+@dataclass
+class Results:
+    """All planned cells with the records that are done.
+
+    records   (method, style, seed) -> record, None where the cell is not done
+    """
+
+    records: Mapping[Key, "dict[str, Any] | None"]
+    _means: dict = field(default_factory=dict, repr=False)
+
+    def done(self) -> list[dict[str, Any]]:
+        """Return the records that are there."""
+        return [record for record in self.records.values() if record is not None]
+
+    def missing(self) -> list[Key]:
+        """Return the cells that are not done, in the order of the plan."""
+        return [key for key, record in self.records.items() if record is None]
+
+    def of(self, method: str, style: str, seeds: Iterable[int] | None = None) -> list["dict[str, Any] | None"]:
+        """Return the records of a method's seeds in one style, None where a planned one is missing."""
+        wanted = None if seeds is None else set(seeds)
+        return [record for (name, where, seed), record in self.records.items()
+                if (name, where) == (method, style) and (wanted is None or seed in wanted)]
+
+    def mean(self, method: str, style: str, figure: str, seeds: Iterable[int] | None = None) -> Mean | None:
+        """Return the mean over seeds; None when no planned cell has the figure."""
+        planned = self.of(method, style, seeds)
+        values = [record["figures"][figure] for record in planned if record is not None and figure in record["figures"]]
+        if not values:
+            return None
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        return Mean(statistics.fmean(values), deviation, len(values), len(planned))
+
+    def over_styles(self, method: str, styles: Sequence[str], figure: str, seeds: Iterable[int] | None = None) -> Mean | None:
+        """Return the mean over styles of the means over seeds; only styles with every seed count."""
+        seeds = None if seeds is None else list(seeds)
+        means = [mean for style in styles if (mean := self.mean(method, style, figure, seeds)) is not None and mean.whole]
+        return Mean(statistics.fmean(mean.value for mean in means), None, len(means), len(styles)) if means else None
+
+
+def gather(cells: Iterable[Cell]) -> Results:
+    """Read every cell's record; damaged ones and those of other settings, files or protocols count as missing."""
+    return Results({cell.key: cell.record() for cell in cells})
+
+
+@dataclass(frozen=True)
+class Contest:
+    """On how many styles ours is strictly better than every peer; `open` styles lack a cell."""
+
+    won: int
+    tied: int
+    lost: int
+    open: int
+
+
+def contest(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str], figures: Sequence[str]) -> Contest:
+    """Compare means over seeds, style by style, in all `figures` at once: a style is won when every one of them is."""
+    outcomes = [min(_outcome(results, ours, peers, style, figure) for figure in figures) for style in styles]
+    return Contest(outcomes.count(1), outcomes.count(0), outcomes.count(-1), outcomes.count(_OPEN))
+
+
+_OPEN = -2
+
+
+def _outcome(results: Results, ours: str, peers: Sequence[str], style: str, figure: str) -> int:
+    """1 better than every peer, 0 equal to the best peer, -1 worse, -2 not all cells are done."""
+    means = [results.mean(method, style, figure) for method in (ours, *peers)]
+    if not all(mean is not None and mean.whole for mean in means):
+        return _OPEN
+    sign = -1 if FIGURES[figure].better == "down" else 1
+    mine, *theirs = (sign * mean.value for mean in means)
+    best = max(theirs)
+    return (mine > best) - (mine < best)
+
+
+def contests(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str]) -> dict[str, Contest]:
+    """Return the contest of each figure that counts, and of all of them together under ""."""
+    found = {figure: contest(results, ours, peers, styles, [figure]) for figure in BEATEN_IN}
+    return {**found, "": contest(results, ours, peers, styles, BEATEN_IN)}
+
+
+def holding(results: Results, method: str, styles: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return for each figure that must hold: on how many styles it does, and how many styles have every seed."""
+    found = {}
+    for figure, least in MUST_HOLD.items():
+        means = [mean for style in styles if (mean := results.mean(method, style, figure)) is not None and mean.whole]
+        found[figure] = sum(mean.value >= least for mean in means), len(means)
+    return found

@@ -1,0 +1,137 @@
+"""`configs/benchmark.yaml`: what is compared, on what, and how it is measured; closed keys, every number with its range."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from jittor_ipl.config import Suite, load_section, load_suite, safe_name
+from jittor_ipl.config.sections import Section, Seed
+from jittor_ipl.errors import UserError, nearest
+
+TUNING_SEEDS = 1_000_000        # tuning and training reports look at seeds below this and at the few just above it
+LEAST_SEED = 2_000_000
+ANCHORS = ("source", "truth")   # rows that are measured but not trained
+Text = Annotated[str, Field(max_length=2000)]
+Path_ = Annotated[str, Field(min_length=1, max_length=4096)]
+MeasuredSeed = Annotated[int, Field(ge=LEAST_SEED, le=2**32 - 1)]
+
+
+class Source(Section):
+    """One source generator, with the styles that it is adapted to."""
+
+    suite: Path_                       # its generator, CLIPs, classes and budget
+    title: Text | None = None          # of the source in tables; the suite's name when not given
+    styles: list[str] = Field(min_length=1, max_length=100)
+    references: dict[str, Path_] = {}  # style -> folder of pictures of it, for sources outside the demo world
+
+
+class Method(Section):
+    """One row of the tables: overrides over the suite, as --set takes them."""
+
+    title: Text | None = None
+    set: list[str] = []
+    note: Text = ""
+
+
+class Ablations(Section):
+    """Variants of one method on a part of the styles and seeds; a variant's overrides follow those of `base`."""
+
+    base: str = "ours"
+    styles: list[str] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
+    variants: dict[str, Method]
+
+
+class Networks(Section):
+    """Downloaded networks of the metrics; the demo judge serves for those that are not given."""
+
+    inception: Path_ | None = None
+    lpips: list[Path_] = []
+    arcface: Path_ | None = None
+    clip: Path_ = "demo:clip-vit"
+
+
+class Sheet(Section):
+    """What the contact sheets show: the first measured seeds of one training seed."""
+
+    columns: int = Field(8, ge=1, le=32)
+    styles: list[str] = []             # of the small sheet in docs/; all when empty
+
+
+class Benchmark(Section):
+    """A validated benchmark file."""
+
+    name: str = "benchmark"            # results lie in runs/<name>/
+    sources: list[Source] = Field(min_length=1)
+    methods: dict[str, Method] = Field(min_length=1)
+    ours: str = "ours"                 # the method that is compared ...
+    peers: list[str] = ["nada", "ipl"]  # ... with these
+    seeds: list[Seed] = Field(min_length=1)
+    samples: int = Field(1000, ge=20, le=100_000)
+    first_seed: MeasuredSeed = LEAST_SEED            # of the measured latents: this one and the next `samples` - 1
+    first_reference_seed: MeasuredSeed = 3_000_000   # of the other latents whose true renders FID compares with
+    networks: Networks = Networks()
+    sheet: Sheet = Sheet()
+    ablations: Ablations | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _safe(cls, name: str) -> str:
+        return _told(lambda: safe_name(name, "name"))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Benchmark:
+        _told(self._check)
+        return self
+
+    def _check(self) -> None:
+        variants = self.ablations.variants if self.ablations else {}
+        for name in (*self.methods, *variants):
+            safe_name(name, "method name", reserve=len("ablation-"))
+            if name in ANCHORS or name.startswith("ablation-"):
+                raise UserError(f"a method cannot be called {name!r}: that name is taken")
+        for name in (self.ours, *self.peers, *([self.ablations.base] if self.ablations else [])):
+            if name not in self.methods:
+                raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; there are {', '.join(self.methods)}")
+        _no_double("seeds", self.seeds)
+        _no_double("styles", self.styles())
+        for name in (*self.sheet.styles, *(self.ablations.styles if self.ablations else [])):
+            if name not in self.styles():
+                raise UserError(f"no source has the style {name!r}{nearest(name, self.styles())}")
+        if abs(self.first_seed - self.first_reference_seed) < self.samples:
+            raise UserError("the seeds of the references overlap the measured ones; set first_reference_seed further away")
+        if max(self.first_seed, self.first_reference_seed) + self.samples > 2**32:
+            raise UserError("the measured seeds run past 4294967295; set first_seed lower")
+
+    def styles(self) -> list[str]:
+        """Return the styles of all sources, in order."""
+        return [style for source in self.sources for style in source.styles]
+
+    def suite_of(self, source: Source, overrides: list[str]) -> Suite:
+        """Return a source's suite under a method's overrides; raises UserError when it lacks one of the styles."""
+        suite = load_suite(source.suite, overrides)
+        for style in source.styles:
+            suite.run_of(style)
+        return suite
+
+
+def load_benchmark(path: str | Path) -> Benchmark:
+    """Read a benchmark file; raises UserError naming the file and the key for anything that does not fit."""
+    return load_section(path, Benchmark)
+
+
+def _no_double(what: str, values: list) -> None:
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise UserError(f"{what}: {twice[0]!r} is listed twice")
+
+
+def _told(check):
+    """Run a check whose UserError becomes pydantic's, so that the file and the key are told with it."""
+    try:
+        return check()
+    except UserError as error:
+        raise PydanticCustomError("benchmark", "{told}", {"told": str(error)}) from None
