@@ -1,6 +1,7 @@
 """The figures of a cell: how they are called, which way is better, how tables print them."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -9,7 +10,7 @@ class Figure:
     """One figure.
 
     better   "up", "down", or "" where neither end is good
-    format   of one number; "%" prints a share as per cent
+    format   of one number; "%" prints a share as per cent, "" four significant digits
     needs    "", "judges" or "truth" (demo world alone), "reference" (true renders, or pictures that the user gives)
     """
 
@@ -19,9 +20,13 @@ class Figure:
     needs: str = ""
     meaning: str = ""
 
-    def show(self, value: float) -> str:
-        """Return one number as tables print it."""
-        return f"{100 * value:.1f}" if self.format == "%" else format(value, self.format)
+    def show(self, value: float, deviation: float | None = None) -> str:
+        """Return a number as tables print it, ± its deviation to the same place."""
+        if self.format == "%":
+            value, deviation, form = 100 * value, None if deviation is None else 100 * deviation, ".1f"
+        else:
+            form = self.format or f".{max(0, 3 - math.floor(math.log10(abs(value) or 1)))}f"
+        return format(value, form) + ("" if deviation is None else f" ± {format(deviation, form)}")
 
 
 FIGURES: dict[str, Figure] = {
@@ -33,14 +38,16 @@ FIGURES: dict[str, Figure] = {
                               "the same without the attributes that are colours of the picture, which another palette takes away"),
     "meant": Figure("Attributes meant (%)", "up", "%", "judges", "attributes that the judge sees as the latent means them"),
     "inception_score_mean": Figure("Inception Score (IS)", "up", ".3f", "", "mean over ten splits"),
-    "frechet_inception_distance": Figure("FID", "down", ".3f", "reference", "to as many references, of other latents"),
-    "kernel_inception_distance_mean": Figure("KID", "down", ".4f", "reference", "to the same references"),
-    "single_image_frechet_inception_distance": Figure("SIFID", "down", ".4f", "reference", "to the first ten references, averaged"),
+    "frechet_inception_distance": Figure("FID", "down", "", "reference", "to as many references, of other latents"),
+    "kernel_inception_distance_mean": Figure("KID", "down", "", "reference", "to the same references"),
+    "single_image_frechet_inception_distance": Figure("SIFID", "down", "", "reference", "to the first ten references, averaged"),
     "structural_consistency_score": Figure("Structural consistency (SCS)", "up", ".3f", "", "edges, to the source's pictures"),
     "identity_similarity": Figure("Identity similarity (ID)", "up", ".3f", "", "to the source's pictures"),
     "learned_perceptual_image_patch_similarity": Figure("LPIPS to the source", "", ".3f", "",
                                                         "nothing is best here: 0 is an unchanged picture"),
-    "intra_cluster_lpips": Figure("Intra-cluster LPIPS (diversity)", "up", ".4f", "", "ten clusters around medoids"),
+    "intra_cluster_lpips": Figure("Intra-cluster LPIPS (diversity)", "up", ".4f", "",
+                                  "ten clusters around medoids; an unadapted generator has the source's, which a style may not allow: "
+                                  "read it beside the true renders'"),
     "mean_pairwise_lpips": Figure("Mean pairwise LPIPS", "up", ".4f", "", "all pairs of pictures"),
     "l1_to_truth": Figure("L1 to the true render", "down", ".4f", "truth", "mean absolute difference, 0 to 1, of the same latent"),
     "psnr_to_truth": Figure("PSNR to the true render (dB)", "up", ".2f", "truth", "of the same latent"),

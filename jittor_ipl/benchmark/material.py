@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.atomic import write_bytes
+from jittor_ipl.errors import UserError
 from jittor_ipl.images import from_uint8, to_uint8
 from jittor_ipl.integrity import canonical
 from jittor_ipl.metrics import networks
@@ -70,7 +71,10 @@ class Material:
             return self._renders(self.place.first_reference_seed, "reference")
         if self.place.reference is None:
             return None
-        return FeatureSet(from_folder(self.place.reference, "reference", size=self.source.size), BATCH, self.folder)
+        images = from_folder(self.place.reference, "reference", size=self.source.size)
+        if len(images) < 2:
+            raise UserError(f"{self.place.reference!r} holds one picture; FID and KID need at least 2")
+        return FeatureSet(images, BATCH, self.folder)
 
     @cached_property
     def source_attributes(self) -> np.ndarray:

@@ -19,6 +19,7 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None, c
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     styles = benchmark.styles()
     parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results, command), _progress(results),
+             f"![The same latents under every method]({sheet})" if sheet else "",
              "## Ours against its peers", *_contests(benchmark, results), "## What must hold", _holding(benchmark, results),
              "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
              _summary(benchmark, results), "## Figure by figure",
@@ -30,9 +31,6 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None, c
     if benchmark.ablations:
         parts += ["## Ablations", *_ablations(benchmark, results)]
     parts += ["## Time", _times(benchmark, results), "## Methods", _methods(benchmark)]
-    if sheet:
-        parts[2:2] = [f"![The same latents under every method]({sheet})"] if notes else []
-        parts += [] if notes else [f"![The same latents under every method]({sheet})"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -113,7 +111,7 @@ def _by_style(benchmark: Benchmark, results: Results, styles: Sequence[str], nam
 def _with_deviation(mean: Mean | None, figure: Figure) -> str:
     if mean is None:
         return NOTHING
-    text = figure.show(mean.value) + (f" ± {figure.show(mean.deviation)}" if mean.deviation is not None else "")
+    text = figure.show(mean.value, mean.deviation)
     return text if mean.whole else f"{text} [{mean.done}/{mean.planned}]"
 
 
@@ -143,7 +141,7 @@ def _ablations(benchmark: Benchmark, results: Results) -> list[str]:
     notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)] for name, variant in ablations.variants.items()]
     text = (f"Mean over {', '.join(ablations.styles)}, seeds {', '.join(map(str, ablations.seeds))}; [n]: only n styles have every seed.")
     return [text, table(["variant", *(FIGURES[name].title + _better(FIGURES[name]) for name in shown)], lines),
-            table(["variant", "what it changes", "overrides of " + f"`{ablations.base}`"], notes)]
+            table(["variant", "what it changes", f"overrides of `{ablations.base}`"], notes, 3)]
 
 
 def _times(benchmark: Benchmark, results: Results) -> str:
@@ -169,7 +167,7 @@ def _spread(items: Sequence[dict], value: Callable[[dict], float], form: str) ->
 def _methods(benchmark: Benchmark) -> str:
     return ("Suites: " + ", ".join(f"`{source.suite}`" for source in benchmark.sources) + ". Overrides of them:\n\n"
             + table(["method", "what it is", "overrides"],
-                    [[_title(method, name), _escaped(method.note), _code(method.set)] for name, method in benchmark.methods.items()]))
+                    [[_title(method, name), _escaped(method.note), _code(method.set)] for name, method in benchmark.methods.items()], 3))
 
 
 def _rows(benchmark: Benchmark, results: Results) -> list[tuple[str, str]]:
@@ -195,11 +193,11 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table: the first column text, the others right-aligned where they are numbers."""
-    numbers = ["---" if i == 0 or any(len(row[i]) > 40 for row in rows) else "---:" for i in range(len(heads))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, *rows)).replace(
-        "\n", f"\n|{'|'.join(numbers)}|\n", 1) if rows else "| " + " | ".join(heads) + f" |\n|{'|'.join(numbers)}|"
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Return a Markdown table: the first `texts` columns are text, the others numbers."""
+    numbers = ["---" if column < texts else "---:" for column in range(len(heads))]
+    lines = ["| " + " | ".join(line) + " |" for line in (heads, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(numbers)}|", *lines[1:]])
 
 
 assert set(BEATEN_IN) | set(MUST_HOLD) <= set(FIGURES)

@@ -101,6 +101,8 @@ class Benchmark(Section):
         for name in (*self.sheet.styles, *(self.ablations.styles if self.ablations else [])):
             if name not in self.styles():
                 raise UserError(f"no source has the style {name!r}{nearest(name, self.styles())}")
+        if self.ablations and not set(self.ablations.seeds) <= set(self.seeds):
+            raise UserError(f"ablations: {self.ablations.base} is trained with the seeds {self.seeds} alone; choose from these")
         if abs(self.first_seed - self.first_reference_seed) < self.samples:
             raise UserError("the seeds of the references overlap the measured ones; set first_reference_seed further away")
         if max(self.first_seed, self.first_reference_seed) + self.samples > 2**32:

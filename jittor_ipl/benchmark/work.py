@@ -102,15 +102,19 @@ def _side_by_side(take: _Taker, cache: str | Path, jobs: int) -> Iterator[tuple[
     """Spawned, not forked: Jittor's threads would not survive a fork."""
     context = multiprocessing.get_context("spawn")
     processes, busy = [], {}
+
+    def start() -> None:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, str(cache)))
+        process.start()
+        theirs.close()                  # so that the end of the process is the end of the pipe
+        processes.append((process, ours))
+        _hand_over(ours, take, busy)
+
     with _terminated_as_interrupted():
         try:
             for _ in range(min(jobs, len(take.waiting))):
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, str(cache)))
-                process.start()
-                theirs.close()          # so that the end of the process is the end of the pipe
-                processes.append((process, ours))
-                _hand_over(ours, take, busy)
+                start()
             while busy:
                 for connection in wait(list(busy)):
                     cell, started = busy.pop(connection)
@@ -118,6 +122,8 @@ def _side_by_side(take: _Taker, cache: str | Path, jobs: int) -> Iterator[tuple[
                         outcome = connection.recv()
                     except EOFError:
                         yield cell, "its process ended before it was done (out of memory?)", time.monotonic() - started
+                        if take.waiting:
+                            start()
                         continue
                     yield cell, outcome, time.monotonic() - started
                     _hand_over(connection, take, busy)

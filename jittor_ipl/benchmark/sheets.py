@@ -1,0 +1,81 @@
+"""Contact sheets: the same latents under the source, every method and the true renderer, from the cells' strips."""
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jittor_ipl.atomic import write_bytes
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import contact_sheet, load_image, save_png
+
+from .plan import Cell
+from .settings import Benchmark
+
+SMALL_BYTES = 300_000       # of the sheet in docs/
+_HEADER = 18                # pixels of a line of text
+
+
+def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> list[Path]:
+    """Write one sheet a style into `folder`: the first training seed's pictures, a row for each method that is done."""
+    written = []
+    for style in benchmark.styles():
+        rows = _rows(benchmark, cells, style, benchmark.sheet.columns)
+        if rows:
+            written.append(save_png(folder / f"{style.replace(' ', '-')}.png", contact_sheet(rows)))
+    return written
+
+
+def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path | None:
+    """Write the chosen styles side by side in at most 300 KB (256 colours, fewer columns until it fits); None without cells.
+
+    Only methods that are done in every chosen style have a row.
+    """
+    styles = benchmark.sheet.styles or benchmark.styles()
+    for columns in range(4, 0, -1):
+        rows = {style: dict(_rows(benchmark, cells, style, columns)) for style in styles}
+        labels = [label for label in _labels(benchmark) if all(label in rows[style] for style in styles)]
+        if not labels:
+            return None
+        sheet = contact_sheet([(label, [tile for style in styles for tile in rows[style][label]]) for label in labels])
+        data = _palette_png(_headed(sheet, styles, columns * (rows[styles[0]][labels[0]][0].shape[1] + 2)))
+        if len(data) <= SMALL_BYTES or columns == 1:
+            return write_bytes(path, data)
+    raise AssertionError("unreachable")
+
+
+def _rows(benchmark: Benchmark, cells: Sequence[Cell], style: str, columns: int) -> list[tuple[str, list[np.ndarray]]]:
+    shown = {cell.method: cell for cell in cells if cell.place.style == style and cell.seed in (None, benchmark.seeds[0])}
+    rows = []
+    for method, label in zip(("source", *benchmark.methods, "truth"), _labels(benchmark)):
+        if method in shown and shown[method].record() is not None:
+            try:
+                picture = load_image(shown[method].strip)
+            except UserError:       # removed or damaged: a sheet with one row less
+                continue
+            side = picture.shape[0]
+            rows.append((label, [picture[:, i:i + side] for i in range(0, min(columns * side, picture.shape[1]), side)]))
+    return rows
+
+
+def _labels(benchmark: Benchmark) -> list[str]:
+    return ["source", *(method.title or name for name, method in benchmark.methods.items()), "true render"]
+
+
+def _headed(sheet: np.ndarray, styles: Sequence[str], width: int) -> np.ndarray:
+    """Put the names of the styles over their columns."""
+    header = Image.new("RGB", (sheet.shape[1], _HEADER), (255, 255, 255))
+    draw = ImageDraw.Draw(header)
+    start = sheet.shape[1] - len(styles) * width
+    for index, style in enumerate(styles):
+        draw.text((start + index * width, _HEADER // 2), style, fill=(0, 0, 0), font=ImageFont.load_default(13), anchor="lm")
+    return np.concatenate([np.asarray(header), sheet])
+
+
+def _palette_png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
