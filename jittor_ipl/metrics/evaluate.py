@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ SEED = kernel.SEED
 _STANDS_FOR = {"inception": "Inception", "lpips": "LPIPS", "identity": "ArcFace"}
 _MISSING = {"reference": "pictures of the target domain (--reference)", "source": "the pictures before (--source)",
             "prompt": "a text (--prompt)", "prompts": "the pictures before and two texts (--source, --prompt, --source-prompt)"}
-Images = "np.ndarray | ImageSet"
+Images = "np.ndarray | ImageSet | FeatureSet"
 
 
 def measure(images: Images, reference: "Images | None" = None, source: "Images | None" = None, *, extractor: Extractor,
@@ -30,11 +30,13 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
             seed: int = SEED, batch: int = 32, cache: "str | Path | None" = None) -> dict[str, Any]:
     """Return {"note", "metrics", "protocol"} for `images`, all of it ready for JSON.
 
-    images, reference, source: `ImageSet`, uint8 [N, H, W, 3], or float [N, 3, H, W] in [-1, 1] (brought to 8 bits first).
+    images, reference, source: `ImageSet`, uint8 [N, H, W, 3], or float [N, 3, H, W] in [-1, 1] (brought to 8 bits first); or a
+    `FeatureSet`, which keeps its features from one call to the next.
     `reference` shows the target domain; `source` the same pictures before. `metrics`: keys of `METRICS`, by default all
     that the arguments allow. "note" is the report's first line when the demo judge served, else "". Raises UserError for
     an unknown metric, a set that is too small or does not form pairs, and a metric without what it needs.
     """
+    kept = [part for part in (images, reference, source) if isinstance(part, FeatureSet)]
     images, reference, source = (_set(part, label) for part, label in
                                  ((images, "images"), (reference, "reference"), (source, "source")))
     given = {"images": True, "reference": reference is not None, "source": source is not None,
@@ -44,7 +46,8 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
     pairs = paired(images, source) if any(METRICS[key].needs in ("source", "prompts") for key in chosen) else None
     for key in chosen:
         _check_counts(key, METRICS[key], images, reference, pairs)
-    sets = _sets(images, reference, pairs, extractor, seed, batch, Path(cache) if cache else None)
+    sets = _sets(images, reference, pairs, extractor, seed, {id(part.images): part for part in kept},
+                 lambda part: FeatureSet(part, batch, Path(cache) if cache else None))
     texts = _texts(extractor, chosen, prompt, source_prompt)
     sets = Sets(**{**vars(sets), **texts})
     figures = {name: value for key in chosen for name, value in METRICS[key].compute(sets).items()}
@@ -74,6 +77,8 @@ def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: Ima
 
 
 def _set(images: "Images | None", label: str) -> ImageSet | None:
+    if isinstance(images, FeatureSet):
+        return images.images
     if images is None or isinstance(images, ImageSet):
         return images
     return from_array(images, label)
@@ -96,10 +101,10 @@ def _check_counts(key: str, metric: Metric, images: ImageSet, reference: ImageSe
 
 
 def _sets(images: ImageSet, reference: ImageSet | None, pairs: "tuple[ImageSet, ImageSet] | None", extractor: Extractor,
-          seed: int, batch: int, cache: Path | None) -> Sets:
+          seed: int, kept: Mapping[int, FeatureSet], new: Callable[[ImageSet], FeatureSet]) -> Sets:
     """Return the sets with their features yet to come; pairs that are all of `images` share its features."""
     def features(part: ImageSet | None) -> FeatureSet | None:
-        return None if part is None else FeatureSet(part, batch, cache)
+        return None if part is None else kept.get(id(part)) or new(part)
     first = features(images)
     after, before = (None, None) if pairs is None else pairs
     return Sets(first, extractor, seed, features(reference), features(before),
@@ -162,8 +167,10 @@ def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
     count = len(sets.images.images)
     reference = len(sets.reference.images) if sets.reference else 0
     size = min(kernel.SUBSET_SIZE, count, reference)
+    width = sets.images.get(sets.extractor.inception, "pooled")[0].shape[1] if "fid" in chosen else 0       # computed before
     every = {"is": f"{inception_score.SPLITS} splits after a seeded shuffle",
-             "fid": "covariance over n - 1, float64; biased upwards, the more the fewer pictures",
+             "fid": f"{width} features, covariance over n - 1, float64; biased upwards, the more the fewer pictures"
+                    + (": fewer here than features" if min(count, reference) <= width else ""),
              "kid": f"{kernel.SUBSETS} subsets of {size}, kernel (x'y / d + 1)^3, unbiased"
                     + (": each is the whole of the smaller set" if size < kernel.SUBSET_SIZE else ""),
              "sifid": f"every picture with each of the first {min(SIFID_REFERENCES, reference)} reference pictures; deviation over references",

@@ -13,6 +13,7 @@ from PIL import Image
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images import list_images, load_image, to_uint8
 
+MAX_SIDE = 4096             # of --size
 IN_MEMORY = 1 << 30         # bytes of pixels that are kept; the files of a larger folder are read again for every network
 
 
@@ -86,8 +87,10 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
     """Read the pictures of a folder, sorted by name; every file is decoded once before anything is measured.
 
     `size` cuts each to its central square and resizes that to size x size (Pillow, bicubic with antialiasing). Raises
-    UserError for an empty folder, mixed sizes, two pictures of one name, and a damaged file unless `skip_bad`.
+    UserError for a size above MAX_SIDE, an empty folder, mixed sizes, two pictures of one name, and a damaged file unless `skip_bad`.
     """
+    if size is not None and not 1 <= size <= MAX_SIDE:
+        raise UserError(f"pictures cannot be brought to {size} x {size}; choose a size of 1 to {MAX_SIDE}")
     kept, pixels, skipped, used = [], [], [], 0
     for path in list_images(folder):
         try:

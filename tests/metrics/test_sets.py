@@ -92,6 +92,7 @@ def test_bad_folders(tmp_path: Path, a: Path) -> None:
     save_png(a / "wide.png", np.zeros((16, 20, 3), np.uint8))
     refused("seed0000.png has 16 x 16 pixels, wide.png has 20 x 16", from_folder, a)
     assert len(from_folder(a, size=8)) == 5
+    refused("cannot be brought to 99999", from_folder, a, size=99999)
     (a / "wide.png").unlink()
     (a / "seed0002.jpg").write_bytes((a / "seed0002.png").read_bytes())
     refused("two pictures named 'seed0002'", from_folder, a)
@@ -171,6 +172,15 @@ def test_features_are_computed_once_and_kept(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:50])
     assert measure(images, images[:5], extractor=extractor, metrics=["fid"], cache=tmp_path)["metrics"].items() <= first["metrics"].items()
     assert extractor.inception.seen > 25
+
+
+def test_a_feature_set_keeps_its_features_between_calls() -> None:
+    extractor, reference = tiny(), FeatureSet(from_array(pictures(5), "reference"))
+    one, two = pictures(6), pictures(6)
+    found = [measure(images, reference, extractor=extractor, metrics=["fid"]) for images in (one, two)]
+    assert extractor.inception.seen == 5 + 6 + 6
+    plain = measure(two, reference.images, extractor=tiny(), metrics=["fid"])
+    assert plain == found[1] and "fewer here than features" in plain["protocol"]["settings"]["fid"]
 
 
 def test_distances_in_blocks_are_those_of_all_at_once(monkeypatch) -> None:
