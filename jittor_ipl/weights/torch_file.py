@@ -17,6 +17,7 @@ from .torch_rules import Storage, TensorRef, find_script_rule, find_torch_rule, 
 from .zip_reader import StoredZip
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."      # the integer 0x1950a86a20f9469cfc6c, pickled, after the protocol
+_FRAME = b"\x95" + len(LEGACY_MAGIC).to_bytes(8, "little")     # before it from protocol 4 on
 _LEGACY_PROTOCOL = 1001
 _PREFIX = 8 << 20               # bytes of a legacy stream read at first; its pickles are rarely longer
 
@@ -65,7 +66,8 @@ def _byte_order(record: bytes) -> bool:
 
 def is_legacy(head: bytes | memoryview) -> bool:
     """Tell whether data that start with `head` are a legacy PyTorch stream."""
-    return bytes(head[:1]) == b"\x80" and bytes(head[2:2 + len(LEGACY_MAGIC)]) == LEGACY_MAGIC
+    head = bytes(head[:2 + len(_FRAME) + len(LEGACY_MAGIC)])
+    return head[:1] == b"\x80" and head[2:].removeprefix(_FRAME).startswith(LEGACY_MAGIC)
 
 
 def open_legacy(source: Source) -> Contents:
