@@ -30,6 +30,8 @@ _FOREIGN_TENSORS = {
     "_rebuild_device_tensor_from_numpy": "device-specific", "_rebuild_device_tensor_from_cpu_tensor": "device-specific",
     "_rebuild_wrapper_subclass": "special (a wrapper subclass)"}
 
+_BITS = {"neg": ("negated", ".resolve_neg()"), "conj": ("conjugated", ".resolve_conj()")}
+
 
 def itemsize(code: str) -> int:
     """Return the bytes of one element of a type code of this module."""
@@ -96,15 +98,29 @@ def _is(value: Any, text: str) -> bool:
     return isinstance(value, str) and value == text
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> TensorRef:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any = False, _hooks: Any = None,
+            metadata: Any = None) -> TensorRef:
+    _without_metadata(metadata)
     return _typed(storage, offset, shape, strides, storage.code if isinstance(storage, Storage) else "")
 
 
 def _tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, kind: Any,
-               *_: Any) -> TensorRef:
+               metadata: Any = None) -> TensorRef:
+    _without_metadata(metadata)
     if not isinstance(kind, Global) or kind.name not in _TYPES:
         refuse(f"a tensor of type {kind}; only plain numbers are read" if isinstance(kind, Global) else "a tensor without type")
     return _typed(storage, offset, shape, strides, _TYPES[kind.name])
+
+
+def _without_metadata(metadata: Any) -> None:
+    """Refuse what says that the numbers are not those in the storage: PyTorch's negation and conjugation bits."""
+    if metadata is None or (isinstance(metadata, dict) and not metadata):
+        return
+    known = [bit for name, bit in _BITS.items() if isinstance(metadata, dict) and name in metadata]
+    if not known:
+        first = next(iter(metadata)) if isinstance(metadata, dict) else metadata
+        refuse(f"a tensor with the metadata {described(first)}, which is not known here")
+    refuse(f"a tensor that is stored {' and '.join(name for name, _ in known)}; save it again after tensor{''.join(call for _, call in known)}")
 
 
 def _typed(storage: Any, offset: Any, shape: Any, strides: Any, code: str) -> TensorRef:

@@ -189,6 +189,30 @@ def test_other_tensors_are_refused_by_name(code: bytes, what: str) -> None:
         read_tensors(archive({"w": code}, {"0": bytes(8)}))
 
 
+def _with_metadata(metadata: bytes, version: int = 2) -> bytes:
+    code = tensor_code("FloatStorage", 2, (2,), (1,))[:-2]
+    code = code if version == 2 else code.replace(b"_rebuild_tensor_v2", b"_rebuild_tensor_v3") + b"ctorch\nfloat32\n"
+    return archive({"w": code + metadata + b"tR"}, {"0": np.array([1, 2], "<f4").tobytes()})
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_metadata_that_change_the_numbers_are_refused_by_name(version: int) -> None:
+    """PyTorch's negation and conjugation bits lie beside the storage; a reader that passes them over gets other numbers."""
+    for name, told in (("neg", "stored negated; .*resolve_neg"), ("conj", "stored conjugated; .*resolve_conj"), ("odd", "the metadata 'odd'")):
+        with pytest.raises(UnsafeWeightsError, match=told):
+            read_tensors(_with_metadata(b"}" + hostile.text(name) + b"\x88s", version))
+    for harmless in (b"N", b"}"):
+        assert read_tensors(_with_metadata(harmless, version))[0]["w"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_legacy_streams_of_every_protocol(protocol: int) -> None:
+    data = (DATA / "legacy.pt").read_bytes().removeprefix(b"\x80\x02" + LEGACY_MAGIC)
+    tensors, info = read_tensors(pickle.dumps(0x1950a86a20f9469cfc6c, protocol) + data)
+    assert info.format == "torch-legacy"
+    assert_equal({**tensors, **info.extras}, dict(np.load(DATA / "legacy.npz")))
+
+
 def test_paddle() -> None:
     tensors, info = read_tensors(small_files()["pdparams"])
     assert info.format == "pickle" and not info.skipped
