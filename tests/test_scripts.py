@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
-SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh", ".ci/run"]
+SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh", "scripts/benchmark_adaptation.sh", ".ci/run"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,0 +1,265 @@
+"""The benchmark of methods: its plan, cells that are done once, the report from records alone, and one real tiny cell."""
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ipl.benchmark.__main__ import main
+from jittor_ipl.benchmark.figures import FIGURES
+from jittor_ipl.benchmark.plan import RECORD, chosen, plan
+from jittor_ipl.benchmark.report import markdown
+from jittor_ipl.benchmark.results import Results, contests, gather, holding
+from jittor_ipl.benchmark.settings import load_benchmark
+from jittor_ipl.benchmark.work import work
+from jittor_ipl.errors import UserError
+from jittor_ipl.images import save_png
+from jittor_ipl.integrity import read_sealed, write_sealed
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = """
+name: tiny
+sources: [{{suite: {suite}, title: portraits, styles: [disney, ukiyo-e]}}]
+methods:
+  nada: {{title: NADA, set: [method=nada, "generator.steps={steps}"]}}
+  ours: {{set: [method=nada, generator.steps=1, generator.batch=1]}}
+peers: [nada]
+seeds: [2, 3]
+samples: 20
+{more}
+"""
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """Write a benchmark file, with changes, and return its path."""
+    def write(steps: int = 1, more: str = "", suite: str = "configs/demo.yaml", change=lambda text: text) -> Path:
+        path = tmp_path / "bench.yaml"
+        path.write_text(change(BENCH.format(steps=steps, more=more, suite=suite)))
+        return path
+    return write
+
+
+@pytest.fixture
+def doing(monkeypatch):
+    """Have cells done by writing a made-up record; the list of what was done."""
+    from jittor_ipl.benchmark.cell import Bench
+    done = []
+
+    def do(self, cell):
+        if cell.seed == 13:
+            raise UserError("an unlucky seed")
+        done.append(cell.label)
+        record = {**made_up(0.5), "identity": cell.identity()}
+        write_sealed(cell.folder / RECORD, record)
+        return record
+    monkeypatch.setattr(Bench, "do", do)
+    return done
+
+
+def made_up(value: float, **figures: float) -> dict:
+    """A record whose figures are all `value` but the named ones."""
+    return {"figures": {**dict.fromkeys(FIGURES, value), **figures}, "note": "The demo judge serves.", "versions": {"numpy": "1"},
+            "seconds_measuring": 3.0, "training": {"steps_mapper": 0, "steps_generator": 1, "pictures_generator": 2,
+                                                   "seconds_mapper": 0.0, "seconds_generator": 8.0}}
+
+
+def quiet(cells, tmp_path, **options):
+    return work(cells, tmp_path / "cells/.cache", tell=lambda line: None, **options)
+
+
+def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
+    benchmark = load_benchmark("configs/benchmark.yaml")
+    cells = plan(benchmark, tmp_path)
+    assert list(benchmark.methods) == ["official", "nada", "ipl", "ipl-v1", "ipl-v2", "ipl-v3", "ipl-star", "ours"]
+    assert (len(benchmark.styles()), len(benchmark.seeds), benchmark.samples) == (10, 3, 1000)
+    assert len(cells) == 10 * (8 * 3 + 2) and len({cell.folder for cell in cells}) == len(cells)
+    assert min(benchmark.first_seed, benchmark.first_reference_seed) >= 2_000_000
+    runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 4)}
+    assert runs["official"].compat == "official" and runs["official"].generator.direction_floor == 0
+    assert {run.generator_seed for run in runs.values()} == {run.mapper_seed for run in runs.values()} == {4}
+    for peer in ("nada", "ipl"):
+        assert runs[peer].clip == runs["ours"].clip and runs[peer].generator.direction_floor == runs["ours"].generator.direction_floor
+        assert runs[peer].generator.steps * runs[peer].generator.batch == runs["ours"].generator.steps * runs["ours"].generator.batch
+
+
+@pytest.mark.parametrize("change, told", [
+    (lambda t: t.replace("samples", "sample"), "did you mean 'samples'"),
+    (lambda t: t.replace("samples: 20", "samples: 2"), "samples"),
+    (lambda t: t.replace("peers: [nada]", "peers: [nadia]"), "did you mean 'nada'"),
+    (lambda t: t.replace("  ours:", "  truth:") + "ours: truth", "that name is taken"),
+    (lambda t: t.replace("  ours:", "  ../ours:"), "would not stay"),
+    (lambda t: t.replace("seeds: [2, 3]", "seeds: [2, 2]"), "listed twice"),
+    (lambda t: t + "first_seed: 5", "first_seed"),
+    (lambda t: t + "first_reference_seed: 2000010", "overlap"),
+    (lambda t: t.replace("ukiyo-e", "ukiyo"), "did you mean 'ukiyo-e'"),
+    (lambda t: t.replace("generator.batch", "generator.bach"), "did you mean 'batch'"),
+    (lambda t: t.replace("method=nada, generator.steps=1", "'source={generator: demo:pets-generator}'"), "another source generator"),
+    (lambda t: t.replace("styles: [disney", "references: {disney: x}, styles: [disney"), "remove references"),
+    (lambda t: t + "ablations: {styles: [disney], seeds: [7], variants: {}}", "seeds"),
+])
+def test_mistakes_are_told_before_anything_is_trained(bench, tmp_path, change, told):
+    with pytest.raises(UserError, match=told):
+        plan(load_benchmark(bench(change=change)), tmp_path)
+
+
+def test_cells_are_chosen(bench, tmp_path):
+    cells = plan(load_benchmark(bench()), tmp_path)
+    assert {cell.key for cell in chosen(cells, "ours//3")} == {("ours", "disney", 3), ("ours", "ukiyo-e", 3)}
+    assert {cell.key for cell in chosen(cells, "/disney")} >= {("truth", "disney", None), ("nada", "disney", 2)}
+    with pytest.raises(UserError, match="did you mean 'disney'"):
+        chosen(cells, "/disny")
+    assert main(["--config", str(bench()), "--output", str(tmp_path), "--only", "//9"]) == 2
+
+
+def test_a_cell_is_done_once(bench, tmp_path, doing):
+    def cells(**changes):
+        return plan(load_benchmark(bench(**changes)), tmp_path / "cells")
+    assert quiet(cells(), tmp_path).done == len(doing) == 12
+    doing.clear()
+    assert quiet(cells(), tmp_path).already == 12 and not doing
+    quiet(cells(steps=2), tmp_path)
+    assert doing == [f"nada / {style} / seed {seed}" for seed in (2, 3) for style in ("disney", "ukiyo-e")]
+    doing.clear()
+    damaged = next(cell for cell in cells(steps=2) if cell.method == "ours").folder / RECORD
+    damaged.write_text(damaged.read_text().replace("0.5", "0.9", 1))
+    quiet(cells(steps=2), tmp_path)
+    assert doing == ["ours / disney / seed 2"]
+    doing.clear()
+    quiet(cells(steps=2, more="networks: {clip: demo:clip-rn}"), tmp_path)
+    assert len(doing) == 12                              # another network measures: every figure is another
+
+
+def test_a_failing_cell_stops_no_other_and_time_runs_out(bench, tmp_path, doing):
+    cells = plan(load_benchmark(bench(change=lambda text: text.replace("[2, 3]", "[13, 3]"))), tmp_path / "cells")
+    assert quiet(cells, tmp_path, minutes=0).left == 12 and not doing
+    tally = quiet(cells, tmp_path)
+    assert (tally.done, len(tally.failed)) == (8, 4) and "unlucky" in tally.failed[0]
+
+
+def test_other_weights_make_another_cell(bench, tmp_path):
+    weights = tmp_path / "generator.safetensors"
+    shutil.copy("jittor_ipl/world/assets/generator.safetensors", weights)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(Path("configs/demo.yaml").read_text().replace("demo:generator", str(weights)))
+    cells = plan(load_benchmark(bench(suite=str(suite))), tmp_path / "cells")
+    assert {cell.method for cell in cells} == {"source", "nada", "ours"}      # nobody knows the truth
+    before = {cell.identity() for cell in cells}
+    shutil.copy("jittor_ipl/world/assets/clip-rn.safetensors", weights)
+    assert not before & {cell.identity() for cell in cells}
+    weights.unlink()
+    tally = quiet(cells[:2], tmp_path, jobs=2)           # the processes answer, here with what is wrong
+    assert len(tally.failed) == 2 and "no weight file" in tally.failed[0]
+
+
+def results(bench, tmp_path, change=lambda records: None, **changes) -> tuple:
+    benchmark = load_benchmark(bench(**changes))
+    records = {cell.key: made_up(0.5) for cell in plan(benchmark, tmp_path)}
+    change(records)
+    return benchmark, Results(records)
+
+
+def test_the_report_says_what_the_records_say(bench, tmp_path):
+    def change(records):
+        for style, two, three in (("disney", 0.90, 0.96), ("ukiyo-e", 0.50, 0.60)):
+            records["ours", style, 2], records["ours", style, 3] = (made_up(0.6, judge=value, frechet_inception_distance=0.1)
+                                                                    for value in (two, three))
+        records["nada", "ukiyo-e", 3] = None
+    benchmark, found = results(bench, tmp_path, change)
+    mean = found.mean("ours", "disney", "judge")
+    assert (mean.value, mean.deviation) == (pytest.approx(0.93), pytest.approx(0.03 * 2**0.5)) and mean.whole
+    assert found.over_styles("nada", benchmark.styles(), "judge").done == 1
+    text = markdown(benchmark, found, "sheet.png")
+    lines = text.splitlines()
+    assert lines[2] == "The demo judge serves."
+    assert "| ours | **93.0 ± 4.2** | **55.0 ± 7.1** |" in lines
+    assert "| NADA | 50.0 ± 0.0 | 50.0 [1/2] |" in lines
+    assert "**11 of 12 cells (method, style, seed) are done**; - marks what is missing: nada ukiyo-e 3." in lines
+    assert "| Judge accuracy (%) | 1 | 0 | 0 | 1 |" in lines and "| all three at once | 1 | 0 | 0 | 1 |" in lines
+    assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
+    assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
+    assert "![The same latents under every method](sheet.png)" in lines
+
+
+def test_ties_and_losses_are_no_wins(bench, tmp_path):
+    def change(records):
+        records["ours", "disney", 2] = made_up(0.5, frechet_inception_distance=0.7)
+    benchmark, found = results(bench, tmp_path, change)
+    outcome = contests(found, "ours", ["nada"], benchmark.styles())
+    assert (outcome["judge"].won, outcome["judge"].tied) == (0, 2)
+    assert (outcome["frechet_inception_distance"].lost, outcome[""].lost, outcome[""].tied) == (1, 1, 1)
+    assert holding(found, "ours", benchmark.styles())["kept"] == (0, 2)
+
+
+def test_nothing_done_and_ablations_are_shown_as_such(bench, tmp_path):
+    more = "ablations: {styles: [disney], seeds: [2], variants: {no-range: {note: a | b, set: [losses.range=0.0]}}}"
+    benchmark = load_benchmark(bench(more=more))
+    cells = plan(benchmark, tmp_path / "none")
+    ablated, = (cell for cell in cells if cell.method == "ablation-no-range")
+    assert ablated.run.losses.range == 0 and ablated.run.generator.batch == 1          # over ours
+    text = markdown(benchmark, gather(cells))
+    assert "**0 of 13 cells" in text and "| no-range |" in text and "a \\| b" in text and "No cell is done." in text
+    _, found = results(bench, tmp_path, lambda records: records.update({("ablation-no-range", "disney", 2): made_up(0.25)}), more=more)
+    assert "| no-range | 25.0 | 25.0 |" in markdown(benchmark, found)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> Path:
+    """Anchors and one trained cell of the demo world, through the command."""
+    folder, path = tmp_path_factory.mktemp("real"), ROOT / "configs/demo.yaml"
+    text = BENCH.format(steps=1, more="sheet: {columns: 3}", suite=path).replace("disney, ukiyo-e", "disney").replace("[2, 3]", "[2]")
+    (folder / "bench.yaml").write_text(text)
+    assert main(command(folder, "--only", "source,truth,nada")) == 0
+    return folder
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    return ["--config", str(folder / "bench.yaml"), "--output", str(folder / "cells"), "--write", str(folder / "docs/report.md"), *words]
+
+
+def test_a_real_cell(real):
+    cells = {name: real / "cells" / name / "portraits/disney" for name in ("source", "truth", "nada")}
+    record = read_sealed(cells["nada"] / "2" / RECORD, "record")
+    source, truth = (read_sealed(cells[name] / RECORD, "record") for name in ("source", "truth"))
+    assert set(FIGURES) <= set(record["figures"])
+    assert source["figures"]["kept"] == source["figures"]["structural_consistency_score"] == 1
+    assert truth["figures"]["judge"] > 0.9 and truth["figures"]["l1_to_truth"] == 0 and "psnr_to_truth" not in truth["figures"]
+    assert truth["figures"]["frechet_inception_distance"] < record["figures"]["frechet_inception_distance"]
+    assert record["training"]["steps_generator"] == 1 and set(record["attributes"]["hair"]) == {"kept", "meant"}
+    assert not (cells["nada"] / "2/checkpoints").exists() and (cells["nada"] / "2/generator.safetensors").is_file()
+
+
+def test_a_real_cell_is_reported_and_not_done_again(real, capsys):
+    before = (real / "cells/nada/portraits/disney/2" / RECORD).stat().st_mtime_ns
+    assert main(command(real, "--only", "source,truth,nada")) == 0
+    assert "3 of 3 cells are done" in capsys.readouterr().err
+    assert (real / "cells/nada/portraits/disney/2" / RECORD).stat().st_mtime_ns == before
+    text = (real / "docs/report.md").read_text()
+    assert text.splitlines()[2].startswith("Features of the demo judge") and "missing: ours disney 2." in text
+    assert 0 < (real / "docs/report-sheet.png").stat().st_size <= 300_000 and (real / "cells/sheets/disney.png").is_file()
+
+
+def test_real_weights_withhold_what_needs_the_truth(bench, tmp_path):
+    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.weights.generator import save_generator
+    save_generator(Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1)),
+                   tmp_path / "generator.safetensors")
+    for number in range(3):
+        save_png(tmp_path / f"references/{number}.png", np.random.default_rng(number).uniform(-1, 1, (3, 40, 32)).astype(np.float32))
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(Path("configs/demo.yaml").read_text().replace("demo:generator", str(tmp_path / "generator.safetensors")))
+    path = bench(suite=str(suite), change=lambda t: t.replace("title: portraits", f"references: {{disney: {tmp_path}/references}}"))
+    cells = plan(load_benchmark(path), tmp_path / "cells")
+    assert quiet(chosen(cells, "source"), tmp_path).done == 2
+    with_references, without = (json.loads((cell.folder / RECORD).read_text())["figures"] for cell in cells[:2])
+    assert not {"judge", "structure", "kept", "meant", "l1_to_truth"} & set(with_references)
+    assert "frechet_inception_distance" in with_references and "frechet_inception_distance" not in without
+    assert "intra_cluster_lpips" in without
