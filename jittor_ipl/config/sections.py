@@ -130,6 +130,7 @@ class GeneratorTraining(Section):
     maps_rate: float = Field(1.0, gt=0, le=1000)  # learning rate of the stored noise maps, as a multiple of lr
     views: int = Field(0, ge=0, le=16)           # random views of each image in the loss beside the plain one
     view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's
+    view_noise: float = Field(0.0, ge=0, le=10)   # largest standard deviation of noise on views, for CLIPs trained under it
     direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
     seed: Seed | None = None                     # the suite's when not given
 

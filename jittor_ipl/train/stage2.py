@@ -38,6 +38,7 @@ class GeneratorSettings(Protocol):
     maps_rate: float
     views: int
     view_scale: float
+    view_noise: float
     direction_floor: float
 
     def adam(self) -> tuple[float, tuple[float, float]]:
@@ -84,7 +85,7 @@ class Draws:
     def view(self, step: int, index: int) -> views.View:
         """Return the random view number `index` of a step's images."""
         drawn = rng(self.seed, "generator.views", step, index)
-        return views.draw(drawn, self.settings.batch, self.generator.size, self.settings.view_scale)
+        return views.draw(drawn, self.settings.batch, self.generator.size, self.settings.view_scale, self.settings.view_noise)
 
     def patch_centers(self, step: int, size: int) -> np.ndarray:
         """Return the centres [batch, 2] of the patch loss's crops."""

@@ -1,7 +1,8 @@
 """Random views of a picture: crops, shifts and changes of light, the same for a source picture and its adapted twin.
 
 A change that fools CLIP at one exact position and scale does not survive other views, so a loss over views asks for
-changes that a person sees too. A view is two small matrices (one per axis) and a change of light.
+changes that a person sees too. A view is two small matrices (one per axis), a change of light and, for CLIPs that were
+trained under noise, noise: only what fills many pixels outlives it (the noised CLIP of GLIDE, Nichol et al. 2022, section 2.4).
 """
 from __future__ import annotations
 
@@ -15,24 +16,39 @@ from jittor_ipl.runtime.backend import jt
 MAX_SHIFT = 0.08       # of the side: a window may leave the picture by this much; its border is repeated there
 GAIN = (0.85, 1.15)    # contrast
 OFFSET = 0.1           # brightness, of a range of 2
+LEAST_NOISE = 0.03     # standard deviation of the weakest noise where noise is asked for
 
 
 class View(NamedTuple):
-    """One view per image of a batch of B: `rows` [B, R, H], `columns` [B, R, W], `gain` and `offset` [B, 1, 1, 1]."""
+    """One view per image of a batch of B: `rows` [B, R, H], `columns` [B, R, W], `gain` and `offset` [B, 1, 1, 1].
+
+    `noise` [B, 3, R, R] is added, or None; after it the image is multiplied by `scale` [B, 1, 1, 1].
+    """
 
     rows: np.ndarray
     columns: np.ndarray
     gain: np.ndarray
     offset: np.ndarray
+    noise: np.ndarray | None = None
+    scale: np.ndarray | None = None
 
 
-def draw(rng: np.random.Generator, batch: int, size: int, scale: float) -> View:
-    """Draw a view for each of `batch` square images of side `size`: windows of `scale`..1 of the side, seen at full size."""
+def draw(rng: np.random.Generator, batch: int, size: int, scale: float, noise: float = 0.0) -> View:
+    """Draw a view for each of `batch` square images of side `size`: windows of `scale`..1 of the side, seen at full size.
+
+    With `noise` each view gets noise of its own strength, log-uniform from LEAST_NOISE to `noise` (a standard deviation),
+    and is divided by sqrt(1 + strength^2), which keeps the scale that a CLIP expects.
+    """
     side = size * rng.uniform(scale, 1.0, batch)
     first = rng.uniform(-MAX_SHIFT * size, size - side + MAX_SHIFT * size, (2, batch))
     rows, columns = (np.stack([axis_matrix(size, size, f, s) for f, s in zip(starts, side)]) for starts in first)
-    gain, offset = rng.uniform(*GAIN, (batch, 1, 1, 1)), rng.uniform(-OFFSET, OFFSET, (batch, 1, 1, 1))
-    return View(rows, columns, gain.astype(np.float32), offset.astype(np.float32))
+    one = (batch, 1, 1, 1)
+    view = View(rows, columns, *(drawn.astype(np.float32) for drawn in (rng.uniform(*GAIN, one), rng.uniform(-OFFSET, OFFSET, one))))
+    if not noise:
+        return view
+    strength = np.exp(rng.uniform(np.log(min(LEAST_NOISE, noise)), np.log(noise), one)).astype(np.float32)
+    return view._replace(noise=strength * rng.standard_normal((batch, 3, size, size), dtype=np.float32),
+                         scale=1 / np.sqrt(1 + strength ** 2))
 
 
 def axis_matrix(size: int, out: int, first: float, side: float) -> np.ndarray:
@@ -49,7 +65,8 @@ def axis_matrix(size: int, out: int, first: float, side: float) -> np.ndarray:
 
 def look(images: jt.Var, view: View) -> jt.Var:
     """Return the view [B, 3, R, R] of `images` [B, 3, H, W], differentiably."""
-    return window(images, view.rows, view.columns) * jt.array(view.gain) + jt.array(view.offset)
+    seen = window(images, view.rows, view.columns) * jt.array(view.gain) + jt.array(view.offset)
+    return seen if view.noise is None else (seen + jt.array(view.noise)) * jt.array(view.scale)
 
 
 def window(images: jt.Var, rows: np.ndarray, columns: np.ndarray) -> jt.Var:

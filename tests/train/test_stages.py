@@ -34,7 +34,7 @@ def listener(clip):
 def settings(**changes):
     base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto", auto_layers_k=2,
                 auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2, train=("convs", "rgb", "const", "noise", "maps"),
-                views=1, view_scale=0.6, direction_floor=0.5, maps_rate=5.0, adam=lambda: (0.02, (0.0, 0.99)))
+                views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0, adam=lambda: (0.02, (0.0, 0.99)))
     return SimpleNamespace(**{**base, **changes})
 
 

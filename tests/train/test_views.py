@@ -34,3 +34,14 @@ def test_gradient_reaches_the_image():
     want = np.einsum("bih,bciw,bwj->bchj", view.rows, cotangent * view.gain, view.columns)
     print(f"gradient error {np.abs(got - want).max():.1e}")
     assert np.abs(got - want).max() < 1e-4
+
+
+def test_noise_on_views_keeps_their_scale_and_is_the_same_for_both_pictures():
+    view = views.draw(np.random.default_rng(4), 6, 32, 0.9, noise=2.0)
+    plain = views.draw(np.random.default_rng(4), 6, 32, 0.9)
+    assert np.array_equal(view.rows, plain.rows) and plain.noise is None
+    strength = view.noise.std(axis=(1, 2, 3))
+    assert (strength < 2.1).all() and np.allclose(view.scale[:, 0, 0, 0], 1 / np.sqrt(1 + strength ** 2), rtol=0.05)
+    image = jt.array(np.random.default_rng(5).normal(size=(6, 3, 32, 32)).astype(np.float32))
+    seen, clean = views.look(image, view).numpy(), views.look(image, plain).numpy()
+    assert np.allclose(seen / view.scale - clean, view.noise, atol=1e-5)
