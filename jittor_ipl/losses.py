@@ -5,11 +5,11 @@ unit length. IPL: Guo et al., CVPR 2023. NADA: Gal et al., StyleGAN-NADA, SIGGRA
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .ops.norms import cross_entropy, mean, unit
+from .ops.norms import cross_entropy, log_softmax, mean, unit
 from .runtime.backend import jt
 
 # Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
@@ -93,6 +93,21 @@ def manifold(source: jt.Var, target: jt.Var, text_source: jt.Var, text_target: j
     images = jt.clamp((unit(source) * unit(target)).sum(-1), -1.0, 1.0)
     texts = (unit(text_source) * unit(text_target)).sum(-1).stop_grad()
     return mean(jt.abs(images - texts))
+
+
+def variations(source: jt.Var, target: jt.Var, answers: Sequence[tuple[jt.Var, jt.Var]], scale: jt.Var | float) -> jt.Var:
+    """Return how far the answers to questions change with adaptation: the mean KL divergence over questions and images.
+
+    source, target [B, d]: image features; answers: for each question the unit features [n, d] of its answers in words of the
+    source class and of the target class; `scale` is exp(logit_scale). An image's answer is the softmax over a question's
+    texts. Related to SVL's semantic variations (text varies around the class while the class changes).
+    """
+    total = 0.0
+    for before, after in answers:
+        kept = log_softmax(jt.matmul(unit(source), before.transpose(1, 0)) * scale).stop_grad()    # [B, n]
+        now = log_softmax(jt.matmul(unit(target), after.transpose(1, 0)) * scale)
+        total = total + mean((jt.exp(kept) * (kept - now)).sum(-1))
+    return total / float(len(answers))
 
 
 def texture(source: jt.Var, target: jt.Var) -> jt.Var:

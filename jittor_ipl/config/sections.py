@@ -132,6 +132,7 @@ class GeneratorTraining(Section):
     view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's
     view_noise: float = Field(0.0, ge=0, le=10)   # largest standard deviation of noise on views, for CLIPs trained under it
     direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
+    variations: str = Field("portraits", min_length=1, max_length=4096)   # questions: a text file, portraits or pets
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")
@@ -153,6 +154,7 @@ class Losses(Section):
     manifold: Weight = 0.0
     texture: Weight = 0.0
     patch: Weight = 0.0
+    variations: Weight = 0.0                       # answers to the questions of generator.variations stay
     structure: Weight = 0.0                        # contours of the source image stay
     range: Weight = 0.0                            # penalty on values outside [-1, 1]
 

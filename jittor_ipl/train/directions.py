@@ -28,13 +28,15 @@ class Listener:
     class_text: jt.Var         # [1, d] "<target>", for the choice of layers
     part_directions: jt.Var    # [15, d] unit, or [0, d] when no patch loss needs them
     scale: float               # exp(logit_scale)
+    answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
 
 
 def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,
-           image_direction: jt.Var | None = None) -> Listener:
+           image_direction: jt.Var | None = None, questions: Sequence[Sequence[str]] = ()) -> Listener:
     """Return the listener of `clip` for these classes; `image_direction` [1, d] (few-shot) replaces the text direction.
 
-    `parts` prepares the patch loss: 30 class names more in 79 templates each. Raises UserError for an over-long class.
+    `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
+    of the class, for the loss on variations. Raises UserError for an over-long class.
     """
     source, target = template_features(clip, source_class), template_features(clip, target_class)
     parts_of = [text.fill_templates(name, text.PART_TEMPLATES) for name in (source_class, target_class)]
@@ -44,7 +46,12 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
         clip, weight, image_direction if image_direction is not None else mean_direction(source, target),
         _mean(source), _mean(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
         jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
-        float(clip.logit_scale.exp().item()))
+        float(clip.logit_scale.exp().item()),
+        tuple((_answers(clip, question, source_class), _answers(clip, question, target_class)) for question in questions))
+
+
+def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
+    return _constant(unit(encode_texts(clip, [answer.replace("{}", class_name) for answer in question])))
 
 
 def encode_texts(clip: Clip, texts: Sequence[str]) -> jt.Var:

@@ -10,6 +10,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images import list_images
 from jittor_ipl.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.prompts import prompts_path, read_prompts
+from jittor_ipl.prompts.variations import variations_path
 from jittor_ipl.weights.refs import resolve
 
 MADE_BY_A_RUN = ("report.json", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "checkpoints",
@@ -33,6 +34,8 @@ def run_files(config: StyleRun) -> list[Path]:
     if listed is not None:
         read_prompts(listed, config.target)      # told by its name when it is missing
         files.append(listed)
+    if config.losses.variations:
+        files.append(variations_path(config.generator.variations))
     if config.style_images is not None:
         files += list_images(config.style_images)
     return files

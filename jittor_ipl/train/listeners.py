@@ -10,6 +10,7 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images import from_uint8, list_images, load_image
 from jittor_ipl.models.clip import Clip
 from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.prompts.variations import read_variations, variations_path
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text import class_prompts, tokenize, tokenizer
@@ -31,9 +32,17 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; add one to clip: or set the weight to 0")
     pictures = _style_pictures(config, source)
+    questions = variations_of(config)
     return [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                   image_direction=image_direction(clip, *pictures) if pictures else None)
+                   image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions)
             for model, clip in zip(config.clip, clips)]
+
+
+def variations_of(config: StyleRun) -> list[list[str]]:
+    """Return the questions of the loss on variations, [] where it has no weight."""
+    if not config.losses.variations:
+        return []
+    return read_variations(variations_path(config.generator.variations), (config.source.class_name, config.target))
 
 
 def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:

@@ -52,6 +52,7 @@ class LossWeights(Protocol):
     global_: float
     manifold: float
     texture: float
+    variations: float
     patch: float
     structure: float
     range: float
@@ -205,8 +206,9 @@ class Criterion:
         terms = {"directional": lambda: losses.directional(before, after, direction, floor),
                  "global": lambda: losses.global_similarity(after, one.global_text, one.scale),
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
+                 "variations": lambda: losses.variations(before, after, one.answers, one.scale),
                  "texture": lambda: losses.texture(before, after)}
-        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold,
+        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
                  "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
 
