@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,22 @@ _SEAL = "sha256"
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal; raises `UserError` when it cannot be read."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal; raises `UserError` when it cannot be read, or is no regular file."""
     digest = hashlib.sha256()
     try:
+        _require_regular(path)
         with open(path, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _require_regular(path: str | Path) -> None:
+    """Refuse a pipe, which would never be opened, a device, which may never end, and a folder."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise UserError(f"cannot read {path}: it is not a file")
 
 
 def canonical(content: Any) -> bytes:
@@ -66,6 +75,7 @@ def _fits(content: dict[str, Any], seal: Any, data: bytes) -> bool:
 
 def _bytes(path: Path, kind: str) -> bytes:
     try:
+        _require_regular(path)
         if path.stat().st_size > LARGEST_JSON:
             raise UserError(f"{path} is too large to be a {kind}")
         return path.read_bytes()

@@ -5,6 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,13 @@ from jittor_ipl.integrity import file_sha256
 from .families import Recognised, identify, select, select_part, shapes_of, types_of
 from .families.diffusion_pipeline import read_pipeline
 from .folder import PIPELINE_INDEX, TENSORS_SHA256, Source, find_sources, read_source
+from .limits import UnsafeWeightsError
 from .load import FileInfo
 from .manifest import Manifest, read_manifest
 from .network import hints_of, locate
 from .strict import compare, is_optional
 
+_SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
 _MAX_VALUE = 200        # characters of a metadata value or option in a report
 
 
@@ -38,7 +41,7 @@ class Report:
     """One network: its files, its layout, its tensors and its problems (empty when it is sound). All texts are printable."""
 
     label: str = ""
-    files: list[dict[str, Any]] = field(default_factory=list)       # name, bytes, sha256
+    files: list[dict[str, Any]] = field(default_factory=list)       # name, bytes, sha256 (empty: too large, and refused)
     format: str = ""
     container: str = ""
     kind: str = ""
@@ -137,16 +140,25 @@ def _look_at(source: Source, container: str | None, known: bool) -> list[Report]
     """
     report = Report(source.label)
     try:
-        report.files = [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in source.files]
-        tensors, info = read_source(source, container)
+        tensors, info = read_source(source, container)      # first, for what is no weight file need not be hashed
+        report.files = _files(source)
         _describe(report, source, tensors, info)
         if known:
             return [report, *_recognised(report, source, tensors, info)]
         report.kind, report.problems = "training state", not_finite(tensors)
     except (UserError, OSError) as error:       # a damaged tensor is found when it is read
         report.error = _one_line(error)
+        with suppress(UserError, OSError):
+            report.files = _files(source, None if isinstance(error, UnsafeWeightsError) else _SMALL)
         report.refused_globals = [_safe(name) for name in getattr(error, "offending", ())]
     return [report]
+
+
+def _files(source: Source, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return name, size and hash of a source's files; files of more than `limit` bytes are not hashed."""
+    sizes = {file: file.stat().st_size for file in source.files}
+    return [{"name": file.name, "bytes": size, "sha256": file_sha256(file) if limit is None or size <= limit else ""}
+            for file, size in sizes.items()]
 
 
 def _describe(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> None:
@@ -189,7 +201,7 @@ def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) ->
     report.kind, report.dialect, report.config = layout.kind, layout.dialect, layout.config
     if found.prefix:
         report.dialect += f" (every name after {found.prefix!r})"
-    report.problems += map(_one_line, compare(layout.expected, layout.optional, shapes_of(mine)))
+    report.problems += map(_one_line, compare(layout.expected, layout.optional, shapes_of(mine), types_of(mine)))
     may = is_optional(layout.optional)
     report.problems += not_finite(mine, skip=may)
 

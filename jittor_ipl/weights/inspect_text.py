@@ -42,7 +42,7 @@ def _manifest(inspection: Inspection) -> list[str]:
 
 def _network(report: Report, path: str, every: bool, keys: str | None) -> list[str]:
     title = f"{path}: {report.label}" if report.label else path
-    files = [f"{file['name']}, {size(file['bytes'])}, SHA-256 {file['sha256']}" for file in report.files]
+    files = [f"{file['name']}, {size(file['bytes'])}" + (f", SHA-256 {file['sha256']}" if file["sha256"] else "") for file in report.files]
     lines = [title, *_listed("file", files)]
     if report.error:
         return [*lines, *_line("unreadable", report.error), *_listed("asks for", report.refused_globals)]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
+from jittor_ipl.errors import UserError
+from jittor_ipl.integrity import file_sha256, read_json
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.refs import resolve
@@ -170,3 +173,28 @@ def test_inspecting_imports_neither_jittor_nor_the_settings(tmp_path):
            "sys.exit(str({'jittor', 'pydantic', 'PIL'} & set(sys.modules) or 0))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr in ("", "0\n"), done.stderr
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+@pytest.mark.parametrize("name", ["model.safetensors", "net.pt", "manifest.json", "config.json"])
+def test_what_never_ends_is_not_read(tmp_path, make, name):
+    make(tmp_path / name)
+    for command in ("inspect", f"convert --to {tmp_path / 'out'}"):
+        program, *options = command.split()
+        done = subprocess.run([sys.executable, "-m", "jittor_ipl", program, str(tmp_path), *options], cwd=ROOT, timeout=60,
+                              capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_only_files_are_hashed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for read in (file_sha256, lambda path: read_json(path, "record")):
+        with pytest.raises(UserError, match="is not a file"):
+            read(tmp_path / "pipe")
+
+
+def test_a_large_file_that_is_no_weight_file_is_not_hashed(tmp_path, told):
+    with open(tmp_path / "big.pt", "wb") as file:
+        file.truncate(1 << 40)
+    code, out, err = told(tmp_path / "big.pt")
+    assert code == 2 and "a file of unknown format" in err and "1024.0 GiB" in out and "SHA-256" not in out
