@@ -96,3 +96,23 @@ def test_structure_keeps_contours_and_leaves_flat_places_free():
     x = jt.array(contours)
     gradient = jt.grad(losses.structure(jt.array(contours), x), x).numpy()
     assert np.isfinite(gradient).all()
+
+
+def test_variations_vanish_when_answers_stay_and_grow_when_they_change():
+    source = unit(RNG.standard_normal((5, 16))).astype(np.float32)
+    before = [unit(RNG.standard_normal((n, 16))).astype(np.float32) for n in (2, 4)]
+    shift = .1 * RNG.standard_normal(16).astype(np.float32)
+    same = [(jt.array(b), jt.array(b)) for b in before]
+    swapped = [(jt.array(b), jt.array(np.ascontiguousarray(b[::-1]))) for b in before]
+    images = jt.array(source)
+    kept, changed = (losses.variations(images, images, answers, 20.0).item() for answers in (same, swapped))
+    moved = losses.variations(images, jt.array(source + shift), same, 20.0).item()
+
+    def by_hand(target, answers):
+        def log_p(x, texts):
+            logits = 20.0 * unit(x) @ texts.T
+            return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return np.mean([(np.exp(log_p(source, b)) * (log_p(source, b) - log_p(target, a))).sum(-1).mean() for b, a in answers])
+    want = by_hand(source + shift, [(b, b) for b in before])
+    print(f"kept {kept:.1e}, moved {moved:.4f} (by hand {want:.4f}), changed {changed:.3f}")
+    assert abs(kept) < 1e-6 and 0 < moved < changed and abs(moved - want) < 1e-5

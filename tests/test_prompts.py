@@ -8,6 +8,7 @@ import pytest
 from jittor_ipl import cli, prompts
 from jittor_ipl.config import load_suite
 from jittor_ipl.errors import UserError
+from jittor_ipl.prompts import variations
 from jittor_ipl.text import fill_templates, tokenize
 
 STYLES = ["disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf", "cartoon",
@@ -140,3 +141,20 @@ def test_mistakes_at_the_command_are_told_in_one_line(arguments, message, capsys
     assert cli.main(["prompts", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", variations.SHIPPED)
+def test_the_shipped_questions_are_asked_of_every_class(name):
+    questions = variations.read_variations(variations.variations_path(name), ("photo", "anime painting"))
+    assert len(questions) >= 8 and all(len(answers) > 1 for answers in questions)
+
+
+@pytest.mark.parametrize("line,told", [
+    ("a {} cat", "line 2: a question has 2 to 20 different answers"), ("a {} cat | a {} cat", "line 2: a question has 2 to 20"),
+    ("a {} cat | a dog", "line 2: 'a dog' has no {}"), ("a {} cat |", "2 to 20 different answers|has no"),
+    ("a {} cat | a {} {} dog }", "brace"), ("# only a remark", "asks nothing")])
+def test_questions_that_cannot_be_asked_are_told_by_their_line(tmp_path, line, told):
+    path = tmp_path / "questions.txt"
+    path.write_text(f"# what stays\n{line}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=told):
+        variations.read_variations(path, ("photo",))
