@@ -4,11 +4,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+# Where whole numbers may stand for, or beside, a network's own: counters, positions, token ids, and a LoRA's alpha.
+_WHOLE = re.compile(r"(.*\.)?(position_ids|num_batches_tracked|token_embedding\.rows|alpha)")
 
 if TYPE_CHECKING:
     from jittor_ipl.runtime.backend import jt
@@ -40,7 +45,7 @@ def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) ->
     named = named_tensors(module)
     check_names(named, tensors, source)
     for name, var in named.items():
-        _check_tensor(name, tuple(var.shape), tensors[name], source)
+        _check_tensor(name, tuple(var.shape), tensors[name], str(var.dtype), source)
     for name, var in named.items():
         value = np.ascontiguousarray(tensors[name], dtype=str(var.dtype)).reshape(var.shape)
         requires_grad = var.requires_grad
@@ -50,15 +55,18 @@ def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) ->
 
 @dataclass(frozen=True)
 class Problem:
-    """One way in which a file differs from what its layout expects; `what` is "missing", "extra" or "shape"."""
+    """One way in which a file differs from what its layout expects; `what` is "missing", "extra", "shape" or "type"."""
 
     what: str
     name: str
     wanted: tuple[int, ...] | None = None
     found: tuple[int, ...] | None = None
     nearest: str = ""
+    type: str = ""
 
     def __str__(self) -> str:
+        if self.what == "type":
+            return f"tensor {self.name!r} is of type {self.type}, expected are floating-point numbers"
         if self.what == "shape":
             return f"tensor {self.name!r} has shape {list(self.found)}, expected is {list(self.wanted)}"
         noun = "tensor" if self.what == "missing" else "unexpected tensor"
@@ -66,18 +74,21 @@ class Problem:
 
 
 def compare(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str], shapes: Mapping[str, tuple[int, ...]],
-            *, limit: int = 50) -> list[Problem]:
-    """Return every difference between a file's tensors and those expected: missing, extra, then mis-shaped ones.
+            types: Mapping[str, str] = MappingProxyType({}), *, limit: int = 50) -> list[Problem]:
+    """Return every difference between a file's tensors and those expected: missing, extra, mis-shaped, then mis-typed ones.
 
     Names that match one of the regular expressions `optional` in full may be there or not. Only the first `limit`
-    problems carry a nearest name, for finding it takes time. Shapes [] and [1] are one.
+    problems carry a nearest name, for finding it takes time. Shapes [] and [1] are one. All types of floating-point numbers
+    are one, and nothing else is theirs (an int8 or a complex tensor holds other numbers than the network's), except where
+    whole numbers belong.
     """
     missing, extra, shaped = _differences(expected, optional, shapes)
     problems = [Problem("missing", name, expected[name], nearest=nearest(name, extra)) if index < limit else
                 Problem("missing", name, expected[name]) for index, name in enumerate(missing)]
     problems += [Problem("extra", name, found=shapes[name], nearest=nearest(name, missing or expected)) if index < limit else
                  Problem("extra", name, found=shapes[name]) for index, name in enumerate(extra, len(problems))]
-    return problems + [Problem("shape", name, expected[name], shapes[name]) for name in shaped]
+    problems += [Problem("shape", name, expected[name], shapes[name]) for name in shaped]
+    return problems + [Problem("type", name, type=types[name]) for name in expected if name in types and not _fits_type(name, types[name])]
 
 
 def count_problems(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str],
@@ -101,6 +112,10 @@ def _differences(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str
     extra = [name for name in shapes if name not in expected and not may(name)]
     shaped = [name for name in expected if name in shapes and not _same_shape(expected[name], shapes[name])]
     return missing, extra, shaped
+
+
+def _fits_type(name: str, type_: str) -> bool:
+    return type_ in FLOATS or (type_.startswith(("int", "uint")) and _WHOLE.fullmatch(name) is not None)
 
 
 def is_optional(patterns: Sequence[str]) -> Callable[[str], object]:
@@ -128,12 +143,17 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
-def _check_tensor(name: str, shape: tuple[int, ...], value: np.ndarray, source: str) -> None:
+def _check_tensor(name: str, shape: tuple[int, ...], value: np.ndarray, dtype: str, source: str) -> None:
     found = tuple(value.shape)
     if found != shape and not (found == () and shape == (1,)):
         raise UserError(f"{source}: tensor {name!r} has shape {list(found)}, this network needs {list(shape)}")
+    if value.dtype.kind == "c":
+        raise UserError(f"{source}: {Problem('type', name, type=value.dtype.name)}")
     if not np.isfinite(value).all():
         raise UserError(f"{source}: tensor {name!r} holds NaN or infinity; the file is damaged")
+    with np.errstate(over="ignore"):
+        if value.dtype.itemsize > 4 and not np.isfinite(value.astype(dtype)).all():
+            raise UserError(f"{source}: tensor {name!r} has values beyond {dtype}'s range")
 
 
 def _walk(module: Any, prefix: str) -> "Iterator[tuple[str, jt.Var]]":

@@ -129,7 +129,7 @@ def take(found: Recognised, tensors: Tensors, *, source: str,
          extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
     """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
     mine = select(found, tensors, extras)
-    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, limit=3), source)
+    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.types, limit=3), source)
     return found.family.convert(mine, found.layout)
 
 

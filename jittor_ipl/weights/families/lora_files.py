@@ -14,7 +14,7 @@ from ..folder import find_sources, read_source
 from ..network import hints_of, locate
 from ..strict import compare, require_fit
 from ..tensors import write_safetensors
-from . import shapes_of
+from . import shapes_of, types_of
 from .lora import convert, layout_of
 from .lora_export import diffusers_metadata, folded, kohya_metadata, modules_of, to_diffusers, to_kohya
 from .lora_modules import Base
@@ -57,7 +57,7 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
         raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(shapes), '')[:80]!r})")
     try:
         layout = layout_of(shapes, hints_of(sources[0], info), base)
-        require_fit(compare(layout.expected, layout.optional, shapes, limit=3), str(path))
+        require_fit(compare(layout.expected, layout.optional, shapes, types_of(tensors), limit=3), str(path))
         return from_tensors(convert(tensors, layout))
     except UserError as error:
         raise error if str(error).startswith(str(path)) else UserError(f"{path}: {error}") from error
