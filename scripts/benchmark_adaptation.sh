@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train every method on every style and seed of configs/benchmark.yaml, measure 1,000 pictures of each, write docs/benchmark.md.
-#   bash scripts/benchmark_adaptation.sh --jobs 2                  goes on where it was stopped; a day on two cores
+#   bash scripts/benchmark_adaptation.sh --jobs 2                  hours; goes on where it was stopped
 #   bash scripts/benchmark_adaptation.sh --only ours/disney/2,3    this part alone
 #   bash scripts/benchmark_adaptation.sh --time-limit 60           start no cell after an hour
 #   bash scripts/benchmark_adaptation.sh --report                  the report of what is done

@@ -67,9 +67,9 @@ def doing(monkeypatch):
 
 def made_up(value: float, **figures: float) -> dict:
     """A record whose figures are all `value` but the named ones."""
-    return {"figures": {**dict.fromkeys(FIGURES, value), **figures}, "note": "The demo judge serves.", "versions": {"numpy": "1"},
-            "seconds_measuring": 3.0, "training": {"steps_mapper": 0, "steps_generator": 1, "pictures_generator": 2,
-                                                   "seconds_mapper": 0.0, "seconds_generator": 8.0}}
+    training = {"steps_mapper": 0, "steps_generator": 1, "pictures_generator": 2, "seconds_mapper": 0.0, "seconds_generator": 8.0}
+    return {"figures": {**dict.fromkeys(FIGURES, value), **figures}, "attributes": {"hair": {"kept": value, "meant": value}},
+            "note": "The demo judge serves.", "versions": {"numpy": "1"}, "training": training, "seconds_measuring": 3.0}
 
 
 def quiet(cells, tmp_path, **options):
@@ -186,6 +186,7 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert "| Judge accuracy (%) | 1 | 0 | 0 | 1 |" in lines and "| all three at once | 1 | 0 | 0 | 1 |" in lines
     assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
     assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
+    assert "| method | hair |" in lines and "| ours | 60.0 |" in lines
     assert "![The same latents under every method](sheet.png)" in lines
 
 
@@ -229,7 +230,7 @@ def test_a_real_cell(real):
     cells = {name: real / "cells" / name / "portraits/disney" for name in ("source", "truth", "nada")}
     record = read_sealed(cells["nada"] / "2" / RECORD, "record")
     source, truth = (read_sealed(cells[name] / RECORD, "record") for name in ("source", "truth"))
-    assert set(FIGURES) <= set(record["figures"])
+    assert set(FIGURES) <= set(record["figures"]) and "demo:clip-rn" in record["training"]["weights"]
     assert source["figures"]["kept"] == source["figures"]["structural_consistency_score"] == 1
     assert truth["figures"]["judge"] > 0.9 and truth["figures"]["l1_to_truth"] == 0 and "psnr_to_truth" not in truth["figures"]
     assert truth["figures"]["frechet_inception_distance"] < record["figures"]["frechet_inception_distance"]

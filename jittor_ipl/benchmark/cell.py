@@ -23,7 +23,7 @@ from jittor_ipl.weights.generator import load_generator
 
 from .figures import FIGURES
 from .material import Material, draw, predicted
-from .plan import RECORD, Cell
+from .plan import RECORD, Cell, weights_sha256
 
 STRIP = 16                  # pictures kept for the contact sheets
 STRIP_SIDE = 128            # pixels of a picture there at most
@@ -82,6 +82,7 @@ def _trained(cell: Cell) -> dict[str, Any]:
     return {"identity": report.identity, "config_hash": report.config_hash, "generator_sha256": report.generator_sha256,
             "steps_mapper": run.mapper.steps if run.method == "ipl" else 0, "steps_generator": run.generator.steps,
             "pictures_generator": run.generator.steps * run.generator.batch,
+            "weights": {ref: weights_sha256(ref) for ref in (run.source.generator, *(clip.model for clip in run.clip))},
             "seconds_mapper": report.seconds_mapper, "seconds_generator": report.seconds_generator}
 
 

@@ -33,7 +33,8 @@ FIGURES: dict[str, Figure] = {
     "judge": Figure("Judge accuracy (%)", "up", "%", "judges", "pictures that the colour judge sees in the target style"),
     "structure": Figure("Structure accuracy (%)", "up", "%", "judges",
                         "the same by the judge of locally normalised greyscale, which sees no palette"),
-    "kept": Figure("Attributes kept (%)", "up", "%", "judges", "attributes that the judge sees as in the source's picture of the same latent"),
+    "kept": Figure("Attributes kept (%)", "up", "%", "judges",
+                   "attributes that the judge sees as in the source's picture of the same latent"),
     "kept_uncoloured": Figure("Attributes kept, colours aside (%)", "up", "%", "judges",
                               "the same without the attributes that are colours of the picture, which another palette takes away"),
     "meant": Figure("Attributes meant (%)", "up", "%", "judges", "attributes that the judge sees as the latent means them"),
@@ -51,7 +52,7 @@ FIGURES: dict[str, Figure] = {
     "mean_pairwise_lpips": Figure("Mean pairwise LPIPS", "up", ".4f", "", "all pairs of pictures"),
     "l1_to_truth": Figure("L1 to the true render", "down", ".4f", "truth", "mean absolute difference, 0 to 1, of the same latent"),
     "psnr_to_truth": Figure("PSNR to the true render (dB)", "up", ".2f", "truth", "of the same latent"),
-    "clip_direction_similarity": Figure("CLIP direction similarity", "up", ".4f", "", "of the change of picture and text"),
+    "clip_direction_similarity": Figure("CLIP direction similarity", "up", ".4f", "", "of the change of picture and text; this CLIP may be one of those that taught"),
 }
 BEATEN_IN = ("judge", "frechet_inception_distance", "intra_cluster_lpips")   # where ours must be better than every peer
 MUST_HOLD = {"judge": 0.9, "structure": 0.7, "kept": 0.8}

@@ -139,7 +139,8 @@ def chosen(cells: list[Cell], only: str) -> list[Cell]:
     if len(parts) > 3:
         raise UserError(f"--only {only!r}: write METHODS/STYLES/SEEDS, such as ours,ipl/disney/2 or //3")
     methods, styles, seeds = (*parts, [], [])[:3]
-    for words, known, what in ((methods, _known(cells, 0), "method"), (styles, _known(cells, 1), "style"), (seeds, _known(cells, 2), "seed")):
+    for position, (words, what) in enumerate(((methods, "method"), (styles, "style"), (seeds, "seed"))):
+        known = _known(cells, position)
         for word in words:
             if word not in known:
                 raise UserError(f"--only: there is no {what} {word!r}{nearest(word, known)}; there are {', '.join(known)}")

@@ -11,14 +11,15 @@ from .settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
 NOTHING = "-"
+COMMAND = "bash scripts/benchmark_adaptation.sh"
 _LISTED = 12                # missing cells that are named
 
 
-def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None, command: str = "bash scripts/benchmark_adaptation.sh") -> str:
+def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None) -> str:
     """Return the whole report; `sheet` is the picture to show, relative to it."""
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     styles = benchmark.styles()
-    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results, command), _progress(results),
+    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results), _progress(results),
              f"![The same latents under every method]({sheet})" if sheet else "",
              "## Ours against its peers", *_contests(benchmark, results), "## What must hold", _holding(benchmark, results),
              "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
@@ -28,17 +29,19 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None, c
         if any(name in record["figures"] for record in results.done()):
             parts += [f"### {figure.title}{_better(figure)}", figure.meaning[:1].upper() + figure.meaning[1:] + ".",
                       _by_style(benchmark, results, styles, name)]
+    parts += _by_attribute(benchmark, results)
     if benchmark.ablations:
         parts += ["## Ablations", *_ablations(benchmark, results)]
     parts += ["## Time", _times(benchmark, results), "## Methods", _methods(benchmark)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _protocol(benchmark: Benchmark, results: Results, command: str) -> str:
+def _protocol(benchmark: Benchmark, results: Results) -> str:
     last = benchmark.first_seed + benchmark.samples - 1
     last_reference = benchmark.first_reference_seed + benchmark.samples - 1
     seeds = ", ".join(map(str, benchmark.seeds))
-    networks = [("Inception", benchmark.networks.inception), ("LPIPS", ", ".join(benchmark.networks.lpips)), ("ArcFace", benchmark.networks.arcface)]
+    networks = [("Inception", benchmark.networks.inception), ("LPIPS", ", ".join(benchmark.networks.lpips)),
+                ("ArcFace", benchmark.networks.arcface)]
     served = "; ".join(f"{name}: {ref or 'the demo judge'}" for name, ref in networks)
     versions = {f"{name} {value}" for record in results.done() for name, value in record["versions"].items()}
     return (f"Protocol: every method is trained on every style with the seeds {seeds}, and {benchmark.samples} untruncated pictures with "
@@ -47,7 +50,7 @@ def _protocol(benchmark: Benchmark, results: Results, command: str) -> str:
             f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the style). Networks: "
             f"{served}; CLIP: {benchmark.networks.clip}. The judges took no part in any training. The rows *the source itself* and "
             "*true renders* are the source generator's pictures and the true renders of the measured latents: where a method begins "
-            f"and what a perfect one would reach.\nMade by `{command}`"
+            f"and what a perfect one would reach.\nMade by `{COMMAND}`"
             + (f" with {', '.join(sorted(versions))}." if versions else "."))
 
 
@@ -106,6 +109,21 @@ def _by_style(benchmark: Benchmark, results: Results, styles: Sequence[str], nam
     cells = _bold(grid, [[_with_deviation(mean, figure) for mean in line] for line in grid], [figure] * len(styles),
                   [method not in ANCHOR_TITLES for method, _ in rows])
     return table(["method", *styles], [[title, *line] for (_, title), line in zip(rows, cells)])
+
+
+def _by_attribute(benchmark: Benchmark, results: Results) -> list[str]:
+    """Return a table a source: every attribute's share kept, mean over all cells that are done."""
+    parts = []
+    for source in benchmark.sources:
+        done = {method: [record["attributes"] for style in source.styles for record in results.of(method, style) if record is not None]
+                for method, _ in _rows(benchmark, results)}
+        names = next((list(one) for records in done.values() for one in records if one), [])
+        rows = [[title, *(f"{100 * statistics.fmean(record[name]['kept'] for record in done[method]):.1f}" if done[method] else NOTHING
+                          for name in names)] for method, title in _rows(benchmark, results)]
+        if names:
+            parts += [f"### Attributes kept one by one (%), {source.title or source.suite}",
+                      "Mean over the cells that are done.", table(["method", *names], rows)]
+    return parts
 
 
 def _with_deviation(mean: Mean | None, figure: Figure) -> str:

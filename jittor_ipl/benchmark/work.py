@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import sys
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,11 +92,14 @@ def _here(take: _Taker, cache: str | Path) -> Iterator[tuple[Cell, Any, float]]:
 
 
 def _outcome(bench, cell: Cell) -> dict[str, float] | str:
-    """Return the cell's figures, or in one line why there are none."""
+    """Return the cell's figures, or in one line why there are none; a fault of ours is shown whole, and the others go on."""
     try:
         return bench.do(cell)["figures"]
     except UserError as error:
         return str(error)
+    except Exception as error:
+        traceback.print_exc()
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _side_by_side(take: _Taker, cache: str | Path, jobs: int) -> Iterator[tuple[Cell, Any, float]]:
