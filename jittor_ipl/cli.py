@@ -331,7 +331,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="dialect", default="ours", metavar="DIALECT",
                         help="whose names: ours (default), rosinality, ipl, openai, huggingface, diffusers-lora, kohya-lora")
     parser.add_argument("--format", choices=["safetensors", "pt"], default="safetensors", help="file format (default %(default)s)")
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="type of the floating-point tensors (default: as they are)")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], help="type of the floating-point tensors (default: as they are, bfloat16 as float32)")
     parser.add_argument("--container", metavar="KEY", help="of a checkpoint with several networks the one under this key")
     parser.add_argument("--name", metavar="NAME", help="name of the new file without ending (default: the source's)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")

@@ -222,9 +222,11 @@ def config_from_shapes(shapes: Mapping[str, tuple[int, ...]], source: str) -> di
 
 
 def _mean_w(value: np.ndarray, style_dim: int, source: str) -> np.ndarray:
-    if value.shape != (style_dim,) or not np.isfinite(value).all():
+    with np.errstate(over="ignore"):
+        mean = value.astype(np.float32) if value.dtype.kind != "c" else value
+    if mean.shape != (style_dim,) or not np.isfinite(mean).all() or mean.dtype != np.float32:
         raise UserError(f"{source}: latent_avg of shape {list(value.shape)}; {style_dim} finite numbers are expected")
-    return np.array(value, np.float32)
+    return mean
 
 
 def _checked_channels(size: int, multiplier: int, channels: Mapping[int, int] | None) -> dict[int, int]:

@@ -177,7 +177,9 @@ def _whole(source: Source, container: str | None) -> tuple[Mapping[str, np.ndarr
     base = info.metadata.get("source", "")
     if not base:
         raise UserError(f"{source.path} is a delta file that does not name its source; generate --source takes it as it is")
-    adapted = adapted_tensors(source.path, read_network(base, kind="stylegan2").tensors)
+    stored = read_network(base, kind="stylegan2").tensors
+    # A delta is the difference to the network as it computes, in float32, whatever type its file has.
+    adapted = adapted_tensors(source.path, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
     return adapted, FileInfo(info.format, {"kind": "stylegan2", "config": info.metadata.get("config", "{}")})
 
 
@@ -228,20 +230,20 @@ def _exported(piece: Piece, dialect: str) -> Mapping[str, np.ndarray]:
 
 
 def _cast(tensors: Mapping[str, np.ndarray], dtype: str | None, label: str) -> "dict[str, np.ndarray | Bfloat16]":
-    """Return the tensors with their floating-point types changed; UserError when a value does not fit float16."""
+    """Return the tensors with their floating-point types changed; UserError when a value is beyond their range."""
     if dtype is None:
         return dict(tensors)
     cast: dict[str, np.ndarray | Bfloat16] = {}
     for name, array in tensors.items():
         if array.dtype.kind != "f":
             cast[name] = array
-        elif dtype == "bfloat16":
-            cast[name] = narrow(array)
-        else:
-            with np.errstate(over="ignore"):
-                cast[name] = array.astype(dtype)
-            if not np.isfinite(cast[name]).all():
-                raise UserError(f"{label}: tensor {name!r} has values beyond {dtype}'s range; choose bfloat16 or float32")
+            continue
+        with np.errstate(over="ignore"):
+            cast[name] = narrow(array) if dtype == "bfloat16" else array.astype(dtype)
+            finite = np.isfinite(cast[name].widen() if dtype == "bfloat16" else cast[name]).all()
+        if not finite:
+            wider = "choose bfloat16 or float32" if dtype == "float16" else "leave --dtype out"
+            raise UserError(f"{label}: tensor {name!r} has values beyond {dtype}'s range; {wider}")
     return cast
 
 

@@ -228,6 +228,8 @@ def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] 
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
             told.append(f"tensor {_safe(name)!r} holds {nan} NaN and {infinite} infinite of {array.size} values")
+        elif array.dtype.kind == "f" and array.dtype.itemsize > 4 and (np.abs(array) > np.finfo(np.float32).max).any():
+            told.append(f"tensor {_safe(name)!r} holds values beyond float32's range, in which networks compute")
     return told
 
 

@@ -13,6 +13,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.bfloat16 import narrow
 from jittor_ipl.weights.convert import Options, Refused, convert
 from jittor_ipl.weights.delta import fingerprint, save_delta
+from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.refs import resolve
@@ -87,6 +88,32 @@ def test_a_value_beyond_float16_is_told(tmp_path, generator):
     with pytest.raises(UserError, match="to_rgb1.bias.*float16"):
         list(convert(tmp_path / "x.pt", tmp_path / "out", Options(dtype="float16")))
     assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("dtype, value", [("f8", 1 + 2.0**-40), ("f2", 0.333)])
+def test_types_stay_as_they_are(tmp_path, generator, dtype, value):
+    """1 + 2^-40 is a number that float32 does not have; nothing rounds before a network computes."""
+    stored = {name: np.full_like(array, value, dtype) for name, array in generator.items()}
+    write_torch(tmp_path / "other.pt", {"g_ema": stored, "latent_avg": np.full(128, value, dtype)})
+    (done,) = convert(tmp_path / "other.pt", tmp_path / "out")
+    tensors = dict(read_tensors(done.path)[0])
+    assert all(array.dtype == dtype and (array == np.array(value, dtype)).all() for array in tensors.values())
+
+
+def test_values_beyond_float32_are_told(tmp_path, generator):
+    write_torch(tmp_path / "big.pt", {"g_ema": {**generator, "input.input": np.full(generator["input.input"].shape, 1e300)}})
+    assert inspect(tmp_path / "big.pt").problems == ["tensor 'input.input' holds values beyond float32's range, in which networks compute"]
+    for options in (Options(), Options(dtype="float32"), Options(dtype="bfloat16")):
+        with pytest.raises(UserError, match="'input.input' holds values beyond float32"):
+            list(convert(tmp_path / "big.pt", tmp_path / "out", options))
+
+
+@pytest.mark.parametrize("type_", ["complex64", "bool", "uint16", "int64"])
+def test_other_numbers_are_a_problem_and_not_converted(tmp_path, generator, type_):
+    np.savez(tmp_path / "odd.npz", **{**generator, "input.input": generator["input.input"].astype(type_)})
+    assert inspect(tmp_path / "odd.npz").problems == [f"tensor 'input.input' is of type {type_}, expected are floating-point numbers"]
+    with pytest.raises(UserError, match=f"'input.input' is of type {type_}"):
+        list(convert(tmp_path / "odd.npz", tmp_path / "out"))
 
 
 def test_a_delta_becomes_the_whole_generator(tmp_path, generator):

@@ -51,6 +51,15 @@ def test_an_expected_name_may_be_optional_but_not_of_another_shape():
     assert compare({"noise": (1,), "a": (2,)}, ("noise",), {"a": (2,), "noise": (9,)})
 
 
+@pytest.mark.parametrize("type_, sound", [("float16", True), ("bfloat16", True), ("float64", True), ("complex64", False), ("bool", False),
+                                          ("int8", False), ("uint16", False), ("int64", False)])
+def test_weights_are_floating_point_numbers(type_, sound):
+    told = [str(problem) for problem in compare({"a": (2,)}, (), {"a": (2,)}, {"a": type_})]
+    assert told == ([] if sound else [f"tensor 'a' is of type {type_}, expected are floating-point numbers"])
+    for name in ("x.position_ids", "bn.num_batches_tracked", "unet.to_q.alpha", "token_embedding.rows"):
+        assert bool(compare({name: ()}, (), {name: ()}, {name: type_})) == (type_ in ("complex64", "bool"))
+
+
 def test_many_problems_are_one_short_line():
     with pytest.raises(UserError) as caught:
         require_fit(compare({f"layer.{i}": (1,) for i in range(2000)}, (), {f"block.{i}": (1,) for i in range(2000)}), "x.pt")

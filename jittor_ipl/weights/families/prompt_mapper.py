@@ -124,13 +124,13 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     Raises UserError when a transformer's two copies of a tensor differ.
     """
     if layout.dialect != "thesis-transformer":
-        return {name: array.astype(np.float32, copy=False) for name, array in tensors.items()}
+        return dict(tensors)
     heads = [name for name in layout.expected if not name.startswith("mapping.")]
     twins = [name for name in layout.expected if name.startswith("mapping.")]
     for name, twin in zip(heads, twins):
         if not np.array_equal(tensors[name], tensors[twin], equal_nan=True):
             raise UserError(f"the tensors {name!r} and {twin!r} are two names of one and differ; the file is damaged")
-    return {name: tensors[name].astype(np.float32, copy=False) for name in heads}
+    return {name: tensors[name] for name in heads}
 
 
 def _original(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:

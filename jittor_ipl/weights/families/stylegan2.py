@@ -24,9 +24,8 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the tensors under our (rosinality's) names, in float32, with `latent_avg` [style_dim] when the file has one."""
-    ours = _CONVERTERS[layout.dialect](tensors, layout)
-    return {name: array.astype(np.float32, copy=False) for name, array in ours.items()}
+    """Return the tensors under our (rosinality's) names, in the file's types, with `latent_avg` [style_dim] when the file has one."""
+    return _CONVERTERS[layout.dialect](tensors, layout)
 
 
 FAMILY = Family("stylegan2", recognise, convert, exports={"rosinality": rosinality.export_rosinality},

@@ -173,7 +173,7 @@ def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
         weight = weight[::-1, ::-1] if scope.endswith("_up") else weight
         ours |= {f"{name}.conv.weight": np.ascontiguousarray(weight.transpose(3, 2, 0, 1))[None],
                  f"{name}.conv.modulation.weight": np.ascontiguousarray(tensors[f"{scope}/mod_weight"].T),
-                 f"{name}.conv.modulation.bias": tensors[f"{scope}/mod_bias"] + np.float32(1)}
+                 f"{name}.conv.modulation.bias": _plus_one(tensors[f"{scope}/mod_bias"])}
         if k == 1:
             ours[f"{name}.bias"] = tensors[f"{scope}/bias"].reshape(1, 3, 1, 1)
         else:
@@ -186,6 +186,10 @@ def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     ours |= {f"noises.{name.split('/')[1].replace('noise', 'noise_')}": array for name, array in tensors.items()
              if name.startswith("synthesis/noise")}
     return complete(ours | _centre(tensors, "dlatent_avg"), config)
+
+
+def _plus_one(bias: np.ndarray) -> np.ndarray:
+    return np.add(bias, 1, dtype=np.promote_types(bias.dtype, np.float32))     # float16 would round
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
