@@ -24,7 +24,7 @@ from .settings import ANCHORS, Benchmark, Networks, Source
 PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
 RECORD = "cell.json"
 ABLATION = "ablation-"
-_QUIET = ["run.samples=0", "run.tensorboard=false", "run.log_every=20", "run.checkpoint_every=1000000", "run.keep=1"]
+_QUIET = ["run.samples=0", "run.tensorboard=false", "run.log_every=20", "run.keep=1"]
 
 
 @dataclass(frozen=True)
