@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jittor_ipl import __version__
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError, in_brief, nearest
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -92,7 +92,7 @@ def _run(parser: _Parser, argv: Sequence[str] | None) -> int:
         return _told(argv, f"the Python package {error.name!r} is missing here: activate the environment that the scripts made "
                            "(source .venv/bin/activate) or run: pip install -r requirements.txt", 2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told, never hidden
-        return _told(argv, f"internal fault, {type(error).__name__}: {error}", 3)
+        return _told(argv, f"internal fault, {type(error).__name__}: {in_brief(error)}", 3)
 
 
 def _of_system(error: OSError) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,18 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def in_brief(error: BaseException, limit: int = 300) -> str:
+    """Return what a page of Jittor's says in one line of at most `limit` characters: its last reason, or else its first line.
+
+    Colours of a terminal and places in Jittor's source go; the command line's --debug shows all.
+    """
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\[[efwi] \d{4} [^\]\n]*\]", "", str(error))
+    lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
+    reasons = [told for line in lines if (told := re.sub(r"^\[?(failed )?reason\]?:", "", line, flags=re.IGNORECASE)) != line and told.strip()]
+    told = " ".join((reasons or lines[:1])[-1].split())
+    return told if len(told) <= limit else told[:limit - 1] + "…"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -125,6 +125,17 @@ def test_every_way_out_has_its_code(error, code, told, monkeypatch, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("page, told", [
+    ("Wrong inputs arguments, Please refer to examples(help(jt.sync)).\n\nFailed reason:\x1b[38;5;1m[f 1121 07:18:36.3 28 parallel_compiler.cc:331] "
+     "Error happend during compilation:\n [Error] source file location:/x.cc\n\nReason: \x1b[38;5;1m[f 1121 07:18:36.3 28 log.cc:608] "
+     "Check failed ret(256) == 0(0) Run cmd failed\x1b[m\n", "Check failed ret(256) == 0(0) Run cmd failed"),
+    ("\x1b[31mno memory\x1b[m\n" + "a line of C++\n" * 200, "no memory"), ("x" * 5000, "x" * 299 + "…"), ("", "")])
+def test_a_page_of_jittors_is_one_readable_line(page, told, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "doctor", raising(RuntimeError(page)))
+    assert cli.main(["doctor"]) == 3
+    assert capsys.readouterr().err == f"error: internal fault, RuntimeError: {told}{' ' * bool(told)}(run again with --debug to see where)\n"
+
+
 def test_debug_shows_the_traceback(monkeypatch, capsys):
     monkeypatch.setattr(commands, "doctor", raising(KeyError("x")))
     assert cli.main(["--debug", "doctor"]) == 3

@@ -37,10 +37,18 @@ class StopOnSignal:
             self._before = {}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Restore the handlers; a RuntimeError after a signal is the stop itself and becomes `Interrupted`.
+
+        A terminal's Ctrl-C and `timeout` signal the whole process group: the compiler that Jittor just then runs dies of
+        it, and Jittor raises. The next run compiles that kernel again and goes on after its last checkpoint.
+        """
         for number, handler in self._before.items():
             # None stands for a handler that was not installed from Python and cannot be put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if self.received is not None and isinstance(error, RuntimeError):
+            _say("stopped within a step; the same command goes on after the last checkpoint\n")
+            raise Interrupted(self.received) from error
 
     def raise_if_received(self) -> None:
         """Raise `Interrupted` when a signal came; call this after saving."""
@@ -52,7 +60,10 @@ class StopOnSignal:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
-        # Not print: the signal may have come in the middle of one, and Python refuses to write into a half-written buffer.
-        with suppress(OSError):
-            os.write(2, f"\n{signal.Signals(number).name}: saving after this step "
-                        "(Ctrl-C once more quits without saving)\n".encode())
+        _say(f"\n{signal.Signals(number).name}: saving after this step (Ctrl-C once more quits without saving)\n")
+
+
+def _say(text: str) -> None:
+    # Not print: the signal may have come in the middle of one, and Python refuses to write into a half-written buffer.
+    with suppress(OSError):
+        os.write(2, text.encode())

@@ -222,6 +222,17 @@ def test_a_signal_waits_for_the_loop(number, code, capfd):
     assert stopped.value.code == code and signal.getsignal(number) is before and "saving" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_compiler_that_the_signal_ended_is_the_stop_itself(number, code, capfd):
+    """Ctrl-C in a terminal reaches the compiler as well, and Jittor raises for it; without a signal its error stays one."""
+    with pytest.raises(Interrupted) as stopped, StopOnSignal():
+        signal.raise_signal(number)
+        raise RuntimeError("Error happend during compilation")
+    assert stopped.value.code == code and "stopped within a step; the same command goes on" in capfd.readouterr().err
+    with pytest.raises(RuntimeError, match="compilation"), StopOnSignal():
+        raise RuntimeError("Error happend during compilation")
+
+
 def test_a_second_ctrl_c_ends_the_process_at_once():
     code = ("import signal\nfrom jittor_ipl.train.signals import StopOnSignal\n"
             "with StopOnSignal():\n    signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)\nprint('alive')")
