@@ -11,6 +11,8 @@ from jittor_ipl.images import list_images
 from jittor_ipl.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.prompts import prompts_path, read_prompts
 from jittor_ipl.prompts.variations import variations_path
+from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_sources
+from jittor_ipl.weights.network import locate
 from jittor_ipl.weights.refs import resolve
 
 MADE_BY_A_RUN = ("report.json", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "checkpoints",
@@ -29,7 +31,7 @@ def run_identity(config: StyleRun) -> str:
 
 def run_files(config: StyleRun) -> list[Path]:
     """Return every file that a run reads, in a fixed order; raises `UserError` when one is missing."""
-    files = [resolve(config.source.generator), *(resolve(model.model) for model in config.clip)]
+    files = [resolve(config.source.generator), *(file for model in config.clip for file in _clip_files(model.model))]
     listed = prompts_path(config)
     if listed is not None:
         read_prompts(listed, config.target)      # told by its name when it is missing
@@ -39,6 +41,15 @@ def run_files(config: StyleRun) -> list[Path]:
     if config.style_images is not None:
         files += list_images(config.style_images)
     return files
+
+
+def _clip_files(ref: str) -> list[Path]:
+    """Return the file of a CLIP, or of a folder its weight files, their index and the configuration beside them."""
+    path = locate(ref)
+    if not path.is_dir():
+        return [path]
+    found = {file for source in find_sources(path) for file in (*source.files, source.index) if file is not None}
+    return sorted(found | {path / name for name in (*CONFIGS, PREPROCESSOR) if (path / name).is_file()})
 
 
 def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:

@@ -124,3 +124,19 @@ def test_the_words_of_the_list_belong_to_the_run(networks):
     after = run_identity(unused)
     path.write_text(text)
     assert run_identity(unused) == after
+
+
+def test_a_folder_of_a_clip_belongs_to_the_run(networks, tmp_path):
+    """A CLIP may be a folder, as Hugging Face keeps them: its weights and its configuration are part of the run."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    write_safetensors(folder / "model.safetensors", {"a": np.zeros(1, "f4")})
+    (folder / "config.json").write_text("{}")
+    settings = config(networks, f"clip=[{{model: {folder}}}]")
+    before = run_identity(settings)
+    (folder / "README.md").write_text("no part of it")
+    assert run_identity(settings) == before
+    (folder / "config.json").write_text('{"hidden_act": "gelu"}')
+    changed = run_identity(settings)
+    write_safetensors(folder / "model.safetensors", {"a": np.ones(1, "f4")})
+    assert len({before, changed, run_identity(settings)}) == 3
