@@ -22,7 +22,7 @@ from .sniff import describe_foreign
 from .source import Source
 from .tensors import open_safetensors
 from .torch_file import Contents, is_legacy, open_legacy, open_zip
-from .unwrap import bounded, unwrap
+from .unwrap import bounded, require_no_container, unwrap
 
 _NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
 Origin = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO"
@@ -69,11 +69,14 @@ def read_tensors(origin: Origin, container: str | None = None) -> tuple[Tensors,
 def _read(source: Source, container: str | None) -> tuple[Tensors, FileInfo]:
     head = bytes(source.read(0, min(source.size, 4096)))
     if _is_safetensors(head, source.size):
+        require_no_container(container)
         tensors, metadata = open_safetensors(source)
         return tensors, FileInfo("safetensors", metadata, dtypes=tensors.stored)
     if head.startswith(MAGIC):
+        require_no_container(container)
         return _named(source, "npy", {BARE: open_npy(source)})
     if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
+        require_no_container(container)
         return _named(source, "npz", *open_npz(source))
     contents = _open(source, head)
     found = unwrap(contents, container)

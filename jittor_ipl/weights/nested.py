@@ -36,6 +36,6 @@ def _without_name(value: Any, is_tensor: Callable[[Any], bool]) -> Any:
 
 def _children(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
-        yield from ((f"{prefix}{key}", child) for key, child in value.items() if isinstance(key, str))
+        yield from ((f"{prefix}{key}", child) for key, child in value.items() if isinstance(key, (str, int)))
     elif isinstance(value, (list, tuple)):
         yield from ((f"{prefix}{index}", child) for index, child in enumerate(value))

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from jittor_ipl.errors import UserError, nearest
 
 from .lazy import LazyArray
-from .limits import refuse, shown
+from .limits import described, refuse, shown
 from .nested import numbered
 from .numpy_rules import ArrayStub
 from .nvidia_rules import Network
@@ -20,6 +21,7 @@ from .torch_rules import TensorRef
 # NVIDIA's averaged generators (PyTorch, TensorFlow) and PaddleGAN's.
 CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model", "G_ema", "Gs", "gen_ema")
 _MAX_TENSORS, _MAX_DEPTH = 100_000, 64
+_MAX_VISITED, _MAX_NESTED = 10_000, 3
 _SPARE = 4 << 20
 _MODULE_HINT = ("a whole pickled model, whose code would have to be run; in the program that wrote it, save "
                 "model.state_dict() instead")
@@ -61,24 +63,39 @@ def bounded(entries: Iterable[LazyArray], file_size: int, packed: bool = False) 
 
 
 def _unwrap(contents: Contents, container: str | None) -> Found:
-    root = contents.root
+    root = _as_dictionary(contents.root)
     if isinstance(root, Record) and contents.format != "torchscript":
         raise UserError(f"the file holds {_MODULE_HINT}")
     if isinstance(root, Record):
-        tensors = {name: _array(contents, value) for name, value in _script_tensors(root)}
-        return Found(_some(tensors, "the TorchScript object"), "", {}, ())
+        require_no_container(container)
+        return Found(_some(_arrays(contents, _script_tensors(root)), "the TorchScript object"), "", {}, ())
     if _is_tensor(root) or isinstance(root, (list, tuple)) or _lists_tensors(root):     # latents, styles, directions
-        tensors = {name: _array(contents, value) for name, value in numbered(root, _is_tensor)}
-        return Found(_some(tensors, "the file"), "", {}, ())
+        require_no_container(container)
+        return Found(_some(_arrays(contents, numbered(root, _is_tensor)), "the file"), "", {}, ())
     if not isinstance(root, dict):
         raise UserError(f"the file holds a {type(root).__name__.lower()}, a dictionary of tensors is expected")
-    key = _choose(root, container)
-    state = root[key] if key else root
-    beside = {name: value for name, value in root.items() if key and name != key}
-    tensors = {name: _array(contents, value) for name, value in _plain_tensors(state)}
-    extras = {name: _array(contents, value) for name, value in _plain_tensors(beside)}
-    rest = [shown(str(name)) for part in (state, beside) for name, value in part.items() if not _is_tensor(value)]
-    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, extras, tuple(rest), _values(state, root))
+    key, state, beside = _choose(root, container)
+    # What is nested in the network itself is told as extra; beside it, or in a bare state dictionary, lie optimisers.
+    nested = list(_nested_tensors(state)) if key else []
+    tensors = _arrays(contents, chain(_plain_tensors(state), ((name, tensor) for _, name, tensor in nested)))
+    listed = {name for name, *_ in nested}
+    rest = [shown(str(name)) for part in (state, beside) for name, value in part.items()
+            if not _is_tensor(value) and not (part is state and name in listed)]
+    return Found(_some(tensors, f"{key!r}" if key else "the file"), key, _arrays(contents, _plain_tensors(beside)), tuple(rest),
+                 _values(state, {**root, **beside}))
+
+
+def require_no_container(container: str | None) -> None:
+    """Raise UserError when a container is asked for in a file that can have none."""
+    if container is not None:
+        raise UserError(f"no tensors under {container!r}: they lie at the top of this file, which has no containers; "
+                        "leave --container out")
+
+
+def _as_dictionary(root: Any) -> Any:
+    """Return a list of state dictionaries as a dictionary of them, "0", "1", ...; anything else as it is."""
+    listed = isinstance(root, (list, tuple)) and root and all(_holds_tensors(part) for part in root)
+    return {str(index): part for index, part in enumerate(root)} if listed else root
 
 
 def _values(state: Any, root: Mapping[Any, Any]) -> dict[str, Any]:
@@ -96,19 +113,62 @@ def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:
         or isinstance(value, str) and len(value) <= _MAX_TEXT)}
 
 
-def _choose(root: Mapping[Any, Any], wanted: str | None) -> str:
-    """Return the key of the state dictionary to take, "" for the root itself."""
-    holders = [key for key, value in root.items() if isinstance(key, str) and _holds_tensors(value)]
+def _choose(root: Mapping[Any, Any], wanted: str | None) -> tuple[str, Mapping[Any, Any], dict[Any, Any]]:
+    """Return the key of the state dictionary to take ("" for the root itself, "model.g_ema" for one further in), it, and
+    what lies beside it and beside the dictionaries around it."""
+    every = dict(sorted(_state_dictionaries(root), key=lambda found: len(found[1])))
+    top = [key for key, way in every.items() if len(way) == 1]
     if wanted is not None:
-        if wanted not in holders:
-            raise UserError(f"no tensors under {wanted!r}{nearest(wanted, holders)}; there are {_listed(holders)}")
-        return wanted
-    for key in CONTAINERS:
-        if key in holders:
-            return key
-    if _holds_tensors(root) or not holders:
-        return ""
-    raise UserError(f"which of its parts is the network? There are {_listed(holders)}")
+        if wanted not in every:
+            raise UserError(f"no tensors under {wanted!r}{nearest(wanted, every)}; " + (
+                f"there are {_listed(list(every))}" if every else "the file has no containers; leave --container out"))
+        return wanted, *_followed(every[wanted])
+    candidates = top or [path for path in every if path.rpartition(".")[0] not in every]
+    known = next((key for key in CONTAINERS if key in top), None)
+    if known is None and (_holds_tensors(root) or not candidates):
+        return "", root, {}
+    if known is None and len(candidates) > 1:
+        raise UserError(f"which of its parts is the network? There are {_listed(candidates)}; choose one with --container")
+    key = known or candidates[0]
+    key = next((inner for name in CONTAINERS if (inner := f"{key}.{name}") in every), key)      # and a tensor or two beside it
+    return key, *_followed(every[key])
+
+
+_Way = tuple[tuple[Mapping[Any, Any], str], ...]      # the dictionaries on the way down, each with the key taken there
+
+
+def _state_dictionaries(root: Mapping[Any, Any]) -> Iterator[tuple[str, _Way]]:
+    """Yield the dotted path of, and the way to, every dictionary with tensors.
+
+    Bounded in steps and memory, for a hostile file may hold the same dictionary many times.
+    """
+    waiting: list[tuple[str, Mapping[Any, Any], _Way]] = [("", root, ())]
+    holds: dict[int, bool] = {}
+    for visited, (prefix, part, way, key, value) in enumerate(_children(waiting)):
+        if visited > _MAX_VISITED and prefix:
+            return
+        if not isinstance(key, str) or not isinstance(value, dict):
+            continue
+        further = (*way, (part, key))
+        if id(value) not in holds:
+            holds[id(value)] = _holds_tensors(value)
+        if holds[id(value)]:
+            yield f"{prefix}{key}", further
+        if len(further) <= _MAX_NESTED and not isinstance(value, Network):
+            waiting.append((f"{prefix}{key}.", value, further))
+
+
+def _children(waiting: list[tuple[str, Mapping[Any, Any], _Way]]) -> Iterator[tuple[str, Mapping[Any, Any], _Way, Any, Any]]:
+    """Yield every entry of the dictionaries in `waiting`, which may grow meanwhile."""
+    for prefix, part, way in waiting:
+        yield from ((prefix, part, way, key, value) for key, value in part.items())
+
+
+def _followed(way: _Way) -> tuple[Mapping[Any, Any], dict[Any, Any]]:
+    """Return the dictionary at the end of a way, and what lies beside the way (of equal names the innermost)."""
+    beside = {name: value for part, key in way for name, value in part.items() if name != key}
+    part, key = way[-1]
+    return part[key], beside
 
 
 def _listed(names: list[str]) -> str:
@@ -136,9 +196,23 @@ def _lists_tensors(root: Any) -> bool:
 
 
 def _plain_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of a dictionary; a key that is no text is written as one."""
     for name, value in state.items():
-        if isinstance(name, str) and _is_tensor(value):
-            yield name, value
+        if _is_tensor(value):
+            yield _text(name), value
+
+
+def _nested_tensors(state: Mapping[Any, Any]) -> Iterator[tuple[Any, str, Any]]:
+    """Yield (key, dotted name, tensor) of what the lists and dictionaries in a state dictionary hold."""
+    nested = [(key, value) for key, value in state.items() if isinstance(value, (dict, list, tuple))]
+    for path, tensor in numbered([value for _, value in nested], _is_tensor):
+        index, _, inner = path.partition(".")
+        key = nested[int(index)][0]
+        yield key, ".".join(filter(None, (_text(key), inner))), tensor
+
+
+def _text(key: Any) -> str:
+    return key if isinstance(key, str) else described(key)
 
 
 def _script_tensors(root: Record) -> Iterator[tuple[str, Any]]:
@@ -156,6 +230,15 @@ def _script_tensors(root: Record) -> Iterator[tuple[str, Any]]:
             elif isinstance(value, Record):
                 children.append((f"{prefix}{name}.", value, depth + 1))
         waiting += reversed(children)
+
+
+def _arrays(contents: Contents, named: Iterable[tuple[str, Any]]) -> dict[str, LazyArray]:
+    arrays: dict[str, LazyArray] = {}
+    for name, value in named:
+        if name in arrays:
+            refuse(f"two tensors of the name {shown(name)}")
+        arrays[name] = _array(contents, value)
+    return arrays
 
 
 def _array(contents: Contents, value: Any) -> LazyArray:
