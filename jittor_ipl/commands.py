@@ -71,9 +71,10 @@ def generate(arguments: Namespace) -> int:
     from jittor_ipl.submission.produce import produce
     entry = open_one(arguments.weights, arguments.seeds, style=arguments.style, source=arguments.source,
                      truncation=arguments.truncation, noise=arguments.noise_mode)
-    folder = output_folder(Path(arguments.outdir))
+    folder = None                # made for the first picture, so that a mistake leaves nothing behind
     wanted = {entry.number: list(entry.plan.images)}
     for _, name, image in produce([entry], wanted, batch=arguments.batch, workers=arguments.workers):
+        folder = folder or output_folder(Path(arguments.outdir))
         save_png(folder / f"{name}{SUFFIX}", image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
     print(f"{len(entry.plan.images)} pictures -> {folder}")
     return 0

@@ -103,7 +103,9 @@ MISTAKES = {
 @pytest.mark.parametrize("argv, told", MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_one_line_and_exit_code_2(argv, told, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
+    before = set(ROOT.iterdir())
     assert cli.main(argv) == 2
+    assert set(ROOT.iterdir()) == before
     out = capsys.readouterr()
     assert out.err.startswith("error: ") and out.err.count("\n") == 1 and told in out.err
     assert "Traceback" not in out.err
