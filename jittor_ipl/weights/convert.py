@@ -165,7 +165,7 @@ def _piece(name: str, found: Recognised, tensors: dict[str, np.ndarray], label: 
            left_out: tuple[str, ...] = ()) -> Piece:
     wrong = not_finite(tensors)
     if wrong:
-        raise UserError(f"{label}: {wrong[0]}; the file is damaged" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
+        raise UserError(f"{label}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
     return Piece(name, found.family, found.layout, tensors, format_, left_out)
 
 

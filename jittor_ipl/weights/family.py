@@ -74,6 +74,7 @@ class Family:
     `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
     `next_step` says in one line what takes a converted file ("{file}" stands for it, "{source}" for the
     source that its metadata names).
+    `faults` tells what is wrong with the values of a file whose names and shapes fit, where `convert` would raise.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class Family:
     landmarks: tuple[str, ...] = ()
     next_step: str = ""
     export_metadata: Mapping[str, Callable[[Tensors, Config], dict[str, str]]] = field(default_factory=dict)
+    faults: Callable[[Tensors, Layout], list[str]] = lambda tensors, layout: []
 
 
 def metadata_config(hints: Hints) -> dict:

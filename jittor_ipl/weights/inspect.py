@@ -201,7 +201,9 @@ def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) ->
     report.kind, report.dialect, report.config = layout.kind, layout.dialect, layout.config
     if found.prefix:
         report.dialect += f" (every name after {found.prefix!r})"
-    report.problems += map(_one_line, compare(layout.expected, layout.optional, shapes_of(mine), types_of(mine)))
+    misfits = compare(layout.expected, layout.optional, shapes_of(mine), types_of(mine))
+    report.problems += map(_one_line, misfits)
+    report.problems += map(_one_line, [] if misfits else found.family.faults(mine, layout))
     may = is_optional(layout.optional)
     report.problems += not_finite(mine, skip=may)
 

@@ -198,3 +198,22 @@ def test_a_large_file_that_is_no_weight_file_is_not_hashed(tmp_path, told):
         file.truncate(1 << 40)
     code, out, err = told(tmp_path / "big.pt")
     assert code == 2 and "a file of unknown format" in err and "1024.0 GiB" in out and "SHA-256" not in out
+
+
+VALUES = {
+    "a centre per layer": ({"latent_avg": np.arange(1280, dtype="f4").reshape(10, 128)}, "latent_avg [10, 128] differs between layers"),
+    "a centre of NaN": ({"latent_avg": np.full(128, np.nan, "f4")}, "'latent_avg' holds 128 NaN and 0 infinite of 128 values"),
+    "beyond float32": ({"to_rgb1.bias": np.full((1, 3, 1, 1), 1e300)}, "'to_rgb1.bias' holds values beyond float32's range"),
+}
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("change, problem", VALUES.values(), ids=VALUES)
+def test_inspect_and_convert_agree_on_values(tmp_path, generator, told, capsys, change, problem):
+    beside = {name: value for name, value in change.items() if name == "latent_avg"}
+    write_torch(tmp_path / "x.pt", {"g_ema": {**generator, **{name: value for name, value in change.items() if name not in beside}}, **beside})
+    code, out, _ = told(tmp_path / "x.pt")
+    assert code == 1 and problem in out
+    assert cli.main(["convert", str(tmp_path / "x.pt"), "--to", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert problem in err and err.startswith(f"error: {tmp_path / 'x.pt'}: ") and "damaged" not in err and err.count("\n") == 1

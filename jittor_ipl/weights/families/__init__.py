@@ -130,7 +130,12 @@ def take(found: Recognised, tensors: Tensors, *, source: str,
     """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
     mine = select(found, tensors, extras)
     require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.types, limit=3), source)
-    return found.family.convert(mine, found.layout)
+    try:
+        return found.family.convert(mine, found.layout)
+    except UserError as error:      # a damaged tensor names its file already, and keeps its type
+        if source not in str(error):
+            error.args = (f"{source}: {error}", *error.args[1:])
+        raise
 
 
 class Renamed(Mapping):

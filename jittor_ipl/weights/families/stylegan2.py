@@ -28,6 +28,11 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return _CONVERTERS[layout.dialect](tensors, layout)
 
 
-FAMILY = Family("stylegan2", recognise, convert, exports={"rosinality": rosinality.export_rosinality},
+def faults(tensors: Tensors, layout: Layout) -> list[str]:
+    """Return what is wrong with the values of a file that fits."""
+    return rosinality.faults(tensors) if layout.dialect in ("rosinality", "paddlegan") else []
+
+
+FAMILY = Family("stylegan2", recognise, convert, faults=faults, exports={"rosinality": rosinality.export_rosinality},
                 landmarks=rosinality.LANDMARKS + nvidia.LANDMARKS,
                 next_step="name {file} as the suite's source.generator, or: python -m jittor_ipl adapt --set source.generator={file}")

@@ -183,9 +183,19 @@ def complete(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
 def one_row(latent_avg: np.ndarray) -> np.ndarray:
     """Return the centre of truncation as [style_dim]; UserError when the layers of a W+ centre differ."""
     rows = latent_avg.reshape(-1, latent_avg.shape[-1])
-    if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape)):
-        raise UserError("latent_avg differs between layers; a centre of truncation of one w is expected")
+    if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=rows.dtype.kind in "fc"):
+        raise UserError(f"{LATENT_AVG} {list(latent_avg.shape)} differs between layers; a centre of truncation of one w is expected")
     return rows[0]
+
+
+def faults(tensors: Tensors) -> list[str]:
+    """Return what is wrong with the values of a generator's file: a centre of truncation that is not one w."""
+    try:
+        if LATENT_AVG in tensors:
+            one_row(tensors[LATENT_AVG])
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def stored_noise(size: int) -> dict[str, np.ndarray]:
