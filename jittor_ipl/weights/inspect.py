@@ -25,6 +25,10 @@ from .network import hints_of, locate
 from .strict import compare, is_optional
 
 _SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
+_MEND = ("mend these problems first, for every command refuses the file: fetch it again, compare its SHA-256 with the "
+         "published one, or save it anew where it was made")
+_CHOOSE = "if the network is another part of the file, name that one: --container KEY"
+_LIST = "docs/formats.md tells which files are read"
 _MAX_VALUE = 200        # characters of a metadata value or option in a report
 
 
@@ -184,12 +188,13 @@ def _recognised(report: Report, source: Source, tensors: Mapping[str, np.ndarray
         found = identify(shapes_of(tensors), hints)
     except UserError as error:
         report.problems += [_one_line(error), *not_finite(tensors)]
+        report.next_step = _CHOOSE if info.container else _LIST
         return []
     _judge(report, found, select(found, tensors, info.extras))
     stated = info.metadata.get("kind", "").replace("_", "-")
     if stated not in ("", found.layout.kind):
         report.problems.append(f"its metadata calls it {_safe(stated)!r}, its tensors are those of {found.layout.kind!r}")
-    report.next_step = _next_step(found, source, info)
+    report.next_step = _next_step(found, source, info) if not report.problems else _MEND
     parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
     if parts:
         report.tensors = _entries(select(found, tensors))
@@ -216,7 +221,7 @@ def _part(report: Report, prefix: str, tensors: Mapping[str, np.ndarray]) -> Rep
         _judge(part, identify(shapes_of(tensors)), tensors)
     except UserError as error:
         part.problems += [_one_line(error), *not_finite(tensors)]
-    part.next_step = "convert writes it as a file of its own"
+    part.next_step = "convert writes it as a file of its own" if not part.problems else _MEND
     return part
 
 

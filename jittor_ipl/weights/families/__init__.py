@@ -22,7 +22,8 @@ from ..strict import compare, count_problems, require_fit
 # In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
 MODULES = ("project", "stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
            "dinov2", "diffusion", "lora")
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
+_SHOWN = 5              # kinds of networks named in a message when none is near
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,9 @@ def _refuse_unknown(shapes: Shapes, kind: str | None) -> NoReturn:
     first = next(iter(shapes), "")
     if kind:
         raise UserError(f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}){_landmark(shapes, kind)}")
-    known = ", ".join(dict.fromkeys(family.kind for family in families()))
-    raise UserError(f"no known network has these tensors (the first is {first[:80]!r}){_landmark(shapes, None)}; known are {known}")
+    known = ", ".join(list(dict.fromkeys(family.kind for family in families() if family.landmarks))[:_SHOWN])
+    raise UserError(f"no known network has these tensors (the first is {first[:80]!r})"
+                    f"{_landmark(shapes, None) or f'; known are {known}, ...'} (all: docs/formats.md)")
 
 
 def _landmark(shapes: Shapes, kind: str | None) -> str:

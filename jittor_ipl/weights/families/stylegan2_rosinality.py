@@ -20,6 +20,8 @@ LATENT_AVG = "latent_avg"
 _CONV = r"(conv1|convs\.\d+)\.(conv\.(weight|modulation\.(weight|bias)|blur\.kernel)|noise\.weight|activate\.bias)"
 _RGB = r"(to_rgb1|to_rgbs\.\d+)\.(bias|upsample\.kernel|conv\.(weight|modulation\.(weight|bias)))"
 _NAME = re.compile(rf"style\.\d+\.(weight|bias)|input\.input|{_CONV}|{_RGB}|noises\.noise_\d+|{LATENT_AVG}")
+# With all of these it is a generator, whatever else lies among its tensors.
+_CORE = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight", "convs.0.conv.weight", "to_rgbs.0.conv.weight")
 LANDMARKS = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight", "to_rgb1.bias", "convs.0.conv.weight",
              "convs.0.conv.blur.kernel", "to_rgbs.0.upsample.kernel")
 
@@ -69,7 +71,8 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     Raises UserError for a size that no generator here has, and for metadata that contradicts the shapes.
     """
     known = {name: shape for name, shape in shapes.items() if _NAME.fullmatch(name)}
-    if 2 * len(known) < len(shapes) or not any(name.startswith(("conv1.", "convs.", "to_rgb")) for name in known):
+    foreign = 2 * len(known) < len(shapes) and not all(name in shapes for name in _CORE)
+    if foreign or not any(name.startswith(("conv1.", "convs.", "to_rgb")) for name in known):
         return None
     size, n_mlp = _size(known), max((int(m[1]) for m in _matches(r"style\.(\d+)\.", known)), default=8)
     names = schema(size, n_mlp)
