@@ -27,6 +27,7 @@ _ADVICE = {
     errno.ENOTDIR: "a part of that path is a file: choose another folder",
     errno.EEXIST: "a file has that name: choose another folder",
     errno.EISDIR: "a folder has that name: choose another name",
+    errno.ENOENT: "nothing can be created there: choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")

@@ -43,7 +43,7 @@ def nearest_file(path: str | os.PathLike) -> str:
     try:
         while not path.parent.is_dir() and path.parent != path:
             path = path.parent
-        beside = {entry.name: entry for entry in path.parent.iterdir() if not entry.name.startswith(".")}
+        beside = {entry.name: entry for entry in path.parent.iterdir() if not entry.name.startswith(".") and entry.name != path.name}
     except (OSError, ValueError):
         return ""
     alike = {name for stem in difflib.get_close_matches(path.stem, {Path(name).stem for name in beside}, n=3, cutoff=0.6)

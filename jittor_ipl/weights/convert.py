@@ -92,6 +92,8 @@ def convert(ref: str | os.PathLike, folder: str | os.PathLike, options: Options 
     assert options.format in FORMATS and options.dtype in (None, *DTYPES), options
     options = replace(options, dialect=dialect_named(options.dialect))
     path = locate(ref)
+    if not os.fspath(folder):
+        raise UserError("--to is empty; give the folder for the converted files, --to . for this one")
     done: list[Path] = []
     refused: list[Refused] = []
     for piece, source in _every_piece(find_sources(path), options):
@@ -224,8 +226,9 @@ def _exported(piece: Piece, dialect: str) -> Mapping[str, np.ndarray]:
     if dialect == OURS:
         return piece.tensors
     if dialect not in piece.family.exports:
-        known = ", ".join([OURS, *(shown for shown, name in known_dialects().items() if name in piece.family.exports)])
-        raise UserError(f"a {piece.layout.kind} network cannot be written as {dialect!r}; it can be written as {known}")
+        named = {name: shown for shown, name in known_dialects().items()}
+        known = ", ".join([OURS, *(shown for name, shown in named.items() if name in piece.family.exports)])
+        raise UserError(f"a {piece.layout.kind} network cannot be written as {named[dialect]!r}; --as takes {known} for it")
     return piece.family.exports[dialect](piece.tensors, piece.layout.config)
 
 

@@ -13,7 +13,7 @@ from .families import adopt, shapes_of
 from .family import Hints, Layout
 from .folder import Source, find_sources, read_source
 from .load import FileInfo
-from .refs import resolve
+from .refs import require_name, resolve
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,5 @@ def hints_of(source: Source, info: FileInfo) -> Hints:
 def locate(ref: str | os.PathLike) -> Path:
     """Return the file or folder that `ref` names; raises UserError, with the nearest name, when there is none."""
     text = os.fspath(ref)
-    path = Path(text).expanduser() if "\0" not in text else Path()
+    path = require_name(text) if "\0" not in text else Path()
     return path if not text.startswith("demo:") and path.is_dir() else resolve(ref)

@@ -14,12 +14,21 @@ def resolve(ref: str | os.PathLike) -> Path:
     text = os.fspath(ref)
     if text.startswith("demo:"):
         return _demo_asset(text[len("demo:"):])
-    path = Path(text).expanduser()
+    path = require_name(text)
+    if "\0" not in text and path.is_symlink() and not path.exists():
+        raise UserError(f"{text!r} is a link to a file that does not exist ({str(os.readlink(path))!r}); mend the link, or name the file itself")
     if "\0" in text or not path.exists():
         raise UserError(f"no weight file {text!r}{nearest_file(path)}; give a path or demo:<name>")
     if not path.is_file():
         raise UserError(f"{text!r} is not a file; a weight file (.safetensors, .pt, .pkl) is expected")
     return path
+
+
+def require_name(text: str) -> Path:
+    """Return the path that `text` names; UserError when it is empty, which would mean the folder one is in."""
+    if not text:
+        raise UserError("the name of the weight file is empty; give a path or demo:<name>")
+    return Path(text).expanduser()
 
 
 def _demo_asset(name: str) -> Path:

@@ -146,7 +146,7 @@ def test_of_several_networks_the_unknown_are_told(tmp_path, generator):
 
 MISTAKES = {
     "an unknown dialect": (["--as", "rosinalty"], "did you mean 'rosinality'"),
-    "a dialect of another kind": (["--as", "kohya-lora"], "stylegan2"),
+    "a dialect of another kind": (["--as", "kohya-lora"], "cannot be written as 'kohya-lora'; --as takes ours, rosinality"),
     "an unknown type": (["--dtype", "float8"], "float16"),
     "an unknown container": (["--container", "g_em"], "did you mean 'g_ema'"),
     "a network that is none": (["--container", "d"], "no known network"),
@@ -168,7 +168,7 @@ def test_places_that_cannot_be_written(tmp_path, rosinality, capsys):
     (tmp_path / "empty").mkdir()
     for source, to, told in ((rosinality, tmp_path / "file", "file"), (rosinality, tmp_path / "file" / "x", "file"),
                              (tmp_path / "empty", tmp_path / "out", "empty"), (tmp_path / "none.pt", tmp_path / "out", "none.pt"),
-                             (rosinality, Path("/proc/none"), "/proc/none")):
+                             (rosinality, Path("/proc/none"), "choose another folder")):
         assert cli.main(["convert", str(source), "--to", str(to)]) == 2
         err = capsys.readouterr().err
         assert told in err and err.count("\n") == 1, err

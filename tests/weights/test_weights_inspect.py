@@ -217,3 +217,38 @@ def test_inspect_and_convert_agree_on_values(tmp_path, generator, told, capsys, 
     assert cli.main(["convert", str(tmp_path / "x.pt"), "--to", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err
     assert problem in err and err.startswith(f"error: {tmp_path / 'x.pt'}: ") and "damaged" not in err and err.count("\n") == 1
+
+
+def test_the_next_step_looks_at_the_problems(tmp_path, generator, told):
+    write_torch(tmp_path / "a.pt", {"g_ema": changed(generator, "missing")})
+    write_torch(tmp_path / "b.pt", {"g_ema": {"foo": np.zeros(3, "f4")}, "g": generator})
+    write_torch(tmp_path / "c.pt", {"foo": np.zeros(3, "f4")})
+    for name, step in (("a.pt", "mend these problems first"), ("b.pt", "--container KEY"), ("c.pt", "docs/formats.md")):
+        code, out, _ = told(tmp_path / name)
+        assert code == 1 and step in out.split("\n  next ")[1]
+
+
+def test_a_generator_among_many_other_tensors(tmp_path, generator, told):
+    write_torch(tmp_path / "x.pt", {"g_ema": {**generator, **{f"extra{i}": np.zeros(1, "f4") for i in range(200)}}})
+    code, out, _ = told(tmp_path / "x.pt")
+    assert code == 1 and "stylegan2 in the names" in out and "unexpected tensor 'extra0'" in out and "... and 180 more" in out
+
+
+@pytest.mark.parametrize("prefix", ["generator.", "g_ema."])
+def test_the_prefix_of_a_training_program_is_seen_through(tmp_path, generator, prefix):
+    write_torch(tmp_path / "x.ckpt", {"state_dict": {f"{prefix}{name}": value for name, value in generator.items()}, "epoch": 3})
+    (report,) = inspect(tmp_path / "x.ckpt").networks
+    assert report.kind == "stylegan2" and report.problems == [] and prefix in report.dialect
+
+
+def test_a_link_to_nothing_and_an_empty_name(tmp_path, told, capsys):
+    (tmp_path / "a.pt").symlink_to("nowhere.pt")
+    (tmp_path / "b.pt").symlink_to("b.pt")
+    for name in "ab":
+        code, _, err = told(tmp_path / f"{name}.pt")
+        assert code == 2 and "is a link to a file that does not exist" in err and "did you mean" not in err
+    assert told("")[0] == 2
+    for arguments in (["", "--to", str(tmp_path)], ["demo:generator", "--to", ""]):
+        assert cli.main(["convert", *arguments]) == 2
+        err = capsys.readouterr().err
+        assert "empty" in err and err.count("\n") == 1
