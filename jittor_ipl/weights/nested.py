@@ -11,7 +11,7 @@ MAX_ITEMS, MAX_DEPTH = 100_000, 4
 def numbered(root: Any, is_tensor: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
     """Yield (name, tensor) of a tensor ("tensor") or of nested lists and dictionaries ("0", "1.25", "mean.3").
 
-    Numbers and texts between the tensors are passed over. A pair of a text and a tensor is the tensor alone: that is
+    Numbers and texts between the tensors are passed over; a key may be a number. A pair of a text and a tensor is the tensor alone: that is
     how Paddle writes one. What lies deeper than four levels, or beyond 100,000 items, is left out: a hostile file may
     hold the same list many times.
     """

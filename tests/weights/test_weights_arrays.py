@@ -75,7 +75,7 @@ def test_numbered_names() -> None:
     a = np.zeros(1)
     assert list(dict(numbered(a, is_tensor))) == ["tensor"]
     assert list(dict(numbered([["text", 1], [a, a]], is_tensor))) == ["1.0", "1.1"]
-    assert list(dict(numbered({"mean": [a, ("name of Paddle's", a)], 3: [a]}, is_tensor))) == ["mean.0", "mean.1"]
+    assert list(dict(numbered({"mean": [a, ("name of Paddle's", a)], 3: [a]}, is_tensor))) == ["mean.0", "mean.1", "3.0"]
     assert list(dict(numbered(("name of Paddle's", a), is_tensor))) == ["tensor"]
 
 
