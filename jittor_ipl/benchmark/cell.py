@@ -17,13 +17,14 @@ from jittor_ipl.integrity import write_sealed
 from jittor_ipl.metrics import evaluate, pixels
 from jittor_ipl.metrics.catalogue import METRICS, Sets
 from jittor_ipl.metrics.extract import FeatureSet
+from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.train.adapt import GENERATOR, adapt_style
 from jittor_ipl.train.report import Report
 from jittor_ipl.weights.generator import load_generator
 
 from .figures import FIGURES
 from .material import Material, draw, predicted
-from .plan import RECORD, Cell, weights_sha256
+from .plan import RECORD, Cell
 
 STRIP = 16                  # pictures kept for the contact sheets
 STRIP_SIDE = 128            # pixels of a picture there at most
@@ -82,7 +83,7 @@ def _trained(cell: Cell) -> dict[str, Any]:
     return {"identity": report.identity, "config_hash": report.config_hash, "generator_sha256": report.generator_sha256,
             "steps_mapper": run.mapper.steps if run.method == "ipl" else 0, "steps_generator": run.generator.steps,
             "pictures_generator": run.generator.steps * run.generator.batch,
-            "weights": {ref: weights_sha256(ref) for ref in (run.source.generator, *(clip.model for clip in run.clip))},
+            "weights": {ref: weights_sha256([ref]) for ref in (run.source.generator, *(clip.model for clip in run.clip))},
             "seconds_mapper": report.seconds_mapper, "seconds_generator": report.seconds_generator}
 
 

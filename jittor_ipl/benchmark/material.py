@@ -20,6 +20,7 @@ from jittor_ipl.images import from_uint8, to_uint8
 from jittor_ipl.integrity import canonical
 from jittor_ipl.metrics import networks
 from jittor_ipl.metrics.extract import Extractor, FeatureSet
+from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
@@ -28,7 +29,7 @@ from jittor_ipl.world import judge
 from jittor_ipl.world.features import demo_extractor
 from jittor_ipl.world.subjects import SUBJECTS
 
-from .plan import Place, latents, renderer_sha256, weights_sha256
+from .plan import Place, latents, renderer_sha256
 from .settings import Networks
 
 LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
@@ -41,7 +42,7 @@ class Material:
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
         self.extractor = extractor_of(place.networks, place.judged.name)
-        self.generator_sha256 = weights_sha256(place.generator)
+        self.generator_sha256 = weights_sha256([place.generator])
 
     @cached_property
     def source(self) -> Generator:

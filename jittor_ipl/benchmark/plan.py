@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 from jittor_ipl.config import StyleRun
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images import list_images
-from jittor_ipl.integrity import canonical, file_sha256, read_sealed
+from jittor_ipl.integrity import canonical, read_sealed
+from jittor_ipl.metrics.hashes import files_sha256, weights_sha256
 from jittor_ipl.runtime.streams import z_from_seed
 from jittor_ipl.train.identity import run_files
-from jittor_ipl.weights.refs import resolve
 from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
 
 from .settings import ANCHORS, Benchmark, Networks, Source
@@ -58,11 +57,11 @@ class Place:
         judges = [f"demo:{self.judged.prefix}{name}" for name in ("judge", "judge-structure")]
         given = [self.networks.inception, *self.networks.lpips, self.networks.arcface, self.networks.clip]
         target = renderer_sha256(self.subject.name, self.style) if self.subject else \
-            _folder_sha256(self.reference) if self.reference else None
+            files_sha256(list_images(self.reference)) if self.reference else None
         return {"version": PROTOCOL, "samples": self.samples, "first_seed": self.first_seed, "target": target,
                 "first_reference_seed": self.first_reference_seed if self.subject else None,
                 "texts": [self.class_name, self.target], "networks": self.networks.model_dump(),
-                "weights": {ref: weights_sha256(ref) for ref in (*judges, *given, self.generator) if ref}}
+                "weights": {ref: weights_sha256([ref]) for ref in (*judges, *given, self.generator) if ref}}
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Cell:
     def identity(self) -> str:
         """Return the SHA-256 (hex) of settings, weight files and protocol; raises UserError when a file is missing."""
         # What `run_identity` hashes, but no file twice: all cells together read the same few.
-        trained = [self.run.training_hash(), *(weights_sha256(str(path)) for path in run_files(self.run))] if self.run else self.method
+        trained = [self.run.training_hash(), *(weights_sha256([path]) for path in run_files(self.run))] if self.run else self.method
         return hashlib.sha256(canonical({"trained": trained, "protocol": self.place.protocol()})).hexdigest()
 
     def record(self, identity: str | None = None) -> dict[str, Any] | None:
@@ -190,25 +189,6 @@ def _cell(method: str, place: Place, seed: int, run: StyleRun, root: Path) -> Ce
 
 def _folder(place: Place) -> Path:
     return Path(place.source.replace("/", "-").replace(" ", "-")) / place.style.replace(" ", "-")
-
-
-def weights_sha256(ref: str) -> str:
-    """Return the SHA-256 of a weight file, or of the names and hashes in a folder; remembered while the files stay."""
-    path = Path(ref)
-    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [resolve(ref)]
-    return _sha256_of(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
-
-
-@cache
-def _sha256_of(files: tuple[tuple[str, int, int], ...]) -> str:
-    if len(files) == 1:
-        return file_sha256(files[0][0])
-    return hashlib.sha256("".join(f"{file_sha256(name)}  {Path(name).name}\n" for name, *_ in files).encode()).hexdigest()
-
-
-def _folder_sha256(folder: str) -> str:
-    files: Iterable[Path] = list_images(folder)
-    return _sha256_of(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
 @cache

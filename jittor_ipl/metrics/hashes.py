@@ -1,9 +1,11 @@
-"""The SHA-256 of weight files, which reports name; imports no Jittor."""
+"""The SHA-256 of weight files and picture folders, which reports name; imports no Jittor."""
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
 
 from ..integrity import file_sha256
 from ..weights.network import locate
@@ -15,6 +17,16 @@ def weights_sha256(refs: "Sequence[str | os.PathLike]") -> str:
     for ref in refs:
         path = locate(ref)
         files += sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    return files_sha256(files)
+
+
+def files_sha256(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of a file, or that of the names and hashes of several; remembered while none of them changes."""
+    return _remembered(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
+
+
+@cache
+def _remembered(files: tuple[tuple[str, int, int], ...]) -> str:
     if len(files) == 1:
-        return file_sha256(files[0])
-    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files).encode()).hexdigest()
+        return file_sha256(files[0][0])
+    return hashlib.sha256("".join(f"{file_sha256(name)}  {Path(name).name}\n" for name, *_ in files).encode()).hexdigest()

@@ -9,16 +9,12 @@ import numpy as np
 
 from ..errors import UserError
 from ..runtime.backend import jt, nn
+from ..weights.families.style_space import default_channels
 from ..weights.strict import load_into, named_tensors
 from .stylegan2_layers import ConstantInput, EqualLinear, Noises, PixelNorm, StyledConv, ToRGB
 
 SIZES = tuple(2**i for i in range(3, 11))
 Noise = str | Sequence[jt.Var]
-
-
-def default_channels(size: int, channel_multiplier: int = 2) -> dict[int, int]:
-    """Return channels per resolution, 4..size: 512 up to 32 px, then halved per level (multiplier 2 is config-f)."""
-    return {r: min(512, 16384 * channel_multiplier // r) if r > 32 else 512 for r in _resolutions(size)}
 
 
 def _resolutions(size: int) -> list[int]:

@@ -11,12 +11,7 @@ from ..ops.modconv import modulated_conv2d
 from ..ops.norms import mean
 from ..ops.upfirdn2d import upfirdn2d
 from ..runtime.backend import jt, nn
-
-
-def blur_kernel() -> jt.Var:
-    """Return the [1, 3, 3, 1] filter as a [4, 4] buffer whose sum is 4, the gain of upsampling by two."""
-    row = np.array([1, 3, 3, 1], np.float32)
-    return jt.array(np.outer(row, row) / 16).stop_grad()
+from ..weights.families.stylegan2_rosinality import blur_kernel
 
 
 class PixelNorm(nn.Module):
@@ -48,7 +43,7 @@ class Blur(nn.Module):
     """Holds the filter of an upsampling convolution; `ModulatedConv2d` applies it."""
 
     def __init__(self):
-        self.kernel = blur_kernel()
+        self.kernel = jt.array(blur_kernel()).stop_grad()
 
 
 class ModulatedConv2d(nn.Module):
@@ -109,7 +104,7 @@ class Upsample(nn.Module):
     """Double the size of [B, C, h, w] with the [1, 3, 3, 1] filter."""
 
     def __init__(self):
-        self.kernel = blur_kernel()
+        self.kernel = jt.array(blur_kernel()).stop_grad()
 
     def execute(self, x: jt.Var) -> jt.Var:
         return upfirdn2d(x, self.kernel, up=2, pad=(2, 1))

@@ -7,7 +7,6 @@ value is 58 dB). A wrong seed, truncation or weight file gives below 30 dB.
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import load_image
 from jittor_ipl.integrity import file_sha256
+from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.weights.refs import resolve
 
@@ -84,13 +84,6 @@ def verify(folder: Path, *, results: Path, styles: Sequence[str] = (), sample: i
         outcome.checked[number] = outcome.checked.get(number, 0) + 1
         outcome.identical += identical
     return outcome
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the peak signal-to-noise ratio in dB of two uint8 pictures of one shape; infinity for equal ones."""
-    assert a.shape == b.shape, (a.shape, b.shape)
-    error = float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean())
-    return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
 def _open(folder: Path, results: Path) -> tuple[Path, TestSet]:
@@ -183,7 +176,7 @@ def _difference(image: np.ndarray, before: np.ndarray | None, exact: bool) -> st
         return "the pixels are not the recorded ones"
     if before.shape != image.shape:
         return f"{image.shape[1]}x{image.shape[0]} pixels, recorded {before.shape[1]}x{before.shape[0]}"
-    levels, ratio = int(np.abs(image.astype(int) - before).max()), psnr(image, before)
+    levels, ratio = int(np.abs(image.astype(int) - before).max()), float(psnr(image[None], before[None])[0])
     if exact:
         return f"not bit for bit: largest difference {levels}/255, PSNR {ratio:.1f} dB"
     within = levels <= MAX_LEVELS and ratio >= MIN_PSNR

@@ -28,15 +28,6 @@ def render(face: dict[str, np.ndarray], style: str, size: int = 64, supersample:
     return np.floor(rgb * 255 + .5).astype(np.uint8)
 
 
-def render_mixed(face: dict[str, np.ndarray], style: np.ndarray, size: int = 64) -> np.ndarray:
-    """Render face i in style `STYLES[style[i]]`; uint8 [B, 3, size, size]."""
-    out = np.empty((len(style), 3, size, size), np.uint8)
-    for index in np.unique(style):
-        chosen = np.flatnonzero(style == index)
-        out[chosen] = render(attributes.take(face, chosen), STYLES[index], size)
-    return out
-
-
 # ---- palettes ------------------------------------------------------------------------------------------------------
 def _towards(colour, amount: float):
     target = np.asarray(colour, np.float32)

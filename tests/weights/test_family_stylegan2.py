@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.stylegan2 import Generator, default_channels
+from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.families import adopt, identify
 from jittor_ipl.weights.families.schema import fill, solve
+from jittor_ipl.weights.families.style_space import default_channels
 from jittor_ipl.weights.families.stylegan2_rosinality import schema
 from jittor_ipl.weights.family import Hints
 from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta

@@ -4,19 +4,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..family import Shapes
+from . import parts
+from .parts import linear
 
 Schema = dict[str, tuple[int, ...]]
 
 
 def conv(name: str, out: int, into: int, kernel: int = 3) -> Schema:
-    return {f"{name}.weight": (out, into, kernel, kernel), f"{name}.bias": (out,)}
-
-
-def linear(name: str, out: int, into: int, bias: bool = True) -> Schema:
-    return {f"{name}.weight": (out, into), **({f"{name}.bias": (out,)} if bias else {})}
+    """Return the tensors of a convolution as diffusers has them: with a bias."""
+    return parts.conv(name, out, into, kernel, bias=True)
 
 
 def norm(name: str, width: int) -> Schema:
+    """Return the scale and the shift of a group norm or layer norm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 

@@ -8,7 +8,8 @@ from jittor_ipl.errors import UserError
 
 from ..family import Shapes
 from .diffusion_fields import Fields, count, number, read_fields
-from .diffusion_layers import Schema, axis, children, linear, norm
+from .diffusion_layers import Schema, axis, children, norm
+from .parts import linear
 
 POSITION_IDS = r"(text_model\.)?embeddings\.position_ids"    # a buffer that old transformers saved: 0, 1, 2, ...
 _MAX_LAYERS = 256

@@ -8,7 +8,8 @@ from jittor_ipl.errors import UserError
 
 from ..family import Shapes
 from .diffusion_fields import MAX_COUNT, Fields, block_types, count, counts, number, read_fields, require_groups, switch
-from .diffusion_layers import Schema, axis, children, conv, linear, norm, resnet, transformer
+from .diffusion_layers import Schema, axis, children, conv, norm, resnet, transformer
+from .parts import linear
 
 _DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 

@@ -26,7 +26,7 @@ class StyleLayer:
 
 
 def default_channels(size: int, channel_multiplier: int = 2) -> dict[int, int]:
-    """Return channels per resolution of config-f (multiplier 2) or config-e (1)."""
+    """Return channels per resolution, 4..size: 512 up to 32 px, then halved per level (multiplier 2 is config-f, 1 config-e)."""
     return {r: min(512, 16384 * channel_multiplier // r) if r > 32 else 512 for r in (4, *SIZES) if r <= size}
 
 

@@ -208,7 +208,7 @@ def stored_noise(size: int) -> dict[str, np.ndarray]:
 
 
 def blur_kernel() -> np.ndarray:
-    """Return the [1, 3, 3, 1] filter as [4, 4] with the gain 4 of upsampling by two."""
+    """Return the [1, 3, 3, 1] filter as [4, 4] whose sum is 4, the gain of upsampling by two."""
     return np.outer((1, 3, 3, 1), (1, 3, 3, 1)).astype(np.float32) / 16
 
 
