@@ -343,7 +343,7 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", allow_abbrev=False, help="count, compare and measure the prompts of a list")
     check.add_argument("file", metavar="FILE", help="text file with one prompt per line, shipped or demo")
     check.add_argument("--style", "--target-class", metavar="NAME", help="what {} stands for, and what the prompts should name")
-    check.add_argument("--clip", metavar="FILE", help="say how much of the list this CLIP understands, such as demo:clip-rn")
+    check.add_argument("--clip", metavar="FILE", help="say how much of the list this CLIP understands, such as demo:clip-local")
     check.set_defaults(parser=check, command=_lazily("check", "prompt_commands"))
     listing = actions.add_parser("list", allow_abbrev=False, help="name the styles that a list ships for")
     listing.set_defaults(parser=listing, command=_lazily("show", "prompt_commands"))
@@ -392,6 +392,6 @@ _CONVERT = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to wei
   python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16"""
 _PROMPTS = """  python -m jittor_ipl prompts list
   python -m jittor_ipl prompts check my-elves.txt --style "tolkien elf"
-  python -m jittor_ipl prompts check demo --style disney --clip demo:clip-rn"""
+  python -m jittor_ipl prompts check demo --style disney --clip demo:clip-local"""
 _DOCTOR = """  python -m jittor_ipl doctor
   python -m jittor_ipl doctor --deep"""

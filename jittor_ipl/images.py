@@ -67,6 +67,13 @@ def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None
     return write_bytes(path, encode_png(pixels, text))
 
 
+def encode_sheet(pixels: np.ndarray) -> bytes:
+    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
 

@@ -110,6 +110,16 @@ def variations(source: jt.Var, target: jt.Var, answers: Sequence[tuple[jt.Var, j
     return total / float(len(answers))
 
 
+def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
+    """Return the mean cross-entropy in nats of naming images [B, d] as the first of `names` [n, d] rather than as another.
+
+    What CLIP itself was trained to do (Radford et al. 2021, section 2.3), `scale` being its exp(logit_scale): unlike a
+    direction, which asks for ever more, it is content with an image that could be nothing else.
+    """
+    logits = jt.matmul(unit(images), unit(names).transpose(1, 0)) * scale
+    return cross_entropy(logits, jt.array(np.zeros(images.shape[0], np.int32)))
+
+
 def texture(source: jt.Var, target: jt.Var) -> jt.Var:
     """Return the mean squared difference of a ResNet CLIP's features [B, d], not normalised (NADA's code)."""
     difference = target - source

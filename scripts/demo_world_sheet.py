@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--subject", choices=("portraits", "pets"), default="portraits")
     options = parser.parse_args()
 
-    from jittor_ipl.images import contact_sheet, save_png
-    print(save_png(options.path, contact_sheet(portraits() if options.subject == "portraits" else pets())))
+    from jittor_ipl.atomic import write_bytes
+    from jittor_ipl.images import contact_sheet, encode_sheet
+    print(write_bytes(options.path, encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
 
 
 def portraits() -> list:

@@ -12,8 +12,8 @@ if [ $# -gt 0 ]; then
     exec "$PYTHON" -m jittor_ipl.world.pretrain "$@"
 fi
 "$PYTHON" -m jittor_ipl.world.pretrain --pools
-"$PYTHON" -m jittor_ipl.world.pretrain clip-rn judge-structure judge pets-judge pets-judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.pretrain generator clip-vit clip-fine pets-generator & second=$!
+"$PYTHON" -m jittor_ipl.world.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
+"$PYTHON" -m jittor_ipl.world.pretrain judge judge-structure generator pets-generator & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import (contact_sheet, encode_png, from_uint8, grid, list_images, load_image, save_png, to_uint8)
+from jittor_ipl.images import (contact_sheet, encode_png, encode_sheet, from_uint8, grid, list_images, load_image, save_png, to_uint8)
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -319,3 +319,9 @@ def test_every_flipped_bit_of_a_png_is_an_error_or_changes_nothing(tmp_path):
             assert (load_image(tmp_path / "x.png") == PIXELS).all(), bit
         except UserError:
             pass
+
+
+def test_a_sheet_of_few_colours_keeps_them_all(tmp_path):
+    pixels = np.arange(200, dtype=np.uint8).repeat(3).reshape(10, 20, 3)
+    (tmp_path / "sheet.png").write_bytes(encode_sheet(pixels))
+    assert np.array_equal(load_image(tmp_path / "sheet.png"), pixels)

@@ -98,6 +98,16 @@ def test_structure_keeps_contours_and_leaves_flat_places_free():
     assert np.isfinite(gradient).all()
 
 
+def test_naming_is_the_cross_entropy_over_the_names():
+    images, names = (RNG.standard_normal((n, 16)).astype(np.float32) for n in (5, 4))
+    logits = 20.0 * unit(images) @ unit(names).T
+    expected = np.mean(np.log(np.exp(logits).sum(-1)) - logits[:, 0])
+    assert abs(losses.naming(jt.array(images), jt.array(names), 20.0).item() - expected) < 1e-4 * expected
+    named = losses.naming(jt.array(np.repeat(names[:1], 5, 0)), jt.array(names), 20.0).item()
+    doubled = losses.naming(jt.array(np.repeat(names[:1], 5, 0)), jt.array(names[[0, 0]]), 20.0).item()
+    assert named < .1 < expected and abs(doubled - np.log(2)) < 1e-4
+
+
 def test_variations_vanish_when_answers_stay_and_grow_when_they_change():
     source = unit(RNG.standard_normal((5, 16))).astype(np.float32)
     before = [unit(RNG.standard_normal((n, 16))).astype(np.float32) for n in (2, 4)]

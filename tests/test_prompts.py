@@ -53,7 +53,7 @@ def test_the_prompts_of_a_list_vary(style):
 
 def test_the_demo_list_speaks_only_words_that_the_demo_clip_knows():
     from jittor_ipl.weights.clip import load_clip
-    known = set(load_clip("demo:clip-rn").known_tokens.tolist())
+    known = set(load_clip("demo:clip-local").known_tokens.tolist())
     for style in STYLES:
         listed = prompts.read_prompts(prompts.list_path("demo", style), style)
         assert len(listed) == 60 and [p.text for p in listed if not set(p.tokens) <= known] == []

@@ -34,6 +34,7 @@ from .settings import Networks
 
 LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
 BATCH = 32
+OF_JUDGE = ("pooled", "logits", "patch-mean", "patch-covariance", "identity")     # small enough to hold for every picture
 
 
 class Material:
@@ -95,7 +96,10 @@ class Material:
 
     def features(self, images: np.ndarray) -> FeatureSet:
         """Return pictures uint8 [N, H, W, 3] as a set whose features are not kept on disk."""
-        return FeatureSet(from_array(images), BATCH)
+        found = FeatureSet(from_array(images), BATCH)
+        if self.extractor.inception.demo:
+            found.get(self.extractor.inception, *OF_JUDGE)      # one pass of the judge for five metrics
+        return found
 
     def _set(self, images: np.ndarray, label: str) -> FeatureSet:
         return FeatureSet(from_array(images, label), BATCH, self.folder)

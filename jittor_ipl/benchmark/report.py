@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .figures import BEATEN_IN, FIGURES, MUST_HOLD, Figure
 from .plan import ABLATION
-from .results import Contest, Mean, Results, contests, holding
+from .results import Mean, Results, contests, holding
 from .settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
@@ -19,9 +19,9 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None) -
     """Return the whole report; `sheet` is the picture to show, relative to it."""
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     styles = benchmark.styles()
-    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results), _progress(results),
+    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results), benchmark.about.strip(), _progress(results),
              f"![The same latents under every method]({sheet})" if sheet else "",
-             "## Ours against its peers", *_contests(benchmark, results), "## What must hold", _holding(benchmark, results),
+             "## Ours against its peers", _contests(benchmark, results), "## What must hold", _holding(benchmark, results),
              "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
              _summary(benchmark, results), "## Figure by figure",
              "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done."]
@@ -45,7 +45,7 @@ def _protocol(benchmark: Benchmark, results: Results) -> str:
     served = "; ".join(f"{name}: {ref or 'the demo judge'}" for name, ref in networks)
     versions = {f"{name} {value}" for record in results.done() for name, value in record["versions"].items()}
     return (f"Protocol: every method is trained on every style with the seeds {seeds}, and {benchmark.samples} untruncated pictures with "
-            f"stored noise of the latents {benchmark.first_seed} to {last} are measured; nothing was tuned on these. FID, KID and SIFID "
+            f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID "
             f"compare with {benchmark.samples} true renders, in the target style, of the other latents "
             f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the style). Networks: "
             f"{served}; CLIP: {benchmark.networks.clip}. The judges took no part in any training. The rows *the source itself* and "
@@ -64,16 +64,16 @@ def _progress(results: Results) -> str:
     return f"**{total - len(missing)} of {total} cells (method, style, seed) are done**; {NOTHING} marks what is missing: {named}{more}."
 
 
-def _contests(benchmark: Benchmark, results: Results) -> list[str]:
-    peers = [_title(benchmark.methods[name], name) for name in benchmark.peers]
-    found = contests(results, benchmark.ours, benchmark.peers, benchmark.styles())
-    text = (f"Styles on which {_title(benchmark.methods[benchmark.ours], benchmark.ours)} is strictly better than "
-            f"{' and '.join(peers)} alike, by means over seeds. Open: a cell is missing.")
-
-    def row(label: str, outcome: Contest) -> list[str]:
-        return [label, *map(str, (outcome.won, outcome.tied, outcome.lost, outcome.open))]
-    rows = [row(FIGURES[figure].title if figure else "all three at once", outcome) for figure, outcome in found.items()]
-    return [text, table(["figure", "better", "equal", "worse", "open"], rows)]
+def _contests(benchmark: Benchmark, results: Results) -> str:
+    text = (f"Styles on which {_title(benchmark.methods[benchmark.ours], benchmark.ours)} is strictly better than every peer of a group, "
+            "by means over seeds. Equal: the best peer has the same mean, as where both stand at 100 %. Open: a cell is missing.")
+    rows = []
+    for group, peers in benchmark.peers.items():
+        titles = " and ".join(_title(benchmark.methods[name], name) for name in peers)
+        for figure, outcome in contests(results, benchmark.ours, peers, benchmark.styles()).items():
+            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "all three at once",
+                         *map(str, (outcome.won, outcome.tied, outcome.lost, outcome.open))])
+    return text + "\n\n" + table(["against", "figure", "better", "equal", "worse", "open"], rows, 2)
 
 
 def _holding(benchmark: Benchmark, results: Results) -> str:

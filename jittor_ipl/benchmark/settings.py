@@ -51,7 +51,7 @@ class Networks(Section):
     inception: Path_ | None = None
     lpips: list[Path_] = []
     arcface: Path_ | None = None
-    clip: Path_ = "demo:clip-vit"
+    clip: Path_ = "demo:clip-robust"
 
 
 class Sheet(Section):
@@ -65,10 +65,11 @@ class Benchmark(Section):
     """A validated benchmark file."""
 
     name: str = "benchmark"            # results lie in runs/<name>/
+    about: str = ""                    # how the settings were chosen; the report repeats it below its protocol
     sources: list[Source] = Field(min_length=1)
     methods: dict[str, Method] = Field(min_length=1)
     ours: str = "ours"                 # the method that is compared ...
-    peers: list[str] = ["nada", "ipl"]  # ... with these
+    peers: dict[str, list[str]] = {"its peers": ["nada", "ipl"]}   # ... with these groups, each on its own
     seeds: list[Seed] = Field(min_length=1)
     samples: int = Field(1000, ge=20, le=100_000)
     first_seed: MeasuredSeed = LEAST_SEED            # of the measured latents: this one and the next `samples` - 1
@@ -93,7 +94,7 @@ class Benchmark(Section):
             safe_name(name, "method name", reserve=len("ablation-"))
             if name in ANCHORS or name.startswith("ablation-"):
                 raise UserError(f"a method cannot be called {name!r}: that name is taken")
-        for name in (self.ours, *self.peers, *([self.ablations.base] if self.ablations else [])):
+        for name in (self.ours, *sum(self.peers.values(), []), *([self.ablations.base] if self.ablations else [])):
             if name not in self.methods:
                 raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; there are {', '.join(self.methods)}")
         _no_double("seeds", self.seeds)

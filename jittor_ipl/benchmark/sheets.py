@@ -1,7 +1,6 @@
 """Contact sheets: the same latents under the source, every method and the true renderer, from the cells' strips."""
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jittor_ipl.atomic import write_bytes
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import contact_sheet, load_image, save_png
+from jittor_ipl.images import contact_sheet, encode_sheet, load_image
 
 from .plan import Cell
 from .settings import Benchmark
@@ -25,7 +24,7 @@ def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> l
     for style in benchmark.styles():
         rows = _rows(benchmark, cells, style, benchmark.sheet.columns)
         if rows:
-            written.append(save_png(folder / f"{style.replace(' ', '-')}.png", contact_sheet(rows)))
+            written.append(write_bytes(folder / f"{style.replace(' ', '-')}.png", encode_sheet(contact_sheet(rows))))
     return written
 
 
@@ -41,7 +40,7 @@ def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path
         if not labels:
             return None
         sheet = contact_sheet([(label, [tile for style in styles for tile in rows[style][label]]) for label in labels])
-        data = _palette_png(_headed(sheet, styles, columns * (rows[styles[0]][labels[0]][0].shape[1] + 2)))
+        data = encode_sheet(_headed(sheet, styles, columns * (rows[styles[0]][labels[0]][0].shape[1] + 2)))
         if len(data) <= SMALL_BYTES or columns == 1:
             return write_bytes(path, data)
     raise AssertionError("unreachable")
@@ -73,9 +72,3 @@ def _headed(sheet: np.ndarray, styles: Sequence[str], width: int) -> np.ndarray:
     for index, style in enumerate(styles):
         draw.text((start + index * width, _HEADER // 2), style, fill=(0, 0, 0), font=ImageFont.load_default(13), anchor="lm")
     return np.concatenate([np.asarray(header), sheet])
-
-
-def _palette_png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

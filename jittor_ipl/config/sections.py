@@ -20,7 +20,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
-TrainGroup = Literal["convs", "rgb", "const", "noise", "maps"]
+TrainGroup = Literal["convs", "rgb", "modulation", "const", "noise", "maps"]
 Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "fine"]
 
 
@@ -133,6 +133,7 @@ class GeneratorTraining(Section):
     view_noise: float = Field(0.0, ge=0, le=10)   # largest standard deviation of noise on views, for CLIPs trained under it
     direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
     variations: str = Field("portraits", min_length=1, max_length=4096)   # questions: a text file, portraits or pets
+    others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)  # domains that images must not be taken for, for the loss on naming
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")
@@ -155,6 +156,7 @@ class Losses(Section):
     texture: Weight = 0.0
     patch: Weight = 0.0
     variations: Weight = 0.0                       # answers to the questions of generator.variations stay
+    naming: Weight = 0.0                           # images are named as the target rather than as the source or generator.others
     structure: Weight = 0.0                        # contours of the source image stay
     range: Weight = 0.0                            # penalty on values outside [-1, 1]
 

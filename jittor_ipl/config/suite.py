@@ -37,7 +37,7 @@ class Shared(Section):
     suite: SuiteName
     seed: Seed = 2
     source: Source = Source()
-    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-rn")], min_length=1, max_length=8)
+    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
     method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
     compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
     mapper: Mapper = Mapper()

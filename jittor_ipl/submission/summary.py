@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jittor_ipl.atomic import write_bytes
 from jittor_ipl.config import StyleRun
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import contact_sheet, from_uint8, load_image, save_png
+from jittor_ipl.images import contact_sheet, encode_sheet, from_uint8, load_image
 from jittor_ipl.integrity import read_json, read_sealed
 
 from .names import SUFFIX
@@ -113,7 +114,7 @@ def write_sheet(path: Path, results: Path) -> None:
     first = next(iter(styles[number] for number in sorted(styles)))
     lines = [("source", _source_pictures(first))]
     lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in sorted(styles.items())]
-    save_png(path, contact_sheet([(label, [_tile(p) for p in pictures]) for label, pictures in lines if pictures]))
+    write_bytes(path, encode_sheet(contact_sheet([(label, [_tile(p) for p in pictures]) for label, pictures in lines if pictures])))
 
 
 def _source_pictures(plan: StyleSeeds) -> list[np.ndarray]:

@@ -29,14 +29,16 @@ class Listener:
     part_directions: jt.Var    # [15, d] unit, or [0, d] when no patch loss needs them
     scale: float               # exp(logit_scale)
     answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
+    names: jt.Var | None = None     # [2 + n, d]: the target class, the source class, and what else images must not be taken for
 
 
 def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,
-           image_direction: jt.Var | None = None, questions: Sequence[Sequence[str]] = ()) -> Listener:
+           image_direction: jt.Var | None = None, questions: Sequence[Sequence[str]] = (),
+           names: Sequence[str] | None = None) -> Listener:
     """Return the listener of `clip` for these classes; `image_direction` [1, d] (few-shot) replaces the text direction.
 
     `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
-    of the class, for the loss on variations. Raises UserError for an over-long class.
+    of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on naming. Raises UserError for an over-long class.
     """
     source, target = template_features(clip, source_class), template_features(clip, target_class)
     parts_of = [text.fill_templates(name, text.PART_TEMPLATES) for name in (source_class, target_class)]
@@ -47,7 +49,9 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
         _mean(source), _mean(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
         jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
         float(clip.logit_scale.exp().item()),
-        tuple((_answers(clip, question, source_class), _answers(clip, question, target_class)) for question in questions))
+        tuple((_answers(clip, question, source_class), _answers(clip, question, target_class)) for question in questions),
+        None if names is None else
+        _constant(jt.concat([_mean(target), _mean(source), *(_mean(template_features(clip, name)) for name in names)], 0)))
 
 
 def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:

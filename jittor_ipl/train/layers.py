@@ -29,9 +29,14 @@ def group_of(name: str) -> str:
 
 
 def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
-    """Return the names of the tensors that may train: of these groups, and of the phase `layers` ("auto" and "all": any)."""
+    """Return the names of the tensors that may train: of these groups, and of the phase `layers` ("auto" and "all": any).
+
+    "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact domain
+    modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
+    """
     groups = set(groups)
-    names = [name for name in generator.trainable() if group_of(name) in groups]
+    names = [name for name in generator.trainable()
+             if group_of(name) in groups or ("modulation" in groups and name.endswith(".modulation.bias"))]
     if layers in ("auto", "all"):
         return names
     if layers == "fine":

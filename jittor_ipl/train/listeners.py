@@ -34,8 +34,16 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     pictures = _style_pictures(config, source)
     questions = variations_of(config)
     return [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                   image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions)
+                   image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions,
+                   names=other_names(config))
             for model, clip in zip(config.clip, clips)]
+
+
+def other_names(config: StyleRun) -> list[str] | None:
+    """Return what images must not be taken for beside the source class, None where the loss on naming has no weight."""
+    if not config.losses.naming:
+        return None
+    return [name for name in config.generator.others if name not in (config.source.class_name, config.target)]
 
 
 def variations_of(config: StyleRun) -> list[list[str]]:
@@ -51,7 +59,7 @@ def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:
     if known is None:
         return
     words = {int(token): tokenizer().decode([token]).strip() for token in known}
-    for class_name in (config.source.class_name, config.target):
+    for class_name in (config.source.class_name, config.target, *(other_names(config) or ())):
         prompt = class_prompts(class_name, config.mapper.init, config.mapper.n_ctx)
         unknown = [int(token) for token in tokenize(prompt.text)[0] if token and int(token) not in words]
         if unknown:

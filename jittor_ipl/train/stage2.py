@@ -53,6 +53,7 @@ class LossWeights(Protocol):
     manifold: float
     texture: float
     variations: float
+    naming: float
     patch: float
     structure: float
     range: float
@@ -207,8 +208,9 @@ class Criterion:
                  "global": lambda: losses.global_similarity(after, one.global_text, one.scale),
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
                  "variations": lambda: losses.variations(before, after, one.answers, one.scale),
+                 "naming": lambda: losses.naming(after, one.names, one.scale),
                  "texture": lambda: losses.texture(before, after)}
-        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
+        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations, "naming": w.naming,
                  "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
 

@@ -22,7 +22,7 @@ from .judge import ASSETS, Judge, load, local_contrast
 from .subjects import PORTRAITS, Subject
 
 SIZE = 64
-CLIP = "demo:clip-vit"      # the smallest; the others teach the demo's adaptations too
+CLIP = "demo:clip-robust"      # no demo CLIP is free of part in the adaptations: for comparisons only
 
 
 class JudgeFeatures:

@@ -35,18 +35,27 @@ class Mixture:
         self.width = int(ends[-1])
         self._style = [np.array([self.styles.index(name) for name in part.language.styles]) for part in parts]
 
-    def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`count` random pictures: images float32 [B, 3, H, W] in [-1, 1], styles [B], labels [B, all attributes].
+    def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`count` random pictures and the same faces in the source style, as `Pool.draw`; labels are joint.
 
         The parts stand one after the other, each with its share, the last with the rest.
         """
-        images, joint = [], []
+        images, photos, joint = [], [], []
         for index, (part, number) in enumerate(zip(self.parts, self._counts(count))):
-            pictures, styles, labels = part.pool.draw(random, number)
+            pictures, twins, styles, labels = part.pool.draw(random, number)
             images.append(pictures)
+            photos.append(twins)
             joint.append(self._widen(index, self._style[index][styles], labels, ABSENT))
         together = np.concatenate(joint)
-        return np.concatenate(images), together[:, 0], together[:, 1:]
+        return np.concatenate(images), np.concatenate(photos), together[:, 0], together[:, 1:]
+
+    def take_back(self, labels: np.ndarray, rows: np.ndarray, names: tuple[tuple[str, ...], ...]) -> np.ndarray:
+        """Labels [B, all attributes] that say nothing in `rows` of the attributes `names` (one tuple a part)."""
+        columns = [part_columns.start - 1 + list(part.language.words).index(name)
+                   for part, part_columns, chosen in zip(self.parts, self.columns, names) for name in chosen]
+        labels = labels.copy()
+        labels[np.ix_(rows, columns)] = ABSENT
+        return labels
 
     def captions(self, random: np.random.Generator, styles: np.ndarray, labels: np.ndarray) -> tuple[list[str], np.ndarray]:
         """One caption for each picture of `draw`, and its joint predicate [B, 1 + all attributes], -1 where it is silent."""

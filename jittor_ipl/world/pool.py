@@ -22,11 +22,14 @@ class Pool:
     images: np.ndarray
     labels: np.ndarray
 
-    def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`count` random pictures: images float32 [B, 3, H, W] in [-1, 1], styles [B], labels [B, attributes]."""
+    def draw(self, random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`count` random pictures and the same faces in the source style.
+
+        Images and photos float32 [B, 3, H, W] in [-1, 1], styles [B], labels [B, attributes].
+        """
         faces = random.integers(len(self.labels), size=count)
         styles = random.integers(self.images.shape[1], size=count)
-        return to_float(self.images[faces, styles]), styles, self.labels[faces]
+        return to_float(self.images[faces, styles]), to_float(self.images[faces, 0]), styles, self.labels[faces]
 
 
 def build(seed: int, stream: str, faces: int, styles: tuple[str, ...] | None = None, size: int = 64,

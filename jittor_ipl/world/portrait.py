@@ -54,13 +54,14 @@ def paint(face: dict[str, np.ndarray], look: Look, size: int) -> np.ndarray:
     _body(c, g, look, skin)
     head = _head(c, g, look, skin)
     _beard(c, g, look, hair, head)
-    _mouth(c, g, look)
+    _mouth(c, g, look, skin)
     _nose(c, g, look, skin)
-    _eyes(c, g, look, hair)
+    _eyes(c, g, look)
     _hair_front(c, g, look, hair)
     for layer in look.dress:
         layer(c, g, skin, hair)
     _glasses(c, g, look)
+    _brows(c, g, look, hair)
     rgb = np.clip(c.rgb, 0, 1)
     return np.clip(look.finish(rgb), 0, 1).astype(np.float32) if look.finish else rgb.astype(np.float32)
 
@@ -176,24 +177,24 @@ def _head(c: Canvas, g: dict, look: Look, skin) -> np.ndarray:
 def _beard(c: Canvas, g: dict, look: Look, hair, head) -> None:
     x, y = c.x - g["turn"] - g["hx"] * .5, c.y
     mask = c.cover(.26 + .10 * np.cos(np.clip(x / .36, -1, 1) * np.pi) - y, 3)
-    mouth_gap = 1 - c.cover(c.ellipse(g["turn"], .40, .17, .085), 2)
+    mouth_gap = 1 - c.cover(c.ellipse(g["turn"], .42, .21, .125), 2)
     alpha = g["beard"] * head * mask * mouth_gap
     c.paint(alpha * .95, hair * .92)
     c.shade(alpha, 1 + look.strands * np.cos(40 * x) * .6)
 
 
-def _mouth(c: Canvas, g: dict, look: Look) -> None:
-    x, y = g["turn"], .395
-    half = .125 + .05 * g["happy"]
-    rise = -.085 * g["happy"] + .055 * g["angry"]
-    lip = look.lips
-    thick = .022 + .010 * g["girl"]
-    closed = c.arc(x, y + .02 * g["angry"], half, rise, thick)
-    c.paint(c.cover(closed) * (1 - g["happy"]), lip)
-    upper, lower = c.y - (y - .035), c.ellipse(x, y - .035, half, .115)
-    smile = np.maximum(-upper, lower)
-    c.paint(c.cover(smile) * g["happy"], np.asarray(lip) * .75)
-    c.paint(c.cover(np.maximum(smile + .018, c.y - (y + .025))) * g["happy"], (.97, .96, .94))
+def _mouth(c: Canvas, g: dict, look: Look, skin) -> None:
+    x, y = g["turn"], .40
+    lip = np.asarray(look.lips) + .30 * (.55 - skin.mean(1, keepdims=True)).clip(0)     # lips stay visible on dark skin
+    thick = .030 + .006 * g["girl"]
+    bent = np.maximum(0, 1 - g["happy"] - g["angry"])
+    level = c.segment(x - .105, y, x + .105, y, thick)
+    c.paint(c.cover(level) * bent, lip)
+    frown = c.arc(x, y + .045, .165, .105, thick + .006)
+    c.paint(c.cover(frown) * g["angry"], lip)
+    smile = np.maximum(y - .06 - c.y, c.ellipse(x, y - .06, .195, .165))
+    c.paint(c.cover(smile) * g["happy"], lip * .72)
+    c.paint(c.cover(np.maximum(smile + .022, c.y - (y + .028))) * g["happy"], (.97, .96, .94))
     if look.outline is not None:
         c.paint(c.cover(np.abs(smile) - look.outline_width * .7) * g["happy"], look.outline)
 
@@ -212,10 +213,10 @@ def _nose(c: Canvas, g: dict, look: Look, skin) -> None:
         c.paint(c.cover(side, 2) * .45, skin * .72)
 
 
-def _eyes(c: Canvas, g: dict, look: Look, hair) -> None:
+def _eyes(c: Canvas, g: dict, look: Look) -> None:
     width, height = look.eye
     y = .02
-    narrow = 1 - .22 * g["angry"] - .10 * g["happy"]
+    narrow = 1 - .34 * g["angry"] - .12 * g["happy"]
     for side in (-1, 1):
         x = g["turn"] + side * .185
         white = c.ellipse(x, y, width, height * narrow)
@@ -231,11 +232,19 @@ def _eyes(c: Canvas, g: dict, look: Look, hair) -> None:
             c.paint(c.cover(np.abs(white) - look.outline_width * .45), look.outline)
         lash = c.arc(x, y - height * narrow * .35, width * 1.12, height * narrow * .75, .010 + .016 * g["girl"])
         c.paint(c.cover(lash), (.08, .06, .06))
-        top = y - height - .085
-        inner, outer = (x - side * .105), (x + side * .105)
-        brow = c.segment(inner, top + .070 * g["angry"] - .015 * g["happy"],
-                         outer, top - .055 * g["angry"] + .010, .017 + .010 * (1 - g["girl"]) + .006 * g["angry"])
-        c.paint(c.cover(brow), hair * .72)
+
+
+def _brows(c: Canvas, g: dict, look: Look, hair) -> None:
+    """Over the glasses, for they say half of the expression: flat, arched or drawn together."""
+    top = .02 - max(look.eye[1], .055) - .10
+    thick = .026 + .006 * (1 - g["girl"]) + .008 * g["angry"]
+    for side in (-1, 1):
+        x = g["turn"] + side * .185
+        calm = c.segment(x - side * .11, top - .012 * g["happy"], x + side * .11, top - .012 * g["happy"], thick)
+        raised = c.arc(x, top - .015, .115, .055, thick)
+        drawn = c.segment(x - side * .125, top + .105, x + side * .115, top - .055, thick)
+        d = np.where(g["angry"] > .5, drawn, np.where(g["happy"] > .5, raised, calm))
+        c.paint(c.cover(d), hair * .62)
 
 
 def _hair_front(c: Canvas, g: dict, look: Look, hair) -> None:

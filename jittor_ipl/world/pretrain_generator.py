@@ -36,10 +36,9 @@ class Recipe:
     edge: float = .3            # weight of the differences between neighbouring pixels: what a person calls sharp
     faces: int = 16000
     seed: int = 31
-    half: bool = False          # store the asset in float16: half the size, and the same pictures to 0.01 dB
 
 
-RECIPES = {"generator": Recipe(), "pets-generator": Recipe("pets", seed=33, half=True)}
+RECIPES = {"generator": Recipe(), "pets-generator": Recipe("pets", seed=33)}
 
 
 def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) -> Generator:

@@ -178,7 +178,7 @@ def test_dino_by_command(data: Path, dino_file: Path, capsys) -> None:
     (["--parts", "hits"], "no part 'hits' (did you mean 'hist'?)"),
     (["--references", "nowhere"], "'nowhere' is not a folder of styles"),
     (["--dino", "nowhere.safetensors"], "no weight file 'nowhere.safetensors'"),
-    (["--dino", "demo:clip-vit"], "a 'dinov2' network is expected"),
+    (["--dino", "demo:clip-robust"], "a 'dinov2' network is expected"),
 ])
 def test_mistakes(data: Path, capsys, change: list[str], text: str) -> None:
     assert cli.main(["score", "--results", str(data / "results"), "--references", str(data / "gt"), *change]) == 2

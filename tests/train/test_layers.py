@@ -20,6 +20,14 @@ def test_groups_cover_every_parameter_once(generator):
     assert layers.group_of("convs.3.noise.weight") == "noise" and layers.group_of("to_rgbs.0.bias") == "rgb"
 
 
+def test_modulation_is_one_vector_a_layer_of_the_convolutions_and_rgbs(generator):
+    names = layers.candidates(generator, ["modulation"], "all")
+    assert len(names) == sum(name.endswith("conv.weight") for name in generator.trainable())
+    assert all(generator.trainable()[name].ndim == 1 for name in names)
+    assert set(names) < set(layers.candidates(generator, ["convs", "rgb"], "all"))
+    assert layers.candidates(generator, ["convs", "modulation", "rgb"], "all") == layers.candidates(generator, ["convs", "rgb"], "all")
+
+
 def test_phases(generator):
     def prefixes(phase):
         return {".".join(name.split(".")[:2]) if name.startswith("convs") else name.split(".")[0]

@@ -39,7 +39,7 @@ def settings(**changes):
 
 
 def weights(**changes):
-    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, patch=0.0,
+    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, patch=0.0,
                                      structure=0.5, range=1.0), **changes})
 
 
@@ -104,12 +104,13 @@ def test_every_loss_and_an_ensemble(clip):
     resnet = Clip(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
                   transformer_heads=1, transformer_layers=1, norm="group").initialise(np.random.default_rng(3))
     both = [directions.listen(one, share, "photo", "disney", parts=True,
-                              questions=[["a {} boy", "a {} girl"]]) for one, share in ((clip, 1.0), (resnet, 0.5))]
+                              questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
     told = {}
-    loss = weights(manifold=1.0, texture=1.0, variations=1.0, patch=1.0)
+    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, patch=1.0)
     stage2.train_generator(new_generator(), new_generator(), both, settings(steps=1, view_noise=0.5), loss, seed=0,
                            on_step=lambda step, metrics, _: told.update(metrics))
-    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "patch", "structure", "range"}
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "patch", "structure",
+                         "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
     assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
 

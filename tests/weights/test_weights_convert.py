@@ -25,7 +25,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
 @pytest.fixture(scope="module")
 def generator() -> dict[str, np.ndarray]:
-    return dict(read_tensors(resolve("demo:generator"))[0])
+    return {name: tensor.astype("f4") for name, tensor in read_tensors(resolve("demo:generator"))[0].items()}
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def told(capsys):
 def test_a_sound_file_is_described(told):
     code, out, err = told("demo:generator")
     assert code == 0 and not err
-    for part in ("stylegan2 in the names of rosinality", "size 64", "91, 908,424 parameters, 3.5 MiB (91 float32)", "SHA-256 ",
+    for part in ("stylegan2 in the names of rosinality", "size 64", "91, 908,424 parameters, 1.7 MiB (91 float16)", "SHA-256 ",
                  "convs.#.conv.weight  x8", "problems   none", "next  "):
         assert part in out, part
 
@@ -52,7 +52,7 @@ def test_json_tells_the_same(told):
     (network,) = json.loads(out)["networks"]
     assert code == 0 and network["kind"] == "stylegan2" and network["config"]["size"] == 64 and network["problems"] == []
     assert len(network["keys"]) == network["tensors"] == 91 and network["parameters"] == 908424
-    assert {"name": "input.input", "shape": [1, 128, 4, 4], "dtype": "float32"} in network["keys"]
+    assert {"name": "input.input", "shape": [1, 128, 4, 4], "dtype": "float16"} in network["keys"]
 
 
 def test_all_and_keys(told):
