@@ -42,7 +42,7 @@ def told(capsys):
 def test_a_sound_file_is_described(told):
     code, out, err = told("demo:generator")
     assert code == 0 and not err
-    for part in ("stylegan2 in the names of rosinality", "size 64", "91, 908,424 parameters, 1.7 MiB (91 float16)", "SHA-256 ",
+    for part in ("stylegan2 in the names of rosinality", "size 64", "91, 908,424 parameters, 1.7 MiB (55 float16, 36 float32)", "SHA-256 ",
                  "convs.#.conv.weight  x8", "problems   none", "next  "):
         assert part in out, part
 
