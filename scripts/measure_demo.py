@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure adapted demo generators with the independent judges, on 256 seeds that nothing was tuned on.
+"""Measure adapted demo generators with the independent judges, on 256 seeds that no trial used.
 
     python scripts/measure_demo.py                          # B_weight/demo
     python scripts/measure_demo.py --weights runs/demo --write docs/demo_results.md

@@ -1,4 +1,4 @@
-"""Measure adapted demo generators with the independent judges, on seeds that nothing was tuned on."""
+"""Measure adapted demo generators with the independent judges, on seeds that no trial used."""
 from __future__ import annotations
 
 from collections.abc import Sequence
