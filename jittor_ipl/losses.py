@@ -15,6 +15,7 @@ from .runtime.backend import jt
 # Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
 # formula is then 0/0. Real directions between unit features are far longer.
 SHORTEST = 1e-3
+COVARIANCE = 1e3        # weight of the second moment beside the first (SVL, section 4.1)
 
 
 def direction(source: jt.Var, target: jt.Var, floor: float = 0.0) -> jt.Var:
@@ -118,6 +119,32 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
     """
     logits = jt.matmul(unit(images), unit(names).transpose(1, 0)) * scale
     return cross_entropy(logits, jt.array(np.zeros(images.shape[0], np.int32)))
+
+
+def moments(directions: jt.Var, texts: jt.Var) -> jt.Var:
+    """Return how far image directions [B, d] are from text directions [K, d] in mean and covariance (SVL, section 3.2).
+
+    1 - cos of the means, plus `COVARIANCE` times the squared Frobenius distance of the covariances, each over its own rows.
+    One direction for all images makes them alike; a spread of directions asks them to differ. Source: Jeon et al., ICCV 2023.
+    """
+    middle, wanted = directions.sum(0, keepdims=True) / float(directions.shape[0]), texts.sum(0, keepdims=True) / float(texts.shape[0])
+    spread, width = directions - middle, texts - wanted
+    apart = (jt.matmul(spread.transpose(1, 0), spread) / float(directions.shape[0])
+             - jt.matmul(width.transpose(1, 0), width) / float(texts.shape[0]))
+    return mean(1.0 - (unit(middle, eps=1e-8) * unit(wanted)).sum(-1)) + COVARIANCE * (apart * apart).sum()
+
+
+def consolidation(now: Mapping[str, jt.Var], before: Mapping[str, jt.Var], information: Mapping[str, jt.Var]) -> jt.Var:
+    """Return the sum of information * (now - before)^2 over all tensors: elastic weight consolidation (Kirkpatrick et al. 2017).
+
+    All three: name -> Var of the same shapes. With `information` from `train.consolidation` it is about the mean squared
+    change of a pixel, in images from -1 to 1.
+    """
+    total = 0.0
+    for name, weight in information.items():
+        change = now[name] - before[name]
+        total = total + mean(weight * change * change) * float(change.numel())
+    return total
 
 
 def texture(source: jt.Var, target: jt.Var) -> jt.Var:

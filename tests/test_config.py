@@ -267,6 +267,13 @@ def test_the_training_hash_follows_what_changes_the_weights(tmp_path):
     assert len({base, *others}) == 1 + len(others)
 
 
+def test_a_younger_setting_leaves_published_hashes_alone(tmp_path):
+    def hashed(text: str = "") -> str:
+        return suite(tmp_path, text, "[disney]").runs()[0].training_hash()
+    assert hashed() == hashed("losses: {anchor: 0}") == hashed("generator: {spread: 0.25}")
+    assert len({hashed(), hashed("losses: {anchor: 1}"), hashed("generator: {spread: 0.5}")}) == 3
+
+
 def test_a_configuration_cannot_be_changed_and_saving_tells_a_bad_place(tmp_path):
     run = suite(tmp_path).runs()[0]
     with pytest.raises(Exception, match="frozen"):

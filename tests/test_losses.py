@@ -108,6 +108,23 @@ def test_naming_is_the_cross_entropy_over_the_names():
     assert named < .1 < expected and abs(doubled - np.log(2)) < 1e-4
 
 
+def test_moments_are_those_of_numpy():
+    images, texts = RNG.standard_normal((8, 6)).astype(np.float32), RNG.standard_normal((5, 6)).astype(np.float32)
+    means = unit(images.mean(0)) @ unit(texts.mean(0))
+    apart = np.cov(images.T, bias=True) - np.cov(texts.T, bias=True)
+    expected = 1 - means + losses.COVARIANCE * (apart ** 2).sum()
+    assert abs(losses.moments(jt.array(images), jt.array(texts)).item() - expected) < 1e-4 * expected
+    assert losses.moments(jt.array(texts[::-1].copy()), jt.array(texts)).item() < 1e-5
+
+
+def test_consolidation_weighs_squared_changes():
+    now, before, weight = ({name: RNG.standard_normal(shape).astype(np.float32) for name, shape in (("a", (3, 4)), ("b", (1,)))}
+                           for _ in range(3))
+    expected = sum((weight[name] * (now[name] - before[name]) ** 2).sum() for name in now)
+    got = losses.consolidation(*({name: jt.array(value) for name, value in part.items()} for part in (now, before, weight)))
+    assert abs(got.item() - expected) < 1e-5 * abs(expected)
+
+
 def test_variations_vanish_when_answers_stay_and_grow_when_they_change():
     source = unit(RNG.standard_normal((5, 16))).astype(np.float32)
     before = [unit(RNG.standard_normal((n, 16))).astype(np.float32) for n in (2, 4)]

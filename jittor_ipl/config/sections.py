@@ -109,6 +109,13 @@ class Mapper(Section):
         return self
 
 
+class Anchors(Section):
+    """When the loss on anchors takes the half-adapted generator as a new place to start from, in steps of stage 2."""
+
+    first: int = Field(130, ge=1, le=10_000_000)
+    every: int = Field(30, ge=1, le=10_000_000)
+
+
 class GeneratorTraining(Section):
     """Stage 2: how the target generator trains (IPL, section 3.3)."""
 
@@ -133,7 +140,10 @@ class GeneratorTraining(Section):
     view_noise: float = Field(0.0, ge=0, le=10)   # largest standard deviation of noise on views, for CLIPs trained under it
     direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
     variations: str = Field("portraits", min_length=1, max_length=4096)   # questions: a text file, portraits or pets
-    others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)  # domains that images must not be taken for, for the loss on naming
+    # Domains that images must not be taken for, for the loss on naming.
+    others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)
+    spread: float = Field(0.25, gt=0, le=10)     # of the text directions of the loss on moments, as a part of the direction's length
+    anchors: Anchors = Anchors()
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")
@@ -157,6 +167,9 @@ class Losses(Section):
     patch: Weight = 0.0
     variations: Weight = 0.0                       # answers to the questions of generator.variations stay
     naming: Weight = 0.0                           # images are named as the target rather than as the source or generator.others
+    moments: Weight = 0.0                          # mean and covariance of image directions are those of varied text directions
+    anchor: Weight = 0.0                           # direction from the half-adapted generator to the target
+    consolidation: Weight = 0.0                    # weights that the source's images depend on stay
     structure: Weight = 0.0                        # contours of the source image stay
     range: Weight = 0.0                            # penalty on values outside [-1, 1]
 

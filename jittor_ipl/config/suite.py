@@ -13,6 +13,8 @@ from jittor_ipl.errors import UserError, nearest
 from .names import MAX_STYLES, check_distinct, folder_of, safe_name
 from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Run, Section, Seed, Source, Words
 
+# Settings younger than published weights: at their defaults they stay out of the hash, which so remains what it was.
+_YOUNGER = {"generator": ("spread", "anchors"), "losses": ("moments", "anchor", "consolidation")}
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
 
@@ -73,6 +75,11 @@ class StyleRun(Shared):
     def training_hash(self) -> str:
         """Return the SHA-256 (hex) of every setting that can change the weights: all but `run` and `generate`."""
         settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
+        for section, names in _YOUNGER.items():
+            unset = type(getattr(self, section))().model_dump()
+            for name in names:
+                if settings[section][name] == unset[name]:
+                    del settings[section][name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

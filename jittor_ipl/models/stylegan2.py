@@ -164,6 +164,14 @@ class Generator(nn.Module):
         """Return name -> Var of every tensor that can train: the parameters and the stored noise maps, not the filters."""
         return {name: var for name, var in named_tensors(self).items() if not name.endswith(".kernel")}
 
+    def put(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Set those tensors of `trainable` that are named, each of its own shape; they train or not as before."""
+        own, values = self.trainable(), {name: jt.array(value) for name, value in tensors.items()}
+        # A lazy array of one element would be fused into the kernels that use it, and some of those do not compile.
+        jt.sync(list(values.values()))
+        for name, value in values.items():
+            own[name].update(value)
+
     def layer_parameters(self, index: int) -> dict[str, jt.Var]:
         """Return name -> Var of layer `index` in [conv1, to_rgb1] + convs, the order of IPL's layer selection."""
         if not 0 <= index < self.n_latent:

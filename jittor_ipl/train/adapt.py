@@ -130,7 +130,7 @@ class _Run:
             samples.save(0, self.source)
 
         def show(step: int, state: State) -> None:
-            _assign(shown, {name.removeprefix("ema/"): v for name, v in state.items() if name.startswith("ema/")})
+            shown.put({name.removeprefix("ema/"): v for name, v in state.items() if name.startswith("ema/")})
             samples.save(step, shown)
 
         with _Stage("generator", config.generator.steps, self, show if samples is not None else None) as stage:
@@ -139,7 +139,7 @@ class _Run:
                 prompts=prompts, mapper=mapper, official=config.compat == "official", start=stage.start, state=stage.state,
                 on_step=stage.after_step)
         self.stop.raise_if_received()
-        _assign(shown, unmoved_as_they_were(averaged, target, self.source))
+        shown.put(unmoved_as_they_were(averaged, target, self.source))
         keep_center(shown, self.source)
         save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
         return shown, stage.seconds()
@@ -225,11 +225,3 @@ def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, 
     now, before = target.trainable(), source.trainable()
     same = {name for name in averaged if np.array_equal(now[name].numpy(), before[name].numpy())}
     return {name: before[name].numpy() if name in same else value for name, value in averaged.items()}
-
-
-def _assign(generator: Generator, tensors: Mapping[str, np.ndarray]) -> None:
-    params, values = generator.trainable(), {name: jt.array(value) for name, value in tensors.items()}
-    # A lazy array of one element would be fused into the kernels that use it, and some of those do not compile.
-    jt.sync(list(values.values()))
-    for name, value in values.items():
-        params[name].update(value)

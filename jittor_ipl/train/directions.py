@@ -13,6 +13,7 @@ from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 
 BATCH = 128      # texts or images encoded at a time
+VARIED = 6       # text directions of the loss on moments (SVL, section 4.1)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Listener:
     scale: float               # exp(logit_scale)
     answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
     names: jt.Var | None = None     # [2 + n, d]: the target class, the source class, and what else images must not be taken for
+    varied: jt.Var | None = None    # [K, d] unit: text directions around `direction`, for the loss on moments
 
 
 def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,
@@ -38,7 +40,8 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
     """Return the listener of `clip` for these classes; `image_direction` [1, d] (few-shot) replaces the text direction.
 
     `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
-    of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on naming. Raises UserError for an over-long class.
+    of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on
+    naming. Raises UserError for an over-long class.
     """
     source, target = template_features(clip, source_class), template_features(clip, target_class)
     parts_of = [text.fill_templates(name, text.PART_TEMPLATES) for name in (source_class, target_class)]
@@ -74,6 +77,20 @@ def template_features(clip: Clip, class_name: str) -> jt.Var:
 def mean_direction(source: jt.Var, target: jt.Var) -> jt.Var:
     """Return the unit vector [1, d] along the mean of `target - source` [N, d] (NADA's code)."""
     return _constant(unit((target - source).sum(0, keepdims=True) / source.shape[0], eps=1e-8))
+
+
+def varied(direction: jt.Var, spread: float, random: np.random.Generator) -> jt.Var:
+    """Return `VARIED` unit directions [K, d] around `direction` [1, d], each turned from it by atan(spread); d > K.
+
+    What SVL's semantic variations (Jeon et al. 2023, section 3.1) are trained to be, in closed form: equally near to the
+    text and as far from each other as can be, the corners of a regular simplex. It lies in a random subspace.
+    """
+    center = direction.numpy()
+    basis, _ = np.linalg.qr(np.concatenate([center, random.standard_normal((VARIED, center.shape[1]))]).T)       # [d, K + 1]
+    corners = np.eye(VARIED) - 1 / VARIED
+    corners /= np.linalg.norm(corners, axis=1, keepdims=True)
+    turned = center + spread * corners @ basis[:, 1:].T
+    return _constant(jt.array((turned / np.linalg.norm(turned, axis=1, keepdims=True)).astype(np.float32)))
 
 
 def encode_images(clip: Clip, images: np.ndarray | jt.Var, antialias: bool = False) -> jt.Var:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text import class_prompts, tokenize, tokenizer
 from jittor_ipl.weights.clip import load_clip
 
-from .directions import Listener, image_direction, listen
+from .directions import Listener, image_direction, listen, varied
 
 FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)
 
@@ -33,10 +34,14 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; add one to clip: or set the weight to 0")
     pictures = _style_pictures(config, source)
     questions = variations_of(config)
-    return [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                   image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions,
-                   names=other_names(config))
-            for model, clip in zip(config.clip, clips)]
+    listeners = [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
+                        image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions,
+                        names=other_names(config))
+                 for model, clip in zip(config.clip, clips)]
+    if config.losses.moments:
+        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "moments", index)))
+                     for index, one in enumerate(listeners)]
+    return listeners
 
 
 def other_names(config: StyleRun) -> list[str] | None:

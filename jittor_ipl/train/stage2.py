@@ -10,14 +10,23 @@ from jittor_ipl import losses
 from jittor_ipl.models.mappers import Mapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.runtime.streams import rng
 
 from . import layers, views
+from .anchors import Anchor, Anchors
+from .consolidation import information_of
 from .directions import Listener, Prompts
+from .draws import Draws
 from .optim import SCHEDULES, Adam, Ema
 from .stage1 import Hook, State, _part
 
 PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the image's (NADA: 510 px of 1024)
+
+
+class AnchorSteps(Protocol):
+    """When anchors are dropped, in steps."""
+
+    first: int
+    every: int
 
 
 class GeneratorSettings(Protocol):
@@ -40,6 +49,7 @@ class GeneratorSettings(Protocol):
     view_scale: float
     view_noise: float
     direction_floor: float
+    anchors: AnchorSteps
 
     def adam(self) -> tuple[float, tuple[float, float]]:
         """Return learning rate and betas of Adam."""
@@ -54,48 +64,12 @@ class LossWeights(Protocol):
     texture: float
     variations: float
     naming: float
+    moments: float
+    anchor: float
+    consolidation: float
     patch: float
     structure: float
     range: float
-
-
-class Draws:
-    """Everything random in stage 2: pure functions of (seed, step); a test may put recorded numbers in their place."""
-
-    def __init__(self, seed: int, generator: Generator, settings: GeneratorSettings):
-        self.seed, self.generator, self.settings = seed, generator, settings
-
-    def z(self, step: int, index: int = 0) -> np.ndarray:
-        """Return the latents [batch, style_dim] of a step; index 1 is the second code of style mixing."""
-        return self._normal("generator.z", step, index, self.settings.batch)
-
-    def z_layers(self, step: int) -> np.ndarray:
-        """Return the latents [auto_layers_batch, style_dim] that the layers are chosen on."""
-        return self._normal("generator.layers", step, 0, self.settings.auto_layers_batch)
-
-    def crossover(self, step: int) -> int:
-        """Return the layer from which the second code of style mixing takes over, 0 for none at this step."""
-        drawn = rng(self.seed, "generator.mixing", step)
-        return int(drawn.integers(1, self.generator.n_latent)) if drawn.random() < self.settings.mixing else 0
-
-    def noise(self, step: int, index: int, batch: int) -> list[jt.Var] | str:
-        """Return the noise of a synthesis: "const", or fresh per (step, index)."""
-        if self.settings.noise == "const":
-            return "const"
-        return self.generator.draw_noise(rng(self.seed, "generator.noise", step, index), batch)
-
-    def view(self, step: int, index: int) -> views.View:
-        """Return the random view number `index` of a step's images."""
-        drawn = rng(self.seed, "generator.views", step, index)
-        return views.draw(drawn, self.settings.batch, self.generator.size, self.settings.view_scale, self.settings.view_noise)
-
-    def patch_centers(self, step: int, size: int) -> np.ndarray:
-        """Return the centres [batch, 2] of the patch loss's crops."""
-        return views.draw_patch_centers(rng(self.seed, "generator.patches", step), self.settings.batch,
-                                        self.generator.size, size)
-
-    def _normal(self, stream: str, step: int, index: int, batch: int) -> np.ndarray:
-        return rng(self.seed, stream, step, index).standard_normal((batch, self.generator.style_dim), np.float32)
 
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorSettings,
@@ -120,19 +94,22 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     rate, betas = settings.adam()
     adam = Adam({name: params[name] for name in names}, rate, betas)
     ema = Ema(params, settings.ema)
+    anchors = Anchors(source, listeners, draws, settings.anchors.first, settings.anchors.every) if weights.anchor else None
+    # Before a state is restored: the target is still the source here.
+    information = information_of(target, names, draws) if weights.consolidation else {}
+    before = source.trainable()
     chosen = np.arange(0)
     if state is not None:
-        restored = {name: jt.array(value) for name, value in _part(state, "target").items()}
-        jt.sync(list(restored.values()))      # a lazy array of one element would be fused into the kernels that read it
-        for name, value in restored.items():
-            params[name].update(value)
+        target.put(_part(state, "target"))
         adam.load_state(_part(state, "adam"))
         ema.load_state(_part(state, "ema"))
         chosen = state["chosen_layers"]
+        if anchors is not None and "anchor_step" in state:
+            anchors.load_state(state["anchor_step"], _part(state, "anchor"))
 
     def snapshot() -> State:
         parts = {"target": {name: params[name].numpy() for name in names}, "adam": adam.state(), "ema": ema.state()}
-        return {"chosen_layers": np.asarray(chosen, np.int32),
+        return {"chosen_layers": np.asarray(chosen, np.int32), **(anchors.state(names) if anchors is not None else {}),
                 **{f"{part}/{name}": value for part, tensors in parts.items() for name, value in tensors.items()}}
 
     for step in range(start, settings.steps):
@@ -153,7 +130,10 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
             if prompts is not None:
                 directions[0] = prompts.directions(*prompts.learned(mapper(ws if mapper.per_level else w)))     # [B, d]
         image_target = target.synthesis(ws, draws.noise(step, 2, settings.batch) if official else noise)
-        terms = criterion(image_source, image_target, directions, draws, step)
+        anchor = anchors.visit(step, target, names, ws, noise) if anchors is not None else None
+        terms = criterion(image_source, image_target, directions, draws, step, anchor)
+        if information:
+            terms["consolidation"] = weights.consolidation * losses.consolidation(params, before, information)
         loss = sum(terms.values())
 
         lr = SCHEDULES[settings.schedule](rate, step, settings.steps)
@@ -176,26 +156,33 @@ class Criterion:
         self.listeners, self.settings, self.weights, self.clamp = listeners, settings, weights, clamp
         assert not weights.texture or any(one.clip.is_resnet for one in listeners), "texture loss without a ResNet CLIP"
 
-    def __call__(self, source: jt.Var, target: jt.Var, directions: Sequence[jt.Var], draws: Draws, step: int
-                 ) -> dict[str, jt.Var]:
+    def __call__(self, source: jt.Var, target: jt.Var, directions: Sequence[jt.Var], draws: Draws, step: int,
+                 anchor: Anchor | None = None) -> dict[str, jt.Var]:
         """Return the weighted terms [1] for images [B, 3, H, W] and one text direction [1 or B, d] per listener."""
         w = self.weights
         terms = {"range": w.range * losses.out_of_range(target)} if w.range else {}
         if self.clamp:        # CLIP hears what a picture file can hold
-            source, target = (jt.clamp(images, -1.0, 1.0) for images in (source, target))
+            source, target = _clamped(source), _clamped(target)
         if w.structure:
             terms["structure"] = w.structure * losses.structure(source, target)
         copies = 1 + self.settings.views
         seen = [draws.view(step, index) for index in range(self.settings.views)]
         with jt.no_grad():
-            all_source = jt.concat([source, *(views.look(source, view) for view in seen)], 0) if seen else source
-        all_target = jt.concat([target, *(views.look(target, view) for view in seen)], 0) if seen else target
-        for one, direction in zip(self.listeners, directions):
+            all_source = views.with_views(source, seen)
+            all_anchor = views.with_views(_clamped(anchor.images) if self.clamp else anchor.images, seen) if anchor else None
+        all_target = views.with_views(target, seen)
+        for index, (one, direction) in enumerate(zip(self.listeners, directions)):
             if direction.shape[0] > 1 and copies > 1:
                 direction = jt.concat([direction] * copies, 0)
             with jt.no_grad():
                 before = one.clip.image_features(all_source)
-            for name, term in self._terms(one, before, one.clip.image_features(all_target), direction).items():
+            after = one.clip.image_features(all_target)
+            of_listener = self._terms(one, before, after, direction)
+            if anchor:
+                with jt.no_grad():
+                    half = one.clip.image_features(all_anchor)
+                of_listener["anchor"] = w.anchor * losses.directional(half, after, anchor.directions[index], self.settings.direction_floor)
+            for name, term in of_listener.items():
                 terms[name] = terms.get(name, 0.0) + one.weight * term
         if w.patch:
             terms["patch"] = self._patch(source, target, draws, step)
@@ -209,9 +196,10 @@ class Criterion:
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
                  "variations": lambda: losses.variations(before, after, one.answers, one.scale),
                  "naming": lambda: losses.naming(after, one.names, one.scale),
+                 "moments": lambda: losses.moments(losses.direction(before, after, floor), one.varied),
                  "texture": lambda: losses.texture(before, after)}
-        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations, "naming": w.naming,
-                 "texture": w.texture if one.clip.is_resnet else 0.0}
+        asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
+                 "naming": w.naming, "moments": w.moments, "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
 
     def _patch(self, source: jt.Var, target: jt.Var, draws: Draws, step: int) -> jt.Var:
@@ -226,6 +214,10 @@ class Criterion:
             after = one.clip.image_features(cut_target)
             total = total + one.weight * losses.patch(before, after, one.part_directions, self.settings.direction_floor)
         return self.weights.patch * total
+
+
+def _clamped(images: jt.Var) -> jt.Var:
+    return jt.clamp(images, -1.0, 1.0)
 
 
 def choose_layers(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorSettings,

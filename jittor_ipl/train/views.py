@@ -6,6 +6,7 @@ trained under noise, noise: only what fills many pixels outlives it (the noised 
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,6 +62,11 @@ def axis_matrix(size: int, out: int, first: float, side: float) -> np.ndarray:
     np.add.at(matrix, (rows, np.clip(left, 0, size - 1)), 1 - weight)
     np.add.at(matrix, (rows, np.clip(left + 1, 0, size - 1)), weight)
     return matrix
+
+
+def with_views(images: jt.Var, seen: Sequence[View]) -> jt.Var:
+    """Return the images [B, 3, H, W] and behind them each of their views, [(1 + len(seen)) * B, 3, H, W]."""
+    return jt.concat([images, *(look(images, view) for view in seen)], 0) if seen else images
 
 
 def look(images: jt.Var, view: View) -> jt.Var:

@@ -1,19 +1,27 @@
 """Both training loops on tiny random networks: resuming, what moves, methods, losses and what stays finite."""
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from jittor_ipl import losses
 from jittor_ipl.models.clip import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.train import directions, stage1, stage2
+from jittor_ipl.train import anchors, directions, stage1, stage2
+from jittor_ipl.train.consolidation import information_of
+from jittor_ipl.train.draws import Draws
 from jittor_ipl.weights.strict import named_tensors
 
 SIZE, WIDTH = 16, 8
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def new_generator():
@@ -34,13 +42,14 @@ def listener(clip):
 def settings(**changes):
     base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto", auto_layers_k=2,
                 auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2, train=("convs", "rgb", "const", "noise", "maps"),
-                views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0, adam=lambda: (0.02, (0.0, 0.99)))
+                views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0, 
+                anchors=SimpleNamespace(first=1, every=2), adam=lambda: (0.02, (0.0, 0.99)))
     return SimpleNamespace(**{**base, **changes})
 
 
 def weights(**changes):
-    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, patch=0.0,
-                                     structure=0.5, range=1.0), **changes})
+    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, moments=0.0,
+                                     anchor=0.0, consolidation=0.0, patch=0.0, structure=0.5, range=1.0), **changes})
 
 
 def train(listener, numbers, loss=None, **keywords):
@@ -65,6 +74,60 @@ def test_stage2_resumes_to_the_same_bits(listener):
     assert same(straight, resumed) and same(average, again)
     assert all(np.isfinite(list(metrics.values())).all() for _, metrics in kept.values())
     assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "structure", "range"}
+
+
+def test_anchors_and_information_resume_to_the_same_bits(listener):
+    kept, told = {}, {}
+
+    def keep(step, metrics, state):
+        kept[step], told[step] = state(), metrics
+
+    held = weights(anchor=1.0, consolidation=10.0)
+    straight, average = train(listener, settings(steps=5), held, on_step=keep)
+    assert "anchor" not in told[1] and "anchor_step" not in kept[1]
+    assert [int(kept[step]["anchor_step"][0]) for step in (2, 3, 4, 5)] == [1, 1, 3, 3]
+    # Just dropped, the anchor is the generator itself, and no direction is 1 away from any other.
+    assert abs(told[2]["anchor"] - 1) < 1e-5 and abs(told[4]["anchor"] - 1) < 1e-5 and abs(told[3]["anchor"] - 1) > 1e-5
+    assert told[1]["consolidation"] == 0 < told[2]["consolidation"]
+    for step in (1, 3, 4):
+        resumed, again = train(listener, settings(steps=5), held, start=step, state=kept[step])
+        assert same(straight, resumed) and same(average, again), step
+
+
+def test_what_is_left_of_a_direction(listener):
+    gap = unit(listener.target_text.numpy()) - unit(listener.source_text.numpy())
+    whole, aside = np.linalg.norm(gap), np.zeros_like(gap)
+    aside[0, :2] = listener.direction.numpy()[0, 1], -listener.direction.numpy()[0, 0]        # at right angles to it
+
+    def left(offset):
+        return anchors.remaining(listener, jt.array(offset.astype(np.float32))).numpy()
+    along = listener.direction.numpy() * whole
+    assert np.allclose(left(0 * gap), listener.direction.numpy(), atol=1e-5)
+    assert np.allclose(left(.5 * along), listener.direction.numpy(), atol=1e-4)                # half of the way is left
+    assert np.abs(left(3 * along)).max() < 1e-2                                               # arrived: nothing is left
+    assert (left(.5 * along + .2 * aside) * aside).sum() < 0                                    # strayed: back, and on
+    assert abs(np.linalg.norm(left(.5 * along + aside)) - 1) < 1e-5
+
+
+def test_information_is_the_mean_square_change_of_a_pixel():
+    target, source = new_generator(), new_generator()
+    draws = Draws(3, target, settings(batch=8, noise="const"))
+    names = ["to_rgbs.0.bias", "to_rgbs.1.bias"]
+    params = target.trainable()
+    for name in names:
+        params[name].start_grad()
+    found = information_of(target, names, draws)
+    # A step of ToRGB's bias moves every pixel of one of three channels as much: a third of the mean pixel's square.
+    assert abs(found["to_rgbs.1.bias"].numpy().mean() - 1 / 3) < .1
+    assert all(found[name].shape == params[name].shape for name in names)
+    before = source.trainable()
+    w = target.mapping(jt.array(draws.z(0)))
+    first = target.synthesis(w).numpy()
+    target.put({"to_rgbs.0.bias": before["to_rgbs.0.bias"].numpy() + np.float32(.1)})
+    change = float(((target.synthesis(w).numpy() - first) ** 2).mean())
+    loss = losses.consolidation(target.trainable(), before, found).item()
+    print(f"mean squared change {change:.4f}, consolidation {loss:.4f}")
+    assert .6 * change < loss < 1.5 * change
 
 
 def test_stage2_stops_when_told_and_draws_from_the_seed_alone(listener):
@@ -105,12 +168,14 @@ def test_every_loss_and_an_ensemble(clip):
                   transformer_heads=1, transformer_layers=1, norm="group").initialise(np.random.default_rng(3))
     both = [directions.listen(one, share, "photo", "disney", parts=True,
                               questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
+    both = [replace(one, varied=directions.varied(one.direction, .25, np.random.default_rng(5))) for one in both]
     told = {}
-    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, patch=1.0)
-    stage2.train_generator(new_generator(), new_generator(), both, settings(steps=1, view_noise=0.5), loss, seed=0,
+    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, moments=1.0, anchor=1.0, consolidation=1.0,
+                   patch=1.0)
+    stage2.train_generator(new_generator(), new_generator(), both, settings(steps=2, view_noise=0.5), loss, seed=0,
                            on_step=lambda step, metrics, _: told.update(metrics))
-    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "patch", "structure",
-                         "range"}
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "moments", "anchor",
+                         "consolidation", "patch", "structure", "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
     assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
 
@@ -125,16 +190,16 @@ def mapper_run(clip, listener, **keywords):
 
 
 def test_stage1_resumes_to_the_same_bits_and_feeds_stage2(clip, listener):
-    kept, losses = {}, []
+    kept, lost = {}, []
 
     def keep(step, metrics, state):
         kept[step] = state()
-        losses.append(metrics["loss"])
+        lost.append(metrics["loss"])
 
     straight, prompts = mapper_run(clip, listener, on_step=keep)
     resumed, _ = mapper_run(clip, listener, start=2, state=kept[2])
     one, two = ({name: var.numpy() for name, var in named_tensors(m).items()} for m in (straight, resumed))
-    assert same(one, two) and np.isfinite(losses).all()
+    assert same(one, two) and np.isfinite(lost).all()
     end, _ = train(listener, settings(steps=1), prompts=prompts, mapper=straight)
     assert all(np.isfinite(value).all() for value in end.values())
 
