@@ -115,4 +115,3 @@ _WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
 PORTRAIT = Language(
     STYLES, _WORDS, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"), phrase=_phrase,
     joints=tuple(f"{name} {kind}" for name in ("hair", "background") for kind in ("and", "on a", "with", "in the style of a")))
-draw, plain, vocabulary_texts = PORTRAIT.draw, PORTRAIT.plain, PORTRAIT.vocabulary_texts

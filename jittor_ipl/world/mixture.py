@@ -71,10 +71,6 @@ class Mixture:
             start += number
         return texts, np.concatenate(predicates)
 
-    def vocabulary_texts(self) -> list[str]:
-        """Texts with every word of every part's captions."""
-        return [text for part in self.parts for text in part.language.vocabulary_texts()]
-
     def _counts(self, count: int) -> list[int]:
         counts = [int(round(part.share * count)) for part in self.parts[:-1]]
         return [*counts, count - sum(counts)]

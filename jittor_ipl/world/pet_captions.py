@@ -25,4 +25,3 @@ def _phrase(style: str, said: Said, nouns: tuple[str, ...], pick: Pick, shuffle)
 
 
 PET = Language(STYLES, _WORDS, weights=(1, 1, 1.2, 1, 1.3, 1.2, 1, .7), nouns=("pet", "animal"), phrase=_phrase, joints=("and",))
-draw, plain, vocabulary_texts = PET.draw, PET.plain, PET.vocabulary_texts

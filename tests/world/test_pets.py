@@ -66,13 +66,13 @@ def test_a_finish_keeps_its_phase_at_every_size(finish):
 def test_a_caption_is_true_of_its_picture_and_only_of_such():
     labels = TABLE.labels(TABLE.sample(rng(4, "pets"), 64))
     styles = rng(4, "styles").integers(len(pet_looks.STYLES), size=64)
-    texts, predicates = pet_captions.draw(rng(4, "captions"), styles, labels)
+    texts, predicates = pet_captions.PET.draw(rng(4, "captions"), styles, labels)
     match = captions.matches(predicates, styles, labels)
     assert match.diagonal().all() and not match.all()
     for text, predicate in zip(texts, predicates):
         assert predicate[0] < 0 or pet_looks.STYLES[predicate[0]] in text
     from jittor_ipl.text import tokenize
-    assert np.isin(tokenize(texts), tokenize(pet_captions.vocabulary_texts())).all()
+    assert np.isin(tokenize(texts), tokenize(pet_captions.PET.vocabulary_texts())).all()
 
 
 def test_one_batch_holds_both_subjects_under_one_truth():

@@ -52,7 +52,7 @@ def test_the_code_of_a_latent_names_its_face():
 def test_a_caption_is_true_of_its_picture_and_only_of_such():
     labels = attributes.labels(attributes.sample(rng(4, "faces"), 64))
     styles = rng(4, "styles").integers(len(looks.STYLES), size=64)
-    texts, predicates = captions.draw(rng(4, "captions"), styles, labels)
+    texts, predicates = captions.PORTRAIT.draw(rng(4, "captions"), styles, labels)
     match = captions.matches(predicates, styles, labels)
     assert match.diagonal().all() and not match.all()
     for text, predicate, column in zip(texts, predicates, match.T):
