@@ -15,7 +15,6 @@ from .runtime.backend import jt
 # Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
 # formula is then 0/0. Real directions between unit features are far longer.
 SHORTEST = 1e-3
-COVARIANCE = 1e3        # weight of the second moment beside the first (SVL, section 4.1)
 
 
 def direction(source: jt.Var, target: jt.Var, floor: float = 0.0) -> jt.Var:
@@ -121,17 +120,21 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
     return cross_entropy(logits, jt.array(np.zeros(images.shape[0], np.int32)))
 
 
-def moments(directions: jt.Var, texts: jt.Var) -> jt.Var:
-    """Return how far image directions [B, d] are from text directions [K, d] in mean and covariance (SVL, section 3.2).
+def covariance(directions: jt.Var, texts: jt.Var) -> jt.Var:
+    """Return the squared Frobenius distance of the covariances of image directions [B, d] and text directions [K, d].
 
-    1 - cos of the means, plus `COVARIANCE` times the squared Frobenius distance of the covariances, each over its own rows.
-    One direction for all images makes them alike; a spread of directions asks them to differ. Source: Jeon et al., ICCV 2023.
+    The second part of SVL's loss on moments (Jeon et al. 2023, section 3.2). The first, the cosine of the means, is the
+    directional loss but for the length of the images' mean. One direction for all images makes them alike; this keeps them apart
+    as far as the texts are, and no further.
     """
-    middle, wanted = directions.sum(0, keepdims=True) / float(directions.shape[0]), texts.sum(0, keepdims=True) / float(texts.shape[0])
-    spread, width = directions - middle, texts - wanted
-    apart = (jt.matmul(spread.transpose(1, 0), spread) / float(directions.shape[0])
-             - jt.matmul(width.transpose(1, 0), width) / float(texts.shape[0]))
-    return mean(1.0 - (unit(middle, eps=1e-8) * unit(wanted)).sum(-1)) + COVARIANCE * (apart * apart).sum()
+    apart = _covariance(directions) - _covariance(texts)
+    return (apart * apart).sum()
+
+
+def _covariance(rows: jt.Var) -> jt.Var:
+    count = float(rows.shape[0])
+    centred = rows - rows.sum(0, keepdims=True) / count
+    return jt.matmul(centred.transpose(1, 0), centred) / count
 
 
 def consolidation(now: Mapping[str, jt.Var], before: Mapping[str, jt.Var], information: Mapping[str, jt.Var]) -> jt.Var:

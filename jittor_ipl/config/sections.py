@@ -142,7 +142,7 @@ class GeneratorTraining(Section):
     variations: str = Field("portraits", min_length=1, max_length=4096)   # questions: a text file, portraits or pets
     # Domains that images must not be taken for, for the loss on naming.
     others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)
-    spread: float = Field(0.25, gt=0, le=10)     # of the text directions of the loss on moments, as a part of the direction's length
+    spread: float = Field(0.25, gt=0, le=10)     # of the text directions of the loss on covariance, as a part of the direction's length
     anchors: Anchors = Anchors()
     seed: Seed | None = None                     # the suite's when not given
 
@@ -167,7 +167,7 @@ class Losses(Section):
     patch: Weight = 0.0
     variations: Weight = 0.0                       # answers to the questions of generator.variations stay
     naming: Weight = 0.0                           # images are named as the target rather than as the source or generator.others
-    moments: Weight = 0.0                          # mean and covariance of image directions are those of varied text directions
+    covariance: Weight = 0.0                       # image directions are as far apart as varied text directions
     anchor: Weight = 0.0                           # direction from the half-adapted generator to the target
     consolidation: Weight = 0.0                    # weights that the source's images depend on stay
     structure: Weight = 0.0                        # contours of the source image stay

@@ -14,7 +14,7 @@ from .names import MAX_STYLES, check_distinct, folder_of, safe_name
 from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Run, Section, Seed, Source, Words
 
 # Settings younger than published weights: at their defaults they stay out of the hash, which so remains what it was.
-_YOUNGER = {"generator": ("spread", "anchors"), "losses": ("moments", "anchor", "consolidation")}
+_YOUNGER = {"generator": ("spread", "anchors"), "losses": ("covariance", "anchor", "consolidation")}
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
 

@@ -13,7 +13,7 @@ from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 
 BATCH = 128      # texts or images encoded at a time
-VARIED = 6       # text directions of the loss on moments (SVL, section 4.1)
+VARIED = 6       # text directions of the loss on covariance (SVL, section 4.1)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Listener:
     scale: float               # exp(logit_scale)
     answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
     names: jt.Var | None = None     # [2 + n, d]: the target class, the source class, and what else images must not be taken for
-    varied: jt.Var | None = None    # [K, d] unit: text directions around `direction`, for the loss on moments
+    varied: jt.Var | None = None    # [K, d] unit: text directions around `direction`, for the loss on covariance
 
 
 def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,

@@ -38,8 +38,8 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
                         image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions,
                         names=other_names(config))
                  for model, clip in zip(config.clip, clips)]
-    if config.losses.moments:
-        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "moments", index)))
+    if config.losses.covariance:
+        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "covariance", index)))
                      for index, one in enumerate(listeners)]
     return listeners
 

@@ -64,7 +64,7 @@ class LossWeights(Protocol):
     texture: float
     variations: float
     naming: float
-    moments: float
+    covariance: float
     anchor: float
     consolidation: float
     patch: float
@@ -196,10 +196,10 @@ class Criterion:
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
                  "variations": lambda: losses.variations(before, after, one.answers, one.scale),
                  "naming": lambda: losses.naming(after, one.names, one.scale),
-                 "moments": lambda: losses.moments(losses.direction(before, after, floor), one.varied),
+                 "covariance": lambda: losses.covariance(losses.direction(before, after, floor), one.varied),
                  "texture": lambda: losses.texture(before, after)}
         asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
-                 "naming": w.naming, "moments": w.moments, "texture": w.texture if one.clip.is_resnet else 0.0}
+                 "naming": w.naming, "covariance": w.covariance, "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
 
     def _patch(self, source: jt.Var, target: jt.Var, draws: Draws, step: int) -> jt.Var:
