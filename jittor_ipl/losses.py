@@ -17,18 +17,20 @@ from .runtime.backend import jt
 SHORTEST = 1e-3
 
 
-def direction(source: jt.Var, target: jt.Var, floor: float = 0.0) -> jt.Var:
+def direction(source: jt.Var, target: jt.Var, floor: float | jt.Var = 0.0) -> jt.Var:
     """Return `(t - s) / max(|t - s|, floor)` [B, d] between the unit vectors of `source` and `target` [B, d].
 
     Below `floor` the direction keeps its length, so the gradient stays bounded when the two agree; with floor 0 it is
-    always of unit length (NADA, section 4.1) except below `SHORTEST`.
+    always of unit length (NADA, section 4.1) except below `SHORTEST`. A floor for each row: [B or 1, 1].
     """
     difference = unit(target) - unit(source)
     squared = (difference * difference).sum(-1, keepdims=True)
+    if isinstance(floor, jt.Var):
+        return difference / jt.sqrt(jt.maximum(squared, jt.maximum(floor * floor, SHORTEST ** 2)))
     return difference / jt.sqrt(jt.maximum(squared, max(floor, SHORTEST) ** 2))
 
 
-def directional(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: float = 0.0) -> jt.Var:
+def directional(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: float | jt.Var = 0.0) -> jt.Var:
     """Return the mean of 1 - cos between image and text directions (NADA eq. 3, IPL eq. 7); `floor` as in `direction`.
 
     source, target [B, d]: image features; text_direction [1 or B, d], unit length. With a floor above 0 the cosine is
@@ -123,9 +125,9 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
 def covariance(directions: jt.Var, texts: jt.Var) -> jt.Var:
     """Return the squared Frobenius distance of the covariances of image directions [B, d] and text directions [K, d].
 
-    The second part of SVL's loss on moments (Jeon et al. 2023, section 3.2). The first, the cosine of the means, is the
-    directional loss but for the length of the images' mean. One direction for all images makes them alike; this keeps them apart
-    as far as the texts are, and no further.
+    The second part of SVL's loss on moments (Jeon et al. 2023, section 3.2); for the first, the cosine of the means, the
+    directional loss stands here. One direction for all images makes them alike; this keeps them apart as far as the texts are,
+    and no further. B must be 2 or more.
     """
     apart = _covariance(directions) - _covariance(texts)
     return (apart * apart).sum()
@@ -182,8 +184,8 @@ def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float =
     mean_s, mean_t = local(s), local(t)
     variance_s = jt.maximum(local(s * s) - mean_s * mean_s, 0.0)
     variance_t = jt.maximum(local(t * t) - mean_t * mean_t, 0.0)
-    covariance = local(s * t) - mean_s * mean_t
-    return mean(1.0 - (covariance + constant) / (jt.sqrt(variance_s * variance_t + 1e-12) + constant))
+    common = local(s * t) - mean_s * mean_t
+    return mean(1.0 - (common + constant) / (jt.sqrt(variance_s * variance_t + 1e-12) + constant))
 
 
 def _luminance(images: jt.Var) -> jt.Var:

@@ -175,8 +175,8 @@ class Losses(Section):
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Losses:
-        if not any(self.model_dump().values()):
-            raise PydanticCustomError("losses", "all losses have weight 0: nothing would train")
+        if not any(weight for name, weight in self.model_dump().items() if name not in ("anchor", "consolidation")):
+            raise PydanticCustomError("losses", "no loss that asks for a change has a weight: nothing would train")
         return self
 
 

@@ -13,8 +13,9 @@ from jittor_ipl.errors import UserError, nearest
 from .names import MAX_STYLES, check_distinct, folder_of, safe_name
 from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Run, Section, Seed, Source, Words
 
-# Settings younger than published weights: at their defaults they stay out of the hash, which so remains what it was.
-_YOUNGER = {"generator": ("spread", "anchors"), "losses": ("covariance", "anchor", "consolidation")}
+# Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of the hash,
+# which so remains what it was.
+_YOUNGER = {"covariance": ("spread",), "anchor": ("anchors",), "consolidation": ()}
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
 
@@ -57,6 +58,16 @@ class StyleRun(Shared):
     target: Words = Field(min_length=1)              # the target class in words
     style_images: str | None = None                  # a folder of pictures that replaces the text direction
 
+    @model_validator(mode="after")
+    def _losses_can_act(self) -> StyleRun:
+        first, steps = self.generator.anchors.first, self.generator.steps
+        if self.losses.anchor and first >= steps:
+            raise PydanticCustomError("anchor", "the first anchor would come at step {first} of {steps}: lower generator.anchors.first",
+                                      {"first": first, "steps": steps})
+        if self.losses.covariance and self.generator.batch < 2:
+            raise PydanticCustomError("covariance", "losses.covariance compares the images of a step: generator.batch must be 2 or more")
+        return self
+
     @property
     def folder(self) -> str:
         """The run's folder inside `runs/<suite>/`: `00-anime-painting`."""
@@ -75,11 +86,11 @@ class StyleRun(Shared):
     def training_hash(self) -> str:
         """Return the SHA-256 (hex) of every setting that can change the weights: all but `run` and `generate`."""
         settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
-        for section, names in _YOUNGER.items():
-            unset = type(getattr(self, section))().model_dump()
-            for name in names:
-                if settings[section][name] == unset[name]:
-                    del settings[section][name]
+        for loss, names in _YOUNGER.items():
+            if not settings["losses"][loss]:
+                del settings["losses"][loss]
+                for name in names:
+                    del settings["generator"][name]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

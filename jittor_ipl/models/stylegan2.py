@@ -170,7 +170,9 @@ class Generator(nn.Module):
         # A lazy array of one element would be fused into the kernels that use it, and some of those do not compile.
         jt.sync(list(values.values()))
         for name, value in values.items():
+            trains = own[name].requires_grad
             own[name].update(value)
+            own[name].requires_grad = trains      # update takes the flag of the new value
 
     def layer_parameters(self, index: int) -> dict[str, jt.Var]:
         """Return name -> Var of layer `index` in [conv1, to_rgb1] + convs, the order of IPL's layer selection."""

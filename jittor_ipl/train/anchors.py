@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.losses import SHORTEST
 from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
@@ -16,14 +15,15 @@ from .directions import Listener
 from .draws import Draws
 
 BATCHES = 8      # of the training's batch size: the images that an anchor's place is measured on
+LEAST = 0.25     # of the whole way that an anchor asks for, however little is left of it
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """An anchor's images [B, 3, H, W] of one step, and the unit directions [1, d] from it, one a listener."""
+    """An anchor's images [B, 3, H, W] of one step, and for each listener how far [1, d] it has come from the source."""
 
     images: jt.Var
-    directions: Sequence[jt.Var]
+    offsets: Sequence[jt.Var]
 
 
 class Anchors:
@@ -31,20 +31,22 @@ class Anchors:
 
     Text and image offsets agree the better the nearer two domains are, so the way that is left from the anchor is a better
     guide than the whole way from the source. AIR learns a prompt for the anchor, whose offset from the source's text points
-    as the images' does. Here the images' mean offset itself, at most as long as the whole text direction, is taken for it:
-    what such a prompt reaches at best. What is left of the text direction is the direction from the anchor.
+    as the images' does. Here the images' mean offset itself, at most as long as the whole way, is taken for it: what such a
+    prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
     """
 
-    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int):
-        self.source, self.listeners, self.draws, self.first, self.every = source, listeners, draws, first, every
+    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int, clamp: bool = True):
+        self.source, self.listeners, self.draws = source, listeners, draws
+        self.first, self.every, self.clamp = first, every, clamp
         self.generator = Generator.from_tensors(numpy_tensors(source), lr_mlp=source.lr_mlp, conv_clamp=source.conv_clamp)
         self.dropped: int | None = None          # the step of the present anchor
-        self.directions: list[jt.Var] = []       # [1, d] unit, one a listener: from the anchor to the target
+        self.offsets: list[jt.Var] = []
 
     def visit(self, step: int, target: Generator, names: Sequence[str], ws: jt.Var, noise: list[jt.Var] | str) -> Anchor | None:
-        """Return what the step `step` compares with on w or ws, outside any gradient; None before the first anchor.
+        """Return what `step` compares with, outside any gradient, None before the first anchor.
 
-        Where an anchor is due it is dropped first: `names` of `target` are all that differs from the source.
+        ws: [B, style_dim] or [B, n_latent, style_dim]. Where an anchor is due it is dropped first: `names` of `target` are all
+        that differs from the source.
         """
         if step >= self.first and (step - self.first) % self.every == 0:
             own = target.trainable()
@@ -52,7 +54,7 @@ class Anchors:
         if self.dropped is None:
             return None
         with jt.no_grad():
-            return Anchor(self.generator.synthesis(ws, noise), self.directions)
+            return Anchor(self.generator.synthesis(ws, noise), self.offsets)
 
     def state(self, names: Sequence[str]) -> dict[str, np.ndarray]:
         """Return what a resume needs: step and tensors of the present anchor, nothing before the first."""
@@ -68,26 +70,26 @@ class Anchors:
     def _drop(self, step: int, tensors: Mapping[str, np.ndarray]) -> None:
         self.generator.put(tensors)
         self.dropped = step
-        offsets = [0.0] * len(self.listeners)
+        self.offsets = [jt.zeros_like(one.direction) for one in self.listeners]
         with jt.no_grad():
             for index in range(BATCHES):
                 z = self.draws.z_anchor(step, index)
                 w, noise = self.source.mapping(jt.array(z)), self.draws.noise(step, 3 + index, len(z))
-                before, after = (jt.clamp(g.synthesis(w, noise), -1.0, 1.0) for g in (self.source, self.generator))
-                moved = [unit(one.clip.image_features(after)) - unit(one.clip.image_features(before)) for one in self.listeners]
-                offsets = [total + step.sum(0, keepdims=True) / float(BATCHES * len(z)) for total, step in zip(offsets, moved)]
-                jt.sync(offsets)
-            self.directions = [remaining(one, offset) for one, offset in zip(self.listeners, offsets)]
+                pair = [generator.synthesis(w, noise) for generator in (self.source, self.generator)]
+                before, after = (jt.clamp(images, -1.0, 1.0) for images in pair) if self.clamp else pair
+                for number, one in enumerate(self.listeners):
+                    moved = unit(one.clip.image_features(after)) - unit(one.clip.image_features(before))        # [B, d]
+                    self.offsets[number] = self.offsets[number] + moved.sum(0, keepdims=True) / float(BATCHES * len(z))
+                jt.sync(self.offsets)
 
 
-def remaining(one: Listener, offset: jt.Var) -> jt.Var:
-    """Return the unit direction [1, d] that is left of a listener's after its images moved by `offset` [1, d] on the mean.
+def remaining(direction: jt.Var, length: float, offset: jt.Var) -> tuple[jt.Var, jt.Var]:
+    """Return what is left of a way after an offset: unit directions [n, d], and lengths [n, 1] of at least `LEAST * length`.
 
-    Where next to nothing is left (`SHORTEST`) it is shorter than 1.
+    direction: [n, d], unit; length: of the whole way; offset: [1, d], taken as no longer than that. Where less than `LEAST` is
+    left the direction is shorter than 1, by as much: at the target it is 0.
     """
-    gap = unit(one.target_text) - unit(one.source_text)
-    whole = jt.sqrt((gap * gap).sum(-1, keepdims=True))                            # [1, 1], the text direction's length
-    moved = jt.sqrt((offset * offset).sum(-1, keepdims=True) + 1e-12)
-    left = unit(one.direction * whole - offset * jt.minimum(whole / moved, jt.ones_like(whole)), eps=SHORTEST).stop_grad()
-    left.sync()
-    return left
+    moved = jt.sqrt((offset * offset).sum(-1, keepdims=True) + 1e-12)              # [1, 1]
+    left = direction * length - offset * jt.minimum(length / moved, jt.ones_like(moved))
+    asked = jt.maximum(jt.sqrt((left * left).sum(-1, keepdims=True)), LEAST * length)
+    return (left / asked).stop_grad(), asked.stop_grad()

@@ -25,7 +25,9 @@ def information_of(generator: Generator, names: Sequence[str], draws: Draws) -> 
             w = generator.mapping(jt.array(draws.z_information(index)))
         images = generator.synthesis(w, "const")                                            # [B, 3, H, W]
         signed = (images * jt.array(draws.projection(index, images.shape))).sum()
-        for name, grad in zip(names, jt.grad(signed, [params[name] for name in names])):
-            total[name] = total[name] + grad * grad / float(PROJECTIONS * images.numel())
+        grads = jt.grad(signed, [params[name] for name in names])
+        with jt.no_grad():          # else the sum would hold every projection's graph
+            for name, grad in zip(names, grads):
+                total[name] = total[name] + grad * grad / float(PROJECTIONS * images.numel())
         jt.sync(list(total.values()))
-    return {name: value.stop_grad() for name, value in total.items()}
+    return total

@@ -23,6 +23,7 @@ class Listener:
     clip: Clip
     weight: float
     direction: jt.Var          # [1, d] unit: from the source class to the target class
+    length: float              # of the way between them, before it was made a unit
     source_text: jt.Var        # [1, d] mean of the 79 normalised template features
     target_text: jt.Var        # [1, d]
     global_text: jt.Var        # [1, d] "a <target>", for the global loss
@@ -35,9 +36,9 @@ class Listener:
 
 
 def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,
-           image_direction: jt.Var | None = None, questions: Sequence[Sequence[str]] = (),
+           image_offset: jt.Var | None = None, questions: Sequence[Sequence[str]] = (),
            names: Sequence[str] | None = None) -> Listener:
-    """Return the listener of `clip` for these classes; `image_direction` [1, d] (few-shot) replaces the text direction.
+    """Return the listener of `clip` for these classes; `image_offset` [1, d] (few-shot) replaces the texts'.
 
     `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
     of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on
@@ -47,8 +48,10 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
     parts_of = [text.fill_templates(name, text.PART_TEMPLATES) for name in (source_class, target_class)]
     pairs = list(zip(*parts_of)) if parts else []
     directions = [mean_direction(template_features(clip, s), template_features(clip, t)) for s, t in pairs]
+    offset = _mean(target) - _mean(source) if image_offset is None else image_offset
     return Listener(
-        clip, weight, image_direction if image_direction is not None else mean_direction(source, target),
+        clip, weight, mean_direction(source, target) if image_offset is None else _constant(unit(offset, eps=1e-8)),
+        float(np.linalg.norm(offset.numpy())),
         _mean(source), _mean(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
         jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
         float(clip.logit_scale.exp().item()),
@@ -101,15 +104,15 @@ def encode_images(clip: Clip, images: np.ndarray | jt.Var, antialias: bool = Fal
         return _constant(jt.concat(parts, 0))
 
 
-def image_direction(clip: Clip, source_images: np.ndarray | jt.Var, style_images: Sequence[np.ndarray]) -> jt.Var:
-    """Return the few-shot direction [1, d]: from the mean feature of generated images to that of the style images.
+def image_offset(clip: Clip, source_images: np.ndarray | jt.Var, style_images: Sequence[np.ndarray]) -> jt.Var:
+    """Return the few-shot offset [1, d], of any length: from the mean feature of generated images to that of the style images.
 
     source_images [N, 3, H, W]; style_images: arrays [3, h, w] of any sizes; all in [-1, 1] (NADA, section 4.4 and its
     code: pictures from files are resized with antialiasing, generated ones without).
     """
     source = _mean(encode_images(clip, source_images))
     target = _mean(jt.concat([encode_images(clip, image[None], antialias=True) for image in style_images], 0))
-    return _constant(unit(target - source, eps=1e-8))
+    return _constant(target - source)
 
 
 class Prompts:

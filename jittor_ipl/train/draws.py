@@ -1,4 +1,4 @@
-"""Everything random in stage 2, as pure functions of (seed, step)."""
+"""What stage 2 draws while it trains, as pure functions of (seed, step)."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -17,7 +17,7 @@ from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text import class_prompts, tokenize, tokenizer
 from jittor_ipl.weights.clip import load_clip
 
-from .directions import Listener, image_direction, listen, varied
+from .directions import Listener, image_offset, listen, varied
 
 FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)
 
@@ -35,11 +35,11 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     pictures = _style_pictures(config, source)
     questions = variations_of(config)
     listeners = [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                        image_direction=image_direction(clip, *pictures) if pictures else None, questions=questions,
+                        image_offset=image_offset(clip, *pictures) if pictures else None, questions=questions,
                         names=other_names(config))
                  for model, clip in zip(config.clip, clips)]
     if config.losses.covariance:
-        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "covariance", index)))
+        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "covariance", index=index)))
                      for index, one in enumerate(listeners)]
     return listeners
 

@@ -12,7 +12,7 @@ from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 
 from . import layers, views
-from .anchors import Anchor, Anchors
+from .anchors import Anchor, Anchors, remaining
 from .consolidation import information_of
 from .directions import Listener, Prompts
 from .draws import Draws
@@ -79,7 +79,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
                     draws: Draws | None = None) -> dict[str, np.ndarray]:
     """Train `target` in place for `settings.steps` steps, or until `on_step` returns True; return the averaged tensors.
 
-    source: the frozen generator; target: the one that trains, of the same shape. Each listener follows its own text
+    source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own text
     direction; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead. `official`
     repeats the original code's layer choice, separate noise and unclamped images. With `start` and the `state` a hook
     got after that many steps, the run goes on bit-identically on a CPU.
@@ -94,7 +94,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     rate, betas = settings.adam()
     adam = Adam({name: params[name] for name in names}, rate, betas)
     ema = Ema(params, settings.ema)
-    anchors = Anchors(source, listeners, draws, settings.anchors.first, settings.anchors.every) if weights.anchor else None
+    anchors = Anchors(source, listeners, draws, settings.anchors.first, settings.anchors.every, clamp=not official) \
+        if weights.anchor else None
     # Before a state is restored: the target is still the source here.
     information = information_of(target, names, draws) if weights.consolidation else {}
     before = source.trainable()
@@ -181,7 +182,7 @@ class Criterion:
             if anchor:
                 with jt.no_grad():
                     half = one.clip.image_features(all_anchor)
-                of_listener["anchor"] = w.anchor * losses.directional(half, after, anchor.directions[index], self.settings.direction_floor)
+                of_listener["anchor"] = w.anchor * losses.directional(half, after, *remaining(direction, one.length, anchor.offsets[index]))
             for name, term in of_listener.items():
                 terms[name] = terms.get(name, 0.0) + one.weight * term
         if w.patch:
@@ -196,11 +197,17 @@ class Criterion:
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
                  "variations": lambda: losses.variations(before, after, one.answers, one.scale),
                  "naming": lambda: losses.naming(after, one.names, one.scale),
-                 "covariance": lambda: losses.covariance(losses.direction(before, after, floor), one.varied),
+                 "covariance": lambda: self._covariance(losses.direction(before, after, floor), one.varied),
                  "texture": lambda: losses.texture(before, after)}
         asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
                  "naming": w.naming, "covariance": w.covariance, "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
+
+    def _covariance(self, directions: jt.Var, texts: jt.Var) -> jt.Var:
+        """The mean over the plain images and each view: a picture should not differ from its own view."""
+        copies = 1 + self.settings.views
+        size = directions.shape[0] // copies
+        return sum(losses.covariance(directions[i * size:(i + 1) * size], texts) for i in range(copies)) / float(copies)
 
     def _patch(self, source: jt.Var, target: jt.Var, draws: Draws, step: int) -> jt.Var:
         size = int(PATCH_SHARE * source.shape[2]) // 2 * 2

@@ -140,6 +140,23 @@ def test_stopped_at_any_step_it_resumes_to_the_same_bits(networks, straight, tmp
     assert told == expected
 
 
+@pytest.mark.parametrize("look", [5, 6, 7])
+def test_a_run_with_anchors_resumes_to_the_same_bits(networks, tmp_path, monkeypatch, look):
+    """With prompts of each image, layers chosen anew, views and fresh noise; the anchor of step 1 or 3 is in the checkpoint."""
+    settings = config(networks, "mapper.steps=2", "generator.steps=6", "losses={directional: 1.0, anchor: 1.0, covariance: 0.5, consolidation: 2.0}",
+                      "generator.anchors={first: 1, every: 2}", "run.samples=0")
+    run(settings, tmp_path / "straight")
+    last = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()][-1]
+    assert last["step"] == 6 and {"directional", "anchor", "covariance", "consolidation"} <= set(last)
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "StopOnSignal", StopAt)
+        StopAt.looks = look
+        with pytest.raises(Interrupted):
+            run(settings, tmp_path / "stopped")
+    run(settings, tmp_path / "stopped")
+    assert_same_weights(tmp_path / "stopped", tmp_path / "straight")
+
+
 def test_every_group_of_parameters_resumes_to_the_same_bits(networks, tmp_path, monkeypatch):
     settings = config(networks, "method=nada", "generator.steps=2", "generator.layers=all", "generator.noise=const",
                       "generator.train=[convs, rgb, const, noise]", "run.samples=0")

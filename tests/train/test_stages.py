@@ -42,7 +42,7 @@ def listener(clip):
 def settings(**changes):
     base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto", auto_layers_k=2,
                 auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2, train=("convs", "rgb", "const", "noise", "maps"),
-                views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0, 
+                views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0,
                 anchors=SimpleNamespace(first=1, every=2), adam=lambda: (0.02, (0.0, 0.99)))
     return SimpleNamespace(**{**base, **changes})
 
@@ -95,18 +95,27 @@ def test_anchors_and_information_resume_to_the_same_bits(listener):
 
 
 def test_what_is_left_of_a_direction(listener):
-    gap = unit(listener.target_text.numpy()) - unit(listener.source_text.numpy())
-    whole, aside = np.linalg.norm(gap), np.zeros_like(gap)
+    gap = listener.target_text.numpy() - listener.source_text.numpy()
+    aside = np.zeros_like(gap)
     aside[0, :2] = listener.direction.numpy()[0, 1], -listener.direction.numpy()[0, 0]        # at right angles to it
 
     def left(offset):
-        return anchors.remaining(listener, jt.array(offset.astype(np.float32))).numpy()
-    along = listener.direction.numpy() * whole
-    assert np.allclose(left(0 * gap), listener.direction.numpy(), atol=1e-5)
-    assert np.allclose(left(.5 * along), listener.direction.numpy(), atol=1e-4)                # half of the way is left
-    assert np.abs(left(3 * along)).max() < 1e-2                                               # arrived: nothing is left
-    assert (left(.5 * along + .2 * aside) * aside).sum() < 0                                    # strayed: back, and on
-    assert abs(np.linalg.norm(left(.5 * along + aside)) - 1) < 1e-5
+        ways, lengths = anchors.remaining(jt.array(direction), whole, jt.array(offset.astype(np.float32)))
+        return ways.numpy(), lengths.numpy()
+    direction, whole = listener.direction.numpy(), listener.length
+    assert abs(whole - np.linalg.norm(gap)) < 1e-6 and np.allclose(direction * whole, gap, atol=1e-5)
+    for done in (0, .5):
+        way, length = left(done * gap)
+        assert np.allclose(way, direction, atol=1e-4) and np.allclose(length, (1 - done) * whole, rtol=1e-4)
+    way, length = left(3 * gap)                                                                # arrived: nothing is left
+    assert np.abs(way).max() < 1e-5 and np.allclose(length, anchors.LEAST * whole)
+    way, length = left(.5 * gap + .2 * aside)                                                  # strayed: back, and on
+    assert (way * aside).sum() < 0 < (way * direction).sum() and abs(np.linalg.norm(way) - 1) < 1e-5
+    still = jt.array(np.repeat(direction, 3, 0))        # just dropped: anchor and target agree, and the gradient stays bounded
+    pull = jt.grad(losses.directional(jt.array(still.numpy()), still, *map(jt.array, left(3 * gap + aside))), still).numpy()
+    assert 0 < np.linalg.norm(pull, axis=1).max() < 1 / (anchors.LEAST * whole)
+    way, length = anchors.remaining(jt.array(np.concatenate([direction, aside / np.linalg.norm(aside)])), whole, jt.array(gap))
+    assert way.shape == (2, direction.shape[1]) and length.shape == (2, 1)                      # prompts of each image
 
 
 def test_information_is_the_mean_square_change_of_a_pixel():
@@ -219,7 +228,21 @@ def test_prompt_directions_are_unit_and_official_adds_the_same_vector_twice(clip
 def test_few_shot_direction_points_from_generated_to_style_images(clip):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 3, SIZE, SIZE)).astype(np.float32)
     styles = [np.clip(image * 0.2 + 0.5, -1, 1) for image in images]
-    got = directions.image_direction(clip, images, styles).numpy()
+    offset = directions.image_offset(clip, images, styles)
+    heard = directions.listen(clip, 1.0, "photo", "disney", image_offset=offset)
+    got = heard.direction.numpy()
     before, after = (directions.encode_images(clip, np.stack(x), antialias=True).numpy().mean(0) for x in (images, styles))
     want = (after - before) / np.linalg.norm(after - before)
-    assert np.abs(got[0] - want).max() < 1e-4
+    assert np.abs(got[0] - want).max() < 1e-4 and abs(heard.length - np.linalg.norm(after - before)) < 1e-5
+
+
+def test_varied_directions_are_the_corners_of_a_regular_simplex_around_one(listener):
+    center = listener.direction.numpy()[0]
+    for spread in (.25, 2.0):
+        found = directions.varied(listener.direction, spread, np.random.default_rng(1)).numpy()
+        assert found.shape == (directions.VARIED, 12) and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+        assert np.allclose(found @ center, 1 / np.hypot(1, spread), atol=1e-5)
+        mutual = (found @ found.T)[~np.eye(directions.VARIED, dtype=bool)]
+        assert np.ptp(mutual) < 1e-5 and mutual[0] < 1 / (1 + spread ** 2)
+    other = directions.varied(listener.direction, 2.0, np.random.default_rng(2)).numpy()
+    assert np.abs(found - other).max() > .1
