@@ -62,10 +62,10 @@ class StyleRun(Shared):
     def _losses_can_act(self) -> StyleRun:
         first, steps = self.generator.anchors.first, self.generator.steps
         if self.losses.anchor and first >= steps:
-            raise PydanticCustomError("anchor", "the first anchor would come at step {first} of {steps}: lower generator.anchors.first",
+            raise PydanticCustomError("losses", "the first anchor would come at step {first} of {steps}: lower generator.anchors.first",
                                       {"first": first, "steps": steps})
         if self.losses.covariance and self.generator.batch < 2:
-            raise PydanticCustomError("covariance", "losses.covariance compares the images of a step: generator.batch must be 2 or more")
+            raise PydanticCustomError("losses", "losses.covariance compares the images of a step: generator.batch must be 2 or more")
         return self
 
     @property
