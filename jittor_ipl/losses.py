@@ -125,7 +125,7 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
 def covariance(directions: jt.Var, texts: jt.Var) -> jt.Var:
     """Return the squared Frobenius distance of the covariances of image directions [B, d] and text directions [K, d].
 
-    The second part of SVL's loss on moments (Jeon et al. 2023, section 3.2); for the first, the cosine of the means, the
+    The second part of SVL's loss on moments (Jeon et al. 2023, arXiv 2308.10554); for the first, the cosine of the means, the
     directional loss stands here. One direction for all images makes them alike; this keeps them apart as far as the texts are,
     and no further. B must be 2 or more.
     """

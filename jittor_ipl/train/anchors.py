@@ -1,4 +1,4 @@
-"""Half-adapted generators as second places to start from (Liu et al. 2025, "AIR", section 4)."""
+"""Half-adapted generators as second places to start from (AIR: Liu et al. 2025, arXiv 2506.10895)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

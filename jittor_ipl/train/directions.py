@@ -13,7 +13,7 @@ from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 
 BATCH = 128      # texts or images encoded at a time
-VARIED = 6       # text directions of the loss on covariance (SVL, section 4.1)
+VARIED = 6       # text directions of the loss on covariance, as many as SVL has
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def mean_direction(source: jt.Var, target: jt.Var) -> jt.Var:
 def varied(direction: jt.Var, spread: float, random: np.random.Generator) -> jt.Var:
     """Return `VARIED` unit directions [K, d] around `direction` [1, d], each turned from it by atan(spread); d > K.
 
-    What SVL's semantic variations (Jeon et al. 2023, section 3.1) are trained to be, in closed form: equally near to the
+    What SVL's semantic variations (Jeon et al. 2023) are trained to be, in closed form: equally near to the
     text and as far from each other as can be, the corners of a regular simplex. It lies in a random subspace.
     """
     center = direction.numpy()
