@@ -23,7 +23,10 @@ def direction(source: jt.Var, target: jt.Var, floor: float | jt.Var = 0.0) -> jt
     Below `floor` the direction keeps its length, so the gradient stays bounded when the two agree; with floor 0 it is
     always of unit length (NADA, section 4.1) except below `SHORTEST`. A floor for each row: [B or 1, 1].
     """
-    difference = unit(target) - unit(source)
+    return _stretched(unit(target) - unit(source), floor)
+
+
+def _stretched(difference: jt.Var, floor: float | jt.Var) -> jt.Var:
     squared = (difference * difference).sum(-1, keepdims=True)
     if isinstance(floor, jt.Var):
         return difference / jt.sqrt(jt.maximum(squared, jt.maximum(floor * floor, SHORTEST ** 2)))
@@ -37,6 +40,16 @@ def directional(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: f
     scaled by the direction's length, which rewards moving as well as aiming.
     """
     return mean(1.0 - (direction(source, target, floor) * text_direction).sum(-1))
+
+
+def mean_direction(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: float = 0.0) -> jt.Var:
+    """Return 1 - cos between the mean change of the images and the mean text direction: what `directional` asks of each image.
+
+    The first part of SVL's loss on moments (Jeon et al. 2023, arXiv 2308.10554). Arguments as in `directional`, `floor` for the
+    mean change. Images may go apart as long as they go there together; where all change alike it is the directional loss.
+    """
+    change = (unit(target) - unit(source)).sum(0, keepdims=True) / float(source.shape[0])
+    return 1.0 - (_stretched(change, floor) * unit(text_direction.sum(0, keepdims=True))).sum()
 
 
 def text_direction(source: jt.Var, target: jt.Var) -> jt.Var:
@@ -125,9 +138,8 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
 def covariance(directions: jt.Var, texts: jt.Var) -> jt.Var:
     """Return the squared Frobenius distance of the covariances of image directions [B, d] and text directions [K, d].
 
-    The second part of SVL's loss on moments (Jeon et al. 2023, arXiv 2308.10554); for the first, the cosine of the means, the
-    directional loss stands here. One direction for all images makes them alike; this keeps them apart as far as the texts are,
-    and no further. B must be 2 or more.
+    The second part of SVL's loss on moments; `mean_direction` is the first. One direction for all images makes them alike; this
+    keeps them apart as far as the texts are, and no further. B must be 2 or more.
     """
     apart = _covariance(directions) - _covariance(texts)
     return (apart * apart).sum()

@@ -115,6 +115,21 @@ def test_covariance_is_that_of_numpy():
     assert losses.covariance(jt.array(texts[::-1] + 3), jt.array(texts)).item() < 1e-9       # wherever the mean is
 
 
+def test_mean_direction_against_numpy_and_what_it_allows():
+    source, target, text = features(5, 8), features(5, 8), unit(RNG.standard_normal((1, 8))).astype(np.float32)
+    change = (unit(target.numpy()) - unit(source.numpy())).mean(0)
+    for floor in (0.0, 3.0):
+        want = 1 - change @ text[0] / max(np.linalg.norm(change), floor)
+        assert abs(losses.mean_direction(source, target, jt.array(text), floor).item() - want) < 1e-5
+    one = [losses.mean_direction(source[:1], target[:1], jt.array(text)), losses.directional(source[:1], target[:1], jt.array(text))]
+    assert abs(one[0].item() - one[1].item()) < 1e-6
+    photo, apart = np.eye(3)[[0, 0]], unit(np.array([[1, 1, 1], [1, 1, -1]]))       # two images go the same way, and each its own
+    text = unit((apart - photo).mean(0, keepdims=True)).astype(np.float32)
+    photo, apart = (jt.array(part.astype(np.float32)) for part in (photo, apart))
+    assert losses.mean_direction(photo, apart, jt.array(text)).item() < 1e-6 < 0.1 < losses.directional(photo, apart, jt.array(text)).item()
+    assert losses.mean_direction(photo, photo, jt.array(text)).item() == pytest.approx(1)      # nothing moved
+
+
 def test_consolidation_weighs_squared_changes():
     now, before, weight = ({name: RNG.standard_normal(shape).astype(np.float32) for name, shape in (("a", (3, 4)), ("b", (1,)))}
                            for _ in range(3))

@@ -167,6 +167,7 @@ class Losses(Section):
     patch: Weight = 0.0
     variations: Weight = 0.0                       # answers to the questions of generator.variations stay
     naming: Weight = 0.0                           # images are named as the target rather than as the source or generator.others
+    mean_direction: Weight = 0.0                   # the images' mean change points as the text does
     covariance: Weight = 0.0                       # image directions are as far apart as varied text directions
     anchor: Weight = 0.0                           # direction from the half-adapted generator to the target
     consolidation: Weight = 0.0                    # weights that the source's images depend on stay

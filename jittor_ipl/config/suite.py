@@ -15,7 +15,7 @@ from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Ru
 
 # Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of the hash,
 # which so remains what it was.
-_YOUNGER = {"covariance": ("spread",), "anchor": ("anchors",), "consolidation": ()}
+_YOUNGER = {"mean_direction": (), "covariance": ("spread",), "anchor": ("anchors",), "consolidation": ()}
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
 

@@ -50,8 +50,8 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
     params = named_tensors(mapper)
     adam = Adam(params, settings.lr)
     if state is not None:
-        load_into(mapper, _part(state, "mapper"), source="stage 1 state")
-        adam.load_state(_part(state, "adam"))
+        load_into(mapper, part_of(state, "mapper"), source="stage 1 state")
+        adam.load_state(part_of(state, "adam"))
 
     def snapshot() -> State:
         return {**{f"mapper/{name}": var.numpy() for name, var in params.items()},
@@ -87,5 +87,5 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
             return
 
 
-def _part(state: Mapping[str, np.ndarray], prefix: str) -> State:
+def part_of(state: Mapping[str, np.ndarray], prefix: str) -> State:
     return {name.removeprefix(prefix + "/"): value for name, value in state.items() if name.startswith(prefix + "/")}

@@ -1,7 +1,7 @@
 """Stage 2: train the target generator along the text directions (IPL section 3.3; StyleGAN-NADA section 4)."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from .consolidation import information_of
 from .directions import Listener, Prompts
 from .draws import Draws
 from .optim import SCHEDULES, Adam, Ema
-from .stage1 import Hook, State, _part
+from .stage1 import Hook, State, part_of
 
 PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the image's (NADA: 510 px of 1024)
 
@@ -64,6 +64,7 @@ class LossWeights(Protocol):
     texture: float
     variations: float
     naming: float
+    mean_direction: float
     covariance: float
     anchor: float
     consolidation: float
@@ -101,12 +102,12 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     before = source.trainable()
     chosen = np.arange(0)
     if state is not None:
-        target.put(_part(state, "target"))
-        adam.load_state(_part(state, "adam"))
-        ema.load_state(_part(state, "ema"))
+        target.put(part_of(state, "target"))
+        adam.load_state(part_of(state, "adam"))
+        ema.load_state(part_of(state, "ema"))
         chosen = state["chosen_layers"]
         if anchors is not None and "anchor_step" in state:
-            anchors.load_state(state["anchor_step"], _part(state, "anchor"))
+            anchors.load_state(state["anchor_step"], part_of(state, "anchor"))
 
     def snapshot() -> State:
         parts = {"target": {name: params[name].numpy() for name in names}, "adam": adam.state(), "ema": ema.state()}
@@ -197,17 +198,19 @@ class Criterion:
                  "manifold": lambda: losses.manifold(before, after, one.source_text, one.target_text),
                  "variations": lambda: losses.variations(before, after, one.answers, one.scale),
                  "naming": lambda: losses.naming(after, one.names, one.scale),
-                 "covariance": lambda: self._covariance(losses.direction(before, after, floor), one.varied),
+                 "mean_direction": lambda: self._by_view(lambda *rows: losses.mean_direction(*rows, floor), before, after,
+                                                         direction.broadcast(after.shape)),
+                 "covariance": lambda: self._by_view(lambda rows: losses.covariance(rows, one.varied), losses.direction(before, after, floor)),
                  "texture": lambda: losses.texture(before, after)}
         asked = {"directional": w.directional, "global": w.global_, "manifold": w.manifold, "variations": w.variations,
-                 "naming": w.naming, "covariance": w.covariance, "texture": w.texture if one.clip.is_resnet else 0.0}
+                 "naming": w.naming, "mean_direction": w.mean_direction, "covariance": w.covariance, "texture": w.texture if one.clip.is_resnet else 0.0}
         return {name: asked[name] * term() for name, term in terms.items() if asked[name]}
 
-    def _covariance(self, directions: jt.Var, texts: jt.Var) -> jt.Var:
-        """The mean over the plain images and each view: a picture should not differ from its own view."""
+    def _by_view(self, loss: Callable[..., jt.Var], *rows: jt.Var) -> jt.Var:
+        """The mean of a loss over the plain images and each view: a picture should not differ from its own view."""
         copies = 1 + self.settings.views
-        size = directions.shape[0] // copies
-        return sum(losses.covariance(directions[i * size:(i + 1) * size], texts) for i in range(copies)) / float(copies)
+        size = rows[0].shape[0] // copies
+        return sum(loss(*(part[i * size:(i + 1) * size] for part in rows)) for i in range(copies)) / float(copies)
 
     def _patch(self, source: jt.Var, target: jt.Var, draws: Draws, step: int) -> jt.Var:
         size = int(PATCH_SHARE * source.shape[2]) // 2 * 2

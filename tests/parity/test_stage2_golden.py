@@ -76,7 +76,7 @@ def test_training(monkeypatch):
         steps=3, batch=2, schedule="constant", ema=0.99, mixing=0.0, noise="const", layers="auto", auto_layers_k=5,
         auto_layers_batch=4, auto_layers_iters=1, auto_layers_every=1, train=GROUPS, views=0, view_scale=1.0, view_noise=0.0,
         direction_floor=0.0, maps_rate=1.0, adam=lambda: (float(record["lr"]), (0.0, beta2)))
-    weights = SimpleNamespace(directional=1.0, global_=0.0, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, covariance=0.0,
+    weights = SimpleNamespace(directional=1.0, global_=0.0, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, mean_direction=0.0, covariance=0.0,
                               anchor=0.0, consolidation=0.0, patch=0.0, structure=0.0, range=0.0)
     prompts = Recorded(record, clip, 4, "a photo of a", "photo", "disney", official=True)
     first, seen, chosen = {}, [], []

@@ -48,7 +48,7 @@ def settings(**changes):
 
 
 def weights(**changes):
-    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, covariance=0.0,
+    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, mean_direction=0.0, covariance=0.0,
                                      anchor=0.0, consolidation=0.0, patch=0.0, structure=0.5, range=1.0), **changes})
 
 
@@ -179,11 +179,11 @@ def test_every_loss_and_an_ensemble(clip):
                               questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
     both = [replace(one, varied=directions.varied(one.direction, .25, np.random.default_rng(5))) for one in both]
     told = {}
-    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, covariance=1.0, anchor=1.0, consolidation=1.0,
+    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, mean_direction=1.0, covariance=1.0, anchor=1.0, consolidation=1.0,
                    patch=1.0)
     stage2.train_generator(new_generator(), new_generator(), both, settings(steps=2, view_noise=0.5), loss, seed=0,
                            on_step=lambda step, metrics, _: told.update(metrics))
-    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "covariance", "anchor",
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "mean_direction", "covariance", "anchor",
                          "consolidation", "patch", "structure", "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
     assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
