@@ -312,7 +312,9 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--inception", metavar="FILE", help="Inception v3 of FID")
     parser.add_argument("--clip-r", metavar="FILE", help="openai/clip-vit-large-patch14, file or folder")
     parser.add_argument("--clip-iqa", metavar="FILE", help="OpenAI's RN50.pt")
+    parser.add_argument("--skip-bad", action="store_true", help="leave damaged pictures out, count them, withhold the total")
     parser.add_argument("--json", metavar="FILE", help="write parts, total and protocol as JSON")
+    parser.add_argument("--markdown", metavar="FILE", help="write them as a Markdown table")
     parser.set_defaults(command=_lazily("score", "metric_commands"))
 
 

@@ -54,20 +54,11 @@ def _given(arguments: Namespace) -> dict[str, bool]:
 
 def _extractor(arguments: Namespace, with_clip: bool) -> "Extractor":
     """Return the networks of the files that are named, the demo judge for the others."""
-    from dataclasses import replace
-
-    from jittor_ipl.metrics import networks
-    from jittor_ipl.world.features import CLIP, demo_extractor
+    from jittor_ipl.world.features import CLIP, extractor_of
     from jittor_ipl.world.subjects import SUBJECTS
-    subject = SUBJECTS[arguments.features.partition(":")[2] or "portraits"]
-    found = demo_extractor(subject, clip=None)
-    if arguments.inception:
-        found = replace(found, inception=networks.InceptionFeatures(arguments.inception))
-    if arguments.lpips:
-        found = replace(found, lpips=networks.PerceptualEmbedding(arguments.lpips.split(",")))
-    if arguments.arcface:
-        found = replace(found, identity=networks.IdentityFeatures(arguments.arcface))
-    return replace(found, clip=networks.ClipFeatures(arguments.clip or CLIP)) if with_clip else found
+    return extractor_of(SUBJECTS[arguments.features.partition(":")[2] or "portraits"], arguments.inception,
+                        arguments.lpips.split(",") if arguments.lpips else (), arguments.arcface,
+                        (arguments.clip or CLIP) if with_clip else None)
 
 
 def score(arguments: Namespace) -> int:
@@ -77,7 +68,10 @@ def score(arguments: Namespace) -> int:
     for part in wanted:
         if part not in competition.PARTS:
             raise UserError(f"the score has no part {part!r}{nearest(part, competition.PARTS)}; choose from {', '.join(competition.PARTS)}")
-    styles = competition.find_styles(arguments.results, arguments.references)
+    styles, skipped = competition.decodable(competition.find_styles(arguments.results, arguments.references), arguments.skip_bad)
+    for fault in skipped:
+        print(f"left out: {fault}", file=sys.stderr)
+    words = competition.read_words(arguments.words) if arguments.words else None
     missing, parts = {}, {}
     for part in competition.PARTS:
         lacking = {option: what for option, what in _SCORE_FILES[part].items() if not getattr(arguments, option)}
@@ -87,10 +81,10 @@ def score(arguments: Namespace) -> int:
             missing[part] = "; ".join(f"--{option.replace('_', '-')} is not given: {what}" for option, what in lacking.items())
         else:
             parts[part] = _PARTS[part](styles, arguments)
-    result = competition.report(styles, parts, missing, _score_weights(arguments, parts))
+    result = competition.report(styles, parts, missing, _score_weights(arguments, parts),
+                                len(words) if "clip_r" in parts else None, skipped)
     print(competition.text_of(result))
-    if arguments.json:
-        competition.write(arguments.json, result)
+    competition.write(result, arguments.json, arguments.markdown)
     return 0
 
 

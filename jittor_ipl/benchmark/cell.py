@@ -15,7 +15,7 @@ from jittor_ipl.atomic import remove_tree
 from jittor_ipl.images import grid, save_png
 from jittor_ipl.integrity import write_sealed
 from jittor_ipl.metrics import evaluate, pixels
-from jittor_ipl.metrics.catalogue import METRICS, Sets
+from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
 from jittor_ipl.metrics.extract import FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.train.adapt import GENERATOR, adapt_style
@@ -92,8 +92,10 @@ def figures(material: Material, images: FeatureSet) -> dict[str, Any]:
     place, extractor = material.place, material.extractor
     sets = Sets(images, extractor, evaluate.SEED, material.reference, material.before, images,
                 extractor.clip.text(place.target), extractor.clip.text(place.class_name))
+    chosen = (*_ALWAYS, *(_WITH_REFERENCE if material.reference is not None else ()))
+    prefetch(sets, chosen)
     found: dict[str, Any] = {}
-    for key in (*_ALWAYS, *(_WITH_REFERENCE if material.reference is not None else ())):
+    for key in chosen:
         found |= METRICS[key].compute(sets)
     attributes: dict[str, Any] = {}
     if place.subject:

@@ -8,7 +8,6 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from jittor_ipl.atomic import write_bytes
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import from_uint8, to_uint8
 from jittor_ipl.integrity import canonical
-from jittor_ipl.metrics import networks
 from jittor_ipl.metrics.extract import Extractor, FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
@@ -26,15 +24,13 @@ from jittor_ipl.models.stylegan2 import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.world import judge
-from jittor_ipl.world.features import demo_extractor
+from jittor_ipl.world.features import extractor_of
 from jittor_ipl.world.subjects import SUBJECTS
 
 from .plan import Place, latents, renderer_sha256
-from .settings import Networks
 
 LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
 BATCH = 32
-OF_JUDGE = ("pooled", "logits", "patch-mean", "patch-covariance", "identity")     # small enough to hold for every picture
 
 
 class Material:
@@ -42,7 +38,8 @@ class Material:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
-        self.extractor = extractor_of(place.networks, place.judged.name)
+        given = place.networks
+        self.extractor = _extractor(place.judged.name, given.inception, tuple(given.lpips), given.arcface, given.clip)
         self.generator_sha256 = weights_sha256([place.generator])
 
     @cached_property
@@ -96,10 +93,7 @@ class Material:
 
     def features(self, images: np.ndarray) -> FeatureSet:
         """Return pictures uint8 [N, H, W, 3] as a set whose features are not kept on disk."""
-        found = FeatureSet(from_array(images), BATCH)
-        if self.extractor.inception.demo:
-            found.get(self.extractor.inception, *OF_JUDGE)      # one pass of the judge for five metrics
-        return found
+        return FeatureSet(from_array(images), BATCH)
 
     def _set(self, images: np.ndarray, label: str) -> FeatureSet:
         return FeatureSet(from_array(images, label), BATCH, self.folder)
@@ -126,19 +120,9 @@ def predicted(one: judge.Judge, images: ImageSet) -> np.ndarray:
     return np.concatenate([one.predict(from_uint8(batch)) for batch in images.batches(64)])
 
 
-def extractor_of(given: Networks, subject: str) -> Extractor:
-    """Return the networks of the files that are named, the demo judge of `subject` for the others."""
-    return _extractor(given.inception, tuple(given.lpips), given.arcface, given.clip, subject)
-
-
 @cache
-def _extractor(inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str, subject: str) -> Extractor:
-    found = replace(demo_extractor(SUBJECTS[subject], clip=None), clip=networks.ClipFeatures(clip))
-    if inception:
-        found = replace(found, inception=networks.InceptionFeatures(inception))
-    if lpips:
-        found = replace(found, lpips=networks.PerceptualEmbedding(list(lpips)))
-    return replace(found, identity=networks.IdentityFeatures(arcface)) if arcface else found
+def _extractor(subject: str, inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str) -> Extractor:
+    return extractor_of(SUBJECTS[subject], inception, lpips, arcface, clip)
 
 
 def draw(generator: Generator, z: np.ndarray) -> np.ndarray:

@@ -1,15 +1,15 @@
 """Every metric: what it compares, how many pictures it needs at least, what it returns, and which way is better."""
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
 
 from . import clusters, cosines, frechet, inception_score, kernel, pixels
-from .extract import Extractor, FeatureSet, cross_distances, pair_distances
+from .extract import Extractor, FeatureSet, Network
 
 Figures = dict[str, "float | None"]
 SIFID_REFERENCES = 10       # the first ones, in order; every further one costs as much as the first
@@ -43,6 +43,7 @@ class Metric:
     least     pictures needed in the set (or pairs), and in the reference where there is one
     compute   Sets -> figures under their published names
     better    "up" or "down" of every figure
+    taps      field of `Sets` -> features that `compute` takes from it whole, so that one pass can give them to all metrics
     """
 
     network: str | None
@@ -52,6 +53,18 @@ class Metric:
     better: str
     figures: tuple[str, ...]
     least_reference: int = 2
+    taps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def prefetch(sets: Sets, chosen: Iterable[str]) -> None:
+    """Run every network once over every set, for all that the metrics will ask of it."""
+    wanted: dict[tuple[int, int], tuple[FeatureSet, Network, dict[str, None]]] = {}
+    for metric in (METRICS[key] for key in chosen):
+        for part, names in metric.taps.items():
+            images, network = getattr(sets, part), getattr(sets.extractor, metric.network)
+            wanted.setdefault((id(images), id(network)), (images, network, {}))[2].update(dict.fromkeys(names))
+    for images, network, names in wanted.values():
+        images.get(network, *names)
 
 
 def _inception_score(sets: Sets) -> Figures:
@@ -76,10 +89,8 @@ def _both(sets: Sets, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sifid(sets: Sets) -> Figures:
-    names = ("patch-mean", "patch-covariance")
-    references = replace(sets.reference, images=sets.reference.images.select(range(min(SIFID_REFERENCES, len(sets.reference.images)))),
-                         _known={})
-    every = [frechet.of_moments(*part.get(sets.extractor.inception, *names)) for part in (sets.images, references)]
+    every = [frechet.of_moments(*part.get(sets.extractor.inception, *_PATCHES))
+             for part in (sets.images, sets.reference.first(SIFID_REFERENCES))]
     found = frechet.single_image_distances(*every)
     return {"single_image_frechet_inception_distance": float(found.mean()),
             "single_image_frechet_inception_distance_std": float(found.mean(axis=0).std())}
@@ -94,7 +105,7 @@ def _intra(sets: Sets) -> Figures:
 
 def _intra_reference(sets: Sets) -> Figures:
     network = sets.extractor.lpips
-    nearest = cross_distances(sets.images, sets.reference, network).argmin(axis=1)
+    nearest = sets.images.cross_distances(sets.reference, network).argmin(axis=1)
     found = clusters.within(sets.images.distances(network), nearest)
     if found is None:
         raise UserError(f"intra-lpips-reference: no two of the {len(nearest)} pictures share a nearest reference picture; give "
@@ -104,7 +115,7 @@ def _intra_reference(sets: Sets) -> Figures:
 
 
 def _lpips(sets: Sets) -> Figures:
-    return _mean_std("learned_perceptual_image_patch_similarity", pair_distances(sets.before, sets.after, sets.extractor.lpips))
+    return _mean_std("learned_perceptual_image_patch_similarity", sets.after.pair_distances(sets.before, sets.extractor.lpips))
 
 
 def _identity(sets: Sets) -> Figures:
@@ -146,24 +157,32 @@ def _pair(name: str) -> tuple[str, str]:
     return name, f"{name}_std"
 
 
+_PATCHES = ("patch-mean", "patch-covariance")
+
 METRICS: dict[str, Metric] = {
     "is": Metric("inception", "images", 2 * inception_score.SPLITS, _inception_score, "up",
-                 ("inception_score_mean", "inception_score_std")),
-    "fid": Metric("inception", "reference", 2, _fid, "down", ("frechet_inception_distance",)),
+                 ("inception_score_mean", "inception_score_std"), taps={"images": ("logits",)}),
+    "fid": Metric("inception", "reference", 2, _fid, "down", ("frechet_inception_distance",),
+                  taps={"images": ("pooled",), "reference": ("pooled",)}),
     "kid": Metric("inception", "reference", 2, _kid, "down",
-                  ("kernel_inception_distance_mean", "kernel_inception_distance_std")),
-    "sifid": Metric("inception", "reference", 1, _sifid, "down", _pair("single_image_frechet_inception_distance"), 1),
+                  ("kernel_inception_distance_mean", "kernel_inception_distance_std"),
+                  taps={"images": ("pooled",), "reference": ("pooled",)}),
+    # Of a large reference only the first pictures are asked, and what they give is large: no part of the one pass.
+    "sifid": Metric("inception", "reference", 1, _sifid, "down", _pair("single_image_frechet_inception_distance"), 1,
+                    taps={"images": _PATCHES}),
     "intra-lpips": Metric("lpips", "images", 2 * clusters.CLUSTERS, _intra, "up",
                           (*_pair("intra_cluster_lpips"), "intra_cluster_lpips_all", "mean_pairwise_lpips")),
     "intra-lpips-reference": Metric("lpips", "reference", 2, _intra_reference, "up",
                                     (*_pair("intra_reference_lpips"), "intra_reference_clusters"), 1),
     "scs": Metric(None, "source", 1, _of_pixels("structural_consistency_score", pixels.structural_consistency_score), "up",
                   _pair("structural_consistency_score")),
-    "id": Metric("identity", "source", 1, _identity, "up", _pair("identity_similarity")),
+    "id": Metric("identity", "source", 1, _identity, "up", _pair("identity_similarity"),
+                 taps={"before": ("identity",), "after": ("identity",)}),
     "lpips": Metric("lpips", "source", 1, _lpips, "down", _pair("learned_perceptual_image_patch_similarity")),
     "psnr": Metric(None, "source", 1, _psnr, "up", (*_pair("peak_signal_noise_ratio"), "identical_pairs")),
     "ssim": Metric(None, "source", 1, _of_pixels("structural_similarity_index_measure", pixels.ssim), "up",
                    _pair("structural_similarity_index_measure")),
-    "clip": Metric("clip", "prompt", 1, _clip_score, "up", ("clip_score",)),
-    "clip-direction": Metric("clip", "prompts", 1, _clip_direction, "up", _pair("clip_direction_similarity")),
+    "clip": Metric("clip", "prompt", 1, _clip_score, "up", ("clip_score",), taps={"images": ("clip",)}),
+    "clip-direction": Metric("clip", "prompts", 1, _clip_direction, "up", _pair("clip_direction_similarity"),
+                             taps={"before": ("clip",), "after": ("clip",)}),
 }

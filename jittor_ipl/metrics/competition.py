@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jittor_ipl.atomic import write_json
+from jittor_ipl.atomic import write_bytes, write_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import list_images, load_image
 
@@ -22,6 +22,7 @@ from .histograms import histogram_score
 
 PARTS = ("dino", "hist", "lpips", "fid", "clip_r", "clip_iqa")
 TOP = 5
+OFFICIAL_WORDS = 215        # in the organisers' list; their CLIP-R and total are those of this list
 QUALITY = ("Good photo.", "Bad photo.")
 
 
@@ -63,6 +64,29 @@ def find_styles(results: "str | Path", references: "str | Path") -> list[Style]:
     return [Style(name, tuple(list_images(results / name)), tuple(list_images(_pictures(references / name)))) for name in names]
 
 
+def decodable(styles: Sequence[Style], skip_bad: bool = False) -> tuple[list[Style], list[str]]:
+    """Decode every picture once, before hours of work on the first part; return the styles and the faults passed over.
+
+    Raises UserError for a damaged picture unless `skip_bad`, and for a style that then has no picture or no reference.
+    """
+    faults: list[str] = []
+
+    def good(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+        kept = []
+        for path in paths:
+            try:
+                load_image(path)
+                kept.append(path)
+            except UserError as error:
+                if not skip_bad:
+                    raise UserError(f"{error} (--skip-bad leaves such pictures out, counts them and withholds the total)") from error
+                faults.append(str(error))
+        if not kept:
+            raise UserError(f"{str(paths[0].parent)!r} holds no picture that can be read ({len(paths)} damaged)")
+        return tuple(kept)
+    return [replace(style, images=good(style.images), references=good(style.references)) for style in styles], faults
+
+
 def _pictures(folder: Path) -> Path:
     return folder / "images" if (folder / "images").is_dir() else folder
 
@@ -80,7 +104,7 @@ def read_words(path: "str | Path") -> list[str]:
         raise UserError(f"the list of words {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
     words = list(dict.fromkeys(words))
     if len(words) < TOP:
-        raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list (the official one has 215)")
+        raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list (the official one has {OFFICIAL_WORDS})")
     return words
 
 
@@ -138,25 +162,52 @@ def _over_styles(styles: Sequence[Style], score: Callable[[Style], float]) -> fl
     return float(np.mean([score(style) for style in styles]))
 
 
-def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping[str, str],
-           weights: Mapping[str, str]) -> dict[str, Any]:
-    """Return parts, total (None while a part is missing), what is missing, and the protocol, ready for JSON."""
-    complete = set(PARTS) <= set(parts)
-    return {"parts": dict(parts), "total": total(parts) if complete else None, "missing": dict(missing),
+def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping[str, str], weights: Mapping[str, str],
+           words: int | None = None, skipped: Sequence[str] = ()) -> dict[str, Any]:
+    """Return parts, total, what is missing, and the protocol, ready for JSON.
+
+    words: how many CLIP-R chose among. The total is None, with the reason in "withheld", where it would not be the official
+    one: a part is missing, the list has another length, or pictures were left out.
+    """
+    reasons = [text for text, holds in (
+        (f"missing: {', '.join(part for part in PARTS if part not in parts)}", set(PARTS) <= set(parts)),
+        (f"the list holds {words} words, the official one {OFFICIAL_WORDS}", words in (None, OFFICIAL_WORDS)),
+        (f"damaged pictures left out: {len(skipped)}", not skipped)) if not holds]
+    return {"parts": dict(parts), "total": None if reasons else total(parts), "withheld": "; ".join(reasons) or None,
+            "missing": dict(missing),
             "protocol": {"styles": len(styles), "images": sum(len(style.images) for style in styles),
-                         "references": sum(len(style.references) for style in styles), "weights_sha256": dict(weights)}}
+                         "references": sum(len(style.references) for style in styles), "words": words, "skipped": list(skipped),
+                         "weights_sha256": dict(weights)}}
 
 
 def text_of(result: Mapping[str, Any]) -> str:
     """Return the report as lines of text."""
-    lines = [f"{name:<9} {value:.6f}" for name, value in result["parts"].items()]
-    lines += [f"{name:<9} withheld: {reason}" for name, reason in result["missing"].items()]
-    lines.append(f"{'total':<9} " + (f"{result['total']:.6f}" if result["total"] is not None else "withheld: a part is missing"))
-    facts = result["protocol"]
-    return "\n".join([*lines, f"{facts['styles']} styles, {facts['images']} pictures, {facts['references']} references"])
+    lines = [f"{name:<9} {value}" for name, value in _lines(result)]
+    return "\n".join([*lines, _facts(result["protocol"])])
 
 
-def write(path: "str | Path", result: Mapping[str, Any]) -> None:
-    """Write the report as JSON."""
-    write_json(path, result)
+def markdown(result: Mapping[str, Any]) -> str:
+    """Return the report as a Markdown table with its protocol below."""
+    rows = [f"| {name} | {value} |" for name, value in _lines(result)]
+    weights = [f"- {option}: weights {digest[:16]}" for option, digest in result["protocol"]["weights_sha256"].items()]
+    return "\n".join(["| part | value |", "|---|---|", *rows, "", f"- {_facts(result['protocol'])}", *weights]) + "\n"
 
+
+def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = [(name, f"{value:.6f}") for name, value in result["parts"].items()]
+    lines += [(name, f"withheld: {reason}") for name, reason in result["missing"].items()]
+    return [*lines, ("total", f"{result['total']:.6f}" if result["total"] is not None else f"withheld: {result['withheld']}")]
+
+
+def _facts(protocol: Mapping[str, Any]) -> str:
+    text = f"{protocol['styles']} styles, {protocol['images']} pictures, {protocol['references']} references"
+    text += f", {protocol['words']} words" if protocol["words"] is not None else ""
+    return text + (f", {len(protocol['skipped'])} damaged left out" if protocol["skipped"] else "")
+
+
+def write(result: Mapping[str, Any], json_file: "str | Path | None", markdown_file: "str | Path | None" = None) -> None:
+    """Write the report as JSON and as Markdown where a file is named; UserError when a place cannot be written."""
+    if json_file:
+        write_json(json_file, result)
+    if markdown_file:
+        write_bytes(markdown_file, markdown(result).encode())

@@ -13,7 +13,7 @@ from jittor_ipl import __version__
 from jittor_ipl.errors import UserError, nearest
 
 from . import clusters, inception_score, kernel
-from .catalogue import METRICS, SIFID_REFERENCES, Metric, Sets
+from .catalogue import METRICS, SIFID_REFERENCES, Metric, Sets, prefetch
 from .extract import Extractor, FeatureSet, Network
 from .image_set import ImageSet, from_array, paired
 from .pixels import WINDOW
@@ -43,6 +43,9 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
              "prompt": bool(prompt) and extractor.clip is not None}
     given["prompts"] = given["source"] and given["prompt"] and bool(source_prompt)
     chosen = choose(metrics, given, images)
+    left_out = {} if metrics is not None else too_few(given, images)
+    if not chosen:
+        raise UserError(f"nothing to measure: {'; '.join(left_out.values())} (--reference and --source allow more metrics)")
     pairs = paired(images, source) if any(METRICS[key].needs in ("source", "prompts") for key in chosen) else None
     for key in chosen:
         _check_counts(key, METRICS[key], images, reference, pairs)
@@ -50,23 +53,22 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
                  lambda part: FeatureSet(part, batch, Path(cache) if cache else None))
     texts = _texts(extractor, chosen, prompt, source_prompt)
     sets = Sets(**{**vars(sets), **texts})
+    prefetch(sets, chosen)
     figures = {name: value for key in chosen for name, value in METRICS[key].compute(sets).items()}
     networks = _networks(extractor, chosen)
     return {"note": note(networks), "metrics": figures,
-            "protocol": _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source)}
+            "protocol": _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source) | {"left_out": left_out}}
 
 
 def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: ImageSet | None = None) -> list[str]:
     """Return the metrics to compute; raises UserError for an unknown one (with the nearest) or one that lacks its inputs.
 
-    Without a choice: all that the inputs allow, but those whose minimum the set does not reach, and the assignment to
-    references, which is made for few of them.
+    Without a choice: all that the inputs allow, but those that `too_few` names, and the assignment to references, which is
+    made for few of them.
     """
     if metrics is None:
-        count = len(images) if images is not None else 0
-        return [key for key, metric in METRICS.items() if given[metric.needs] and key != "intra-lpips-reference"
-                and (metric.needs != "images" or count >= metric.least)
-                and (key != "ssim" or images is None or min(images.size) >= WINDOW)]
+        lacking = {} if images is None else too_few(given, images)
+        return [key for key, metric in METRICS.items() if given[metric.needs] and key not in (*lacking, "intra-lpips-reference")]
     for key in metrics:
         if key not in METRICS:
             raise UserError(f"no metric {key!r}{nearest(key, METRICS)}; choose from {', '.join(METRICS)}")
@@ -74,6 +76,25 @@ def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: Ima
             raise UserError(f"{key} needs {_MISSING[METRICS[key].needs]}" +
                             (" and a CLIP (--clip)" if METRICS[key].network == "clip" else ""))
     return list(dict.fromkeys(metrics))
+
+
+def too_few(given: Mapping[str, bool], images: ImageSet) -> dict[str, str]:
+    """Return the metrics that a choice by default leaves out, though their inputs are there, each with its reason."""
+    found = {}
+    for key, metric in METRICS.items():
+        if metric.needs == "images" and len(images) < metric.least:
+            found[key] = _needs_more(key, metric.least, images)
+        elif key in ("ssim", "scs") and given[metric.needs] and min(images.size) < WINDOW:
+            found[key] = _needs_larger(key, images)
+    return found
+
+
+def _needs_more(key: str, least: int, images: ImageSet) -> str:
+    return f"{key} needs at least {least} pictures, {images.label} holds {len(images)}"
+
+
+def _needs_larger(key: str, images: ImageSet) -> str:
+    return f"{key} needs pictures of at least {WINDOW} x {WINDOW} pixels, these have {images.size[1]} x {images.size[0]}"
 
 
 def _set(images: "Images | None", label: str) -> ImageSet | None:
@@ -91,13 +112,12 @@ def _check_counts(key: str, metric: Metric, images: ImageSet, reference: ImageSe
         if len(pairs[0]) < metric.least:
             raise UserError(f"{key} needs at least {metric.least} pair, there are {len(pairs[0])}")
         if key in ("ssim", "scs") and min(pairs[0].size) < WINDOW:
-            raise UserError(f"{key} needs pictures of at least {WINDOW} x {WINDOW} pixels, these have "
-                            f"{pairs[0].size[1]} x {pairs[0].size[0]}")
+            raise UserError(_needs_larger(key, pairs[0]))
         return
     if len(images) < metric.least:
-        raise UserError(f"{key} needs at least {metric.least} pictures, {images.label} holds {len(images)}")
+        raise UserError(_needs_more(key, metric.least, images))
     if metric.needs == "reference" and len(reference) < metric.least_reference:
-        raise UserError(f"{key} needs at least {metric.least_reference} pictures, {reference.label} holds {len(reference)}")
+        raise UserError(_needs_more(key, metric.least_reference, reference))
 
 
 def _sets(images: ImageSet, reference: ImageSet | None, pairs: "tuple[ImageSet, ImageSet] | None", extractor: Extractor,

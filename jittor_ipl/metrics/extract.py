@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +17,7 @@ from jittor_ipl.images import from_uint8
 
 from .image_set import ImageSet
 
-MEMORY = 1 << 30            # bytes of embeddings held at once while all pairs are compared
+MEMORY = 1 << 30            # bytes of embeddings held at once while all pairs are compared; a set keeps its own up to half of that
 
 
 class Network(Protocol):
@@ -64,51 +64,89 @@ class FeatureSet:
     images: ImageSet
     batch: int = 32
     cache: Path | None = None
-    _known: dict[tuple[str, str], np.ndarray] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def first(self, count: int) -> "FeatureSet":
+        """Return the first `count` pictures as a set of their own; this one when it has no more."""
+        return self if count >= len(self.images) else FeatureSet(self.images.select(range(count)), self.batch, self.cache)
 
     def get(self, network: Network, *wanted: str) -> list[np.ndarray]:
         """Return the named features [N, ...] of all pictures, each network run once for all that is missing."""
         for name in wanted:
             self._recall(network, name)
-        missing = [name for name in wanted if (network.name, name) not in self._known]
+        missing = [name for name in wanted if _key(network, name) not in self._known]
         if missing:
             parts = [network.features(from_uint8(batch), missing) for batch in self.images.batches(self.batch)]
             for name in missing:
                 self._keep(network, name, np.concatenate([part[name] for part in parts]))
-        return [self._known[network.name, name] for name in wanted]
+        return [self._known[_key(network, name)] for name in wanted]
 
     def distances(self, network: Network) -> np.ndarray:
         """Return the perceptual distances [N, N] of all pairs: symmetric, zero on the diagonal."""
-        name = "distances"
-        self._recall(network, name)
-        if (network.name, name) not in self._known:
-            self._keep(network, name, self._all_pairs(network))
-        return self._known[network.name, name]
+        return self._once(network, "distances", lambda: self._all_pairs(network))
+
+    def pair_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
+        """Return the perceptual distance [N] of each picture and its partner in `other`, which has as many."""
+        def compute() -> np.ndarray:
+            rows = self._rows(self.batch)
+            return np.concatenate([((self.embedding(network, part) - other.embedding(network, part))**2).sum(axis=1, dtype=np.float64)
+                                   for part in rows])
+        return self._once(network, f"pairs-{other.images.sha256}", compute)
+
+    def cross_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
+        """Return the perceptual distances [N, M] to every picture of `other`, which should be the smaller set."""
+        def compute() -> np.ndarray:
+            every = other.embedding(network, range(len(other.images)))
+            return np.concatenate([squared_distances(self.embedding(network, part), every) for part in self._rows(self.batch)])
+        return self._once(network, f"cross-{other.images.sha256}", compute)
+
+    def embedding(self, network: Network, rows: range) -> np.ndarray:
+        """Return the embeddings [n, D] of the pictures at `rows`; computed anew unless `distances` could keep them all."""
+        held = self._known.get(_key(network, "embedding"))
+        return self._embed(network, rows) if held is None else held[rows.start:rows.stop]
 
     def _all_pairs(self, network: Network) -> np.ndarray:
         """Compare block with block, so that the embeddings of two blocks at most are in memory."""
         n = len(self.images)
-        one = self._embedding(network, range(1))
-        step = int(np.clip(MEMORY // 2 // one.nbytes, 1, n))
         found = np.zeros((n, n), np.float64)
-        blocks = [range(start, min(start + step, n)) for start in range(0, n, step)]
+        blocks = self._rows(self._hold(network))
         for i, rows in enumerate(blocks):
-            a = self._embedding(network, rows)
+            a = self.embedding(network, rows)
             for columns in blocks[i:]:
-                b = a if columns is rows else self._embedding(network, columns)
+                b = a if columns is rows else self.embedding(network, columns)
                 block = squared_distances(a, b)
                 found[rows.start:rows.stop, columns.start:columns.stop] = block
                 found[columns.start:columns.stop, rows.start:rows.stop] = block.T
         np.fill_diagonal(found, 0)
         return found
 
-    def _embedding(self, network: Network, rows: range) -> np.ndarray:
+    def _hold(self, network: Network) -> int:
+        """Return how many embeddings fill half of `MEMORY`; when that is all of them, they are kept for later comparisons."""
+        n = len(self.images)
+        one = self._embed(network, range(min(self.batch, n)))
+        step = max(1, MEMORY // 2 // (one.nbytes // len(one)))
+        if n <= step:
+            rest = range(len(one), n)
+            self._known[_key(network, "embedding")] = np.concatenate([one, self._embed(network, rest)]) if rest else one
+        return step
+
+    def _embed(self, network: Network, rows: range) -> np.ndarray:
         parts = [network.features(from_uint8(self.images.pixels(rows[i:i + self.batch])), ["embedding"])["embedding"]
                  for i in range(0, len(rows), self.batch)]
         return np.concatenate(parts)
 
+    def _rows(self, size: int) -> list[range]:
+        n = len(self.images)
+        return [range(start, min(start + size, n)) for start in range(0, n, size)]
+
+    def _once(self, network: Network, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        self._recall(network, name)
+        if _key(network, name) not in self._known:
+            self._keep(network, name, compute())
+        return self._known[_key(network, name)]
+
     def _keep(self, network: Network, name: str, value: np.ndarray) -> None:
-        self._known[network.name, name] = value
+        self._known[_key(network, name)] = value
         if self.cache is not None:
             buffer = io.BytesIO()
             np.savez(buffer, value=value, about=self._about(network, name))
@@ -116,37 +154,26 @@ class FeatureSet:
 
     def _recall(self, network: Network, name: str) -> None:
         """Take a feature from the cache; a damaged or foreign file there is as good as none."""
-        if (network.name, name) in self._known or self.cache is None:
+        if _key(network, name) in self._known or self.cache is None:
             return
         try:
             with np.load(self._file(network, name), allow_pickle=False) as stored:
                 if str(stored["about"]) == self._about(network, name) and len(stored["value"]) == len(self.images):
-                    self._known[network.name, name] = stored["value"]
+                    self._known[_key(network, name)] = stored["value"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
 
     def _about(self, network: Network, name: str) -> str:
-        return json.dumps([self.images.sha256, network.name, network.sha256, name])
+        return json.dumps([self.images.sha256, *_key(network, name)])
 
     def _file(self, network: Network, name: str) -> Path:
         digest = hashlib.sha256(self._about(network, name).encode()).hexdigest()
-        return Path(self.cache) / f"{name}-{digest[:32]}.npz"
+        return Path(self.cache) / f"{name[:20]}-{digest[:32]}.npz"
 
 
-def pair_distances(a: FeatureSet, b: FeatureSet, network: Network) -> np.ndarray:
-    """Return the perceptual distance [N] of each picture of `a` and its partner in `b`."""
-    found = []
-    for x, y in zip(a.images.batches(a.batch), b.images.batches(a.batch)):
-        x, y = (network.features(from_uint8(part), ["embedding"])["embedding"] for part in (x, y))
-        found.append(((x - y)**2).sum(axis=1, dtype=np.float64))
-    return np.concatenate(found)
-
-
-def cross_distances(a: FeatureSet, b: FeatureSet, network: Network) -> np.ndarray:
-    """Return the perceptual distances [N, M] of every picture of `a` to every one of `b`, which should be the smaller set."""
-    every = b._embedding(network, range(len(b.images)))
-    return np.concatenate([squared_distances(a._embedding(network, range(i, min(i + a.batch, len(a.images)))), every)
-                           for i in range(0, len(a.images), a.batch)])
+def _key(network: Network, name: str) -> tuple[str, str, str]:
+    """What a feature depends on besides the pictures: two files of one kind of network share its name but not their weights."""
+    return network.name, network.sha256, name
 
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

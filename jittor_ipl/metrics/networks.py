@@ -61,7 +61,7 @@ class PerceptualEmbedding:
         """Return "embedding" [B, D] of float32 pictures [B, 3, H, W] in [-1, 1]."""
         assert list(wanted) == ["embedding"], wanted
         with jt.no_grad():
-            return {"embedding": lpips_embedding(self.model, jt.array(images))}
+            return {"embedding": embedding_of(self.model, jt.array(images))}
 
 
 def heads_of(model: Lpips) -> list:
@@ -69,7 +69,7 @@ def heads_of(model: Lpips) -> list:
     return [getattr(model, f"lin{k}").weight() for k in range(len(model.features.taps))]
 
 
-def lpips_embedding(model: Lpips, images) -> np.ndarray:
+def embedding_of(model: Lpips, images) -> np.ndarray:
     """Return [B, D]: the unit features of every tap, times the root of their head's weight over the number of places."""
     parts = []
     for tap, head in zip(model.embed(images), heads_of(model)):
@@ -82,10 +82,11 @@ class IdentityFeatures:
     """ArcFace of aligned portraits: "identity" [512] of unit length."""
 
     demo = False
-    name = "ArcFace IR-SE50 (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
 
     def __init__(self, ref: Ref) -> None:
         self.model, self.sha256 = load_arcface(ref), weights_sha256([ref])
+        kind = "ArcFace IR-SE50" if self.model.squeezes else f"face recogniser IR-{self.model.layers}, not ArcFace's IR-SE50"
+        self.name = f"{kind} (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return "identity" [B, d] of float32 portraits [B, 3, H, W] in [-1, 1]."""

@@ -47,6 +47,7 @@ def _protocol(protocol: Mapping[str, Any]) -> list[str]:
     lines += [f"- pairs: {protocol['pairs']}"] if "pairs" in protocol else []
     lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in ("prompt", "source_prompt") if name in protocol]
     lines += [f"- {key}: {text}" for key, text in protocol["settings"].items()]
+    lines += [f"- left out: {reason}" for reason in protocol["left_out"].values()]
     lines += [f"- {role}: {facts['name']}, weights {facts['weights_sha256'][:16]}" for role, facts in protocol["networks"].items()]
     lines.append(f"- seed {protocol['seed']}; " + ", ".join(f"{name} {version}" for name, version in protocol["versions"].items()))
     return lines

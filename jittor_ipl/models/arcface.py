@@ -69,7 +69,7 @@ class Backbone(nn.Module):
     def __init__(self, layers: int = 50, squeeze: bool = True, width: int = 64, input_size: int = 112, features: int = 512,
                  affine: bool = True):
         assert layers in UNITS and input_size % 16 == 0, (layers, input_size)
-        self.input_size = input_size
+        self.input_size, self.layers, self.squeezes = input_size, layers, squeeze
         self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1), BatchNorm(width), PReLU(width))
         units, c_in = [], width
         for stage, number in enumerate(UNITS[layers]):

@@ -6,7 +6,7 @@ equal), identity the overlap of its attribute probabilities.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..integrity import file_sha256
 from ..metrics.extract import Extractor
 from ..metrics.frechet import patch_moments
 from ..metrics.inception_score import log_softmax
-from ..metrics.networks import ClipFeatures
+from ..metrics.networks import ClipFeatures, IdentityFeatures, InceptionFeatures, PerceptualEmbedding
 from ..models.clip_vision import average_pool
 from ..ops.resize import resize
 from ..runtime.backend import jt, nn
@@ -85,5 +85,12 @@ def _overlap(logits: np.ndarray, heads: tuple[int, ...]) -> np.ndarray:
 
 def demo_extractor(subject: Subject = PORTRAITS, clip: str | None = CLIP) -> Extractor:
     """Return the judge of `subject` for all metrics, and a demo CLIP (None: no CLIP, which is the slowest part)."""
+    return extractor_of(subject, clip=clip)
+
+
+def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,
+                 clip: str | None = None) -> Extractor:
+    """Return the networks of the files that are named, the judge of `subject` for the others; no CLIP where none is named."""
     judge = JudgeFeatures(subject)
-    return Extractor(judge, judge, judge, ClipFeatures(clip) if clip else None)
+    return Extractor(InceptionFeatures(inception) if inception else judge, PerceptualEmbedding(list(lpips)) if lpips else judge,
+                     IdentityFeatures(arcface) if arcface else judge, ClipFeatures(clip) if clip else None)

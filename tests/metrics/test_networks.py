@@ -40,7 +40,7 @@ def test_squared_distances_of_embeddings_are_lpips() -> None:
         head.assign(head.abs())
     a, b = (normalised(fill.pictures(2, 64, 72, SEED + k)) for k in (1, 2))
     with jt.no_grad():
-        ours = squared_distances(networks.lpips_embedding(model, a), networks.lpips_embedding(model, b)).diagonal()
+        ours = squared_distances(networks.embedding_of(model, a), networks.embedding_of(model, b)).diagonal()
         agree("lpips by embedding", ours, model(a, b).numpy(), 1e-5)
 
 

@@ -9,7 +9,7 @@ import pytest
 from jittor_ipl.errors import UserError
 from jittor_ipl.images import from_uint8, save_png
 from jittor_ipl.metrics.evaluate import choose, measure
-from jittor_ipl.metrics.extract import Extractor, FeatureSet, cross_distances, pair_distances, squared_distances
+from jittor_ipl.metrics.extract import Extractor, FeatureSet, squared_distances
 from jittor_ipl.metrics.image_set import from_array, from_folder, paired
 from jittor_ipl.metrics.report import markdown
 
@@ -19,14 +19,14 @@ RNG = np.random.default_rng(5)
 class Tiny:
     """Coarse pixels as every feature."""
 
-    name, sha256, demo = "tiny", "0" * 64, False
+    name, demo = "tiny", False
 
-    def __init__(self) -> None:
-        self.seen = 0
+    def __init__(self, sha256: str = "0" * 64, scale: float = 1) -> None:
+        self.sha256, self.scale, self.seen = sha256, scale, 0
 
     def features(self, images: np.ndarray, wanted) -> dict[str, np.ndarray]:
         self.seen += len(images)
-        flat = images[:, :, ::4, ::4].reshape(len(images), -1).astype(np.float64)
+        flat = self.scale * images[:, :, ::4, ::4].reshape(len(images), -1).astype(np.float64)
         unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
         moments = {"patch-mean": images.mean((2, 3)), "patch-covariance": np.stack([np.cov(x.reshape(3, -1)) for x in images])}
         return {name: moments[name] if name in moments else unit if name in ("clip", "identity") else flat for name in wanted}
@@ -159,7 +159,33 @@ def test_what_is_measured_without_a_choice() -> None:
     result = measure(pictures(20), pictures(20), pictures(20), extractor=tiny(), prompt="ab", source_prompt="c")
     assert result["protocol"]["metrics"] == ["is", "fid", "kid", "sifid", "intra-lpips", "scs", "id", "lpips", "psnr", "ssim",
                                              "clip", "clip-direction"]
-    assert result["note"] == "" and markdown(result).startswith("| metric |")
+    assert result["note"] == "" and markdown(result).startswith("| metric |") and result["protocol"]["left_out"] == {}
+
+
+def test_what_a_set_is_too_small_for_is_said() -> None:
+    result = measure(pictures(8), pictures(8), source=pictures(8, 16), extractor=tiny())
+    assert list(result["protocol"]["left_out"]) == ["is", "intra-lpips"]
+    assert "- left out: is needs at least 20 pictures, images holds 8" in markdown(result)
+    result = measure(pictures(8, 10), source=pictures(8, 10), extractor=tiny())
+    assert {"ssim", "scs"} < set(result["protocol"]["left_out"]) and "11 x 11" in result["protocol"]["left_out"]["scs"]
+    refused("nothing to measure: is needs at least 20 pictures, images holds 1; intra-lpips needs", measure, pictures(1), extractor=tiny())
+
+
+def test_every_network_sees_every_picture_once() -> None:
+    """All metrics at once; but SIFID asks for the patches of its ten references in a pass of their own."""
+    inception, lpips, identity, clip = (Tiny(letter * 64) for letter in "abcd")
+    measure(pictures(20), pictures(24), pictures(20), extractor=Extractor(inception, lpips, identity, clip), prompt="ab", source_prompt="c")
+    assert [network.seen for network in (inception, lpips, identity, clip)] == [20 + 24 + 10, 20 + 20, 20 + 20, 20 + 20]
+    one = Tiny()
+    measure(pictures(20), pictures(8), pictures(20), extractor=Extractor(one, one, one, one), metrics=["is", "fid", "kid", "sifid", "id"])
+    assert one.seen == 20 + 8 + 8 + 20
+
+
+def test_other_weights_of_the_same_network_are_another_network() -> None:
+    kept = FeatureSet(from_array(pictures(20)))
+    one, two = (measure(kept, pictures(5), extractor=Extractor(*[network] * 4), metrics=["intra-lpips"])["metrics"]
+                for network in (Tiny("1" * 64), Tiny("2" * 64, scale=3)))
+    assert two["mean_pairwise_lpips"] == pytest.approx(9 * one["mean_pairwise_lpips"])
 
 
 def test_features_are_computed_once_and_kept(tmp_path: Path) -> None:
@@ -168,10 +194,13 @@ def test_features_are_computed_once_and_kept(tmp_path: Path) -> None:
     assert extractor.inception.seen == 25
     assert measure(images, images[:5], extractor=extractor, metrics=["fid", "kid"], cache=tmp_path) == first
     assert extractor.inception.seen == 25
-    damaged = sorted(tmp_path.iterdir())[0]
+    everything = dict(source=images[::-1].copy(), extractor=extractor, metrics=["lpips", "intra-lpips", "intra-lpips-reference"], cache=tmp_path)
+    whole, seen = measure(images, images[:5], **everything), extractor.inception.seen
+    assert measure(images, images[:5], **everything) == whole and extractor.inception.seen == seen
+    damaged = next(path for path in tmp_path.iterdir() if path.name.startswith("pooled"))
     damaged.write_bytes(damaged.read_bytes()[:50])
     assert measure(images, images[:5], extractor=extractor, metrics=["fid"], cache=tmp_path)["metrics"].items() <= first["metrics"].items()
-    assert extractor.inception.seen > 25
+    assert extractor.inception.seen > seen
 
 
 def test_a_feature_set_keeps_its_features_between_calls() -> None:
@@ -192,8 +221,8 @@ def test_distances_in_blocks_are_those_of_all_at_once(monkeypatch) -> None:
     x = network.features(from_uint8(images), ["embedding"])["embedding"]
     np.testing.assert_allclose(whole, ((x[:, None] - x[None])**2).sum(-1), rtol=1e-10, atol=1e-10)
     a, b = FeatureSet(from_array(images), 4), FeatureSet(from_array(images[::-1][:3]), 4)
-    np.testing.assert_allclose(cross_distances(a, b, network), whole[:, [8, 7, 6]], atol=1e-10)
-    np.testing.assert_allclose(pair_distances(a, FeatureSet(from_array(images[::-1])), network), whole[range(9), range(8, -1, -1)], atol=1e-10)
+    np.testing.assert_allclose(a.cross_distances(b, network), whole[:, [8, 7, 6]], atol=1e-10)
+    np.testing.assert_allclose(a.pair_distances(FeatureSet(from_array(images[::-1])), network), whole[range(9), range(8, -1, -1)], atol=1e-10)
     assert squared_distances(x[:1], x[:1])[0, 0] == 0
 
 
