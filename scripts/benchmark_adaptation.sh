@@ -4,7 +4,7 @@
 #   bash scripts/benchmark_adaptation.sh --only ours/disney/2,3    this part alone
 #   bash scripts/benchmark_adaptation.sh --time-limit 60           start no cell after an hour
 #   bash scripts/benchmark_adaptation.sh --report                  the report of what is done
-# Real weights: --config with suites that name them, --inception, --lpips, --arcface, --clip (docs/metrics.md).
+#   bash scripts/benchmark_adaptation.sh --config configs/benchmark_real.yaml      downloaded weights (docs/metrics.md)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh

@@ -80,11 +80,11 @@ def quiet(cells, tmp_path, **options):
 def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
     benchmark = load_benchmark("configs/benchmark.yaml")
     cells = plan(benchmark, tmp_path)
-    assert list(benchmark.methods) == ["official", "nada", "ipl", "nada-tuned", "ipl-tuned", "ipl-v1", "ipl-v2", "ipl-v3", "ipl-star",
-                                       "ours"]
+    assert list(benchmark.methods) == ["official", "nada", "ipl", "nada-tuned", "ipl-tuned", "ipl-v1", "ipl-v2", "ipl-v3",
+                                       "ipl-levels", "ipl-star", "ours"]
     assert (len(benchmark.styles()), len(benchmark.seeds), benchmark.samples) == (10, 3, 1000)
     ablated = len(benchmark.ablations.variants) * len(benchmark.ablations.styles) * len(benchmark.ablations.seeds)
-    assert len(cells) == 10 * (10 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
+    assert len(cells) == 10 * (11 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
     assert min(benchmark.first_seed, benchmark.first_reference_seed) >= 2_000_000
     runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 4)}
     assert runs["official"].compat == "official" and runs["official"].generator.direction_floor == 0
@@ -112,6 +112,18 @@ def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
 def test_mistakes_are_told_before_anything_is_trained(bench, tmp_path, change, told):
     with pytest.raises(UserError, match=told):
         plan(load_benchmark(bench(change=change)), tmp_path)
+
+
+def test_the_benchmark_of_real_weights_says_which_file_it_lacks(tmp_path, capsys):
+    path = "configs/benchmark_real.yaml"
+    cells = plan(load_benchmark(path), tmp_path)
+    assert len(cells) == 10 * (9 * 3 + 1)                # no true renders
+    runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 3)}
+    assert runs["official"].compat == "official" and runs["ipl-star"].mapper.prompts == "shipped" and runs["ours"].generator.variations == "pets"
+    assert runs["ours"].generator.steps * runs["ours"].generator.batch == runs["nada"].generator.steps * runs["nada"].generator.batch
+    assert main(["--config", path, "--output", str(tmp_path), "--write", str(tmp_path / "r.md")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: 'references/disney' is not a folder") and told.count("\n") == 1 and not (tmp_path / "r.md").exists()
 
 
 def test_cells_are_chosen(bench, tmp_path):
@@ -188,7 +200,9 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert "chosen by lot" in lines
     assert "**11 of 12 cells (method, style, seed) are done**; - marks what is missing: nada ukiyo-e 3." in lines
     assert "| its ancestor: NADA | Judge accuracy (%) | 1 | 0 | 0 | 1 |" in lines
-    assert "| its ancestor: NADA | all three at once | 1 | 0 | 0 | 1 |" in lines
+    assert "| its ancestor: NADA | the three above at once | 1 | 0 | 0 | 1 |" in lines
+    assert "| its ancestor: NADA | Structure accuracy (%) | 1 | 0 | 0 | 1 |" in lines
+    assert "Sources and target styles: portraits → disney, ukiyo-e." in lines
     assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
     assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
     assert "| method | hair |" in lines and "| ours | 60.0 |" in lines

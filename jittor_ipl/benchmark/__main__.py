@@ -46,11 +46,13 @@ def run(options: argparse.Namespace) -> int:
     failed = []
     if not options.report:
         from .work import work
+        for cell in wanted:
+            cell.identity()         # a file that is missing is told once, before anything is trained
         tally = work(wanted, root / CACHE, jobs, options.time_limit)
         failed = tally.failed
         if tally.left:
             print(f"the time is over: {tally.left} cells left; the same command goes on", file=sys.stderr)
-    write(benchmark, cells, root, options.write)
+    write(benchmark, cells, root, options.write or Path("docs") / f"{benchmark.name}.md")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return int(bool(failed))
@@ -94,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
                                                           "another number changes the last bits of the weights")
     parser.add_argument("--time-limit", type=float, metavar="MINUTES", help="start no cell after this time")
     parser.add_argument("--output", type=Path, help="folder of the cells (default runs/NAME)")
-    parser.add_argument("--write", type=Path, default=Path("docs/benchmark.md"), help="the report (default docs/benchmark.md)")
+    parser.add_argument("--write", type=Path, help="the report (default docs/NAME.md)")
     parser.add_argument("--report", action="store_true", help="train nothing: write the report of what is done")
     parser.add_argument("--list", action="store_true", help="name the cells and whether they are done")
     parser.add_argument("--inception", help="weights of Inception v3 (FID) in place of the demo judge")

@@ -4,7 +4,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from .figures import BEATEN_IN, FIGURES, MUST_HOLD, Figure
+from .figures import FIGURES, MUST_HOLD, Figure
 from .plan import ABLATION
 from .results import Mean, Results, contests, holding
 from .settings import Benchmark, Method
@@ -24,7 +24,8 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None) -
              "## Ours against its peers", _contests(benchmark, results), "## What must hold", _holding(benchmark, results),
              "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
              _summary(benchmark, results), "## Figure by figure",
-             "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done."]
+             "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done. "
+             "Definitions: [metrics.md](metrics.md)."]
     for name, figure in FIGURES.items():
         if any(name in record["figures"] for record in results.done()):
             parts += [f"### {figure.title}{_better(figure)}", figure.meaning[:1].upper() + figure.meaning[1:] + ".",
@@ -44,7 +45,8 @@ def _protocol(benchmark: Benchmark, results: Results) -> str:
                 ("ArcFace", benchmark.networks.arcface)]
     served = "; ".join(f"{name}: {ref or 'the demo judge'}" for name, ref in networks)
     versions = {f"{name} {value}" for record in results.done() for name, value in record["versions"].items()}
-    return (f"Protocol: every method is trained on every style with the seeds {seeds}, and {benchmark.samples} untruncated pictures with "
+    pairs = "; ".join(f"{source.title or source.suite} → {', '.join(source.styles)}" for source in benchmark.sources)
+    return (f"Sources and target styles: {pairs}.\n\nProtocol: every method is trained on every style with the seeds {seeds}, and {benchmark.samples} untruncated pictures with "
             f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID "
             f"compare with {benchmark.samples} true renders, in the target style, of the other latents "
             f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the style). Networks: "
@@ -71,7 +73,7 @@ def _contests(benchmark: Benchmark, results: Results) -> str:
     for group, peers in benchmark.peers.items():
         titles = " and ".join(_title(benchmark.methods[name], name) for name in peers)
         for figure, outcome in contests(results, benchmark.ours, peers, benchmark.styles()).items():
-            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "all three at once",
+            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "the three above at once",
                          *map(str, (outcome.won, outcome.tied, outcome.lost, outcome.open))])
     return text + "\n\n" + table(["against", "figure", "better", "equal", "worse", "open"], rows, 2)
 
@@ -217,5 +219,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -
     lines = ["| " + " | ".join(line) + " |" for line in (heads, *rows)]
     return "\n".join([lines[0], f"|{'|'.join(numbers)}|", *lines[1:]])
 
-
-assert set(BEATEN_IN) | set(MUST_HOLD) <= set(FIGURES)

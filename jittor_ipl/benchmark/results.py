@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .figures import BEATEN_IN, FIGURES, MUST_HOLD
+from .figures import BEATEN_IN, COMPARED, FIGURES, MUST_HOLD
 from .plan import Cell
 
 Key = tuple[str, str, "int | None"]
@@ -103,9 +103,10 @@ def _outcome(results: Results, ours: str, peers: Sequence[str], style: str, figu
 
 
 def contests(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str]) -> dict[str, Contest]:
-    """Return the contest of each figure that counts, and of all of them together under ""."""
-    found = {figure: contest(results, ours, peers, styles, [figure]) for figure in BEATEN_IN}
-    return {**found, "": contest(results, ours, peers, styles, BEATEN_IN)}
+    """Return the contest of each figure in `BEATEN_IN`, of all these together under "", and of those that are compared besides."""
+    def of(*figures: str) -> Contest:
+        return contest(results, ours, peers, styles, figures)
+    return {**{figure: of(figure) for figure in BEATEN_IN}, "": of(*BEATEN_IN), **{figure: of(figure) for figure in COMPARED}}
 
 
 def holding(results: Results, method: str, styles: Sequence[str]) -> dict[str, tuple[int, int]]:
