@@ -80,11 +80,11 @@ def quiet(cells, tmp_path, **options):
 def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
     benchmark = load_benchmark("configs/benchmark.yaml")
     cells = plan(benchmark, tmp_path)
-    assert list(benchmark.methods) == ["official", "nada", "ipl", "nada-tuned", "ipl-tuned", "ipl-v1", "ipl-v2", "ipl-v3",
-                                       "ipl-levels", "ipl-star", "ours"]
+    assert list(benchmark.methods) == ["official", "nada-own", "ipl-own", "nada", "ipl", "nada-tuned", "ipl-tuned",
+                                       "ipl-v1", "ipl-v2", "ipl-v3", "ipl-levels", "ipl-star", "ours"]
     assert (len(benchmark.styles()), len(benchmark.seeds), benchmark.samples) == (10, 3, 1000)
     ablated = len(benchmark.ablations.variants) * len(benchmark.ablations.styles) * len(benchmark.ablations.seeds)
-    assert len(cells) == 10 * (11 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
+    assert len(cells) == 10 * (13 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
     assert min(benchmark.first_seed, benchmark.first_reference_seed) >= 2_000_000
     runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 4)}
     assert runs["official"].compat == "official" and runs["official"].generator.direction_floor == 0
