@@ -37,9 +37,7 @@ def evaluate(arguments: Namespace) -> int:
     for label, part in sets.items():
         for fault in part.skipped:
             print(f"left out of {label}: {fault}", file=sys.stderr)
-    wanted = {METRICS[key].network for key in chosen}
-    wanted |= {"inception", "lpips"} if metrics is None else set()
-    result = measure(**sets, extractor=_extractor(arguments, "clip" in wanted), metrics=metrics, prompt=arguments.prompt,
+    result = measure(**sets, extractor=_extractor(arguments, any(METRICS[key].network == "clip" for key in chosen)), metrics=metrics, prompt=arguments.prompt,
                      source_prompt=arguments.source_prompt, seed=arguments.seed, batch=arguments.batch, cache=arguments.cache)
     print(report.markdown(result), end="")
     report.write(result, arguments.json, arguments.markdown)
@@ -71,8 +69,8 @@ def score(arguments: Namespace) -> int:
     styles, skipped = competition.decodable(competition.find_styles(arguments.results, arguments.references), arguments.skip_bad)
     for fault in skipped:
         print(f"left out: {fault}", file=sys.stderr)
-    words = competition.read_words(arguments.words) if arguments.words else None
     missing, parts = {}, {}
+    words = competition.read_words(arguments.words) if arguments.words and "clip_r" in wanted else None     # before hours of work
     for part in competition.PARTS:
         lacking = {option: what for option, what in _SCORE_FILES[part].items() if not getattr(arguments, option)}
         if part not in wanted:
@@ -80,7 +78,7 @@ def score(arguments: Namespace) -> int:
         elif lacking:
             missing[part] = "; ".join(f"--{option.replace('_', '-')} is not given: {what}" for option, what in lacking.items())
         else:
-            parts[part] = _PARTS[part](styles, arguments)
+            parts[part] = _clip_r(styles, words, arguments) if part == "clip_r" else _PARTS[part](styles, arguments)
     result = competition.report(styles, parts, missing, _score_weights(arguments, parts),
                                 len(words) if "clip_r" in parts else None, skipped)
     print(competition.text_of(result))
@@ -114,9 +112,8 @@ def _fid(styles: "list[Style]", arguments: Namespace) -> float:
     return competition.fid(styles, scorers.fid_feature(arguments.inception))
 
 
-def _clip_r(styles: "list[Style]", arguments: Namespace) -> float:
+def _clip_r(styles: "list[Style]", words: list[str], arguments: Namespace) -> float:
     from jittor_ipl.metrics import competition, scorers
-    words = competition.read_words(arguments.words)
     return competition.clip_r(styles, words, *scorers.clip_r_features(arguments.clip_r))
 
 
@@ -126,4 +123,4 @@ def _clip_iqa(styles: "list[Style]", arguments: Namespace) -> float:
 
 
 _PARTS: "dict[str, Callable[[list[Style], Namespace], float]]" = {
-    "dino": _dino, "hist": _hist, "lpips": _lpips, "fid": _fid, "clip_r": _clip_r, "clip_iqa": _clip_iqa}
+    "dino": _dino, "hist": _hist, "lpips": _lpips, "fid": _fid, "clip_iqa": _clip_iqa}

@@ -192,7 +192,7 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     mean = found.mean("ours", "disney", "judge")
     assert (mean.value, mean.deviation) == (pytest.approx(0.93), pytest.approx(0.03 * 2**0.5)) and mean.whole
     assert found.over_styles("nada", benchmark.styles(), "judge").done == 1
-    text = markdown(benchmark, found, "sheet.png")
+    text = markdown(benchmark, found, "sheet.png", "bash it.sh")
     lines = text.splitlines()
     assert lines[2] == "The demo judge serves."
     assert "| ours | **93.0 ± 4.2** | **55.0 ± 7.1** |" in lines
@@ -200,13 +200,22 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert "chosen by lot" in lines
     assert "**11 of 12 cells (method, style, seed) are done**; - marks what is missing: nada ukiyo-e 3." in lines
     assert "| its ancestor: NADA | Judge accuracy (%) | 1 | 0 | 0 | 1 |" in lines
-    assert "| its ancestor: NADA | the three above at once | 1 | 0 | 0 | 1 |" in lines
+    assert "| its ancestor: NADA | the figures above at once | 1 | 0 | 0 | 1 |" in lines
     assert "| its ancestor: NADA | Structure accuracy (%) | 1 | 0 | 0 | 1 |" in lines
     assert "Sources and target styles: portraits → disney, ukiyo-e." in lines
     assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
     assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
     assert "| method | hair |" in lines and "| ours | 60.0 |" in lines
-    assert "![The same latents under every method](sheet.png)" in lines
+    assert "![The same latents under every method](sheet.png)" in lines and any(line.startswith("Made by `bash it.sh`") for line in lines)
+
+
+def test_figures_that_no_source_can_have_are_in_no_table(bench, tmp_path):
+    def change(records):
+        for record in records.values():
+            record["figures"] = {name: value for name, value in record["figures"].items() if FIGURES[name].needs not in ("judges", "truth")}
+    benchmark, found = results(bench, tmp_path, change)
+    text = markdown(benchmark, found, None, "bash it.sh")
+    assert "Judge accuracy" not in text and "What must hold" not in text and "| its ancestor: NADA | FID | 0 | 2 | 0 | 0 |" in text
 
 
 def test_ties_and_losses_are_no_wins(bench, tmp_path):
@@ -225,10 +234,10 @@ def test_nothing_done_and_ablations_are_shown_as_such(bench, tmp_path):
     cells = plan(benchmark, tmp_path / "none")
     ablated, = (cell for cell in cells if cell.method == "ablation-no-range")
     assert ablated.run.losses.range == 0 and ablated.run.generator.batch == 1          # over ours
-    text = markdown(benchmark, gather(cells))
+    text = markdown(benchmark, gather(cells), None, "bash it.sh")
     assert "**0 of 13 cells" in text and "| no-range |" in text and "a \\| b" in text and "No cell is done." in text
     _, found = results(bench, tmp_path, lambda records: records.update({("ablation-no-range", "disney", 2): made_up(0.25)}), more=more)
-    assert "| no-range | 25.0 | 25.0 |" in markdown(benchmark, found)
+    assert "| no-range | 25.0 | 25.0 |" in markdown(benchmark, found, None, "bash it.sh")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .settings import Benchmark
 
 CACHE, SHEETS = ".cache", "sheets"
+SHIPPED = Path("configs/benchmark.yaml")
+COMMAND = "bash scripts/benchmark_adaptation.sh"
 
 
 def main(words: list[str] | None = None) -> int:
@@ -52,13 +54,15 @@ def run(options: argparse.Namespace) -> int:
         failed = tally.failed
         if tally.left:
             print(f"the time is over: {tally.left} cells left; the same command goes on", file=sys.stderr)
-    write(benchmark, cells, root, options.write or Path("docs") / f"{benchmark.name}.md")
+    own = options.config == SHIPPED
+    path = options.write or (Path("docs/benchmark.md") if own else root / "report.md")
+    write(benchmark, cells, root, path, COMMAND if own else f"{COMMAND} --config {options.config}")
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return int(bool(failed))
 
 
-def write(benchmark: "Benchmark", cells: "list[Cell]", root: Path, path: Path) -> None:
+def write(benchmark: "Benchmark", cells: "list[Cell]", root: Path, path: Path, command: str) -> None:
     """Write the report to `path`, the small sheet beside it, and a sheet a style under `root`; print where."""
     from jittor_ipl.atomic import write_bytes
 
@@ -68,7 +72,7 @@ def write(benchmark: "Benchmark", cells: "list[Cell]", root: Path, path: Path) -
     results = gather(cells)
     write_sheets(benchmark, cells, root / SHEETS)
     small = write_small(benchmark, cells, path.with_name(f"{path.stem}-sheet.png"))
-    write_bytes(path, markdown(benchmark, results, small.name if small else None).encode())
+    write_bytes(path, markdown(benchmark, results, small.name if small else None, command).encode())
     print(f"{len(results.done())} of {len(results.records)} cells: {path}   contact sheets: {root / SHEETS}")
 
 
@@ -88,7 +92,7 @@ def _list(cells: "list[Cell]") -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jittor_ipl.benchmark", description=__doc__.partition(": ")[2])
-    parser.add_argument("--config", type=Path, default=Path("configs/benchmark.yaml"))
+    parser.add_argument("--config", type=Path, default=SHIPPED)
     parser.add_argument("--only", default="", metavar="METHODS/STYLES/SEEDS",
                         help="this part alone, each a comma list or empty for all: ours,ipl/disney/2, //3")
     parser.add_argument("--jobs", type=_positive, default=1, help="processes side by side (default 1)")
@@ -96,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
                                                           "another number changes the last bits of the weights")
     parser.add_argument("--time-limit", type=float, metavar="MINUTES", help="start no cell after this time")
     parser.add_argument("--output", type=Path, help="folder of the cells (default runs/NAME)")
-    parser.add_argument("--write", type=Path, help="the report (default docs/NAME.md)")
+    parser.add_argument("--write", type=Path, help="the report (default docs/benchmark.md; report.md beside the cells of another benchmark)")
     parser.add_argument("--report", action="store_true", help="train nothing: write the report of what is done")
     parser.add_argument("--list", action="store_true", help="name the cells and whether they are done")
     parser.add_argument("--inception", help="weights of Inception v3 (FID) in place of the demo judge")

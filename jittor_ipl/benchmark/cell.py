@@ -74,7 +74,9 @@ class Bench:
 
 
 def _anchor(cell: Cell, material: Material) -> FeatureSet:
-    return material.before if cell.method == "source" else material.truth
+    """A set of its own: what it holds in memory goes with it, and `material` stays small."""
+    anchor = material.before if cell.method == "source" else material.truth
+    return FeatureSet(anchor.images, anchor.batch, anchor.cache)
 
 
 def _trained(cell: Cell) -> dict[str, Any]:

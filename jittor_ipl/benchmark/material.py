@@ -39,7 +39,7 @@ class Material:
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
         given = place.networks
-        self.extractor = _extractor(place.judged.name, given.inception, tuple(given.lpips), given.arcface, given.clip)
+        self.extractor = _extractor(place.judged.name, given.inception, tuple(given.lpips), given.arcface, given.clip, given.lpips_size)
         self.generator_sha256 = weights_sha256([place.generator])
 
     @cached_property
@@ -121,8 +121,9 @@ def predicted(one: judge.Judge, images: ImageSet) -> np.ndarray:
 
 
 @cache
-def _extractor(subject: str, inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str) -> Extractor:
-    return extractor_of(SUBJECTS[subject], inception, lpips, arcface, clip)
+def _extractor(subject: str, inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str,
+               lpips_size: int | None) -> Extractor:
+    return extractor_of(SUBJECTS[subject], inception, lpips, arcface, clip, lpips_size)
 
 
 def draw(generator: Generator, z: np.ndarray) -> np.ndarray:

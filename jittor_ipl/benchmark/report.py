@@ -1,4 +1,4 @@
-"""`docs/benchmark.md` from the records alone: nothing in it is typed in by hand."""
+"""`docs/benchmark.md`: every figure from the records alone, every word on a method from the plan."""
 from __future__ import annotations
 
 import statistics
@@ -11,18 +11,17 @@ from .settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
 NOTHING = "-"
-COMMAND = "bash scripts/benchmark_adaptation.sh"
 _LISTED = 12                # missing cells that are named
 
 
-def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None) -> str:
-    """Return the whole report; `sheet` is the picture to show, relative to it."""
+def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command: str) -> str:
+    """Return the whole report; `sheet` is the picture to show, relative to it, `command` what made it."""
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     styles = benchmark.styles()
-    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results), benchmark.about.strip(), _progress(results),
+    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results, command), benchmark.about.strip(), _progress(results),
              f"![The same latents under every method]({sheet})" if sheet else "",
-             "## Ours against its peers", _contests(benchmark, results), "## What must hold", _holding(benchmark, results),
-             "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
+             "## Ours against its peers", _contests(benchmark, results),
+             *(["## What must hold", _holding(benchmark, results)] if results.known(MUST_HOLD) else []), "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
              _summary(benchmark, results), "## Figure by figure",
              "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done. "
              "Definitions: [metrics.md](metrics.md)."]
@@ -37,7 +36,7 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None = None) -
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _protocol(benchmark: Benchmark, results: Results) -> str:
+def _protocol(benchmark: Benchmark, results: Results, command: str) -> str:
     last = benchmark.first_seed + benchmark.samples - 1
     last_reference = benchmark.first_reference_seed + benchmark.samples - 1
     seeds = ", ".join(map(str, benchmark.seeds))
@@ -52,7 +51,7 @@ def _protocol(benchmark: Benchmark, results: Results) -> str:
             f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the style). Networks: "
             f"{served}; CLIP: {benchmark.networks.clip}. The judges took no part in any training. The rows *the source itself* and "
             "*true renders* are the source generator's pictures and the true renders of the measured latents: where a method begins "
-            f"and what a perfect one would reach.\nMade by `{COMMAND}`"
+            f"and what a perfect one would reach.\nMade by `{command}`"
             + (f" with {', '.join(sorted(versions))}." if versions else "."))
 
 
@@ -73,7 +72,7 @@ def _contests(benchmark: Benchmark, results: Results) -> str:
     for group, peers in benchmark.peers.items():
         titles = " and ".join(_title(benchmark.methods[name], name) for name in peers)
         for figure, outcome in contests(results, benchmark.ours, peers, benchmark.styles()).items():
-            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "the three above at once",
+            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "the figures above at once",
                          *map(str, (outcome.won, outcome.tied, outcome.lost, outcome.open))])
     return text + "\n\n" + table(["against", "figure", "better", "equal", "worse", "open"], rows, 2)
 
@@ -84,7 +83,7 @@ def _holding(benchmark: Benchmark, results: Results) -> str:
     for name, title in _rows(benchmark, results):
         found = holding(results, name, styles)
         rows.append([title, *(f"{held} of {whole}" if whole else NOTHING for held, whole in found.values())])
-    heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {least:.0%}" for figure, least in MUST_HOLD.items()]
+    heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {MUST_HOLD[figure]:.0%}" for figure in results.known(MUST_HOLD)]
     return f"Styles on which it holds, of those with every seed done ({len(styles)} in all).\n\n" + table(["method", *heads], rows)
 
 
@@ -218,4 +217,3 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -
     numbers = ["---" if column < texts else "---:" for column in range(len(heads))]
     lines = ["| " + " | ".join(line) + " |" for line in (heads, *rows)]
     return "\n".join([lines[0], f"|{'|'.join(numbers)}|", *lines[1:]])
-

@@ -41,6 +41,11 @@ class Results:
         """Return the records that are there."""
         return [record for record in self.records.values() if record is not None]
 
+    def known(self, figures: Iterable[str]) -> list[str]:
+        """Return those figures that some record has, all while there is no record: real weights have no judges."""
+        done = self.done()
+        return [name for name in figures if not done or any(name in record["figures"] for record in done)]
+
     def missing(self) -> list[Key]:
         """Return the cells that are not done, in the order of the plan."""
         return [key for key, record in self.records.items() if record is None]
@@ -106,13 +111,14 @@ def contests(results: Results, ours: str, peers: Sequence[str], styles: Sequence
     """Return the contest of each figure in `BEATEN_IN`, of all these together under "", and of those that are compared besides."""
     def of(*figures: str) -> Contest:
         return contest(results, ours, peers, styles, figures)
-    return {**{figure: of(figure) for figure in BEATEN_IN}, "": of(*BEATEN_IN), **{figure: of(figure) for figure in COMPARED}}
+    beaten, compared = results.known(BEATEN_IN), results.known(COMPARED)
+    return {**{figure: of(figure) for figure in beaten}, "": of(*beaten), **{figure: of(figure) for figure in compared}}
 
 
 def holding(results: Results, method: str, styles: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return for each figure that must hold: on how many styles it does, and how many styles have every seed."""
     found = {}
-    for figure, least in MUST_HOLD.items():
+    for figure, least in ((name, MUST_HOLD[name]) for name in results.known(MUST_HOLD)):
         means = [mean for style in styles if (mean := results.mean(method, style, figure)) is not None and mean.whole]
         found[figure] = sum(mean.value >= least for mean in means), len(means)
     return found

@@ -50,6 +50,7 @@ class Networks(Section):
 
     inception: Path_ | None = None
     lpips: list[Path_] = []
+    lpips_size: int | None = Field(None, ge=16, le=4096)   # what LPIPS brings pictures to; their own size when not given
     arcface: Path_ | None = None
     clip: Path_ = "demo:clip-robust"
 

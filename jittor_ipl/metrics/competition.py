@@ -22,7 +22,7 @@ from .histograms import histogram_score
 
 PARTS = ("dino", "hist", "lpips", "fid", "clip_r", "clip_iqa")
 TOP = 5
-OFFICIAL_WORDS = 215        # in the organisers' list; their CLIP-R and total are those of this list
+OFFICIAL_WORDS = 215        # in the organisers' list; the list itself is theirs, so only its length can be checked
 QUALITY = ("Good photo.", "Bad photo.")
 
 
@@ -189,7 +189,7 @@ def text_of(result: Mapping[str, Any]) -> str:
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the report as a Markdown table with its protocol below."""
     rows = [f"| {name} | {value} |" for name, value in _lines(result)]
-    weights = [f"- {option}: weights {digest[:16]}" for option, digest in result["protocol"]["weights_sha256"].items()]
+    weights = [f"- {option}: SHA-256 {digest[:16]}" for option, digest in result["protocol"]["weights_sha256"].items()]
     return "\n".join(["| part | value |", "|---|---|", *rows, "", f"- {_facts(result['protocol'])}", *weights]) + "\n"
 
 

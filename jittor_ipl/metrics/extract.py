@@ -17,7 +17,8 @@ from jittor_ipl.images import from_uint8
 
 from .image_set import ImageSet
 
-MEMORY = 1 << 30            # bytes of embeddings held at once while all pairs are compared; a set keeps its own up to half of that
+MEMORY = 1 << 30            # bytes of embeddings in memory while pictures are compared: two blocks of half of it; a set whose
+                            # embeddings fill no more than one block keeps them as long as it lives
 
 
 class Network(Protocol):
@@ -87,21 +88,21 @@ class FeatureSet:
 
     def pair_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
         """Return the perceptual distance [N] of each picture and its partner in `other`, which has as many."""
-        def compute() -> np.ndarray:
-            rows = self._rows(self.batch)
-            return np.concatenate([((self.embedding(network, part) - other.embedding(network, part))**2).sum(axis=1, dtype=np.float64)
-                                   for part in rows])
-        return self._once(network, f"pairs-{other.images.sha256}", compute)
+        def of(rows: range) -> np.ndarray:
+            return ((self.embedding(network, rows) - other.embedding(network, rows))**2).sum(axis=1, dtype=np.float64)
+        return self._once(network, f"pairs-{other.images.sha256}", lambda: np.concatenate(
+            [of(rows) for rows in self._rows(min(self.batch, self._block(network)))]))
 
     def cross_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
         """Return the perceptual distances [N, M] to every picture of `other`, which should be the smaller set."""
         def compute() -> np.ndarray:
+            rows = self._rows(min(self.batch, self._block(network)))
             every = other.embedding(network, range(len(other.images)))
-            return np.concatenate([squared_distances(self.embedding(network, part), every) for part in self._rows(self.batch)])
+            return np.concatenate([squared_distances(self.embedding(network, part), every) for part in rows])
         return self._once(network, f"cross-{other.images.sha256}", compute)
 
     def embedding(self, network: Network, rows: range) -> np.ndarray:
-        """Return the embeddings [n, D] of the pictures at `rows`; computed anew unless `distances` could keep them all."""
+        """Return the embeddings [n, D] of the pictures at `rows`, computed anew unless a comparison could keep them all."""
         held = self._known.get(_key(network, "embedding"))
         return self._embed(network, rows) if held is None else held[rows.start:rows.stop]
 
@@ -109,7 +110,7 @@ class FeatureSet:
         """Compare block with block, so that the embeddings of two blocks at most are in memory."""
         n = len(self.images)
         found = np.zeros((n, n), np.float64)
-        blocks = self._rows(self._hold(network))
+        blocks = self._rows(self._block(network))
         for i, rows in enumerate(blocks):
             a = self.embedding(network, rows)
             for columns in blocks[i:]:
@@ -120,15 +121,16 @@ class FeatureSet:
         np.fill_diagonal(found, 0)
         return found
 
-    def _hold(self, network: Network) -> int:
-        """Return how many embeddings fill half of `MEMORY`; when that is all of them, they are kept for later comparisons."""
-        n = len(self.images)
-        one = self._embed(network, range(min(self.batch, n)))
-        step = max(1, MEMORY // 2 // (one.nbytes // len(one)))
-        if n <= step:
-            rest = range(len(one), n)
-            self._known[_key(network, "embedding")] = np.concatenate([one, self._embed(network, rest)]) if rest else one
-        return step
+    def _block(self, network: Network) -> int:
+        """Return how many embeddings fill half of `MEMORY`; where that is all of them, they are computed and kept."""
+        n, key = len(self.images), _key(network, "embedding")
+        if key in self._known:
+            return n
+        one = self._embed(network, range(1))
+        block = max(1, MEMORY // 2 // one.nbytes)
+        if n <= block:
+            self._known[key] = np.concatenate([one, self._embed(network, range(1, n))]) if n > 1 else one
+        return block
 
     def _embed(self, network: Network, rows: range) -> np.ndarray:
         parts = [network.features(from_uint8(self.images.pixels(rows[i:i + self.batch])), ["embedding"])["embedding"]

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import UserError
 from ..models.lpips import Lpips
 from ..ops.norms import unit
+from ..ops.resize import resize
 from ..runtime.backend import jt
 from ..text import tokenize, tokenizer
 from ..weights.clip import load_clip
@@ -47,10 +48,11 @@ class PerceptualEmbedding:
 
     demo = False
 
-    def __init__(self, refs: "Ref | Sequence[Ref]", net: str | None = None, library: str = "lpips") -> None:
+    def __init__(self, refs: "Ref | Sequence[Ref]", net: str | None = None, library: str = "lpips", size: int | None = None) -> None:
         refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
-        self.model = load_lpips(refs, net, library)
-        self.name = f"LPIPS 0.1 on {self.model.net} (pictures at their own size)"
+        self.model, self.size = load_lpips(refs, net, library), size
+        resized = f"antialiased bilinear resize to {size}" if size else "pictures at their own size"
+        self.name = f"LPIPS 0.1 on {self.model.net} ({resized})"
         if library != "lpips":
             self.name += f", divided by lengths as in {library}"
         self.sha256 = weights_sha256(refs)
@@ -61,7 +63,10 @@ class PerceptualEmbedding:
         """Return "embedding" [B, D] of float32 pictures [B, 3, H, W] in [-1, 1]."""
         assert list(wanted) == ["embedding"], wanted
         with jt.no_grad():
-            return {"embedding": embedding_of(self.model, jt.array(images))}
+            x = jt.array(images)
+            if self.size and tuple(x.shape[2:]) != (self.size, self.size):
+                x = resize(x, self.size, "bilinear", antialias=True)
+            return {"embedding": embedding_of(self.model, x)}
 
 
 def heads_of(model: Lpips) -> list:
@@ -85,8 +90,8 @@ class IdentityFeatures:
 
     def __init__(self, ref: Ref) -> None:
         self.model, self.sha256 = load_arcface(ref), weights_sha256([ref])
-        kind = "ArcFace IR-SE50" if self.model.squeezes else f"face recogniser IR-{self.model.layers}, not ArcFace's IR-SE50"
-        self.name = f"{kind} (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
+        kind = f"IR-{'SE' if self.model.squeezes else ''}{self.model.layers}"
+        self.name = f"{'ArcFace IR-SE50' if kind == 'IR-SE50' else f'face recogniser {kind}, not IR-SE50'} (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return "identity" [B, d] of float32 portraits [B, 3, H, W] in [-1, 1]."""

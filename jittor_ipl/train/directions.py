@@ -47,10 +47,10 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
     source, target = template_features(clip, source_class), template_features(clip, target_class)
     parts_of = [text.fill_templates(name, text.PART_TEMPLATES) for name in (source_class, target_class)]
     pairs = list(zip(*parts_of)) if parts else []
-    directions = [mean_direction(template_features(clip, s), template_features(clip, t)) for s, t in pairs]
+    directions = [class_direction(template_features(clip, s), template_features(clip, t)) for s, t in pairs]
     offset = _mean(target) - _mean(source) if image_offset is None else image_offset
     return Listener(
-        clip, weight, mean_direction(source, target) if image_offset is None else _constant(unit(offset, eps=1e-8)),
+        clip, weight, class_direction(source, target) if image_offset is None else _constant(unit(offset, eps=1e-8)),
         float(np.linalg.norm(offset.numpy())),
         _mean(source), _mean(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
         jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
@@ -77,7 +77,7 @@ def template_features(clip: Clip, class_name: str) -> jt.Var:
     return _constant(unit(encode_texts(clip, text.fill_templates(class_name))))
 
 
-def mean_direction(source: jt.Var, target: jt.Var) -> jt.Var:
+def class_direction(source: jt.Var, target: jt.Var) -> jt.Var:
     """Return the unit vector [1, d] along the mean of `target - source` [N, d] (NADA's code)."""
     return _constant(unit((target - source).sum(0, keepdims=True) / source.shape[0], eps=1e-8))
 

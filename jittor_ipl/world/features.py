@@ -89,8 +89,12 @@ def demo_extractor(subject: Subject = PORTRAITS, clip: str | None = CLIP) -> Ext
 
 
 def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,
-                 clip: str | None = None) -> Extractor:
-    """Return the networks of the files that are named, the judge of `subject` for the others; no CLIP where none is named."""
+                 clip: str | None = None, lpips_size: int | None = None) -> Extractor:
+    """Return the networks of the files that are named, the judge of `subject` for the others; no CLIP where none is named.
+
+    lpips_size: what LPIPS brings pictures to; their own size where it is None.
+    """
     judge = JudgeFeatures(subject)
-    return Extractor(InceptionFeatures(inception) if inception else judge, PerceptualEmbedding(list(lpips)) if lpips else judge,
+    perceptual = PerceptualEmbedding(list(lpips), size=lpips_size) if lpips else judge
+    return Extractor(InceptionFeatures(inception) if inception else judge, perceptual,
                      IdentityFeatures(arcface) if arcface else judge, ClipFeatures(clip) if clip else None)

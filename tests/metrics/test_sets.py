@@ -177,6 +177,10 @@ def test_every_network_sees_every_picture_once() -> None:
     measure(pictures(20), pictures(24), pictures(20), extractor=Extractor(inception, lpips, identity, clip), prompt="ab", source_prompt="c")
     assert [network.seen for network in (inception, lpips, identity, clip)] == [20 + 24 + 10, 20 + 20, 20 + 20, 20 + 20]
     one = Tiny()
+    measure(pictures(20), pictures(12), pictures(20), extractor=Extractor(one, one, one, one),
+            metrics=["lpips", "intra-lpips-reference", "intra-lpips"])
+    assert one.seen == 20 + 12 + 20
+    one = Tiny()
     measure(pictures(20), pictures(8), pictures(20), extractor=Extractor(one, one, one, one), metrics=["is", "fid", "kid", "sifid", "id"])
     assert one.seen == 20 + 8 + 8 + 20
 
