@@ -37,8 +37,9 @@ def evaluate(arguments: Namespace) -> int:
     for label, part in sets.items():
         for fault in part.skipped:
             print(f"left out of {label}: {fault}", file=sys.stderr)
-    result = measure(**sets, extractor=_extractor(arguments, any(METRICS[key].network == "clip" for key in chosen)), metrics=metrics, prompt=arguments.prompt,
-                     source_prompt=arguments.source_prompt, seed=arguments.seed, batch=arguments.batch, cache=arguments.cache)
+    extractor = _extractor(arguments, any(METRICS[key].network == "clip" for key in chosen))
+    result = measure(**sets, extractor=extractor, metrics=metrics, prompt=arguments.prompt, source_prompt=arguments.source_prompt,
+                     seed=arguments.seed, batch=arguments.batch, cache=arguments.cache)
     print(report.markdown(result), end="")
     report.write(result, arguments.json, arguments.markdown)
     return 0
