@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from .figures import FIGURES, MUST_HOLD, Figure
 from .plan import ABLATION
-from .results import Mean, Results, contests, holding
+from .results import Contest, Mean, Results, contests, holding
 from .settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
@@ -66,15 +66,19 @@ def _progress(results: Results) -> str:
 
 
 def _contests(benchmark: Benchmark, results: Results) -> str:
-    text = (f"Styles on which {_title(benchmark.methods[benchmark.ours], benchmark.ours)} is strictly better than every peer of a group, "
-            "by means over seeds. Equal: the best peer has the same mean, as where both stand at 100 %. Open: a cell is missing.")
-    rows = []
-    for group, peers in benchmark.peers.items():
-        titles = " and ".join(_title(benchmark.methods[name], name) for name in peers)
-        for figure, outcome in contests(results, benchmark.ours, peers, benchmark.styles()).items():
-            rows.append([f"{_escaped(group)}: {titles}", FIGURES[figure].title if figure else "the figures above at once",
-                         *map(str, (outcome.won, outcome.tied, outcome.lost, outcome.open))])
-    return text + "\n\n" + table(["against", "figure", "better", "equal", "worse", "open"], rows, 2)
+    ours, styles = _title(benchmark.methods[benchmark.ours], benchmark.ours), benchmark.styles()
+    groups = [contests(results, benchmark.ours, peers, styles) for peers in benchmark.peers.values()]
+    rows = [[FIGURES[figure].title if figure else "the figures above at once", *(_outcome(group[figure]) for group in groups)]
+            for figure in groups[0]]
+    members = [f"- {_escaped(group)}: {' and '.join(_title(benchmark.methods[name], name) for name in peers)}"
+               for group, peers in benchmark.peers.items()]
+    return (f"Styles on which {ours} is better / equal / worse than the best peer of a group, by means over seeds; equal: as where both "
+            "stand at 100 %. Open: a cell is missing.\n\n" + table(["figure", *map(_escaped, benchmark.peers)], rows)
+            + "\n\n" + "\n".join(members))
+
+
+def _outcome(contest: Contest) -> str:
+    return f"{contest.won} / {contest.tied} / {contest.lost}" + (f", open {contest.open}" if contest.open else "")
 
 
 def _holding(benchmark: Benchmark, results: Results) -> str:
