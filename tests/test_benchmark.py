@@ -98,6 +98,7 @@ def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
     (lambda t: t.replace("samples", "sample"), "did you mean 'samples'"),
     (lambda t: t.replace("samples: 20", "samples: 2"), "samples"),
     (lambda t: t.replace("[nada]", "[nadia]"), "did you mean 'nada'"),
+    (lambda t: t + "sheet: {methods: [our]}", "did you mean 'ours'"),
     (lambda t: t.replace("  ours:", "  truth:") + "ours: truth", "that name is taken"),
     (lambda t: t.replace("  ours:", "  ../ours:"), "would not stay"),
     (lambda t: t.replace("seeds: [2, 3]", "seeds: [2, 2]"), "listed twice"),
@@ -206,7 +207,7 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
     assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
     assert "| method | hair |" in lines and "| ours | 60.0 |" in lines
-    assert "![The same latents under every method](sheet.png)" in lines and any(line.startswith("Made by `bash it.sh`") for line in lines)
+    assert "![The same latents, method by method](sheet.png)" in lines and any(line.startswith("Made by `bash it.sh`") for line in lines)
 
 
 def test_figures_that_no_source_can_have_are_in_no_table(bench, tmp_path):

@@ -19,7 +19,7 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command:
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     styles = benchmark.styles()
     parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results, command), benchmark.about.strip(), _progress(results),
-             f"![The same latents under every method]({sheet})" if sheet else "",
+             f"![The same latents, method by method]({sheet})" if sheet else "",
              "## Ours against its peers", _contests(benchmark, results),
              *(["## What must hold", _holding(benchmark, results)] if results.known(MUST_HOLD) else []), "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
              _summary(benchmark, results), "## Figure by figure",

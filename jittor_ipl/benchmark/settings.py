@@ -60,6 +60,7 @@ class Sheet(Section):
 
     columns: int = Field(8, ge=1, le=32)
     styles: list[str] = []             # of the small sheet in docs/; all when empty
+    methods: list[str] = []            # its rows besides source and truth; all when empty
 
 
 class Benchmark(Section):
@@ -95,7 +96,7 @@ class Benchmark(Section):
             safe_name(name, "method name", reserve=len("ablation-"))
             if name in ANCHORS or name.startswith("ablation-"):
                 raise UserError(f"a method cannot be called {name!r}: that name is taken")
-        for name in (self.ours, *sum(self.peers.values(), []), *([self.ablations.base] if self.ablations else [])):
+        for name in (self.ours, *self.sheet.methods, *sum(self.peers.values(), []), *([self.ablations.base] if self.ablations else [])):
             if name not in self.methods:
                 raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; there are {', '.join(self.methods)}")
         _no_double("seeds", self.seeds)

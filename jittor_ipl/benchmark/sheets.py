@@ -31,12 +31,12 @@ def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> l
 def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path | None:
     """Write the chosen styles side by side in at most 300 KB (256 colours, fewer columns until it fits); None without cells.
 
-    Only methods that are done in every chosen style have a row.
+    Only chosen methods that are done in every chosen style have a row.
     """
     styles = benchmark.sheet.styles or benchmark.styles()
     for columns in range(4, 0, -1):
         rows = {style: dict(_rows(benchmark, cells, style, columns)) for style in styles}
-        labels = [label for label in _labels(benchmark) if all(label in rows[style] for style in styles)]
+        labels = [label for label in _labels(benchmark, benchmark.sheet.methods) if all(label in rows[style] for style in styles)]
         if not labels:
             return None
         sheet = contact_sheet([(label, [tile for style in styles for tile in rows[style][label]]) for label in labels])
@@ -60,8 +60,9 @@ def _rows(benchmark: Benchmark, cells: Sequence[Cell], style: str, columns: int)
     return rows
 
 
-def _labels(benchmark: Benchmark) -> list[str]:
-    return ["source", *(method.title or name for name, method in benchmark.methods.items()), "true render"]
+def _labels(benchmark: Benchmark, methods: Sequence[str] = ()) -> list[str]:
+    chosen = [method.title or name for name, method in benchmark.methods.items() if not methods or name in methods]
+    return ["source", *chosen, "true render"]
 
 
 def _headed(sheet: np.ndarray, styles: Sequence[str], width: int) -> np.ndarray:
