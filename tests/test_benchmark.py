@@ -161,6 +161,12 @@ def test_a_failing_cell_stops_no_other_and_time_runs_out(bench, tmp_path, doing)
     assert (tally.done, len(tally.failed)) == (8, 4) and "unlucky" in tally.failed[0]
 
 
+def test_a_size_for_lpips_makes_other_cells_and_none_leaves_them_alone(bench, tmp_path):
+    plain, none, sized = (plan(load_benchmark(bench(more=more)), tmp_path)[0] for more in
+                          ("", "networks: {lpips_size: null}", "networks: {lpips_size: 32}"))
+    assert "lpips_size" not in plain.place.protocol()["networks"] and plain.identity() == none.identity() != sized.identity()
+
+
 def test_other_weights_make_another_cell(bench, tmp_path):
     weights = tmp_path / "generator.safetensors"
     shutil.copy("jittor_ipl/world/assets/generator.safetensors", weights)

@@ -60,7 +60,7 @@ class Place:
             files_sha256(list_images(self.reference)) if self.reference else None
         return {"version": PROTOCOL, "samples": self.samples, "first_seed": self.first_seed, "target": target,
                 "first_reference_seed": self.first_reference_seed if self.subject else None,
-                "texts": [self.class_name, self.target], "networks": self.networks.model_dump(exclude={"lpips_size"} if self.networks.lpips_size is None else None),
+                "texts": [self.class_name, self.target], "networks": self.networks.protocol(),
                 "weights": {ref: weights_sha256([ref]) for ref in (*judges, *given, self.generator) if ref}}
 
 

@@ -54,6 +54,10 @@ class Networks(Section):
     arcface: Path_ | None = None
     clip: Path_ = "demo:clip-robust"
 
+    def protocol(self) -> dict[str, object]:
+        """Return what cells depend on; a size that is not given stays out, so that cells older than the setting keep theirs."""
+        return self.model_dump(exclude={"lpips_size"} if self.lpips_size is None else None)
+
 
 class Sheet(Section):
     """What the contact sheets show: the first measured seeds of one training seed."""

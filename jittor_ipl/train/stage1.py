@@ -88,4 +88,5 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
 
 
 def part_of(state: Mapping[str, np.ndarray], prefix: str) -> State:
+    """Return the tensors named `prefix`/..., without the prefix."""
     return {name.removeprefix(prefix + "/"): value for name, value in state.items() if name.startswith(prefix + "/")}

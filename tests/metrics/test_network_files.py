@@ -122,6 +122,13 @@ def test_a_damaged_picture_stops_the_score_before_its_first_part(data: Path, fil
         path.unlink()
 
 
+def test_lpips_at_a_size_of_its_own(files: dict[str, Path]) -> None:
+    network = networks.PerceptualEmbedding(files["lpips"], size=64)
+    small, large, plain = (part.features(from_uint8(cases.pictures(1, side, side, 4)), ["embedding"])["embedding"]
+                           for part, side in ((network, 48), (network, 96), (networks.PerceptualEmbedding(files["lpips"]), 96)))
+    assert small.shape == large.shape != plain.shape and "resize to 64" in network.name
+
+
 def test_evaluate_with_every_network(files: dict[str, Path], tmp_path: Path, capsys) -> None:
     for name, seed in (("after", 1), ("target", 2), ("before", 3)):
         for index, image in enumerate(cases.pictures(20, 40, 40, seed)):
