@@ -149,10 +149,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _lazily(name: str, module: str = "commands") -> Command:
+def _lazily(name: str, module: str = "actions") -> Command:
     """Return a command that imports its module only when it runs."""
     def command(arguments: argparse.Namespace) -> int:
-        return getattr(importlib.import_module(f"jittor_ipl.{module}"), name)(arguments)
+        return getattr(importlib.import_module(f"jittor_ipl.commands.{module}"), name)(arguments)
     return command
 
 
@@ -299,7 +299,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", metavar="DIR", help="keep features here between runs")
     parser.add_argument("--json", metavar="FILE", help="write figures and protocol as JSON")
     parser.add_argument("--markdown", metavar="FILE", help="write the printed report")
-    parser.set_defaults(command=_lazily("evaluate", "metric_commands"))
+    parser.set_defaults(command=_lazily("evaluate", "score"))
 
 
 def _add_score(parser: argparse.ArgumentParser) -> None:
@@ -315,7 +315,7 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="leave damaged pictures out, count them, withhold the total")
     parser.add_argument("--json", metavar="FILE", help="write parts, total and protocol as JSON")
     parser.add_argument("--markdown", metavar="FILE", help="write them as a Markdown table")
-    parser.set_defaults(command=_lazily("score", "metric_commands"))
+    parser.set_defaults(command=_lazily("score", "score"))
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -324,7 +324,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="print every tensor and every problem")
     parser.add_argument("--keys", metavar="PATTERN", help="list the tensors whose names match, such as '*.weight'")
     parser.add_argument("--container", metavar="KEY", help="of a checkpoint with several networks the one under this key")
-    parser.set_defaults(command=_lazily("inspect", "weight_commands"))
+    parser.set_defaults(command=_lazily("inspect", "inspect"))
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -337,7 +337,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--container", metavar="KEY", help="of a checkpoint with several networks the one under this key")
     parser.add_argument("--name", metavar="NAME", help="name of the new file without ending (default: the source's)")
     parser.add_argument("--overwrite", action="store_true", help="replace a file of that name")
-    parser.set_defaults(command=_lazily("convert", "weight_commands"))
+    parser.set_defaults(command=_lazily("convert", "inspect"))
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
@@ -346,9 +346,9 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", metavar="FILE", help="text file with one prompt per line, shipped or demo")
     check.add_argument("--style", "--target-class", metavar="NAME", help="what {} stands for, and what the prompts should name")
     check.add_argument("--clip", metavar="FILE", help="say how much of the list this CLIP understands, such as demo:clip-local")
-    check.set_defaults(parser=check, command=_lazily("check", "prompt_commands"))
+    check.set_defaults(parser=check, command=_lazily("check", "prompts"))
     listing = actions.add_parser("list", allow_abbrev=False, help="name the styles that a list ships for")
-    listing.set_defaults(parser=listing, command=_lazily("show", "prompt_commands"))
+    listing.set_defaults(parser=listing, command=_lazily("show", "prompts"))
     for action in (check, listing):
         action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 

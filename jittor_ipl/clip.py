@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import text
-from .errors import UserError, nearest
-from .models.clip_state import MEAN, STD
-from .weights.refs import ASSETS
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.models.clip.tensors import MEAN, STD
+from jittor_ipl.text import tokenizer as text
+from jittor_ipl.weights.refs import ASSETS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .models.clip import Clip
-    from .runtime.backend import jt
+    from jittor_ipl.models.clip.model import Clip
+    from jittor_ipl.runtime.backend import jt
 
 __all__ = ["available_models", "find", "load", "real_jclip_installed", "tokenize"]
 
@@ -75,7 +75,7 @@ def load(name: str | os.PathLike, activation: str | None = None) -> "tuple[Clip,
     Hugging Face's .bin, .safetensors or folder. `activation` is "quick_gelu" or "gelu" for a file that does not tell.
     Raises UserError when there is no such file or it holds no CLIP.
     """
-    from .weights.clip import load_clip
+    from jittor_ipl.weights.clip import load_clip
     model = load_clip(find(name), activation=activation)
     return model, lambda image: _as_var(preprocess_image(image, model.image_resolution, *model.normalisation()))
 
@@ -116,5 +116,5 @@ def real_jclip_installed() -> bool:
 
 
 def _as_var(array: np.ndarray) -> "jt.Var":
-    from .runtime.backend import jt
+    from jittor_ipl.runtime.backend import jt
     return jt.array(array)

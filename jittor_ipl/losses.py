@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .ops.norms import cross_entropy, log_softmax, mean, unit
-from .runtime.backend import jt
+from jittor_ipl.ops.norms import cross_entropy, log_softmax, mean, unit
+from jittor_ipl.runtime.backend import jt
 
 # Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
 # formula is then 0/0. Real directions between unit features are far longer.

@@ -28,7 +28,7 @@ DEMO_CHANNELS = {4: 128, 8: 128, 16: 80, 32: 48, 64: 32}
 def bench_generation(size: int, batch: int, style_dim: int = 512, channels: dict[int, int] | None = None,
                      gradients: bool = False, repeats: int = 4) -> dict:
     """Time z -> images (with `gradients`: and back to every parameter) against the floor set by the convolutions."""
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.runtime.backend import jt
     generator = Generator(size, style_dim, channels=channels)
     z = jt.array(np.random.RandomState(0).randn(batch, style_dim).astype(np.float32))

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402
 
-from jittor_ipl.models.arcface import Backbone  # noqa: E402
-from jittor_ipl.models.inception import Inception  # noqa: E402
-from jittor_ipl.models.lpips import NETS, Lpips  # noqa: E402
+from jittor_ipl.models.features.arcface import Backbone  # noqa: E402
+from jittor_ipl.models.features.inception import Inception  # noqa: E402
+from jittor_ipl.models.features.lpips import NETS, Lpips  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
 
 COUNT, SIZE, REPEATS = 4, 256, 3

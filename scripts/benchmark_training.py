@@ -15,13 +15,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from jittor_ipl.adaptation.directions import Prompts, listen  # noqa: E402
+from jittor_ipl.adaptation.stage1 import train_mapper  # noqa: E402
+from jittor_ipl.adaptation.stage2 import train_generator  # noqa: E402
 from jittor_ipl.config.sections import GeneratorTraining, Losses, Mapper  # noqa: E402
-from jittor_ipl.models.clip import Clip  # noqa: E402
+from jittor_ipl.models.clip.model import Clip  # noqa: E402
 from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
-from jittor_ipl.models.stylegan2 import Generator  # noqa: E402
-from jittor_ipl.train.directions import Prompts, listen  # noqa: E402
-from jittor_ipl.train.stage1 import train_mapper  # noqa: E402
-from jittor_ipl.train.stage2 import train_generator  # noqa: E402
+from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
 
 TEXT = dict(embed_dim=96, transformer_width=96, transformer_heads=4, transformer_layers=3)
 RESNET = dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group")

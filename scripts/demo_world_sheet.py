@@ -23,15 +23,15 @@ def main() -> None:
     parser.add_argument("--subject", choices=("portraits", "pets"), default="portraits")
     options = parser.parse_args()
 
-    from jittor_ipl.atomic import write_bytes
-    from jittor_ipl.images import contact_sheet, encode_sheet
+    from jittor_ipl.disk.atomic import write_bytes
+    from jittor_ipl.images.files import contact_sheet, encode_sheet
     print(write_bytes(options.path, encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
 
 
 def portraits() -> list:
     """The same random faces in every style."""
     from jittor_ipl.runtime.streams import rng
-    from jittor_ipl.world import attributes, looks
+    from jittor_ipl.world.drawing import attributes, looks
     face = attributes.sample(rng(5, "sheet"), COUNT)
     return [(style, tiles(looks.render(face, style))) for style in looks.STYLES]
 
@@ -41,10 +41,11 @@ def pets() -> list:
 
     Always the first seed of the coat with the species, pattern and ears that make the row varied.
     """
-    from jittor_ipl.images import to_uint8
+    from jittor_ipl.images.files import to_uint8
     from jittor_ipl.runtime.streams import z_from_seed
     from jittor_ipl.weights.generator import load_generator
-    from jittor_ipl.world import attributes, measure
+    from jittor_ipl.world.drawing import attributes
+    from jittor_ipl.world.judging import measure
     from jittor_ipl.world.subjects import PETS
     z = np.stack([z_from_seed(seed, attributes.LATENT_DIM) for seed in range(1000)])
     pet = PETS.table.from_latent(z)

@@ -25,7 +25,7 @@ def main() -> None:
 
     from jittor_ipl.submission.produce import load, source_of
     from jittor_ipl.submission.sets import open_set
-    from jittor_ipl.world.measure import MEASURED_SEEDS, Panel
+    from jittor_ipl.world.judging.measure import MEASURED_SEEDS, Panel
     from jittor_ipl.world.subjects import subject_of
 
     entries = open_set(options.weights).entries
@@ -42,7 +42,7 @@ def main() -> None:
     lines += ["", summary([verdict for style, verdict in verdicts.items() if not style.startswith(subject.source)])]
     print("\n".join(lines))
     if options.write:
-        from jittor_ipl.atomic import write_bytes
+        from jittor_ipl.disk.atomic import write_bytes
         write_bytes(options.write, ("# What the judges see in the shipped demo styles\n\n" + "\n".join(lines) + "\n").encode())
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jittor_ipl.atomic import write_bytes, write_json
+from jittor_ipl.disk.atomic import write_bytes, write_json
 
 BEGIN, END = "<!-- figures: written by scripts/torture_report.py, not by hand -->", "<!-- end of the figures -->"
 

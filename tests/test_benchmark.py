@@ -15,9 +15,9 @@ from jittor_ipl.benchmark.report import markdown
 from jittor_ipl.benchmark.results import Results, contests, gather, holding
 from jittor_ipl.benchmark.settings import load_benchmark
 from jittor_ipl.benchmark.work import work
+from jittor_ipl.disk.integrity import read_sealed, write_sealed
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import save_png
-from jittor_ipl.integrity import read_sealed, write_sealed
+from jittor_ipl.images.files import save_png
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = """
@@ -284,7 +284,7 @@ def test_a_real_cell_is_reported_and_not_done_again(real, capsys):
 
 
 def test_real_weights_withhold_what_needs_the_truth(bench, tmp_path):
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.weights.generator import save_generator
     save_generator(Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1)),
                    tmp_path / "generator.safetensors")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jittor_ipl import cli, commands
+from jittor_ipl import cli
+from jittor_ipl.commands import actions as commands
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -157,7 +158,7 @@ def test_the_package_runs_as_a_module():
 
 
 def test_dealing_runs_one_task_per_device_and_goes_on_after_a_failure(tmp_path):
-    from jittor_ipl.dealing import Task, deal
+    from jittor_ipl.jobs.dealing import Task, deal
     code = "import os, sys, time; d = os.environ['DEVICE']; f = open(sys.argv[1], 'x'); f.write(d); f.close(); " \
            "lock = sys.argv[2] + d; os.mkdir(lock); time.sleep(.1); os.rmdir(lock); sys.exit(int(sys.argv[3]))"
     tasks = [Task(f"t{i}", [sys.executable, "-c", code, str(tmp_path / f"t{i}"), str(tmp_path / "lock"), str(int(i == 1))])
@@ -171,7 +172,7 @@ def test_a_stopped_dealer_stops_its_processes(tmp_path):
     child = f"import pathlib, signal, sys, time\n" \
             f"def save(*_): pathlib.Path({str(saved)!r}).touch(); sys.exit(143)\n" \
             f"signal.signal(signal.SIGTERM, save); pathlib.Path({str(up)!r}).touch(); time.sleep(60)"
-    code = f"import sys; from jittor_ipl.dealing import Task, deal\ntry: deal([Task('a', [sys.executable, '-c', {child!r}]), " \
+    code = f"import sys; from jittor_ipl.jobs.dealing import Task, deal\ntry: deal([Task('a', [sys.executable, '-c', {child!r}]), " \
            f"Task('b', [sys.executable, '-c', {child!r}])])\nexcept KeyboardInterrupt: sys.exit(130)"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     for _ in range(600):
@@ -183,7 +184,8 @@ def test_a_stopped_dealer_stops_its_processes(tmp_path):
 
 
 def test_a_missing_package_names_its_cure(capsys, monkeypatch):
-    from jittor_ipl import cli, commands
+    from jittor_ipl import cli
+    from jittor_ipl.commands import actions as commands
     def missing(arguments):
         raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
     monkeypatch.setattr(commands, "doctor", missing)

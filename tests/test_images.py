@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import (contact_sheet, encode_png, encode_sheet, from_uint8, grid, list_images, load_image, save_png, to_uint8)
+from jittor_ipl.images.files import (
+    contact_sheet,
+    encode_png,
+    encode_sheet,
+    from_uint8,
+    grid,
+    list_images,
+    load_image,
+    save_png,
+    to_uint8,
+)
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (6, 8, 3), dtype=np.uint8)

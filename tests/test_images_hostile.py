@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.image_headers import MAX_CHUNKS, MAX_METADATA
-from jittor_ipl.images import MAX_BYTES, load_image
+from jittor_ipl.images.files import MAX_BYTES, load_image
+from jittor_ipl.images.headers import MAX_CHUNKS, MAX_METADATA
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_SECONDS, MAX_MEMORY_MB = 1.0, 200
@@ -214,4 +214,4 @@ def test_only_one_module_opens_pictures():
                 ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]))
             if (opens or foreign) and path.name != "images.py":
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
-    assert not found, f"pictures are read by jittor_ipl.images alone: {found}"
+    assert not found, f"pictures are read by jittor_ipl.images.files alone: {found}"

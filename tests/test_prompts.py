@@ -5,11 +5,12 @@ from collections import Counter
 
 import pytest
 
-from jittor_ipl import cli, prompts
+from jittor_ipl import cli
 from jittor_ipl.config import load_suite
 from jittor_ipl.errors import UserError
-from jittor_ipl.prompts import variations
-from jittor_ipl.text import fill_templates, tokenize
+from jittor_ipl.text import prompt_lists as prompts
+from jittor_ipl.text import questions as variations
+from jittor_ipl.text.tokenizer import fill_templates, tokenize
 
 STYLES = ["disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf", "cartoon",
           "pointillism", "cubism"]

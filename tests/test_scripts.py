@@ -123,11 +123,11 @@ styles: [disney, {{name: cubism, source: {{generator: "{folder}/none.safetensors
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """A folder with a tiny random generator, a tiny random CLIP and a suite whose second style cannot work."""
-    from jittor_ipl.models.clip import Clip
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.clip.model import Clip
+    from jittor_ipl.models.strict import named_tensors
+    from jittor_ipl.models.stylegan2.generator import Generator
+    from jittor_ipl.weights.containers.safetensors import write_safetensors
     from jittor_ipl.weights.generator import save_generator
-    from jittor_ipl.weights.strict import named_tensors
-    from jittor_ipl.weights.tensors import write_safetensors
     folder = tmp_path_factory.mktemp("tiny")
     generator = Generator(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")

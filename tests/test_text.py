@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jittor_ipl import text
 from jittor_ipl.errors import UserError
+from jittor_ipl.text import tokenizer as text
 
 RECORD = json.loads((Path(__file__).parent / "golden" / "tokens.json").read_text())
 

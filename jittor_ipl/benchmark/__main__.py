@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
-    from .plan import Cell
-    from .settings import Benchmark
+    from jittor_ipl.benchmark.plan import Cell
+    from jittor_ipl.benchmark.settings import Benchmark
 
 CACHE, SHEETS = ".cache", "sheets"
 SHIPPED = Path("configs/benchmark.yaml")
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(options.threads or max(1, len(os.sched_getaffinity(0)) // jobs)))
     if options.threads:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from .plan import chosen, plan
-    from .settings import load_benchmark
+    from jittor_ipl.benchmark.plan import chosen, plan
+    from jittor_ipl.benchmark.settings import load_benchmark
     benchmark = with_networks(load_benchmark(options.config), options)
     root = options.output or Path("runs") / benchmark.name
     cells = plan(benchmark, root)
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return _list(wanted)
     failed = []
     if not options.report:
-        from .work import work
+        from jittor_ipl.benchmark.work import work
         for cell in wanted:
             cell.identity()         # a file that is missing is told once, before anything is trained
         tally = work(wanted, root / CACHE, jobs, options.time_limit)
@@ -64,11 +64,10 @@ def run(options: argparse.Namespace) -> int:
 
 def write(benchmark: "Benchmark", cells: "list[Cell]", root: Path, path: Path, command: str) -> None:
     """Write the report to `path`, the small sheet beside it, and a sheet a style under `root`; print where."""
-    from jittor_ipl.atomic import write_bytes
-
-    from .report import markdown
-    from .results import gather
-    from .sheets import write_sheets, write_small
+    from jittor_ipl.benchmark.report import markdown
+    from jittor_ipl.benchmark.results import gather
+    from jittor_ipl.benchmark.sheets import write_sheets, write_small
+    from jittor_ipl.disk.atomic import write_bytes
     results = gather(cells)
     write_sheets(benchmark, cells, root / SHEETS)
     small = write_small(benchmark, cells, path.with_name(f"{path.stem}-sheet.png"))

@@ -11,20 +11,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jittor_ipl.atomic import remove_tree
-from jittor_ipl.images import grid, save_png
-from jittor_ipl.integrity import write_sealed
+from jittor_ipl.adaptation.adapt import GENERATOR, adapt_style
+from jittor_ipl.adaptation.report import Report
+from jittor_ipl.benchmark.figures import FIGURES
+from jittor_ipl.benchmark.material import Material, draw, predicted
+from jittor_ipl.benchmark.plan import RECORD, Cell
+from jittor_ipl.disk.atomic import remove_tree
+from jittor_ipl.disk.integrity import write_sealed
+from jittor_ipl.images.files import grid, save_png
 from jittor_ipl.metrics import evaluate, pixels
 from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
 from jittor_ipl.metrics.extract import FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
-from jittor_ipl.train.adapt import GENERATOR, adapt_style
-from jittor_ipl.train.report import Report
 from jittor_ipl.weights.generator import load_generator
-
-from .figures import FIGURES
-from .material import Material, draw, predicted
-from .plan import RECORD, Cell
 
 STRIP = 16                  # pictures kept for the contact sheets
 STRIP_SIDE = 128            # pixels of a picture there at most

@@ -13,21 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.atomic import write_bytes
+from jittor_ipl.benchmark.plan import Place, latents, renderer_sha256
+from jittor_ipl.disk.atomic import write_bytes
+from jittor_ipl.disk.integrity import canonical
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import from_uint8, to_uint8
-from jittor_ipl.integrity import canonical
+from jittor_ipl.images.files import from_uint8, to_uint8
 from jittor_ipl.metrics.extract import Extractor, FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.generator import load_generator
-from jittor_ipl.world import judge
-from jittor_ipl.world.features import extractor_of
+from jittor_ipl.world.judging import judge
+from jittor_ipl.world.judging.features import extractor_of
 from jittor_ipl.world.subjects import SUBJECTS
-
-from .plan import Place, latents, renderer_sha256
 
 LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
 BATCH = 32

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, Networks, Source
 from jittor_ipl.config import StyleRun
+from jittor_ipl.disk.integrity import canonical, read_sealed
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.images import list_images
-from jittor_ipl.integrity import canonical, read_sealed
+from jittor_ipl.images.files import list_images
 from jittor_ipl.metrics.hashes import files_sha256, weights_sha256
 from jittor_ipl.runtime.streams import z_from_seed
-from jittor_ipl.train.identity import run_files
+from jittor_ipl.train.run_folder import run_files
 from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
-
-from .settings import ANCHORS, Benchmark, Networks, Source
 
 PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
 RECORD = "cell.json"
@@ -194,7 +193,7 @@ def _folder(place: Place) -> Path:
 @cache
 def renderer_sha256(subject: str, style: str) -> str:
     """Return the SHA-256 of eight true renders: a changed renderer changes it, and with it every figure that needs truth."""
-    from jittor_ipl.world.attributes import LATENT_DIM
+    from jittor_ipl.world.drawing.attributes import LATENT_DIM
     from jittor_ipl.world.subjects import SUBJECTS
     world = SUBJECTS[subject]
     z = np.stack([z_from_seed(seed, LATENT_DIM) for seed in range(8)])

@@ -4,10 +4,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from .figures import FIGURES, MUST_HOLD, Figure
-from .plan import ABLATION
-from .results import Contest, Mean, Results, contests, holding
-from .settings import Benchmark, Method
+from jittor_ipl.benchmark.figures import FIGURES, MUST_HOLD, Figure
+from jittor_ipl.benchmark.plan import ABLATION
+from jittor_ipl.benchmark.results import Contest, Mean, Results, contests, holding
+from jittor_ipl.benchmark.settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
 NOTHING = "-"

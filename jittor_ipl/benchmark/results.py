@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .figures import BEATEN_IN, COMPARED, FIGURES, MUST_HOLD
-from .plan import Cell
+from jittor_ipl.benchmark.figures import BEATEN_IN, COMPARED, FIGURES, MUST_HOLD
+from jittor_ipl.benchmark.plan import Cell
 
 Key = tuple[str, str, "int | None"]
 

@@ -14,9 +14,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from jittor_ipl.benchmark.plan import Cell
 from jittor_ipl.errors import UserError
-
-from .plan import Cell
 
 Tell = Callable[[str], None]
 
@@ -84,7 +83,7 @@ class _Taker:
 
 
 def _here(take: _Taker, cache: str | Path) -> Iterator[tuple[Cell, Any, float]]:
-    from .cell import Bench
+    from jittor_ipl.benchmark.cell import Bench
     bench = Bench(cache)
     while (cell := take()) is not None:
         started = time.monotonic()
@@ -151,7 +150,7 @@ def _hand_over(connection: Connection, take: _Taker, busy: dict) -> None:
 def _serve(connection: Connection, cache: str) -> None:
     """A process of its own: cells in, outcomes out, until the pipe ends."""
     try:
-        from .cell import Bench
+        from jittor_ipl.benchmark.cell import Bench
         bench = Bench(cache)
         while True:
             connection.send(_outcome(bench, connection.recv()))

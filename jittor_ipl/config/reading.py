@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from jittor_ipl.atomic import write_bytes
+from jittor_ipl.config.plain_yaml import parse_yaml
+from jittor_ipl.config.sections import Section
+from jittor_ipl.config.suite import StyleRun, Suite
+from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.errors import UserError, nearest_file
-
-from .plain_yaml import parse_yaml
-from .sections import Section
-from .suite import StyleRun, Suite
 
 MAX_FILE_BYTES = 256 * 1024  # a suite of 100 styles with overrides has a tenth of this
 AnySection = TypeVar("AnySection", bound=Section)
@@ -151,9 +150,9 @@ def check_prompts(run: StyleRun, where: str) -> None:
 
     The style's list of prompts is read, too, where it counts.
     """
-    from jittor_ipl.prompts import prompts_of
     from jittor_ipl.runtime.streams import parse_seeds
-    from jittor_ipl.text import check_prompt, class_prompts, fill_templates, tokenize
+    from jittor_ipl.text.prompt_lists import prompts_of
+    from jittor_ipl.text.tokenizer import check_prompt, class_prompts, fill_templates, tokenize
     try:
         parse_seeds(run.generate.seeds)
         for class_name in (run.source.class_name, run.target):

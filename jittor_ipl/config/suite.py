@@ -8,10 +8,20 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from jittor_ipl.config.sections import (
+    ClipModel,
+    Generate,
+    GeneratorTraining,
+    Losses,
+    Mapper,
+    Run,
+    Section,
+    Seed,
+    Source,
+    Words,
+)
+from jittor_ipl.disk.names import MAX_STYLES, check_distinct, folder_of, safe_name
 from jittor_ipl.errors import UserError, nearest
-
-from .names import MAX_STYLES, check_distinct, folder_of, safe_name
-from .sections import ClipModel, Generate, GeneratorTraining, Losses, Mapper, Run, Section, Seed, Source, Words
 
 # Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of the hash,
 # which so remains what it was.

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jittor_ipl.errors import UserError
-
-from . import clusters, cosines, frechet, inception_score, kernel, pixels
-from .extract import Extractor, FeatureSet, Network
+from jittor_ipl.metrics import clusters, cosines, frechet, inception_score, kernel, pixels
+from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
 
 Figures = dict[str, "float | None"]
 SIFID_REFERENCES = 10       # the first ones, in order; every further one costs as much as the first

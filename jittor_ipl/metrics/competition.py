@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.atomic import write_bytes, write_json
+from jittor_ipl.disk.atomic import write_bytes, write_json
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import list_images, load_image
-
-from .cosines import cosines
-from .extract import squared_distances
-from .frechet import frechet_inception_distance
-from .histograms import histogram_score
+from jittor_ipl.images.files import list_images, load_image
+from jittor_ipl.metrics.cosines import cosines
+from jittor_ipl.metrics.extract import squared_distances
+from jittor_ipl.metrics.frechet import frechet_inception_distance
+from jittor_ipl.metrics.histograms import histogram_score
 
 PARTS = ("dino", "hist", "lpips", "fid", "clip_r", "clip_iqa")
 TOP = 5

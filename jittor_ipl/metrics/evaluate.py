@@ -11,12 +11,11 @@ import numpy as np
 
 from jittor_ipl import __version__
 from jittor_ipl.errors import UserError, nearest
-
-from . import clusters, inception_score, kernel
-from .catalogue import METRICS, SIFID_REFERENCES, Metric, Sets, prefetch
-from .extract import Extractor, FeatureSet, Network
-from .image_set import ImageSet, from_array, paired
-from .pixels import WINDOW
+from jittor_ipl.metrics import clusters, inception_score, kernel
+from jittor_ipl.metrics.catalogue import METRICS, SIFID_REFERENCES, Metric, Sets, prefetch
+from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
+from jittor_ipl.metrics.image_set import ImageSet, from_array, paired
+from jittor_ipl.metrics.pixels import WINDOW
 
 SEED = kernel.SEED
 _STANDS_FOR = {"inception": "Inception", "lpips": "LPIPS", "identity": "ArcFace"}

@@ -12,10 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
-from jittor_ipl.atomic import write_bytes
-from jittor_ipl.images import from_uint8
-
-from .image_set import ImageSet
+from jittor_ipl.disk.atomic import write_bytes
+from jittor_ipl.images.files import from_uint8
+from jittor_ipl.metrics.image_set import ImageSet
 
 MEMORY = 1 << 30            # bytes of embeddings in memory while pictures are compared: two blocks of half of it; a set whose
                             # embeddings fill no more than one block keeps them as long as it lives

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from ..integrity import file_sha256
-from ..weights.network import locate
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.weights.network import locate
 
 
 def weights_sha256(refs: "Sequence[str | os.PathLike]") -> str:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..models.lpips import Lpips
-from ..ops.norms import unit
-from ..ops.resize import resize
-from ..runtime.backend import jt
-from ..text import tokenize, tokenizer
-from ..weights.clip import load_clip
-from ..weights.features import load_arcface, load_inception, load_lpips
-from .frechet import patch_moments
-from .hashes import weights_sha256
+from jittor_ipl.errors import UserError
+from jittor_ipl.metrics.frechet import patch_moments
+from jittor_ipl.metrics.hashes import weights_sha256
+from jittor_ipl.models.features.lpips import Lpips
+from jittor_ipl.ops.norms import unit
+from jittor_ipl.ops.resize import resize
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.text.tokenizer import tokenize, tokenizer
+from jittor_ipl.weights.clip import load_clip
+from jittor_ipl.weights.features import load_arcface, load_inception, load_lpips
 
 Ref = "str | os.PathLike"
 

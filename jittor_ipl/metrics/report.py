@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jittor_ipl.atomic import write_bytes, write_json
-
-from .catalogue import METRICS
+from jittor_ipl.disk.atomic import write_bytes, write_json
+from jittor_ipl.metrics.catalogue import METRICS
 
 _ARROWS = {"up": "higher", "down": "lower"}
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from ..errors import UserError
-from ..images import from_uint8
-from ..models.clip import Clip
-from ..ops.norms import unit
-from ..runtime.backend import jt
-from ..text import tokenize
-from ..weights.clip import load_clip
-from ..weights.features import load_dinov2
-from .competition import QUALITY
-from .networks import InceptionFeatures, PerceptualEmbedding, Ref
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.files import from_uint8
+from jittor_ipl.metrics.competition import QUALITY
+from jittor_ipl.metrics.networks import InceptionFeatures, PerceptualEmbedding, Ref
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.ops.norms import unit
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.text.tokenizer import tokenize
+from jittor_ipl.weights.clip import load_clip
+from jittor_ipl.weights.features import load_dinov2
 
 Feature = Callable[[np.ndarray], np.ndarray]
 IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import UserError, nearest
-from ..runtime.backend import jt, nn
-from .prompt_mapper import LR_MUL, PromptMapper
-from .stylegan2_layers import EqualLinear, PixelNorm
-from .transformer import Attention, LayerNorm, Linear
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.models.prompt_mapper import LR_MUL, PromptMapper
+from jittor_ipl.models.stylegan2.layers import EqualLinear, PixelNorm
+from jittor_ipl.models.transformer import Attention, LayerNorm, Linear
+from jittor_ipl.runtime.backend import jt, nn
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UserError
-from ..runtime.backend import jt, nn
-from .stylegan2_layers import EqualLinear, PixelNorm
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.stylegan2.layers import EqualLinear, PixelNorm
+from jittor_ipl.runtime.backend import jt, nn
 
 LR_MUL = 0.01
 

@@ -1,10 +1,10 @@
 """OpenAI's pre-norm transformer, shared by CLIP's text tower and its vision tower (names follow the checkpoints)."""
 from __future__ import annotations
 
-from ..ops.activation import gelu, quick_gelu
-from ..ops.attention import attention
-from ..ops.norms import layer_norm
-from ..runtime.backend import jt, nn
+from jittor_ipl.ops.activation import gelu, quick_gelu
+from jittor_ipl.ops.attention import attention
+from jittor_ipl.ops.norms import layer_norm
+from jittor_ipl.runtime.backend import jt, nn
 
 # OpenAI trained with the sigmoid approximation, OpenCLIP mostly with the exact function; weights do not tell which.
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}

@@ -1,7 +1,7 @@
 """Activations that the loaded networks use."""
 from __future__ import annotations
 
-from ..runtime.backend import jt
+from jittor_ipl.runtime.backend import jt
 
 SQRT_HALF = 0.7071067811865476
 

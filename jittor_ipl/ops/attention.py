@@ -1,9 +1,9 @@
 """Scaled dot-product attention."""
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .bmm import bmm
-from .kernel import Kernel, OnceDifferentiable
+from jittor_ipl.ops.bmm import bmm
+from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
+from jittor_ipl.runtime.backend import jt
 
 _SHARED = """
 IPL_BOTH float ipl_softmax_grad(float g, float y, float dot) { return y * (g - dot); }

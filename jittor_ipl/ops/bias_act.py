@@ -1,8 +1,8 @@
 """Bias, leaky ReLU and gain in one pass over the activations."""
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .kernel import Kernel
+from jittor_ipl.ops.kernel import Kernel
+from jittor_ipl.runtime.backend import jt
 
 # y has the sign of x + bias, so the gradient needs y only: g * (y > 0 ? gain : gain * slope).
 _SHARED = """

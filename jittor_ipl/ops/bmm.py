@@ -4,8 +4,8 @@ Jittor's product is about six times slower than the library for the small matric
 """
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .kernel import Kernel
+from jittor_ipl.ops.kernel import Kernel
+from jittor_ipl.runtime.backend import jt
 
 # The library is already in the process: Jittor's convolutions come from it.
 _DNNL = """

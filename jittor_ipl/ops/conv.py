@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..runtime.backend import jt, nn
+from jittor_ipl.runtime.backend import jt, nn
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..runtime.backend import jt
+from jittor_ipl.runtime.backend import jt
 
 CPU_PRELUDE = """
 #include <cmath>

@@ -1,8 +1,8 @@
 """Layer norm in two passes over each row, with its gradient, as one kernel each."""
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .kernel import Kernel, OnceDifferentiable
+from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
+from jittor_ipl.runtime.backend import jt
 
 _SHARED = """
 IPL_BOTH float ipl_norm_grad(float gw, float z, float mean_gw, float mean_gwz, float scale) {

@@ -5,8 +5,8 @@ another w alone than in a batch of sixteen. Here every output is one dot product
 """
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .kernel import Kernel
+from jittor_ipl.ops.kernel import Kernel
+from jittor_ipl.runtime.backend import jt
 
 # 64 partial sums hide the latency of the adder. `noinline`: every output runs the same machine code.
 _CPU_EXTRA = """

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 
-from ..runtime.backend import jt
-from .conv import conv2d, conv_transpose2d
-from .linear import linear
-from .upfirdn2d import upfirdn2d
+from jittor_ipl.ops.conv import conv2d, conv_transpose2d
+from jittor_ipl.ops.linear import linear
+from jittor_ipl.ops.upfirdn2d import upfirdn2d
+from jittor_ipl.runtime.backend import jt
 
 EPS = 1e-8
 

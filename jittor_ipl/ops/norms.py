@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..runtime.backend import jt
-from .layer_norm import LayerNorm
+from jittor_ipl.ops.layer_norm import LayerNorm
+from jittor_ipl.runtime.backend import jt
 
 
 def mean(x: jt.Var, dims: int | Sequence[int] | None = None, keepdims: bool = False) -> jt.Var:

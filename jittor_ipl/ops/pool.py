@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..runtime.backend import jt
-from .kernel import Kernel, OnceDifferentiable
+from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
+from jittor_ipl.runtime.backend import jt
 
 _SHARED = """
 // First and last-but-one sample of window `o` inside [0, n).

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..runtime.backend import jt
-from .kernel import Kernel
+from jittor_ipl.ops.kernel import Kernel
+from jittor_ipl.runtime.backend import jt
 
 # in0 [outer, source, inner], in1 weights [target, taps], in2 first source sample and number of samples [target, 2].
 GATHER = Kernel(

@@ -1,8 +1,8 @@
 """Pad, insert zeros, filter and thin out images: the resampling of StyleGAN2 (Karras et al. 2020, appendix B)."""
 from __future__ import annotations
 
-from ..runtime.backend import jt
-from .kernel import Kernel
+from jittor_ipl.ops.kernel import Kernel
+from jittor_ipl.runtime.backend import jt
 
 # Output sample o reads the zero-stuffed input at o * down - pad + t for every tap t; only multiples of `up` are not
 # zero. So its taps are first, first + up, ... and meet the input samples index, index + 1, ...

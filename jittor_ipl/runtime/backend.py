@@ -4,7 +4,7 @@ Importing this module prepares the environment (`bootstrap.prepare`), imports Ji
 """
 from __future__ import annotations
 
-from .bootstrap import import_jittor
+from jittor_ipl.runtime.bootstrap import import_jittor
 
 jt = import_jittor()
 nn = jt.nn

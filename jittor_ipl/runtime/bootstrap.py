@@ -22,8 +22,8 @@ from types import ModuleType
 
 import numpy as np
 
-from ..errors import UserError, nearest
-from . import kernels, memory, system
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.runtime import kernels, memory, system
 
 DEVICES = ("cpu", "cuda")
 # Jittor's own compile commands read these again, so they stay.

@@ -7,8 +7,8 @@ import importlib.metadata
 import platform
 from pathlib import Path
 
-from . import kernels, system
-from .bootstrap import requested_device
+from jittor_ipl.runtime import kernels, system
+from jittor_ipl.runtime.bootstrap import requested_device
 
 
 def fingerprint() -> dict[str, str]:

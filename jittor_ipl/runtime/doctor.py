@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UserError
-from . import system
-from .bootstrap import requested_device
+from jittor_ipl.errors import UserError
+from jittor_ipl.runtime import system
+from jittor_ipl.runtime.bootstrap import requested_device
 
 PYTHON_RANGE = (3, 10), (3, 12)
 CORE_GIB = 1.5  # what Jittor's core, the precompiled headers and the kernels of all networks take
@@ -69,7 +69,7 @@ def headers() -> Check:
 
 def onednn() -> Check:
     """Check that the oneDNN packages are installed and their library loads."""
-    from .device import onednn_version
+    from jittor_ipl.runtime.device import onednn_version
     try:
         folder = system.onednn()[0]
     except UserError as error:
@@ -142,7 +142,7 @@ def jtorch() -> Check:
 def kernel() -> Check:
     """Compile one kernel, run it and look at NaN and denormals."""
     try:
-        from .backend import jt
+        from jittor_ipl.runtime.backend import jt
         tiny = float((jt.array([1e-38], dtype="float32") * 1e-3).numpy()[0])
         nan = jt.array([float("nan")], dtype="float32")
         honest = tiny != 0 and bool((nan != nan).numpy()[0])

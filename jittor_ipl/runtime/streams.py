@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from ..errors import UserError
+from jittor_ipl.errors import UserError
 
 MAX_SEED = 2**32 - 1
 MAX_SEEDS_PER_LIST = 1_000_000

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from ..errors import UserError
+from jittor_ipl.errors import UserError
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ONEDNN_PACKAGES = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")

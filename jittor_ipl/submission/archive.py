@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from jittor_ipl.atomic import staged
+from jittor_ipl.disk.atomic import staged
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 

@@ -8,18 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.disk.folders import output_folder, pixels_sha256
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import save_png
-from jittor_ipl.integrity import file_sha256
-from jittor_ipl.lock import locked
+from jittor_ipl.images.files import save_png
+from jittor_ipl.submission.archive import write_archive
+from jittor_ipl.submission.names import SUFFIX, inside
+from jittor_ipl.submission.produce import Made, produce
+from jittor_ipl.submission.records import (
+    MANIFEST,
+    SEEDS,
+    Manifest,
+    Seeds,
+    StyleRecord,
+    read_manifest,
+    read_seeds,
+    write_manifest,
+    write_seeds,
+)
+from jittor_ipl.submission.sets import Entry, TestSet
 from jittor_ipl.weights.refs import resolve
-
-from .archive import write_archive
-from .files import output_folder, pixels_sha256
-from .names import SUFFIX, inside
-from .produce import Made, produce
-from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, read_manifest, read_seeds, write_manifest, write_seeds
-from .sets import Entry, TestSet
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from jittor_ipl.config.names import safe_name
+from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError
 
 SUFFIX = ".png"

@@ -4,14 +4,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from jittor_ipl.apps.generate import Recipe
+from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import parse_seeds
+from jittor_ipl.submission.names import seed_name
+from jittor_ipl.submission.records import SEEDS, StyleSeeds
+from jittor_ipl.submission.sets import Entry, choose, open_set
 from jittor_ipl.weights.refs import resolve
-
-from .names import seed_name
-from .records import SEEDS, StyleSeeds
-from .sets import Entry, choose, open_set
 
 
 def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | None = None,

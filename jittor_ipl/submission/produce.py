@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jittor_ipl.apps.generate import render
+from jittor_ipl.adaptation.render import render
+from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256
-
-from .sets import Entry
+from jittor_ipl.submission.sets import Entry
 
 if TYPE_CHECKING:
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
 
 CHUNK = 32  # pictures a worker takes at a time: small enough to share out, large enough to pay for loading the weights
 Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]

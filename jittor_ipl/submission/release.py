@@ -8,19 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl import atomic
 from jittor_ipl.config import load_style_run, save_config
+from jittor_ipl.disk import atomic
+from jittor_ipl.disk.folders import output_folder, pixels_sha256
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256
-from jittor_ipl.lock import locked
-
-from .build import weight_hashes
-from .files import output_folder, pixels_sha256
-from .mosaic import capacity, write_mosaic
-from .names import inside
-from .produce import produce, source_of
-from .records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_manifest, write_seeds
-from .sets import CONFIG, DELTA, REFERENCE, Entry, TestSet, open_set
+from jittor_ipl.images.mosaic import capacity, write_mosaic
+from jittor_ipl.submission.build import weight_hashes
+from jittor_ipl.submission.names import inside
+from jittor_ipl.submission.produce import produce, source_of
+from jittor_ipl.submission.records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_manifest, write_seeds
+from jittor_ipl.submission.sets import CONFIG, DELTA, REFERENCE, Entry, TestSet, open_set
 
 _PREFIX = ".release-"
 

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jittor_ipl.apps.generate import Recipe
+from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import StyleRun, load_style_run
+from jittor_ipl.disk.integrity import file_sha256, read_json, read_sealed
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.integrity import file_sha256, read_json, read_sealed
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
-
-from .names import image_names, inside, seed_name
-from .records import MANIFEST, SEEDS, Seeds, StyleSeeds, read_manifest, read_seeds
+from jittor_ipl.submission.names import image_names, inside, seed_name
+from jittor_ipl.submission.records import MANIFEST, SEEDS, Seeds, StyleSeeds, read_manifest, read_seeds
 
 GENERATOR, CONFIG = "generator.safetensors", "config.yaml"  # of a run folder
 REPORT = "report.json"

@@ -9,15 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jittor_ipl.atomic import write_bytes
 from jittor_ipl.config import StyleRun
+from jittor_ipl.disk.atomic import write_bytes
+from jittor_ipl.disk.integrity import read_json, read_sealed
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import contact_sheet, encode_sheet, from_uint8, load_image
-from jittor_ipl.integrity import read_json, read_sealed
-
-from .names import SUFFIX
-from .produce import source_of
-from .records import SEEDS, StyleSeeds, read_seeds
+from jittor_ipl.images.files import contact_sheet, encode_sheet, from_uint8, load_image
+from jittor_ipl.submission.names import SUFFIX
+from jittor_ipl.submission.produce import source_of
+from jittor_ipl.submission.records import SEEDS, StyleSeeds, read_seeds
 
 SHOWN = 8          # pictures per style on the sheet
 LARGEST_TILE = 128  # pixels; larger pictures are shrunk for the sheet
@@ -83,7 +82,7 @@ def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> floa
     """
     try:
         from jittor_ipl.weights.refs import resolve
-        from jittor_ipl.world import judge
+        from jittor_ipl.world.judging import judge
         from jittor_ipl.world.subjects import subject_of
         subject = subject_of(source)
         resolve(f"demo:{subject.prefix}judge")
@@ -118,7 +117,7 @@ def write_sheet(path: Path, results: Path) -> None:
 
 
 def _source_pictures(plan: StyleSeeds) -> list[np.ndarray]:
-    from jittor_ipl.apps.generate import render
+    from jittor_ipl.adaptation.render import render
     return list(render(source_of(plan.source), list(plan.images.values())[:SHOWN], plan.recipe))
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.atomic import check_space, make_folder, sync_folder, told_as_user_error, write_json
+from jittor_ipl.disk.atomic import check_space, make_folder, sync_folder, told_as_user_error, write_json
+from jittor_ipl.disk.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256, read_sealed, write_sealed
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 
 MANIFEST = "manifest.json"
 STATE = "state.json"

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from jittor_ipl.atomic import make_folder, told_as_user_error, write_bytes
+from jittor_ipl.disk.atomic import make_folder, told_as_user_error, write_bytes
 
 METRICS = "metrics.jsonl"
 

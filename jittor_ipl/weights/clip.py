@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.errors import UserError
-
-from .families.clip import ACTIVATIONS, EMBEDDING, ROWS
-from .network import Network, read_network
-from .strict import load_into
+from jittor_ipl.models.strict import load_into
+from jittor_ipl.weights.families.clip.family import ACTIVATIONS, EMBEDDING, ROWS
+from jittor_ipl.weights.network import Network, read_network
 
 if TYPE_CHECKING:
-    from jittor_ipl.models.clip import Clip
+    from jittor_ipl.models.clip.model import Clip
 
 _HALVES = {"text-encoder": "text", "image-encoder": "image"}
 
@@ -26,7 +25,7 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None) -> "Clip
     `known_tokens` of the result is the int32 array of token ids that have an embedding, or None when all have.
     Raises UserError when there is no whole CLIP, when it is damaged, or when it is a relative that our towers are not.
     """
-    from jittor_ipl.models.clip import Clip
+    from jittor_ipl.models.clip.model import Clip
     if activation not in (None, *ACTIVATIONS):
         raise UserError(f"no activation {str(activation)[:40]!r} in a CLIP; it is {' or '.join(ACTIVATIONS)}")
     network = read_network(ref)

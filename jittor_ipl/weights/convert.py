@@ -14,21 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.atomic import staged
+from jittor_ipl.disk.atomic import staged
+from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.integrity import file_sha256
-
-from .bfloat16 import Bfloat16, narrow
-from .delta import fingerprint, is_delta
-from .families import Recognised, families, identify, select, select_part, shapes_of, take
-from .family import Family, Hints, Layout
-from .folder import TENSORS_SHA256, Source, find_sources, read_source
-from .generator import adapted_tensors
-from .inspect import not_finite
-from .load import FileInfo, read_tensors
-from .network import hints_of, locate, read_network
-from .tensors import write_safetensors
-from .torch_writer import write_torch
+from jittor_ipl.weights.containers.bfloat16 import Bfloat16, narrow
+from jittor_ipl.weights.containers.read import FileInfo, read_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
+from jittor_ipl.weights.delta import fingerprint, is_delta
+from jittor_ipl.weights.families.family import Family, Hints, Layout
+from jittor_ipl.weights.families.registry import Recognised, families, identify, select, select_part, shapes_of, take
+from jittor_ipl.weights.folder import TENSORS_SHA256, Source, find_sources, read_source
+from jittor_ipl.weights.generator import adapted_tensors
+from jittor_ipl.weights.inspect import not_finite
+from jittor_ipl.weights.network import hints_of, locate, read_network
 
 OURS = "ours"
 DTYPES = ("float32", "float16", "bfloat16")

@@ -17,9 +17,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from jittor_ipl.errors import UserError
-
-from .strict import check_names
-from .tensors import read_safetensors, write_safetensors
+from jittor_ipl.models.strict import check_names
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 
 _KIND = "delta"
 _HALF_MAX = float(np.finfo(np.float16).max)

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jittor_ipl.errors import UserError
-
-from .network import Network, read_network
-from .strict import load_into
+from jittor_ipl.models.strict import load_into
+from jittor_ipl.weights.network import Network, read_network
 
 if TYPE_CHECKING:
-    from jittor_ipl.models.arcface import Backbone
-    from jittor_ipl.models.dinov2 import Dinov2
-    from jittor_ipl.models.inception import Inception
-    from jittor_ipl.models.lpips import Lpips
+    from jittor_ipl.models.features.arcface import Backbone
+    from jittor_ipl.models.features.dinov2 import Dinov2
+    from jittor_ipl.models.features.inception import Inception
+    from jittor_ipl.models.features.lpips import Lpips
 
 _FID_FILE = "pt_inception-2015-12-05-6726825d.pth"
 _BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth", "squeeze": "squeezenet1_1-b8a52dc0.pth"}
@@ -25,7 +24,7 @@ def load_inception(ref: str | os.PathLike) -> "Inception":
 
     Raises UserError for anything else, above all for torchvision's network, whose features are other numbers.
     """
-    from jittor_ipl.models.inception import Inception
+    from jittor_ipl.models.features.inception import Inception
     network = _read(ref, "inception-v3")
     if network.layout.config["weights"] != "fid":
         raise UserError(f"{ref} is torchvision's Inception, trained on 1,000 classes; FID, KID and the Inception Score are "
@@ -40,7 +39,7 @@ def load_lpips(refs: "str | os.PathLike | Sequence[str | os.PathLike]", net: str
     `net` ("vgg", "alex" or "squeeze") refuses files of another network; `library` is that of `Lpips`. Raises UserError
     when a part is missing (and says which file has it) or when the parts do not belong together.
     """
-    from jittor_ipl.models.lpips import NETS, Lpips
+    from jittor_ipl.models.features.lpips import NETS, Lpips
     refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
     if net not in (None, *NETS):
         raise UserError(f"LPIPS has no network {net!r}; choose one of {', '.join(NETS)}")
@@ -71,7 +70,7 @@ def load_arcface(ref: str | os.PathLike) -> "Backbone":
 
     Raises UserError for anything else, a MoCo ResNet included.
     """
-    from jittor_ipl.models.arcface import Backbone
+    from jittor_ipl.models.features.arcface import Backbone
     network = read_network(ref)
     if network.layout.kind not in ("ir-se50", "ir-face"):
         raise UserError(f"{ref} holds a {network.layout.kind!r} network; identity is measured with ArcFace's IR-SE50 "
@@ -81,7 +80,7 @@ def load_arcface(ref: str | os.PathLike) -> "Backbone":
 
 def load_dinov2(ref: str | os.PathLike) -> "Dinov2":
     """Return the DINOv2 at `ref`, a file or folder in Hugging Face's names. Raises UserError for anything else."""
-    from jittor_ipl.models.dinov2 import Dinov2
+    from jittor_ipl.models.features.dinov2 import Dinov2
     network = _read(ref, "dinov2")
     return _filled(Dinov2(**network.layout.config), network, ref)
 

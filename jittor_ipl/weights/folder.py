@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.errors import UserError, nearest
-
-from .delta import fingerprint
-from .lazy import LazyArray, Tensors
-from .load import FileInfo, read_tensors
-from .strict import check_names
+from jittor_ipl.models.strict import check_names
+from jittor_ipl.weights.containers.lazy import LazyArray, Tensors
+from jittor_ipl.weights.containers.read import FileInfo, read_tensors
+from jittor_ipl.weights.delta import fingerprint
 
 MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 500     # every shard stays open
 CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json")

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
-
-from .delta import apply_delta, save_delta
-from .network import read_network
-from .refs import resolve
-from .strict import numpy_tensors
-from .tensors import write_safetensors
+from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.delta import apply_delta, save_delta
+from jittor_ipl.weights.network import read_network
+from jittor_ipl.weights.refs import resolve
 
 if TYPE_CHECKING:
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
 
 
 def load_generator(ref: str | os.PathLike, *, size: int | None = None,
@@ -29,7 +28,7 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None,
     the generator's centre of truncation; a delta takes its source's while the mapping network is the source's too.
     Raises UserError when the file holds no such generator, is damaged, or makes pictures of another `size`.
     """
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
     network = read_network(ref)
     stored = stored_config(network.info.metadata, "stylegan2", str(ref))
     if network.layout.kind == "delta":

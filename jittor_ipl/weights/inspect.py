@@ -12,17 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256
-
-from .families import Recognised, identify, select, select_part, shapes_of, types_of
-from .families.diffusion_pipeline import read_pipeline
-from .folder import PIPELINE_INDEX, TENSORS_SHA256, Source, find_sources, read_source
-from .limits import UnsafeWeightsError
-from .load import FileInfo
-from .manifest import Manifest, read_manifest
-from .network import hints_of, locate
-from .strict import compare, is_optional
+from jittor_ipl.models.strict import compare, is_optional
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError
+from jittor_ipl.weights.containers.read import FileInfo
+from jittor_ipl.weights.families.registry import Recognised, identify, select, select_part, shapes_of, types_of
+from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, Source, find_sources, read_source
+from jittor_ipl.weights.manifest import Manifest, read_manifest
+from jittor_ipl.weights.network import hints_of, locate
+from jittor_ipl.weights.pipeline import read_pipeline
 
 _SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
 _MEND = ("mend these problems first, for every command refuses the file: fetch it again, compare its SHA-256 with the "

@@ -7,8 +7,7 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 
 from jittor_ipl.errors import UserError, nearest
-
-from .inspect import Entry, Inspection, Report
+from jittor_ipl.weights.inspect import Entry, Inspection, Report
 
 _LINES, _PROBLEMS = 24, 20
 _FORMATS = {"torch-zip": "PyTorch zip archive", "torch-legacy": "PyTorch legacy stream", "torchscript": "TorchScript archive",

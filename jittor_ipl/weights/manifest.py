@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jittor_ipl.disk.integrity import LARGEST_JSON, file_sha256, read_sealed
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import LARGEST_JSON, file_sha256, read_sealed
-
-from .folder import read_json_object
+from jittor_ipl.weights.folder import read_json_object
 
 NAME = "manifest.json"
 _MAX_FILES = 100_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .network import read_network
-from .strict import load_into
+from jittor_ipl.models.strict import load_into
+from jittor_ipl.weights.network import read_network
 
 if TYPE_CHECKING:
     from jittor_ipl.models.mappers import Mapper

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.errors import UserError
-
-from .families import adopt, shapes_of
-from .family import Hints, Layout
-from .folder import Source, find_sources, read_source
-from .load import FileInfo
-from .refs import require_name, resolve
+from jittor_ipl.weights.containers.read import FileInfo
+from jittor_ipl.weights.families.family import Hints, Layout
+from jittor_ipl.weights.families.registry import adopt, shapes_of
+from jittor_ipl.weights.folder import Source, find_sources, read_source
+from jittor_ipl.weights.refs import require_name, resolve
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jittor_ipl.errors import UserError, nearest, nearest_file
 
-ASSETS = Path(__file__).resolve().parent.parent / "world" / "assets"
+ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 
 
 def resolve(ref: str | os.PathLike) -> Path:

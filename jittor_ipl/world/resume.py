@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..runtime.backend import jt
-from ..train.optim import Adam
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train.optim import Adam
 
 
 def restore(tensors: Mapping[str, jt.Var], optimiser: Adam | None, state: Mapping[str, np.ndarray]) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import attributes, looks, pet_looks
-from .attributes import Table
-from .pet_attributes import PET
+from jittor_ipl.world.drawing import attributes, looks, pet_looks
+from jittor_ipl.world.drawing.attributes import Table
+from jittor_ipl.world.drawing.pet_attributes import PET
 
 
 @dataclass(frozen=True)

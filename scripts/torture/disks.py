@@ -19,14 +19,14 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from jittor_ipl import cli
+from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
-from jittor_ipl.train import adapt, checkpoint
+from jittor_ipl.train import checkpoint
 from jittor_ipl.train.checkpoint import Checkpoints
 
 from .common import finish, forked, fresh, in_child, parse, waited

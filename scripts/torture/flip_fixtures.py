@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.delta import fingerprint
 from jittor_ipl.weights.folder import SUFFIXES, TENSORS_SHA256, find_sources, read_source
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.tensors import write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 from .common import ROOT, finish, fresh, parse
 

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import load_image
+from jittor_ipl.images.files import load_image
 
 from .common import finish, fresh, parse
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.pickle_opcodes import OPERATIONS
+from jittor_ipl.weights.containers.pickle.opcodes import OPERATIONS
+from jittor_ipl.weights.containers.read import read_tensors
 
 from .common import ROOT, finish, fresh, parse
 

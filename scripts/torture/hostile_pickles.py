@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.containers.read import read_tensors
 
 from .common import ROOT, finish, parse
 

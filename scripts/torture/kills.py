@@ -15,7 +15,6 @@ import os
 import shutil
 import signal
 import stat
-import statistics
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
@@ -23,12 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.adaptation import adapt  # imports Jittor, computes nothing: children are forked from here
 from jittor_ipl.config import StyleRun, load_suite
-from jittor_ipl.images import load_image
-from jittor_ipl.integrity import read_sealed
-from jittor_ipl.train import adapt  # imports Jittor, computes nothing: children are forked from here
+from jittor_ipl.disk.integrity import read_sealed
+from jittor_ipl.images.files import load_image
 from jittor_ipl.train.checkpoint import Checkpoints
-from jittor_ipl.weights.tensors import read_safetensors
+from jittor_ipl.weights.containers.safetensors import read_safetensors
 
 from .common import ROOT, finish, forked, fresh, in_child, parse, waited
 from .networks import write_tiny

@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 
 from jittor_ipl import cli
+from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
-from jittor_ipl.lock import locked
-from jittor_ipl.train import adapt
+from jittor_ipl.disk.lock import locked
 
 from .common import finish, forked, fresh, in_child, parse, waited
 from .networks import write_tiny
 
-HOLD = "import sys, time\nfrom jittor_ipl.lock import locked\nwith locked(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(600)"
+HOLD = "import sys, time\nfrom jittor_ipl.disk.lock import locked\nwith locked(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(600)"
 
 
 def main(argv: list[str] | None = None) -> int:

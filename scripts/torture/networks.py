@@ -24,11 +24,11 @@ styles: [disney, anime painting]
 
 def write_tiny(folder: Path) -> Path:
     """Write a tiny generator, a tiny CLIP and their suite into `folder`; return the suite file. Computes with Jittor."""
-    from jittor_ipl.models.clip import Clip
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.clip.model import Clip
+    from jittor_ipl.models.strict import named_tensors
+    from jittor_ipl.models.stylegan2.generator import Generator
+    from jittor_ipl.weights.containers.safetensors import write_safetensors
     from jittor_ipl.weights.generator import save_generator
-    from jittor_ipl.weights.strict import named_tensors
-    from jittor_ipl.weights.tensors import write_safetensors
     folder.mkdir(parents=True, exist_ok=True)
     generator = Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
-from jittor_ipl.train import adapt
 
 from .common import ROOT, finish, fresh, parse
 

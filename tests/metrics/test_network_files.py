@@ -12,17 +12,17 @@ from network_names import FIXTURES
 from PIL import Image
 
 from jittor_ipl import cli
-from jittor_ipl.images import from_uint8, load_image, save_png
+from jittor_ipl.images.files import from_uint8, load_image, save_png
 from jittor_ipl.metrics import competition, networks
 from jittor_ipl.metrics.competition import OFFICIAL_WORDS
 from jittor_ipl.metrics.frechet import frechet_inception_distance
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.dinov2 import Dinov2
-from jittor_ipl.models.inception import Inception
-from jittor_ipl.models.lpips import Lpips
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.features.dinov2 import Dinov2
+from jittor_ipl.models.features.inception import Inception
+from jittor_ipl.models.features.lpips import Lpips
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.strict import named_tensors
-from jittor_ipl.weights.tensors import write_safetensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
 
 VIT = dict(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8, context_length=77, vocab_size=49408,
            transformer_width=64, transformer_heads=1, transformer_layers=1)

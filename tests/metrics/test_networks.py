@@ -10,16 +10,16 @@ from feature_records import SEED, agree, fill, filled, normalised, record
 
 from jittor_ipl import cli
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import from_uint8, save_png
+from jittor_ipl.images.files import from_uint8, save_png
 from jittor_ipl.metrics import networks
 from jittor_ipl.metrics.evaluate import measure
 from jittor_ipl.metrics.extract import FeatureSet, squared_distances
 from jittor_ipl.metrics.image_set import from_array
-from jittor_ipl.models.inception import Inception
-from jittor_ipl.models.lpips import Lpips
+from jittor_ipl.models.features.inception import Inception
+from jittor_ipl.models.features.lpips import Lpips
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world.features import SIZE, JudgeFeatures, demo_extractor, walk
+from jittor_ipl.world.judging.features import SIZE, JudgeFeatures, demo_extractor, walk
 from jittor_ipl.world.subjects import PORTRAITS
 
 

@@ -11,16 +11,16 @@ import pytest
 
 from jittor_ipl import cli
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import save_png
+from jittor_ipl.images.files import save_png
 from jittor_ipl.metrics import competition, histograms, scorers
 from jittor_ipl.metrics.competition import Style
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.clip_state import MEAN, STD
-from jittor_ipl.models.dinov2 import Dinov2
-from jittor_ipl.weights.families import dinov2 as family
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.clip.tensors import MEAN, STD
+from jittor_ipl.models.features.dinov2 import Dinov2
+from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.families.features import dinov2 as family
 from jittor_ipl.weights.features import load_dinov2
-from jittor_ipl.weights.strict import load_into, named_tensors
-from jittor_ipl.weights.tensors import write_safetensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RECORD = json.loads((GOLDEN / "metrics.json").read_text())
@@ -134,7 +134,7 @@ def flat(image: np.ndarray) -> np.ndarray:
 def test_parts_are_means_of_means(data: Path) -> None:
     styles = styles_of(data)
     assert [(style.name, len(style.images), len(style.references)) for style in styles] == [("00", 3, 2), ("01", 3, 2)]
-    from jittor_ipl.images import load_image
+    from jittor_ipl.images.files import load_image
     every = [[(flat(load_image(image)), flat(load_image(other))) for image in style.images for other in style.references] for style in styles]
     assert competition.lpips(styles, flat) == pytest.approx(np.mean([[((a - b)**2).sum() for a, b in pairs] for pairs in every]))
     assert competition.dino(styles, flat) == pytest.approx(

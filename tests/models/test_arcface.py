@@ -4,10 +4,10 @@ from __future__ import annotations
 import numpy as np
 from feature_records import SEED, agree, fill, filled, normalised, record, summary
 
-from jittor_ipl.models.arcface import Backbone
+from jittor_ipl.models.features.arcface import Backbone
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import arcface as family
-from jittor_ipl.weights.strict import named_tensors
+from jittor_ipl.weights.families.features import arcface as family
 
 RECORD = record()
 IR101 = {"layers": 100, "squeeze": False, "affine": False}

@@ -9,13 +9,13 @@ from PIL import Image
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.clip_state import MEAN, STD
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.clip.tensors import MEAN, STD
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.ops.norms import cross_entropy, unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import Adam
-from jittor_ipl.weights.strict import named_tensors, numpy_tensors
-from jittor_ipl.weights.tensors import write_safetensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
 
 TEXT = dict(embed_dim=32, context_length=12, vocab_size=50, transformer_width=64, transformer_heads=2, transformer_layers=2)
 VIT = dict(TEXT, image_resolution=32, vision_layers=2, vision_width=64, vision_patch_size=8)

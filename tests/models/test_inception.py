@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from feature_records import SEED, agree, fill, filled, record
 
-from jittor_ipl.models.inception import TAPS, Inception, preprocess
+from jittor_ipl.models.features.inception import TAPS, Inception, preprocess
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.pool import max_pool
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import inception as family
-from jittor_ipl.weights.strict import named_tensors
+from jittor_ipl.weights.families.features import inception as family
 
 RECORD = record()
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from feature_records import SEED, agree, fill, filled, normalised, record, summary
 
-from jittor_ipl.models.lpips import NETS, Lpips
+from jittor_ipl.models.features.lpips import NETS, Lpips
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import lpips as family
-from jittor_ipl.weights.strict import named_tensors
+from jittor_ipl.weights.families.features import lpips as family
 
 RECORD = record()
 

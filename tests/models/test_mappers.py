@@ -9,10 +9,10 @@ import pytest
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.mappers import ARCHITECTURES, kept, level_slices, make_mapper
+from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.mapper import load_mapper
-from jittor_ipl.weights.strict import numpy_tensors
-from jittor_ipl.weights.tensors import write_safetensors
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "prompt_mapper"
 TRANSFORMERS = [name for name in ARCHITECTURES if name.startswith("transformer")]

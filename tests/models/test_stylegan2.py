@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models import stylegan2_layers
 from jittor_ipl.models.prompt_mapper import PromptMapper
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2 import layers as stylegan2_layers
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.style_space import default_channels
 from jittor_ipl.ops import modconv
 from jittor_ipl.ops.bias_act import bias_act_reference
 from jittor_ipl.ops.linear import linear_reference
 from jittor_ipl.ops.upfirdn2d import upfirdn2d_reference
 from jittor_ipl.runtime.backend import jt, nn
-from jittor_ipl.weights.families.style_space import default_channels
-from jittor_ipl.weights.strict import named_tensors, numpy_tensors
 
 CHANNELS = {4: 12, 8: 10, 16: 6}
 

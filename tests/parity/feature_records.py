@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.strict import load_into, named_tensors
 
 SEED = 11
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.models.clip import Clip
+from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.strict import load_into, named_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")

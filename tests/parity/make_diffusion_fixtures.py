@@ -15,10 +15,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from tiny_diffusion import UNET_OF_CONVOLUTIONS, build, outputs, pack
-
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
+from tiny_diffusion import UNET_OF_CONVOLUTIONS, build, outputs, pack
 
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 

@@ -18,13 +18,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from tiny_diffusion import build, outputs, pack
-
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
+from tiny_diffusion import build, outputs, pack
 
 ATTENTION, TEXT = ["to_q", "to_k", "to_v", "to_out.0"], ["q_proj", "k_proj", "v_proj", "out_proj"]
 PLAIN = {"unet": LoraConfig(r=2, lora_alpha=2, target_modules=ATTENTION),

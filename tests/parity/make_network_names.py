@@ -34,9 +34,9 @@ def names(module: nn.Module, prefix: str = "") -> Names:
 
 def installed() -> dict[str, dict[str, Names]]:
     """Return {family: {network: names}} of what the reference environment has."""
-    import torchvision_models
     import lpips
     import pytorch_fid.inception
+    import torchvision_models
     from torchmetrics.functional.image.lpips import _LPIPS
     models = torchvision_models.models
     pytorch_fid.inception.load_state_dict_from_url = lambda *_, **__: None      # the names, not the weights

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families import adopt, recognise
-from jittor_ipl.weights.family import Hints, Layout
-from jittor_ipl.weights.strict import compare
+from jittor_ipl.models.strict import compare
+from jittor_ipl.weights.families.family import Hints, Layout
+from jittor_ipl.weights.families.registry import adopt, recognise
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 

@@ -20,9 +20,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 warnings.filterwarnings("ignore")
 
-import torchvision_models  # noqa: E402, F401  (before the libraries that import torchvision)
 import face_trunk  # noqa: E402
 import lpips  # noqa: E402
+import torchvision_models  # noqa: E402, F401  (before the libraries that import torchvision)
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: E402
 from torchmetrics.functional.image.lpips import _LPIPS  # noqa: E402
 

@@ -13,7 +13,7 @@ import golden  # noqa: E402
 
 from jittor_ipl.ops.norms import unit  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.text import class_prompts, fill_templates, tokenize  # noqa: E402
+from jittor_ipl.text.tokenizer import class_prompts, fill_templates, tokenize  # noqa: E402
 
 FORWARD, GRADIENT = 1e-4, 1e-3
 

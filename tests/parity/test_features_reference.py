@@ -10,7 +10,7 @@ import pytest
 from network_names import FIXTURES, recorded
 from reference import run_reference
 
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.containers.read import read_tensors
 
 pytestmark = pytest.mark.reference
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

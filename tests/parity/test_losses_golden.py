@@ -8,8 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import golden  # noqa: E402
 
 from jittor_ipl import losses  # noqa: E402
+from jittor_ipl.adaptation import directions, views  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.train import directions, views  # noqa: E402
 
 
 @pytest.fixture(scope="module")

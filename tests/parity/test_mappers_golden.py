@@ -13,8 +13,8 @@ from reference import run_reference  # noqa: E402
 
 from jittor_ipl import losses  # noqa: E402
 from jittor_ipl.models.mappers import TransformerMapper, TransformerSize  # noqa: E402
+from jittor_ipl.models.strict import load_into, named_tensors  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.weights.strict import load_into, named_tensors  # noqa: E402
 
 SIZES = {"v1": TransformerSize(3, 2, 0, 24), "v2": TransformerSize(2, 4, 32, 24), "v3": TransformerSize(2, 2, 16, 24)}
 FORWARD = GRADIENT = 1e-4

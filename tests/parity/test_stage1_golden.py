@@ -9,9 +9,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import golden  # noqa: E402
 
+from jittor_ipl.adaptation import directions, stage1
+from jittor_ipl.models.strict import named_tensors  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.train import directions, optim, stage1  # noqa: E402
-from jittor_ipl.weights.strict import named_tensors  # noqa: E402
+from jittor_ipl.train import optim  # noqa: E402
 
 
 @pytest.fixture(scope="module")

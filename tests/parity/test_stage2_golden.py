@@ -14,10 +14,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import golden  # noqa: E402
 
+from jittor_ipl.adaptation import directions, layers, stage2
+from jittor_ipl.models.strict import load_into, named_tensors  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.train import directions, layers, optim, stage2  # noqa: E402
-from jittor_ipl.weights.strict import load_into, named_tensors  # noqa: E402
-
+from jittor_ipl.train import optim  # noqa: E402
 
 
 def topk_of_ties(n: int, k: int) -> list[int]:

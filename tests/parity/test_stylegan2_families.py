@@ -10,15 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from jittor_ipl.models.stylegan2 import Generator
-from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import identify
-from jittor_ipl.weights.generator import load_generator
-from jittor_ipl.weights.strict import numpy_tensors
-from jittor_ipl.weights.torch_writer import write_torch
-
 from reference import require_reference, run_reference
+
+from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.containers.torch_writer import write_torch
+from jittor_ipl.weights.families.registry import identify
+from jittor_ipl.weights.generator import load_generator
 
 pytestmark = pytest.mark.reference
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jittor_ipl.models.prompt_mapper import PromptMapper
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.strict import load_into, named_tensors
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FORWARD, GRADIENT = 1e-4, 1e-3

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.images import load_image, save_png
-from jittor_ipl.integrity import file_sha256, write_sealed
+from jittor_ipl.disk.integrity import file_sha256, write_sealed
+from jittor_ipl.images.files import load_image, save_png
 
 RUNS = ["--weights", "runs/tiny"]
 
@@ -280,8 +280,8 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_part(workplace, capsys, 
 
 
 def test_too_little_space_is_found_before_anything_is_made(tmp_path):
+    from jittor_ipl.disk.folders import output_folder
     from jittor_ipl.errors import UserError
-    from jittor_ipl.submission.files import output_folder
     with pytest.raises(UserError, match="are free"):
         output_folder(tmp_path / "x", need_bytes=2**60)
 

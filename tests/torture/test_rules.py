@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from jittor_ipl import atomic, lock
+from jittor_ipl.disk import atomic, lock
+from jittor_ipl.disk.integrity import read_sealed, write_sealed
+from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import read_sealed, write_sealed
-from jittor_ipl.lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jittor_ipl.adaptation import adapt
+from jittor_ipl.adaptation.adapt import adapt_style
+from jittor_ipl.adaptation.report import read_report
 from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import load_image, save_png
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.stylegan2 import Generator
-from jittor_ipl.train import adapt, checkpoint
-from jittor_ipl.train.adapt import adapt_style
-from jittor_ipl.train.report import read_report
-from jittor_ipl.train.signals import Interrupted
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.jobs.signals import Interrupted
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.train import checkpoint
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import load_generator, save_generator
-from jittor_ipl.weights.strict import named_tensors, numpy_tensors
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = """
@@ -223,7 +224,7 @@ def test_what_cannot_run_is_told_in_one_line(networks, tmp_path, override, messa
 
 
 def test_a_word_that_a_compact_clip_never_saw_is_told(networks, tmp_path):
-    from jittor_ipl.text import TEMPLATES, fill_templates, tokenize
+    from jittor_ipl.text.tokenizer import TEMPLATES, fill_templates, tokenize
     tensors, metadata = read_safetensors(networks / "clip.safetensors")
     rows = np.unique(tokenize([t for name in ("photo", "disney") for t in fill_templates(name, TEMPLATES)]))
     compact = {**tensors, "token_embedding.weight": tensors["token_embedding.weight"][rows],
@@ -254,7 +255,7 @@ def test_a_full_disk_keeps_the_last_good_state(networks, straight, tmp_path, mon
 
 
 def test_sigterm_saves_and_the_exit_code_tells(networks, straight, tmp_path):
-    code = ("import sys\nfrom jittor_ipl.config import load_suite\nfrom jittor_ipl.train.adapt import adapt_style\n"
+    code = ("import sys\nfrom jittor_ipl.config import load_suite\nfrom jittor_ipl.adaptation.adapt import adapt_style\n"
             "adapt_style(load_suite(sys.argv[1], ['generator.steps=100000']).runs()[0], sys.argv[2])")
     config(networks)
     process = subprocess.Popen([sys.executable, "-c", code, str(networks / "suite.yaml"), str(tmp_path)], cwd=ROOT,

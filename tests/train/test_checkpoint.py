@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jittor_ipl.atomic import check_space
+from jittor_ipl.disk.atomic import check_space
+from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
-from jittor_ipl.lock import locked
+from jittor_ipl.jobs.signals import Interrupted, StopOnSignal
 from jittor_ipl.train import checkpoint as module
 from jittor_ipl.train.checkpoint import Checkpoints, verified
 from jittor_ipl.train.log import RunLog, drop_records
-from jittor_ipl.train.signals import Interrupted, StopOnSignal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,7 +153,7 @@ def test_an_unwritable_folder_is_told(tmp_path, monkeypatch, number, advice):
 
 
 def test_two_processes_cannot_work_in_one_folder(tmp_path):
-    code = ("import sys; from jittor_ipl.lock import locked\n"
+    code = ("import sys; from jittor_ipl.disk.lock import locked\n"
             "with locked(sys.argv[1]): print('mine', flush=True); sys.stdin.read()")
     other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"mine\n"
@@ -234,7 +234,7 @@ def test_a_compiler_that_the_signal_ended_is_the_stop_itself(number, code, capfd
 
 
 def test_a_second_ctrl_c_ends_the_process_at_once():
-    code = ("import signal\nfrom jittor_ipl.train.signals import StopOnSignal\n"
+    code = ("import signal\nfrom jittor_ipl.jobs.signals import StopOnSignal\n"
             "with StopOnSignal():\n    signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)\nprint('alive')")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT and "alive" not in done.stdout

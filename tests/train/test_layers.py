@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.adaptation import layers
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.train import layers
 
 ALL = ("mapping", "convs", "rgb", "const", "noise", "maps")
 
@@ -66,7 +66,7 @@ def test_choose_ranks_by_the_change_of_each_latent(generator):
 
 
 def test_fine_layers_begin_at_32_px():
-    from jittor_ipl.models.stylegan2 import Generator
+    from jittor_ipl.models.stylegan2.generator import Generator
     generator = Generator(64, 8, n_mlp=1, channels={4: 4, 8: 4, 16: 4, 32: 4, 64: 4})
     names = layers.candidates(generator, ("convs", "rgb", "const", "noise", "maps"), "fine")
     assert {name.split(".conv.")[0] for name in names if ".conv." in name} == {

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jittor_ipl.adaptation import adapt
+from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.config import StyleRun, load_style_run, load_suite
-from jittor_ipl.models.clip import Clip
+from jittor_ipl.jobs.signals import Interrupted
+from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.mappers import ARCHITECTURES
-from jittor_ipl.models.stylegan2 import Generator
-from jittor_ipl.train import adapt
-from jittor_ipl.train.adapt import adapt_style
-from jittor_ipl.train.identity import run_identity
-from jittor_ipl.train.signals import Interrupted
+from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.train.run_folder import run_identity
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import save_generator
 from jittor_ipl.weights.mapper import load_mapper
-from jittor_ipl.weights.strict import named_tensors
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 
 SUITE = """
 suite: tiny

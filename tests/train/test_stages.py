@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from jittor_ipl import losses
-from jittor_ipl.models.clip import Clip
+from jittor_ipl.adaptation import anchors, directions, stage1, stage2
+from jittor_ipl.adaptation.consolidation import information_of
+from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.train import anchors, directions, stage1, stage2
-from jittor_ipl.train.consolidation import information_of
-from jittor_ipl.train.draws import Draws
-from jittor_ipl.weights.strict import named_tensors
 
 SIZE, WIDTH = 16, 8
 

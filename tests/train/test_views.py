@@ -1,8 +1,8 @@
 """Views: windows read what they name, the pair sees the same, gradients reach the image."""
 import numpy as np
 
+from jittor_ipl.adaptation import views
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.train import views
 
 
 def test_the_whole_window_is_the_image():

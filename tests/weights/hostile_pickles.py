@@ -8,7 +8,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from jittor_ipl.weights.torch_file import LEGACY_MAGIC
+from jittor_ipl.weights.containers.torch_file import LEGACY_MAGIC
 
 CANARY = Path("/tmp/jittor_ipl_canary")     # the payloads create it when they run
 COMMAND = f"touch {CANARY}"
@@ -48,7 +48,7 @@ _EXECUTORS = [
     ("torch_utils.persistence", "_reconstruct_persistent_obj"), ("dnnlib.tflib.network", "Network"),
     ("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("argparse", "FileType"), ("pathlib", "Path.write_text"),
     ("collections", "namedtuple"), ("collections.abc", "Sized"), ("collections", "OrderedDict.__class__"),
-    ("jittor_ipl.weights.pickle_reader", "read_pickle"), ("__torch__", "os.system"), ("__torch__.os", "system"),
+    ("jittor_ipl.weights.containers.pickle.reader", "read_pickle"), ("__torch__", "os.system"), ("__torch__.os", "system"),
 ]
 
 

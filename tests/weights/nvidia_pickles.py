@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.weights.torch_file import LEGACY_MAGIC
+from jittor_ipl.weights.containers.torch_file import LEGACY_MAGIC
 
 SOURCE_TEXT = "raise SystemExit('the text of a module in a weight file is never run')\n"
 

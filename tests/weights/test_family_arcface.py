@@ -6,9 +6,9 @@ import pytest
 from network_names import FIXTURES, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import convert
-from jittor_ipl.weights.families import adopt, recognise
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.families.registry import adopt, recognise
 
 NETWORKS = recorded("arcface")
 
@@ -34,8 +34,8 @@ def test_misfits_are_named() -> None:
 
 
 def test_loader(tmp_path) -> None:
+    from jittor_ipl.models.strict import numpy_tensors
     from jittor_ipl.weights.features import load_arcface
-    from jittor_ipl.weights.strict import numpy_tensors
     path = FIXTURES / "arcface" / "ir_se50.pth"
     tensors, info = read_tensors(path)
     assert info.format == "torch-legacy" and recognise({n: a.shape for n, a in tensors.items()}).config["width"] == 1

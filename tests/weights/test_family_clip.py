@@ -15,16 +15,16 @@ import pytest
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.clip_state import infer_config, tensor_shapes
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.clip.tensors import infer_config, tensor_shapes
+from jittor_ipl.models.strict import compare, numpy_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.clip import load_clip
-from jittor_ipl.weights.families import adopt, recognise
-from jittor_ipl.weights.families import clip_huggingface as huggingface
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.families.clip import huggingface
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.strict import compare, numpy_tensors
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 from reference import require_reference, run_reference  # noqa: E402

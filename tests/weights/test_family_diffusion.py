@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import run_reference
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.convert import convert
-from jittor_ipl.weights.families import identify, shapes_of
-from jittor_ipl.weights.families.diffusion_pipeline import read_pipeline, read_scheduler
-from jittor_ipl.weights.families.diffusion_text import guess_text_config, text_config, text_schema
-from jittor_ipl.weights.families.diffusion_unet import guess_unet_config, unet_config, unet_schema
-from jittor_ipl.weights.families.diffusion_vae import OLD_PROJECTIONS, guess_vae_config, vae_config, vae_schema
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.families.diffusion.text_encoder import guess_text_config, text_config, text_schema
+from jittor_ipl.weights.families.diffusion.unet import guess_unet_config, unet_config, unet_schema
+from jittor_ipl.weights.families.diffusion.vae import OLD_PROJECTIONS, guess_vae_config, vae_config, vae_schema
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import identify, shapes_of
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
-from reference import run_reference
+from jittor_ipl.weights.pipeline import read_pipeline, read_scheduler
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 SD21_UNET = {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True,

@@ -6,10 +6,11 @@ import pytest
 from network_names import FIXTURES, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import convert
-from jittor_ipl.weights.families import adopt, encoders, recognise
-from jittor_ipl.weights.family import Hints
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.families import inversion as encoders
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
 
 NETWORKS = recorded("encoders")

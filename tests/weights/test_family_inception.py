@@ -6,8 +6,8 @@ import pytest
 from network_names import recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families import adopt, recognise
-from jittor_ipl.weights.tensors import write_safetensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.families.registry import adopt, recognise
 
 NETWORKS = recorded("inception")
 
@@ -45,8 +45,8 @@ def test_torchvisions_network_is_refused_for_fid(tmp_path) -> None:
 
 
 def test_fids_network_loads(tmp_path) -> None:
+    from jittor_ipl.models.strict import named_tensors
     from jittor_ipl.weights.features import load_inception
-    from jittor_ipl.weights.strict import named_tensors
     path = tmp_path / "fid.safetensors"
     write_safetensors(path, {name: np.full(shape, 0.5, np.float16) for name, shape in NETWORKS["pytorch-fid"].items()})
     assert all(var.numpy().max() == 0.5 for var in named_tensors(load_inception(path)).values())

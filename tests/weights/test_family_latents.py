@@ -6,10 +6,10 @@ import pytest
 from network_names import FIXTURES
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.stylegan2.style_space import SUBSETS, fits, require_rows, rows, style_space, subset
 from jittor_ipl.weights.convert import convert
-from jittor_ipl.weights.families import adopt, recognise
-from jittor_ipl.weights.families.style_space import SUBSETS, fits, require_rows, rows, style_space, subset
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
 
 LATENTS = FIXTURES / "latents"

@@ -14,15 +14,21 @@ import pytest
 from reference import run_reference
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Options, convert
-from jittor_ipl.weights.families import identify, shapes_of
-from jittor_ipl.weights.families.lora_files import (LoraModule, read_lora, to_tensors, write_diffusers_lora, write_kohya_lora,
-                                                    write_lora)
-from jittor_ipl.weights.families.lora_modules import base_of, kohya_name, known_base
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.lora.modules import base_of, known_base, kohya_name
+from jittor_ipl.weights.families.registry import identify, shapes_of
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
+from jittor_ipl.weights.lora import (
+    LoraModule,
+    read_lora,
+    to_tensors,
+    write_diffusers_lora,
+    write_kohya_lora,
+    write_lora,
+)
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 PLAIN = ["diffusers", "diffusers-bin", "peft-names", "plain-kohya.safetensors", "plain-old.bin"]

@@ -6,8 +6,9 @@ import pytest
 from network_names import FIXTURES, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families import adopt, lpips
-from jittor_ipl.weights.tensors import write_safetensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.families.features import lpips
+from jittor_ipl.weights.families.registry import adopt
 
 NETWORKS = recorded("lpips")
 HEADS = FIXTURES / "lpips" / "vgg.pth"

@@ -9,11 +9,11 @@ import pytest
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import adopt, identify
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import adopt, identify
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.strict import load_into, named_tensors
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "prompt_mapper"
 
@@ -94,8 +94,8 @@ def test_two_names_of_one_tensor_must_agree() -> None:
 
 
 def test_exports_have_the_names_of_the_originals() -> None:
+    from jittor_ipl.weights.containers.read import read_tensors
     from jittor_ipl.weights.families.prompt_mapper import FAMILY
-    from jittor_ipl.weights.load import read_tensors
     for name in ("ipl", "transformer"):
         stored, _ = read_tensors(FIXTURES / f"{name}.pt", container="m")
         network = read_network(FIXTURES / f"{name}.pt", kind="prompt-mapper")

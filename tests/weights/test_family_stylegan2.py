@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.style_space import default_channels
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.weights.families import adopt, identify
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import read_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
+from jittor_ipl.weights.families.family import Hints
+from jittor_ipl.weights.families.registry import adopt, identify
 from jittor_ipl.weights.families.schema import fill, solve
-from jittor_ipl.weights.families.style_space import default_channels
-from jittor_ipl.weights.families.stylegan2_rosinality import schema
-from jittor_ipl.weights.family import Hints
+from jittor_ipl.weights.families.stylegan2.rosinality import schema
 from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.strict import named_tensors, numpy_tensors
-from jittor_ipl.weights.tensors import read_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stylegan2"
 TOLERANCE = 1e-5        # of the largest value

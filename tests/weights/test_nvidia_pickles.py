@@ -9,10 +9,10 @@ import pytest
 from nvidia_pickles import SOURCE_TEXT, Call, Made, Name, dumps, module, persistent, stream, tf_network
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.generator import load_generator
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.pickle_reader import UnsafeWeightsError
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stylegan2"
 RECONSTRUCT = Name("torch_utils.persistence", "_reconstruct_persistent_obj")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.nested import MAX_DEPTH, MAX_ITEMS, numbered
+from jittor_ipl.weights.containers.nested import MAX_DEPTH, MAX_ITEMS, numbered
+from jittor_ipl.weights.containers.read import read_tensors
 
 
 def npy(array: np.ndarray, version: tuple[int, int] | None = None) -> bytes:

@@ -9,12 +9,12 @@ import pytest
 
 from jittor_ipl import cli
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.limits import UnsafeWeightsError
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.refs import resolve
-from jittor_ipl.weights.tensors import write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 STATE = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3), "a.bias": np.zeros(2, "f4")}
 OTHER = {"b.weight": np.ones(2, "f4")}

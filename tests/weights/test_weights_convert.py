@@ -10,15 +10,15 @@ from reference import run_reference
 
 from jittor_ipl import cli
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.bfloat16 import narrow
+from jittor_ipl.weights.containers.bfloat16 import narrow
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Options, Refused, convert
 from jittor_ipl.weights.delta import fingerprint, save_delta
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.refs import resolve
-from jittor_ipl.weights.tensors import write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
@@ -186,6 +186,7 @@ def test_an_existing_file_stays_without_overwrite(tmp_path, rosinality, capsys):
 
 def test_a_full_disk_leaves_nothing(tmp_path, rosinality, monkeypatch, capsys):
     import errno
+
     from jittor_ipl.weights import convert as module
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from small_files import UNCHECKED, small_files
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-
-from small_files import UNCHECKED, small_files
+from jittor_ipl.weights.containers.read import read_tensors
 
 FILES = small_files()
 

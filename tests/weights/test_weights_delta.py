@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.delta import apply_delta, fingerprint, save_delta
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 
 RNG = np.random.default_rng(0)
 SOURCE = {"a": RNG.standard_normal((64, 32)).astype("f4"), "b": np.ones(3, "f4"), "c": np.zeros((1, 1), "f4")}

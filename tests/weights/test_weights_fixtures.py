@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
+from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.network import read_network
 from scripts.torture import flip_fixtures
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, find_sources, read_source
-from jittor_ipl.weights.tensors import write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 A, B = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3)}, {"b.weight": np.ones(2, "f2"), "b.bias": np.zeros(1, "i8")}
 

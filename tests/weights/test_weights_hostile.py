@@ -9,16 +9,15 @@ import time
 import zipfile
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.pickle_reader import UnsafeWeightsError
-
 import hostile_arrays
 import hostile_pickles as hostile
+import numpy as np
+import pytest
 from small_files import nested_pickle
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.read import read_tensors
 
 PAYLOADS = hostile.payloads()
 LONGEST = 5.0       # processor seconds for one payload; the slowest takes a quarter of one

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
+from jittor_ipl.disk.integrity import file_sha256, read_json
 from jittor_ipl.errors import UserError
-from jittor_ipl.integrity import file_sha256, read_json
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.inspect import inspect
-from jittor_ipl.weights.load import read_tensors
 from jittor_ipl.weights.refs import resolve
-from jittor_ipl.weights.tensors import write_safetensors
-from jittor_ipl.weights.torch_writer import write_torch
 
 ROOT = Path(__file__).resolve().parents[2]
 

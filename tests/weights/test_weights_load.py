@@ -9,16 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hostile_pickles as hostile
 import numpy as np
 import pytest
+from small_files import small_files
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.pickle_reader import UnsafeWeightsError
-from jittor_ipl.weights.torch_file import LEGACY_MAGIC
-
-import hostile_pickles as hostile
-from small_files import small_files
+from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.torch_file import LEGACY_MAGIC
 
 DATA = Path(__file__).parent / "data"
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3), "fortran": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
@@ -310,6 +309,6 @@ def test_big_files_are_never_held_whole(tmp_path: Path, kind: str) -> None:
 
 def test_reading_stays_light() -> None:
     """The readers serve the command line and the web server, which must not import Jittor (nor PyTorch)."""
-    code = ("import sys, jittor_ipl.weights.load, jittor_ipl.weights.delta, jittor_ipl.weights.generator, "
+    code = ("import sys, jittor_ipl.weights.containers.read, jittor_ipl.weights.delta, jittor_ipl.weights.generator, "
             "jittor_ipl.weights.clip; sys.exit(bool({'jittor', 'torch'} & set(sys.modules)))")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

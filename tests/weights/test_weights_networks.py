@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.clip import Clip
-from jittor_ipl.models.stylegan2 import Generator
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.weights import clip as clip_files
 from jittor_ipl.weights import refs
 from jittor_ipl.weights.clip import load_clip
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta
-from jittor_ipl.weights.strict import load_into, named_tensors, numpy_tensors
-from jittor_ipl.weights.tensors import read_safetensors, write_safetensors
 
 CHANNELS = {4: 8, 8: 8, 16: 4}
 

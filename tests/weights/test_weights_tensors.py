@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors import deserialize
 from safetensors.numpy import load_file, save_file
+from small_files import small_files
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.tensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
-
-from small_files import small_files
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
 
 TENSORS = {"b": np.arange(6, dtype="f4").reshape(2, 3), "a": np.ones(3, "f2"), "double": np.array(2.5), "flag": np.array([True]),
            "none": np.zeros((0, 4), "i8"), "bytes": np.arange(5, dtype="u1"), "transposed": np.arange(6, dtype="i2").reshape(2, 3).T}

@@ -9,9 +9,9 @@ import pytest
 from reference import run_reference
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.bfloat16 import Bfloat16, narrow
-from jittor_ipl.weights.load import read_tensors
-from jittor_ipl.weights.torch_writer import write_torch
+from jittor_ipl.weights.containers.bfloat16 import Bfloat16, narrow
+from jittor_ipl.weights.containers.read import read_tensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 
 TYPES = ("float16", "float32", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 

@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world import attributes, captions, judge, looks, measure, mixture, pet_captions, pet_looks, pool
-from jittor_ipl.world.canvas import Canvas
-from jittor_ipl.world.finishes import round_dots, straight_facets
+from jittor_ipl.world.drawing import attributes, looks, pet_looks
+from jittor_ipl.world.drawing.canvas import Canvas
+from jittor_ipl.world.drawing.finishes import round_dots, straight_facets
+from jittor_ipl.world.judging import judge, measure
 from jittor_ipl.world.subjects import PETS, PORTRAITS, subject_of
+from jittor_ipl.world.teaching import captions, mixture, pet_captions, pool
 
 TABLE = PETS.table
 
@@ -71,7 +73,7 @@ def test_a_caption_is_true_of_its_picture_and_only_of_such():
     assert match.diagonal().all() and not match.all()
     for text, predicate in zip(texts, predicates):
         assert predicate[0] < 0 or pet_looks.STYLES[predicate[0]] in text
-    from jittor_ipl.text import tokenize
+    from jittor_ipl.text.tokenizer import tokenize
     assert np.isin(tokenize(texts), tokenize(pet_captions.PET.vocabulary_texts())).all()
 
 

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from jittor_ipl.weights.tensors import read_safetensors
-from jittor_ipl.world import pretrain
+from jittor_ipl.weights.containers.safetensors import read_safetensors
+from jittor_ipl.world.teaching import pretrain
 
 
 @pytest.mark.parametrize("part", [part for part in pretrain.PARTS if part != "clip-plain"])
@@ -23,7 +23,7 @@ def test_a_trial_of_every_part(part, tmp_path_factory):
 
 
 def test_a_stopped_part_goes_on_to_the_same_bits():
-    from jittor_ipl.world import pool, pretrain_judge
+    from jittor_ipl.world.teaching import pool, pretrain_judge
     faces = pool.build(1, "test", 16)
     recipe = pretrain_judge.Recipe("structure", 8, 4, batch=8)
     kept = {}

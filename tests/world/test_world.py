@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world import attributes, captions, judge, looks, measure, pool
-from jittor_ipl.world.attributes import ATTRIBUTES
+from jittor_ipl.world.drawing import attributes, looks
+from jittor_ipl.world.drawing.attributes import ATTRIBUTES
+from jittor_ipl.world.judging import judge, measure
+from jittor_ipl.world.teaching import captions, pool
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +95,10 @@ def test_the_source_generator_draws_what_its_latents_mean():
 
 @pytest.mark.parametrize("name", ["clip-local", "clip-robust"])
 def test_the_clips_name_every_style(name, faces):
-    from jittor_ipl.text import tokenize
-    from jittor_ipl.weights.clip import load_clip
-    from jittor_ipl.runtime.backend import jt
     from jittor_ipl.ops.norms import unit
+    from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.text.tokenizer import tokenize
+    from jittor_ipl.weights.clip import load_clip
     clip = load_clip(f"demo:{name}")
     texts = unit(clip.encode_text(tokenize([f"a photo of a {s}." for s in looks.STYLES], clip.context_length))).numpy()
     few = attributes.take(faces, slice(0, 6))

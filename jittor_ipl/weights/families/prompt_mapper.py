@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.errors import UserError
-
-from ..family import Config, Family, Hints, Layout, Shapes, Tensors, metadata_config
-from .schema import Schema, fill, solve
+from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors, metadata_config
+from jittor_ipl.weights.families.schema import Schema, fill, solve
 
 _CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
 _USUAL_CONTEXT = 4                          # "a photo of a"

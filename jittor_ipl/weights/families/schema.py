@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from ..family import Shapes
+from jittor_ipl.weights.families.family import Shapes
 
 Dim = int | str
 Schema = dict[str, tuple[Dim, ...]]

@@ -1,0 +1,94 @@
+"""Half-adapted generators as second places to start from (AIR: Liu et al. 2025, arXiv 2506.10895)."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jittor_ipl.adaptation.directions import Listener
+from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.ops.norms import unit
+from jittor_ipl.runtime.backend import jt
+
+BATCHES = 8      # of the training's batch size: the images that an anchor's place is measured on
+LEAST = 0.25     # of the whole way that an anchor asks for, however little is left of it
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """An anchor's images [B, 3, H, W] of one step, and for each listener how far [1, d] it has come from the source."""
+
+    images: jt.Var
+    offsets: Sequence[jt.Var]
+
+
+class Anchors:
+    """From step `first` on, every `every` steps, the generator as it is becomes the anchor.
+
+    Text and image offsets agree the better the nearer two domains are, so the way that is left from the anchor is a better
+    guide than the whole way from the source. AIR learns a prompt for the anchor, whose offset from the source's text points
+    as the images' does. Here the images' mean offset itself, at most as long as the whole way, is taken for it: what such a
+    prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
+    """
+
+    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int, clamp: bool = True):
+        self.source, self.listeners, self.draws = source, listeners, draws
+        self.first, self.every, self.clamp = first, every, clamp
+        self.generator = Generator.from_tensors(numpy_tensors(source), lr_mlp=source.lr_mlp, conv_clamp=source.conv_clamp)
+        self.dropped: int | None = None          # the step of the present anchor
+        self.offsets: list[jt.Var] = []
+
+    def visit(self, step: int, target: Generator, names: Sequence[str], ws: jt.Var, noise: list[jt.Var] | str) -> Anchor | None:
+        """Return what `step` compares with, outside any gradient, None before the first anchor.
+
+        ws: [B, style_dim] or [B, n_latent, style_dim]. Where an anchor is due it is dropped first: `names` of `target` are all
+        that differs from the source.
+        """
+        if step >= self.first and (step - self.first) % self.every == 0:
+            own = target.trainable()
+            self._drop(step, {name: own[name].numpy() for name in names})
+        if self.dropped is None:
+            return None
+        with jt.no_grad():
+            return Anchor(self.generator.synthesis(ws, noise), self.offsets)
+
+    def state(self, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return what a resume needs: step and tensors of the present anchor, nothing before the first."""
+        if self.dropped is None:
+            return {}
+        own = self.generator.trainable()
+        return {"anchor_step": np.int32([self.dropped]), **{f"anchor/{name}": own[name].numpy() for name in names}}
+
+    def load_state(self, step: np.ndarray, tensors: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state` returned: its step, and its tensors without their prefix."""
+        self._drop(int(step[0]), tensors)
+
+    def _drop(self, step: int, tensors: Mapping[str, np.ndarray]) -> None:
+        self.generator.put(tensors)
+        self.dropped = step
+        self.offsets = [jt.zeros_like(one.direction) for one in self.listeners]
+        with jt.no_grad():
+            for index in range(BATCHES):
+                z = self.draws.z_anchor(step, index)
+                w, noise = self.source.mapping(jt.array(z)), self.draws.noise(step, 3 + index, len(z))
+                pair = [generator.synthesis(w, noise) for generator in (self.source, self.generator)]
+                before, after = (jt.clamp(images, -1.0, 1.0) for images in pair) if self.clamp else pair
+                for number, one in enumerate(self.listeners):
+                    moved = unit(one.clip.image_features(after)) - unit(one.clip.image_features(before))        # [B, d]
+                    self.offsets[number] = self.offsets[number] + moved.sum(0, keepdims=True) / float(BATCHES * len(z))
+                jt.sync(self.offsets)
+
+
+def remaining(direction: jt.Var, length: float, offset: jt.Var) -> tuple[jt.Var, jt.Var]:
+    """Return what is left of a way after an offset: unit directions [n, d], and lengths [n, 1] of at least `LEAST * length`.
+
+    direction: [n, d], unit; length: of the whole way; offset: [1, d], taken as no longer than that. Where less than `LEAST` is
+    left the direction is shorter than 1, by as much: at the target it is 0.
+    """
+    moved = jt.sqrt((offset * offset).sum(-1, keepdims=True) + 1e-12)              # [1, 1]
+    left = direction * length - offset * jt.minimum(length / moved, jt.ones_like(moved))
+    asked = jt.maximum(jt.sqrt((left * left).sum(-1, keepdims=True)), LEAST * length)
+    return (left / asked).stop_grad(), asked.stop_grad()

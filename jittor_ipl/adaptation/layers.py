@@ -1,0 +1,91 @@
+"""Which tensors of the generator train: parameter groups, fixed phases and NADA's adaptive choice of layers."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
+
+# Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
+_PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
+           "no_mapping": slice(None)}
+FINE_LEVEL = 2           # "fine" trains from the third doubling on: 32 px and larger, and every stored noise map
+SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
+
+
+def group_of(name: str) -> str:
+    """Return the parameter group of a generator tensor: mapping, const, noise (strengths), maps (stored noise), rgb, convs."""
+    if name.startswith("noises."):
+        return "maps"
+    if name.startswith("style."):
+        return "mapping"
+    if name.startswith("input."):
+        return "const"
+    if name.endswith("noise.weight"):
+        return "noise"
+    return "rgb" if name.startswith("to_rgb") else "convs"
+
+
+def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
+    """Return the names of the tensors that may train: of these groups, and of the phase `layers` ("auto" and "all": any).
+
+    "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact domain
+    modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
+    """
+    groups = set(groups)
+    names = [name for name in generator.trainable()
+             if group_of(name) in groups or ("modulation" in groups and name.endswith(".modulation.bias"))]
+    if layers in ("auto", "all"):
+        return names
+    if layers == "fine":
+        levels = range(FINE_LEVEL, len(generator.to_rgbs))
+        prefixes = tuple(f"{kind}." for level in levels for kind in (f"to_rgbs.{level}", f"convs.{2 * level}", f"convs.{2 * level + 1}"))
+        return [name for name in names if name.startswith((*prefixes, "noises."))]
+    convs = range(len(generator.convs))[_PHASES[layers]]
+    prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
+    return [name for name in names if name.startswith(prefixes)]
+
+
+def layers_of(generator: Generator, index: int, official: bool = False) -> tuple[str, ...]:
+    """Return the prefixes of the layers that `latent[index]` of W+ stands for.
+
+    By default these are the layers which that latent drives: a convolution and, every second time, a ToRGB. The
+    official code looks the index up in [conv1, to_rgb1, convs...], which is off by one from index 2 on.
+    """
+    n = len(generator.convs)
+    assert 0 <= index < generator.n_latent, index
+    if official:
+        return ("conv1.", "to_rgb1.")[index:index + 1] if index < 2 else (f"convs.{index - 2}.",)
+    if index == 0:
+        return ("conv1.",)
+    convs = (f"convs.{index - 1}.",) if index <= n else ()
+    if index == 1:
+        return ("to_rgb1.", *convs)
+    return convs + ((f"to_rgbs.{(index - 3) // 2}.",) if index % 2 else ())
+
+
+def selected(generator: Generator, names: Sequence[str], indices: Iterable[int], official: bool = False) -> list[str]:
+    """Return those of `names` that belong to the layers of the chosen W+ `indices`."""
+    prefixes = tuple(prefix for index in indices for prefix in layers_of(generator, int(index), official))
+    return [name for name in names if name.startswith(prefixes)]
+
+
+def choose(generator: Generator, ws: jt.Var, loss: Callable[[jt.Var], jt.Var], k: int, iterations: int) -> np.ndarray:
+    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on `loss(ws)` move most, most first."""
+    return rank(scores(ws, loss, iterations), min(k, generator.n_latent))
+
+
+def scores(ws: jt.Var, loss: Callable[[jt.Var], jt.Var], iterations: int) -> np.ndarray:
+    """Return how far `iterations` gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3, and its code)."""
+    start = now = ws.numpy()
+    for _ in range(iterations):
+        leaf = jt.array(now)
+        now = now - np.float32(SELECTION_RATE) * jt.grad(loss(leaf), leaf).numpy()
+    return np.abs(now - start).mean(-1).mean(0)
+
+
+def rank(values: np.ndarray, k: int) -> np.ndarray:
+    """Return the indices of the `k` largest values, largest first; of equal ones the first."""
+    return np.argsort(-values, kind="stable")[:k]

@@ -1,0 +1,62 @@
+"""From a generator and seeds to pictures: the same seed gives the same pixels whatever the batch, order or worker."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.files import to_uint8
+from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seed
+
+if TYPE_CHECKING:
+    from jittor_ipl.models.stylegan2.generator import Generator
+    from jittor_ipl.runtime.backend import jt
+
+
+class Recipe(BaseModel):
+    """All that a picture depends on besides the weights and its seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    truncation: float = Field(0.7, ge=-2, le=2)                 # psi of the truncation trick; 1 keeps w as it is
+    noise: Literal["const", "none", "random"] = "const"         # "random" draws each picture's noise from its own seed
+    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)  # z draws behind the centre of truncation (no latent_avg)
+    mean_latent_seed: int = Field(2, ge=0, le=MAX_SEED)
+
+
+def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch: int = 8) -> Iterator[np.ndarray]:
+    """Yield one picture, uint8 [H, W, 3], per seed and in the order of `seeds`, with z = RandomState(seed).randn.
+
+    Each picture is a pass of its own: oneDNN and cuDNN choose the order of their sums by the batch size, so that a shared
+    pass moves some pixels by one level. `batch` only says how many passes are handed to Jittor at once. Raises UserError
+    for seeds outside 0..2**32-1 and for weights that give values that are not finite.
+    """
+    from jittor_ipl.runtime.backend import jt
+    assert batch >= 1, batch
+    center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
+    for start in range(0, len(seeds), batch):
+        with jt.no_grad():
+            passes = [_image(generator, seed, recipe, center) for seed in seeds[start:start + batch]]
+            jt.sync(passes)
+        for seed, image in zip(seeds[start:], passes):
+            yield _pixels(image.numpy()[0], seed)
+
+
+def _image(generator: Generator, seed: int, recipe: Recipe, center: jt.Var | None) -> jt.Var:
+    """Return the picture [1, 3, H, W] of one seed, not yet computed."""
+    from jittor_ipl.runtime.backend import jt
+    w = generator.mapping(jt.array(z_from_seed(seed, generator.style_dim)[None]))
+    if center is not None:
+        w = generator.truncate(w, recipe.truncation, center)
+    noise = generator.draw_noise(rng(seed, "noise"), 1) if recipe.noise == "random" else recipe.noise
+    return generator.synthesis(w, noise=noise)
+
+
+def _pixels(image: np.ndarray, seed: int) -> np.ndarray:
+    if not np.isfinite(image).all():
+        raise UserError(f"the generator gives values that are not finite for seed {seed}: "
+                        "the weights are damaged or the training diverged")
+    return to_uint8(image)

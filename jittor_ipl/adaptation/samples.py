@@ -1,0 +1,48 @@
+"""Fixed-seed sample grids, source above target, from step 0 on: the run's progress as pictures."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.images.files import grid, save_png, to_uint8
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import z_from_seed
+
+BATCH = 8  # images at a time, whatever the size of the grid
+
+
+def sample(generator: Generator, seeds: Sequence[int], psi: float, center: jt.Var, noise: str = "const") -> np.ndarray:
+    """Return the images [n, 3, size, size] in [-1, 1] of `seeds`, truncated by `psi` towards `center` [1, style_dim]."""
+    images = []
+    with jt.no_grad():
+        for start in range(0, len(seeds), BATCH):
+            z = np.stack([z_from_seed(seed, generator.style_dim) for seed in seeds[start:start + BATCH]])
+            w = generator.truncate(generator.mapping(jt.array(z)), psi, center)
+            images.append(generator.synthesis(w, noise).numpy())
+    return np.concatenate(images)
+
+
+class SampleGrid:
+    """Grids of the same seeds in the same place of a run's folder: `samples/000050.png`.
+
+    The source's row is drawn once. `center` [1, style_dim] is the source's, for both rows.
+    """
+
+    def __init__(self, folder: str | Path, source: Generator, seeds: Sequence[int], psi: float, center: jt.Var,
+                 noise: str = "const", text: dict[str, str] | None = None):
+        self.folder, self.seeds, self.psi, self.center, self.noise = Path(folder), list(seeds), psi, center, noise
+        self.text = {"seeds": ",".join(map(str, self.seeds)), "truncation": str(psi), **(text or {})}
+        self._source = self._pixels(source)
+
+    def save(self, step: int, generator: Generator) -> Path:
+        """Write the grid of `step`: source images in the first row, the generator's below; returns the file."""
+        pictures = grid([*self._source, *self._pixels(generator)], columns=len(self.seeds))
+        return save_png(self.folder / f"{step:06d}.png", pictures, {**self.text, "step": str(step)})
+
+    def _pixels(self, generator: Generator) -> np.ndarray:
+        images = sample(generator, self.seeds, self.psi, self.center, self.noise)
+        # A diverged run must still be able to show that it diverged.
+        return to_uint8(np.nan_to_num(images, nan=0.0, posinf=1.0, neginf=-1.0))

@@ -1,0 +1,217 @@
+"""The one image convention: float32 NCHW in [-1, 1] inside, 8-bit RGB files outside; and labelled contact sheets."""
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFont, PngImagePlugin
+
+from jittor_ipl.disk.atomic import write_bytes
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.headers import essential_png, read_header
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_PIXELS = 50_000_000  # below Pillow's own warning at 89 million; a 7000 x 7000 picture passes
+MAX_BYTES = 64 << 20     # of a file; bounds what reading a damaged one can take
+ORIENTATION = 0x0112     # EXIF's tag
+_TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
+# What Pillow raises for damaged files (fuzzed by scripts/torture/fuzz_images.py).
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, AttributeError,
+                  RuntimeError, struct.error, zlib.error)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Return uint8 pixels `clip(floor(x * 127.5 + 128), 0, 255)` of images in [-1, 1] (NVIDIA's StyleGAN rule).
+
+    NCHW or CHW float -> NHWC or HWC uint8. Raises `ValueError` when a value is not finite.
+    """
+    assert images.ndim in (3, 4), images.shape
+    if not np.isfinite(images).all():
+        raise ValueError("an image contains NaN or infinity")
+    pixels = np.clip(np.floor(images.astype(np.float32) * np.float32(127.5) + np.float32(128)), 0, 255)
+    return np.ascontiguousarray(np.moveaxis(pixels.astype(np.uint8), -3, -1))
+
+
+def from_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Return float32 images in [-1, 1] of uint8 pixels (255 -> 1, 0 -> -1); HWC or NHWC -> CHW or NCHW."""
+    assert pixels.dtype == np.uint8 and pixels.ndim in (3, 4), (pixels.dtype, pixels.shape)
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1))
+
+
+def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
+    """Return a PNG file of HWC uint8 RGB pixels, with `text` as UTF-8 text chunks.
+
+    The same input gives the same bytes (no clock, fixed order and compression) with the same Pillow build.
+    """
+    assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, (pixels.dtype, pixels.shape)
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in sorted((text or {}).items()):
+        chunks.add_itxt(key, value)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").save(buffer, "PNG", pnginfo=chunks, compress_level=6, optimize=False)
+    return buffer.getvalue()
+
+
+def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> Path:
+    """Write one image, float CHW in [-1, 1] or uint8 HWC, as PNG; atomic; `UserError` when the place cannot be written."""
+    pixels = image if image.dtype == np.uint8 else to_uint8(image)
+    return write_bytes(path, encode_png(pixels, text))
+
+
+def encode_sheet(pixels: np.ndarray) -> bytes:
+    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
+
+    Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animated WebP the first
+    frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's
+    own pipeline. What the file is follows from its content, not its name. Raises `UserError` for anything else, a file
+    that is no regular file, a damaged one, more than `max_pixels` pixels or `MAX_BYTES` bytes.
+    """
+    name = str(path) if str(path).isprintable() else ascii(str(path))      # one line, whatever the name
+    try:
+        data = _read(path)
+        header = read_header(data)
+        if header.width * header.height > max_pixels:
+            raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
+        return _decoded(essential_png(data, header) if header.format == "PNG" else data, header.format)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    except Image.DecompressionBombError:
+        raise UserError(f"{name}: too many pixels; at most {max_pixels} are read") from None
+    except MemoryError:
+        raise UserError(f"{name}: too large for this machine's memory") from None
+    except DECODER_ERRORS as error:
+        raise UserError(f"{name}: a damaged picture: {_one_line(error)}") from error
+
+
+def _read(path: str | Path) -> bytes:
+    """Return the content of a regular file; a pipe or device, which could wait for ever, is refused without reading."""
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait; the check below then refuses it.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError("cannot be read: a file name with a null character") from error
+    try:
+        size = os.fstat(descriptor).st_size
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UserError("cannot be read: a folder, pipe or device, not a picture")
+        if size > MAX_BYTES:
+            raise UserError(f"{size >> 20} MiB; pictures of at most {MAX_BYTES >> 20} MiB are read")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(size)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _decoded(data: bytes, kind: str) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")         # Pillow's remarks on metadata that is not used here
+        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+            picture.load()
+            return np.array(_upright(_flattened(picture), _orientation(picture)))
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) when there is none that makes sense; damaged EXIF is as good as none."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+    except DECODER_ERRORS:
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _flattened(picture: Image.Image) -> Image.Image:
+    """Return the picture as 8-bit RGB over white."""
+    if picture.mode.startswith("I"):
+        return _from_16_bit(picture)
+    if picture.mode == "CMYK":
+        # Pillow takes all ink values for inverted, as Adobe writes them; files without Adobe's mark are not.
+        return (picture if "adobe" in picture.info else ImageChops.invert(picture)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    picture = picture.convert("RGBA")
+    white = Image.new("RGB", picture.size, (255, 255, 255))
+    white.paste(picture, mask=picture.getchannel("A"))
+    return white
+
+
+def _from_16_bit(picture: Image.Image) -> Image.Image:
+    """Return 16-bit grey scaled to 8 bits; Pillow's own conversion would clip at 255 instead."""
+    grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint32)
+    scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
+    transparent = picture.info.get("transparency")
+    if isinstance(transparent, int):
+        scaled[grey == transparent] = 255
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """Return the picture files of a folder, sorted by name; `UserError` when it is missing or holds none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is not a folder of pictures")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise UserError(f"no picture ({', '.join(SUFFIXES)}) in {str(folder)!r}")
+    return found
+
+
+def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, background: int = 255) -> np.ndarray:
+    """Return one HWC uint8 picture of equal-sized HWC uint8 tiles, row by row, `pad` pixels apart; missing tiles stay blank."""
+    assert len(pixels) > 0 and columns > 0
+    height, width, channels = pixels[0].shape
+    rows = -(-len(pixels) // columns)
+    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)
+    for index, tile in enumerate(pixels):
+        assert tile.shape == (height, width, channels), (tile.shape, pixels[0].shape)
+        top, left = (pad + (index // columns) * (height + pad), pad + (index % columns) * (width + pad))
+        sheet[top:top + height, left:left + width] = tile
+    return sheet
+
+
+def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2, text_size: int = 13) -> np.ndarray:
+    """Return one HWC uint8 picture with a labelled row of HWC uint8 tiles per entry: `(label, tiles)`.
+
+    All tiles have one size; shorter rows stay blank at the end. Labels stand left of their rows, in black on white.
+    """
+    assert rows and all(len(tiles) for _, tiles in rows)
+    columns = max(len(tiles) for _, tiles in rows)
+    blank = np.full_like(rows[0][1][0], 255)
+    tiles = [tile for _, row in rows for tile in (*row, *[blank] * (columns - len(row)))]
+    pictures = grid(tiles, columns, pad)
+    font = ImageFont.load_default(text_size)
+    margin = 2 * pad + max(int(np.ceil(font.getlength(label))) for label, _ in rows)
+    labels = Image.new("RGB", (margin, pictures.shape[0]), (255, 255, 255))
+    draw = ImageDraw.Draw(labels)
+    step = blank.shape[0] + pad
+    for index, (label, _) in enumerate(rows):
+        draw.text((pad, pad + index * step + blank.shape[0] // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
+    return np.concatenate([np.asarray(labels), pictures], axis=1)

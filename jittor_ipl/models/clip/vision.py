@@ -1,0 +1,179 @@
+"""CLIP's two image towers: the vision transformer and the modified ResNet (Radford et al. 2021, section 2.4).
+
+Both take images [B, 3, R, R] already normalised by `Clip.preprocess` and return features [B, embed_dim] that are not
+normalised. Attribute names equal the keys of OpenAI's checkpoints.
+"""
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from jittor_ipl.models.transformer import LayerNorm, Linear, Transformer
+from jittor_ipl.ops.attention import attention
+from jittor_ipl.ops.norms import batch_norm_inference, group_norm
+from jittor_ipl.runtime.backend import jt, nn
+
+NORMS = ("batch", "group")
+
+
+def patches(x, size: int):
+    """Cut images [B, C, H, W] into flat patches [B, H/size * W/size, C * size * size], rows first."""
+    batch, channels, height, width = x.shape
+    rows, columns = height // size, width // size
+    x = x[:, :, :rows * size, :columns * size] if (height % size or width % size) else x
+    x = x.reshape(batch, channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(batch, rows * columns, channels * size * size)
+
+
+def average_pool(x, size: int):
+    """Mean over non-overlapping size x size windows of [B, C, H, W]; rows and columns that do not fill one are left out."""
+    batch, channels, height, width = x.shape
+    rows, columns = height // size, width // size
+    x = x[:, :, :rows * size, :columns * size] if (height % size or width % size) else x
+    return x.reshape(batch, channels, rows, size, columns, size).sum([3, 5]) * (1.0 / size ** 2)
+
+
+class Conv(nn.Module):
+    """Convolution without bias that keeps the size at stride 1; `weight` [out, in, k, k] starts at zero."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
+        self.stride, self.padding = stride, kernel // 2
+        self.weight = jt.zeros([n_out, n_in, kernel, kernel])
+
+    def execute(self, x):
+        return nn.conv2d(x, self.weight, None, self.stride, self.padding)
+
+
+class PatchEmbedding(nn.Module):
+    """The stride = kernel convolution of the vision transformer, as one matrix product over patches."""
+
+    def __init__(self, size: int, width: int) -> None:
+        self.size = size
+        self.weight = jt.zeros([width, 3, size, size])
+
+    def execute(self, x):
+        return nn.matmul_transpose(patches(x, self.size), self.weight.reshape(self.weight.shape[0], -1))
+
+
+class VisionTransformer(nn.Module):
+    """Vision transformer whose class token, after the last norm and the projection, is the image feature."""
+
+    def __init__(self, resolution: int, patch_size: int, width: int, layers: int, heads: int, embed_dim: int,
+                 mlp: int | None = None, activation: str = "quick_gelu", eps: float = 1e-5) -> None:
+        assert resolution % patch_size == 0, f"resolution {resolution} is not a multiple of patch size {patch_size}"
+        self.class_embedding = jt.zeros([width])
+        self.positional_embedding = jt.zeros([(resolution // patch_size) ** 2 + 1, width])
+        self.proj = jt.zeros([width, embed_dim])
+        self.conv1 = PatchEmbedding(patch_size, width)
+        self.ln_pre, self.ln_post = LayerNorm(width, eps), LayerNorm(width, eps)
+        self.transformer = Transformer(width, layers, heads, mlp, activation, eps)
+
+    def execute(self, x):
+        x = self.conv1(x)                                                           # [B, grid * grid, width]
+        token = self.class_embedding.broadcast([x.shape[0], 1, x.shape[2]], [0, 1])
+        x = jt.concat([token, x], dim=1) + self.positional_embedding
+        x = self.transformer(self.ln_pre(x))
+        return jt.matmul(self.ln_post(x[:, 0]), self.proj)
+
+
+class BatchNorm(nn.Module):
+    """Batch norm with the stored statistics: frozen towers only (Jittor's own running variance is biased)."""
+
+    def __init__(self, channels: int) -> None:
+        self.weight, self.bias = jt.ones([channels]), jt.zeros([channels])
+        self.running_mean = jt.zeros([channels]).stop_grad()
+        self.running_var = jt.ones([channels]).stop_grad()
+
+    def execute(self, x):
+        return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias)
+
+
+class GroupNorm(nn.Module):
+    """Group norm under batch norm's key names: an image's feature never depends on its neighbours in the batch."""
+
+    def __init__(self, channels: int) -> None:
+        self.groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 8 or g == 1))
+        self.weight, self.bias = jt.ones([channels]), jt.zeros([channels])
+
+    def execute(self, x):
+        return group_norm(x, self.groups, self.weight, self.bias)
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    assert kind in NORMS, f"norm must be one of {NORMS}, got {kind!r}"
+    return BatchNorm(channels) if kind == "batch" else GroupNorm(channels)
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck; a stride is an average pool after the 3x3 convolution and before the shortcut (anti-aliased)."""
+
+    def __init__(self, n_in: int, planes: int, stride: int, norm: str) -> None:
+        self.stride = stride
+        self.conv1, self.bn1 = Conv(n_in, planes, 1), _norm(norm, planes)
+        self.conv2, self.bn2 = Conv(planes, planes, 3), _norm(norm, planes)
+        self.conv3, self.bn3 = Conv(planes, 4 * planes, 1), _norm(norm, 4 * planes)
+        if stride > 1 or n_in != 4 * planes:
+            self.downsample = nn.Sequential(OrderedDict([("0", Conv(n_in, 4 * planes, 1)), ("1", _norm(norm, 4 * planes))]))
+        else:
+            self.downsample = None
+
+    def execute(self, x):
+        out = nn.relu(self.bn1(self.conv1(x)))
+        out = nn.relu(self.bn2(self.conv2(out)))
+        if self.stride > 1:
+            out, x = average_pool(out, self.stride), average_pool(x, self.stride)
+        out = self.bn3(self.conv3(out))
+        return nn.relu(out + (x if self.downsample is None else self.downsample(x)))
+
+
+class AttentionPool(nn.Module):
+    """Pool a feature map by attention: the mean token asks, every position (with its embedding) answers."""
+
+    def __init__(self, grid: int, width: int, heads: int, embed_dim: int) -> None:
+        assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"
+        self.heads = heads
+        self.positional_embedding = jt.zeros([grid * grid + 1, width])
+        self.k_proj, self.q_proj, self.v_proj = (Linear(width, width) for _ in range(3))
+        self.c_proj = Linear(width, embed_dim)
+
+    def execute(self, x):
+        batch, width = x.shape[:2]
+        x = x.reshape(batch, width, -1).permute(0, 2, 1)                            # [B, grid * grid, width]
+        mean = x.sum(1, keepdims=True) * (1.0 / x.shape[1])
+        x = jt.concat([mean, x], dim=1) + self.positional_embedding
+        q, k, v = (self._split(proj(part)) for proj, part in
+                   ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x)))
+        return self.c_proj(attention(q, k, v).reshape(batch, width))                # one query: heads are already in order
+
+    def _split(self, x):
+        batch, length, width = x.shape
+        return x.reshape(batch, length, self.heads, width // self.heads).permute(0, 2, 1, 3)
+
+
+class ModifiedResNet(nn.Module):
+    """ResNet with a three-convolution stem, anti-aliased strides and attention pooling.
+
+    `norm="batch"` is OpenAI's tower with stored statistics (frozen); `norm="group"` trains from scratch at any batch size.
+    """
+
+    def __init__(self, resolution: int, width: int, layers: tuple[int, int, int, int], heads: int, embed_dim: int,
+                 norm: str = "batch") -> None:
+        assert resolution % 32 == 0, f"resolution {resolution} is not a multiple of 32"
+        half = width // 2
+        self.conv1, self.bn1 = Conv(3, half, 3, stride=2), _norm(norm, half)
+        self.conv2, self.bn2 = Conv(half, half, 3), _norm(norm, half)
+        self.conv3, self.bn3 = Conv(half, width, 3), _norm(norm, width)
+        n_in = width
+        for stage, blocks in enumerate(layers):
+            planes, stride = width * 2 ** stage, 1 if stage == 0 else 2
+            first = Bottleneck(n_in, planes, stride, norm)
+            rest = [Bottleneck(4 * planes, planes, 1, norm) for _ in range(blocks - 1)]
+            setattr(self, f"layer{stage + 1}", nn.Sequential(first, *rest))
+            n_in = 4 * planes
+        self.attnpool = AttentionPool(resolution // 32, n_in, heads, embed_dim)
+
+    def execute(self, x):
+        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
+            x = nn.relu(norm(conv(x)))
+        x = average_pool(x, 2)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.attnpool(x)

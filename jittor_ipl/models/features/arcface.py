@@ -1,0 +1,101 @@
+"""The face recogniser that identity is measured with: ArcFace on an IR-SE ResNet (Deng et al. 2019; Hu et al. 2018).
+
+Attribute names are those of TreB1eN's InsightFace_Pytorch, whose `model_ir_se50.pth` StyleCLIP, pSp, ReStyle and the
+works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorch 6.9; scripts/benchmark_features.py).
+"""
+from __future__ import annotations
+
+from jittor_ipl.models.layers import BatchNorm, Conv, Linear, PReLU
+from jittor_ipl.ops.norms import mean, unit
+from jittor_ipl.ops.resize import resize
+from jittor_ipl.runtime.backend import jt, nn
+
+UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}    # units per resolution, by the number of layers
+FACE, CROP = 256, (35, 223, 32, 220)                                    # the face in an aligned 256 px portrait: rows, columns
+
+
+class SqueezeExcite(nn.Module):
+    """Scale every channel of [B, C, H, W] by what the mean of all of them says."""
+
+    def __init__(self, channels: int, reduction: int = 16):
+        narrow = max(channels // reduction, 1)
+        self.fc1, self.fc2 = Conv(channels, narrow, 1), Conv(narrow, channels, 1)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return x * jt.sigmoid(self.fc2(nn.relu(self.fc1(mean(x, (2, 3), keepdims=True)))))
+
+
+class Unit(nn.Module):
+    """Residual unit [B, c_in, H, W] -> [B, c_out, H / stride, W / stride]."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, squeeze: bool):
+        self.stride = stride
+        if c_in != c_out:
+            self.shortcut_layer = nn.Sequential(Conv(c_in, c_out, 1, stride), BatchNorm(c_out))
+        else:
+            self.shortcut_layer = None
+        layers = [BatchNorm(c_in), Conv(c_in, c_out, 3, padding=1), PReLU(c_out), Conv(c_out, c_out, 3, stride, 1),
+                  BatchNorm(c_out)]
+        self.res_layer = nn.Sequential(*layers, *([SqueezeExcite(c_out)] if squeeze else []))
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        if self.shortcut_layer is not None:
+            shortcut = self.shortcut_layer(x)
+        else:
+            shortcut = x[:, :, ::self.stride, ::self.stride] if self.stride > 1 else x
+        return self.res_layer(x) + shortcut
+
+
+class Output(nn.Module):
+    """The last layers under their positions in the original: batch norm (0), linear (3), batch norm (4)."""
+
+    def __init__(self, channels: int, side: int, features: int, affine: bool):
+        setattr(self, "0", BatchNorm(channels))
+        setattr(self, "3", Linear(channels * side * side, features))
+        setattr(self, "4", BatchNorm(features, affine=affine))
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        x = getattr(self, "0")(x)
+        return getattr(self, "4")(getattr(self, "3")(x.reshape(x.shape[0], -1)))
+
+
+class Backbone(nn.Module):
+    """Faces to unit vectors; frozen, zero until `weights.features.load_arcface` fills it.
+
+    layers: 50, 100 or 152.  squeeze: units with squeeze-and-excitation ("ir_se").  width: channels of the first layer.
+    input_size: 112 or 224 px.  features: width of the result.  affine: whether the last batch norm has weight and bias.
+    """
+
+    def __init__(self, layers: int = 50, squeeze: bool = True, width: int = 64, input_size: int = 112, features: int = 512,
+                 affine: bool = True):
+        assert layers in UNITS and input_size % 16 == 0, (layers, input_size)
+        self.input_size, self.layers, self.squeezes = input_size, layers, squeeze
+        self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1), BatchNorm(width), PReLU(width))
+        units, c_in = [], width
+        for stage, number in enumerate(UNITS[layers]):
+            for index in range(number):
+                units.append(Unit(c_in, width * 2**stage, 2 if index == 0 else 1, squeeze))
+                c_in = width * 2**stage
+        self.body = nn.Sequential(*units)
+        self.output_layer = Output(c_in, input_size // 16, features, affine)
+
+    def execute(self, faces: jt.Var) -> jt.Var:
+        """Return unit vectors [B, features] of `faces` [B, 3, input_size, input_size] in [-1, 1]."""
+        size = self.input_size
+        assert tuple(faces.shape[1:]) == (3, size, size), faces.shape
+        return unit(self.output_layer(self.body(self.input_layer(faces))), dim=1)
+
+    def embed(self, images: jt.Var) -> jt.Var:
+        """Return unit vectors [B, features] of aligned portraits `images` [B, 3, H, W] in [-1, 1], any size.
+
+        The dot product of two is their similarity, -1..1. As StyleCLIP's identity loss: area-averaged to 256 px, cut to
+        the face (rows 35..223, columns 32..220), averaged again.
+        """
+        return self(face(images, self.input_size))
+
+
+def face(images: jt.Var, size: int = 112) -> jt.Var:
+    """Return the faces [B, 3, size, size] in aligned portraits `images` [B, 3, H, W]."""
+    assert images.ndim == 4 and images.shape[1] == 3, images.shape
+    top, bottom, left, right = CROP
+    return resize(resize(images, FACE, "area")[:, :, top:bottom, left:right], size, "area")

@@ -1,0 +1,153 @@
+"""LPIPS, the learned perceptual distance (Zhang et al. 2018), version 0.1, on VGG-16, AlexNet or SqueezeNet 1.1.
+
+Attribute names are torchvision's for the network ("features.0.weight") and the lpips package's for the learned heads
+("lin0.model.1.weight"). At 256 px one core of an AMD EPYC handles 2.4 pictures a second with VGG, 56 with the others
+(scripts/benchmark_features.py).
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jittor_ipl.models.layers import Conv
+from jittor_ipl.ops.norms import mean
+from jittor_ipl.ops.pool import max_pool
+from jittor_ipl.runtime.backend import jt, nn
+
+NETS = ("vgg", "alex", "squeeze")
+LIBRARIES = ("lpips", "torchmetrics")
+# Mean and deviation of ImageNet's pictures, moved from [0, 1] to [-1, 1] and rounded as the original has them.
+_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+# The layers by position: channels of a 3x3 convolution with ReLU, "P" a pool; a tap follows the named positions.
+_VGG = (64, 64, "P", 128, 128, "P", 256, 256, 256, "P", 512, 512, 512, "P", 512, 512, 512)
+_FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192), 10: (384, 48, 192),
+          11: (384, 64, 256), 12: (512, 64, 256)}           # input, squeezed, expanded (twice)
+_SQUEEZE_TAPS = (1, 4, 7, 9, 10, 11, 12)
+_TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256), "squeeze": (64, 128, 256, 384, 384, 512, 512)}
+
+
+class Pool(nn.Module):
+    """The maximum over windows of `kernel`, every second one; `ceil` keeps a window that sticks out."""
+
+    def __init__(self, kernel: int, ceil: bool = False):
+        self.kernel, self.ceil = kernel, ceil
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return max_pool(x, self.kernel, 2, ceil=self.ceil)
+
+
+class Fire(nn.Module):
+    """SqueezeNet's unit: a 1x1 convolution, then a 1x1 and a 3x3 side by side (Iandola et al. 2016)."""
+
+    def __init__(self, n_in: int, narrow: int, wide: int):
+        self.squeeze = Conv(n_in, narrow, 1, bias=True)
+        self.expand1x1 = Conv(narrow, wide, 1, bias=True)
+        self.expand3x3 = Conv(narrow, wide, 3, padding=1, bias=True)
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        x = nn.relu(self.squeeze(x))
+        return jt.concat([nn.relu(self.expand1x1(x)), nn.relu(self.expand3x3(x))], dim=1)
+
+
+class Layers(nn.Module):
+    """torchvision's `features`: modules under their positions there, and the positions after which a tap lies."""
+
+    def __init__(self, modules: dict[int, nn.Module], taps: Sequence[int]):
+        self.order, self.taps = sorted(modules), tuple(taps)
+        for position, module in modules.items():
+            setattr(self, str(position), module)
+
+    def execute(self, x: jt.Var) -> list[jt.Var]:
+        found = []
+        for position in self.order:
+            module = getattr(self, str(position))
+            x = nn.relu(module(x)) if isinstance(module, Conv) else module(x)       # a ReLU has its own position
+            if position in self.taps or (isinstance(module, Conv) and position + 1 in self.taps):
+                found.append(x)
+        return found
+
+
+def _vgg() -> Layers:
+    modules: dict[int, nn.Module] = {}
+    position, n_in, taps = 0, 3, []
+    for entry in _VGG:
+        if entry == "P":
+            taps.append(position - 1)
+            modules[position] = Pool(2)
+            position += 1
+        else:
+            modules[position] = Conv(n_in, entry, 3, padding=1, bias=True)
+            position, n_in = position + 2, entry
+    return Layers(modules, [*taps, position - 1])
+
+
+def _alex() -> Layers:
+    return Layers({0: Conv(3, 64, 11, stride=4, padding=2, bias=True), 2: Pool(3), 3: Conv(64, 192, 5, padding=2, bias=True),
+                   5: Pool(3), 6: Conv(192, 384, 3, padding=1, bias=True), 8: Conv(384, 256, 3, padding=1, bias=True),
+                   10: Conv(256, 256, 3, padding=1, bias=True)}, (1, 4, 7, 9, 11))
+
+
+def _squeeze() -> Layers:
+    modules: dict[int, nn.Module] = {0: Conv(3, 64, 3, stride=2, bias=True)}
+    modules |= {position: Pool(3, ceil=True) for position in (2, 5, 8)}
+    return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
+
+
+class Head(nn.Module):
+    """One learned weight per channel, under the name that a dropout and a 1x1 convolution give it."""
+
+    def __init__(self, channels: int):
+        self.model = Layers({1: Conv(channels, 1, 1)}, ())
+
+    def weight(self) -> jt.Var:
+        return getattr(self.model, "1").weight
+
+
+class Lpips(nn.Module):
+    """Distance of pictures; frozen, zero until `weights.features.load_lpips` fills it.
+
+    net: "vgg", "alex" or "squeeze".  library: whose way of dividing by a feature's length, "lpips" (length + 1e-10) or
+    "torchmetrics" (root of squared length + 1e-8); they differ where a picture's features are nearly zero.
+    """
+
+    def __init__(self, net: str, library: str = "lpips"):
+        assert net in NETS and library in LIBRARIES, (net, library)
+        self.net, self.library = net, library
+        self.features = {"vgg": _vgg, "alex": _alex, "squeeze": _squeeze}[net]()
+        for k, channels in enumerate(_TAPS[net]):
+            setattr(self, f"lin{k}", Head(channels))
+
+    def execute(self, a: jt.Var, b: jt.Var) -> jt.Var:
+        """Return the distance [B] of pictures `a` and `b` [B, 3, H, W] in [-1, 1]; differentiable."""
+        return self.distance(self.embed(a), self.embed(b))
+
+    def embed(self, images: jt.Var) -> list[jt.Var]:
+        """Return the features of `images` [B, 3, H, W], of unit length at every place: one [B, C, h, w] per tap.
+
+        For many distances between few pictures: embed each once, then `distance`.
+        """
+        assert images.ndim == 4 and images.shape[1] == 3, images.shape
+        return [self._unit(x) for x in self.features((images - _channel(_SHIFT)) / _channel(_SCALE))]
+
+    def distance(self, a: Sequence[jt.Var], b: Sequence[jt.Var]) -> jt.Var:
+        """Return the distance [B] of two results of `embed`; either may have a batch of one."""
+        return sum(self.per_layer(a, b))
+
+    def per_layer(self, a: Sequence[jt.Var], b: Sequence[jt.Var]) -> list[jt.Var]:
+        """Return each tap's share [B] of `distance`."""
+        shares = []
+        for k, (x, y) in enumerate(zip(a, b)):
+            difference = x - y
+            weighted = (difference * difference * getattr(self, f"lin{k}").weight()).sum(1)     # [B, h, w]
+            shares.append(mean(weighted, (1, 2)))
+        return shares
+
+    def _unit(self, x: jt.Var) -> jt.Var:
+        squared = (x * x).sum(1, keepdims=True)
+        # The root's slope is infinite at zero, where a ReLU often is; the floor is far below the added constant.
+        return x / (jt.sqrt(jt.maximum(squared, 1e-30)) + 1e-10) if self.library == "lpips" else x / jt.sqrt(squared + 1e-8)
+
+
+def _channel(values: tuple[float, float, float]) -> jt.Var:
+    return jt.array(np.array(values, np.float32).reshape(1, 3, 1, 1)).stop_grad()

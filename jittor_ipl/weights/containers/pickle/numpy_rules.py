@@ -1,0 +1,137 @@
+"""NumPy's arrays, numbers and types in pickles, as stand-ins that stay in the file's bytes until they are needed."""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.weights.containers.lazy import LazyArray
+from jittor_ipl.weights.containers.limits import described, refuse
+from jittor_ipl.weights.containers.pickle.objects import Buildable, Global, LongText, Rule, RuleTable, latin
+
+NUMBER_CODES = frozenset({"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"})
+_MAX_RANK = 32
+
+
+class DtypeStub(Buildable):
+    """A NumPy number type under construction."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if isinstance(code, Global) and code.module == "numpy" and code.name in SCALAR_TYPES:
+            code = SCALAR_TYPES[code.name]
+        if not isinstance(code, str) or code.lstrip("<>|=") not in NUMBER_CODES or len(code) > 4:
+            refuse(f"a NumPy type other than plain numbers: {described(code)}")
+        self.dtype = np.dtype(code)
+
+    def build(self, state: Any) -> None:
+        """Take (version, byte order, subarray, names, fields, size, alignment, flags); only plain numbers pass."""
+        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", ">", "|", "="):
+            refuse("the state of a NumPy type is malformed")
+        if any(part is not None for part in state[2:5]):
+            refuse("a structured NumPy type")
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class ArrayStub(Buildable):
+    """A NumPy array under construction; `lazy` is None until its state arrives."""
+
+    __slots__ = ("lazy",)
+
+    def __init__(self, lazy: LazyArray | None = None) -> None:
+        self.lazy = lazy
+
+    @property
+    def array(self) -> np.ndarray:
+        """The array, read; raises UnsafeWeightsError when it never got its state."""
+        return self.lazy.load() if self.lazy is not None else refuse("a NumPy array that was never filled")
+
+    def build(self, state: Any) -> None:
+        """Take (version, shape, type, is Fortran order, bytes)."""
+        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[3], (bool, int)):
+            refuse("the state of a NumPy array is malformed")
+        self.lazy = make_array(state[4], state[2], state[1], "F" if state[3] else "C").lazy
+
+
+def make_array(raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayStub:
+    """Return an array over `raw` after checking that type and shape fill it exactly."""
+    if isinstance(raw, list):
+        refuse("a NumPy array of Python objects")
+    if not isinstance(dtype, DtypeStub) or not isinstance(raw, (bytes, str, memoryview, LongText)):
+        refuse("a NumPy array without type or bytes")
+    if not isinstance(order, str) or order not in ("C", "F"):
+        refuse("a NumPy array in an unknown order")
+    shape, kind = sizes((shape,) if isinstance(shape, int) else shape), dtype.dtype
+    needed = math.prod(shape) * kind.itemsize
+    # One letter of a latin-1 text is one or two bytes of UTF-8, up to six of protocol 0's escapes.
+    if not (needed == len(raw) if not isinstance(raw, LongText) or raw.coding == "latin-1" else needed <= len(raw) <= 6 * needed):
+        refuse(f"a NumPy array of shape {list(shape)} in {len(raw)} bytes")
+    native = kind.newbyteorder("=")
+
+    def load() -> np.ndarray:
+        data = _raw_bytes(raw)
+        if len(data) != needed:
+            refuse(f"a NumPy array of shape {list(shape)} in {len(data)} bytes")
+        return readonly(np.frombuffer(data, kind).astype(native, copy=False).reshape(shape, order=order))
+
+    copied = kind != native or isinstance(raw, (str, LongText))
+    return ArrayStub(LazyArray(shape, native, native.name, load, needed if copied else 0))
+
+
+def readonly(array: np.ndarray) -> np.ndarray:
+    """Return the array with writing forbidden: it may share memory with others."""
+    array.flags.writeable = False
+    return array
+
+
+def _raw_bytes(raw: Any) -> Any:
+    """Return the bytes that a pickle holds, undoing the latin-1 detour of protocols 0 to 2."""
+    if isinstance(raw, LongText):
+        return raw.narrow()
+    return latin(raw) if isinstance(raw, str) else raw
+
+
+def sizes(value: Any) -> tuple[int, ...]:
+    """Return `value` checked to be a tuple of sizes whose product NumPy can hold."""
+    if isinstance(value, Shape):
+        value = value.value
+    if not isinstance(value, (tuple, list)) or len(value) > _MAX_RANK or not all(
+            type(n) is int and 0 <= n < 2**48 for n in value) or math.prod(max(n, 1) for n in value) >= 2**60:
+        refuse("an impossible shape")
+    return tuple(value)
+
+
+class Shape:
+    """`torch.Size`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any = ()) -> None:
+        self.value = sizes(value)
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> ArrayStub:
+    if not isinstance(kind, Global) or (kind.module, kind.name) != ("numpy", "ndarray"):
+        refuse("a NumPy array of a special class")
+    return ArrayStub()
+
+
+def _scalar(dtype: Any, raw: Any) -> ArrayStub:
+    return make_array(raw, dtype, (), "C")
+
+
+SCALAR_TYPES = {"float16": "f2", "float32": "f4", "float64": "f8", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8",
+                "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "bool_": "b1", "bool": "b1",
+                "complex64": "c8", "complex128": "c16"}
+_CORES = ("numpy.core", "numpy._core")                          # NumPy 2 renamed the package
+NUMPY_RULES: RuleTable = {
+    ("numpy", "ndarray"): Rule(),
+    ("numpy", "dtype"): Rule(call=DtypeStub),
+    **{("numpy", name): Rule() for name in SCALAR_TYPES},
+    **{(f"{core}.multiarray", "_reconstruct"): Rule(call=_reconstruct) for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): Rule(call=_scalar) for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): Rule(call=make_array) for core in _CORES},
+}

@@ -1,0 +1,61 @@
+"""The bytes of a file, an open file or a buffer, read at exact places; nothing beyond what is asked for is held."""
+from __future__ import annotations
+
+import io
+import os
+import stat
+from typing import Any, BinaryIO
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.limits import refuse
+
+_CHUNK = 4 << 20
+
+
+class Source:
+    """Positioned reading of `origin`: a path, bytes-like data, or a binary file object that can seek.
+
+    A path is opened at once and closed with the object's end. A pipe, device or folder is refused unopened.
+    Raises UserError when there is nothing to open.
+    """
+
+    def __init__(self, origin: "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO") -> None:
+        self._buffer: memoryview | None = None
+        self._file: Any = None
+        if isinstance(origin, (bytes, bytearray, memoryview)):
+            self._buffer, self.name, self.size = memoryview(origin).cast("B").toreadonly(), "the data", len(memoryview(origin).cast("B"))
+        elif isinstance(origin, (str, os.PathLike)):
+            self._file, self.name = _open(origin), os.fspath(origin)
+            self.size = os.fstat(self._file.fileno()).st_size
+        else:
+            self._file, self.name = origin, str(getattr(origin, "name", "the data"))
+            self.size = origin.seek(0, io.SEEK_END)
+
+    def read(self, start: int, count: int) -> memoryview:
+        """Return exactly these bytes; raises UnsafeWeightsError where the file ends before them."""
+        if start < 0 or count < 0 or start + count > self.size:
+            refuse(f"the file ends at byte {self.size}, bytes up to {start + count} are needed")
+        if self._buffer is not None:
+            return self._buffer[start:start + count]
+        self._file.seek(start)
+        data = self._file.read(count)
+        if len(data) != count:
+            refuse("the file became shorter while it was read")
+        return memoryview(data)
+
+    def chunks(self, start: int, count: int) -> "list[tuple[int, int]]":
+        """Return (start, count) of the pieces, each a few megabytes, that make up these bytes."""
+        return [(at, min(_CHUNK, start + count - at)) for at in range(start, start + count, _CHUNK)]
+
+
+def _open(path: str | os.PathLike) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise UserError(f"{os.fspath(path)!r} is not a file; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
+        return open(path, "rb", buffering=0)
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{os.fspath(path)!r} is no file name") from error
+    except OSError as error:
+        raise UserError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error

@@ -1,0 +1,70 @@
+"""Names and shapes of the layers that the networks of diffusers are made of, under diffusers' names."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jittor_ipl.weights.families import layers as parts
+from jittor_ipl.weights.families.family import Shapes
+from jittor_ipl.weights.families.layers import linear
+
+Schema = dict[str, tuple[int, ...]]
+
+
+def conv(name: str, out: int, into: int, kernel: int = 3) -> Schema:
+    """Return the tensors of a convolution as diffusers has them: with a bias."""
+    return parts.conv(name, out, into, kernel, bias=True)
+
+
+def norm(name: str, width: int) -> Schema:
+    """Return the scale and the shift of a group norm or layer norm."""
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def resnet(name: str, into: int, out: int, time: int | None) -> Schema:
+    """A ResnetBlock2D; `time` is the width of the time embedding, None in an autoencoder."""
+    return {**norm(f"{name}.norm1", into), **conv(f"{name}.conv1", out, into),
+            **(linear(f"{name}.time_emb_proj", out, time) if time else {}),
+            **norm(f"{name}.norm2", out), **conv(f"{name}.conv2", out, out),
+            **(conv(f"{name}.conv_shortcut", out, into, 1) if into != out else {})}
+
+
+def transformer(name: str, width: int, context: int, layers: int, use_linear_projection: bool) -> Schema:
+    """A Transformer2DModel of `layers` blocks, each with self-attention, cross-attention to `context` and a GEGLU."""
+    project = linear if use_linear_projection else lambda path, out, into: conv(path, out, into, 1)
+    schema = {**norm(f"{name}.norm", width), **project(f"{name}.proj_in", width, width)}
+    for index in range(layers):
+        schema |= _transformer_block(f"{name}.transformer_blocks.{index}", width, context)
+    return schema | project(f"{name}.proj_out", width, width)
+
+
+def _transformer_block(name: str, width: int, context: int) -> Schema:
+    schema: Schema = {}
+    for attention, source in (("attn1", width), ("attn2", context)):
+        schema |= linear(f"{name}.{attention}.to_q", width, width, bias=False)
+        schema |= linear(f"{name}.{attention}.to_k", width, source, bias=False)
+        schema |= linear(f"{name}.{attention}.to_v", width, source, bias=False)
+        schema |= linear(f"{name}.{attention}.to_out.0", width, width)
+    schema |= linear(f"{name}.ff.net.0.proj", 8 * width, width) | linear(f"{name}.ff.net.2", width, 4 * width)
+    for index in (1, 2, 3):
+        schema |= norm(f"{name}.norm{index}", width)
+    return schema
+
+
+def axis(shapes: Shapes, name: str, index: int, default: int) -> int:
+    """Return one length of a tensor's shape, `default` where the file has no such tensor or axis."""
+    shape = shapes.get(name, ())
+    return shape[index] if -len(shape) <= index < len(shape) else default
+
+
+def children(shapes: Shapes, prefix: str) -> int:
+    """Return how many numbered children (0, 1, ...) stand under `prefix`."""
+    heads = {name[len(prefix):].split(".", 1)[0] for name in shapes if name.startswith(prefix)}
+    return next(index for index in range(len(heads) + 1) if str(index) not in heads)
+
+
+def autoencoder_attention(name: str, width: int, projections: Sequence[str]) -> Schema:
+    """The one attention of an autoencoder's middle; `projections` are its four names (they changed once)."""
+    schema = norm(f"{name}.group_norm", width)
+    for projection in projections:
+        schema |= linear(f"{name}.{projection}", width, width)
+    return schema

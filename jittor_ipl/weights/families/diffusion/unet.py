@@ -1,0 +1,156 @@
+"""The U-Net of Stable Diffusion 1.x and 2.x (diffusers' UNet2DConditionModel): config.json -> every name and shape."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.diffusion.fields import (
+    MAX_COUNT,
+    Fields,
+    block_types,
+    count,
+    counts,
+    number,
+    read_fields,
+    require_groups,
+    switch,
+)
+from jittor_ipl.weights.families.diffusion.layers import Schema, axis, children, conv, norm, resnet, transformer
+from jittor_ipl.weights.families.family import Shapes
+from jittor_ipl.weights.families.layers import linear
+
+_DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
+
+FIELDS = Fields(
+    class_name="UNet2DConditionModel",
+    used={  # with the defaults of diffusers, for configs that were written before a field existed
+        "in_channels": 4, "out_channels": 4, "flip_sin_to_cos": True, "freq_shift": 0,
+        "down_block_types": (_DOWN[0], _DOWN[0], _DOWN[0], _DOWN[1]), "up_block_types": (_UP[1], _UP[0], _UP[0], _UP[0]),
+        "block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2, "transformer_layers_per_block": 1,
+        "cross_attention_dim": 1280, "attention_head_dim": 8, "use_linear_projection": False,
+        "norm_num_groups": 32, "norm_eps": 1e-5, "conv_in_kernel": 3, "conv_out_kernel": 3},
+    only={
+        "center_input_sample": (False,), "mid_block_type": ("UNetMidBlock2DCrossAttn",), "only_cross_attention": (False,),
+        "downsample_padding": (1,), "mid_block_scale_factor": (1, 1.0), "act_fn": ("silu", "swish"),
+        "reverse_transformer_layers_per_block": (None,), "encoder_hid_dim": (None,), "encoder_hid_dim_type": (None,),
+        "num_attention_heads": (None,), "dual_cross_attention": (False,), "class_embed_type": (None,),
+        "addition_embed_type": (None,), "addition_time_embed_dim": (None,), "num_class_embeds": (None,),
+        "resnet_time_scale_shift": ("default",), "resnet_skip_time_act": (False,), "resnet_out_scale_factor": (1.0, 1),
+        "time_embedding_type": ("positional",), "time_embedding_dim": (None,), "time_embedding_act_fn": (None,),
+        "timestep_post_act": (None,), "time_cond_proj_dim": (None,), "projection_class_embeddings_input_dim": (None,),
+        "attention_type": ("default",), "class_embeddings_concat": (False,),
+        "mid_block_only_cross_attention": (None, False), "cross_attention_norm": (None,)},
+    harmless=frozenset({"sample_size", "dropout", "upcast_attention", "addition_embed_type_num_heads"}),
+    remarks={"addition_embed_type": "'text_time' is Stable Diffusion XL", "time_cond_proj_dim": "a latent consistency model",
+             "class_embed_type": "a U-Net with class labels", "num_class_embeds": "a U-Net with class labels",
+             "encoder_hid_dim_type": "Kandinsky or IP-Adapter", "attention_type": "GLIGEN"})
+
+
+def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers of a UNet2DConditionModel from its config.json, lists spelled out per block.
+
+    `attention_head_dim` is the number of heads (diffusers' field is misnamed). Raises UserError for a field that is
+    unknown, unsupported or contradicts another.
+    """
+    used, _ = read_fields(config, FIELDS)
+    widths = counts(used["block_out_channels"], "block_out_channels", None)
+    blocks = len(widths)
+    numbers = {
+        **{name: count(used[name], name) for name in ("in_channels", "out_channels", "norm_num_groups")},
+        **{name: count(used[name], name, 15) for name in ("conv_in_kernel", "conv_out_kernel")},
+        "block_out_channels": widths,
+        "down_block_types": block_types(used["down_block_types"], "down_block_types", _DOWN, blocks),
+        "up_block_types": block_types(used["up_block_types"], "up_block_types", _UP, blocks),
+        "cross_attention_dim": counts(used["cross_attention_dim"], "cross_attention_dim", blocks),
+        **{name: counts(used[name], name, blocks, MAX_COUNT)
+           for name in ("layers_per_block", "transformer_layers_per_block")},
+        "attention_head_dim": None if used["attention_head_dim"] is None else
+        counts(used["attention_head_dim"], "attention_head_dim", blocks),
+        **{name: switch(used[name], name) for name in ("use_linear_projection", "flip_sin_to_cos")},
+        **{name: number(used[name], name) for name in ("freq_shift", "norm_eps")}}
+    _check(numbers)
+    return numbers
+
+
+def _check(numbers: dict[str, Any]) -> None:
+    require_groups(numbers["block_out_channels"], numbers["norm_num_groups"])
+    for width, heads in zip(numbers["block_out_channels"], numbers["attention_head_dim"] or ()):
+        if width % heads:
+            raise UserError(f"attention_head_dim: {heads} heads do not divide {width} channels")
+    if numbers["conv_in_kernel"] % 2 == 0 or numbers["conv_out_kernel"] % 2 == 0:
+        raise UserError("conv_in_kernel and conv_out_kernel must be odd")
+
+
+def unet_schema(numbers: Mapping[str, Any]) -> Schema:
+    """Return every tensor's name and shape of the network with these numbers (of `unet_config`)."""
+    widths, first = numbers["block_out_channels"], numbers["block_out_channels"][0]
+    time = 4 * first
+    schema = conv("conv_in", first, numbers["in_channels"], numbers["conv_in_kernel"])
+    schema |= linear("time_embedding.linear_1", time, first) | linear("time_embedding.linear_2", time, time)
+    for index in range(len(widths)):
+        schema |= _down_block(numbers, index, time)
+    schema |= _middle(numbers, time)
+    for index in range(len(widths)):
+        schema |= _up_block(numbers, index, time)
+    schema |= norm("conv_norm_out", first)
+    return schema | conv("conv_out", numbers["out_channels"], first, numbers["conv_out_kernel"])
+
+
+def _attention(numbers: Mapping[str, Any], name: str, block: int) -> Schema:
+    return transformer(name, numbers["block_out_channels"][block], numbers["cross_attention_dim"][block],
+                       numbers["transformer_layers_per_block"][block], numbers["use_linear_projection"])
+
+
+def _down_block(numbers: Mapping[str, Any], index: int, time: int) -> Schema:
+    widths, name, schema = numbers["block_out_channels"], f"down_blocks.{index}", {}
+    for layer in range(numbers["layers_per_block"][index]):
+        into = widths[max(index - 1, 0)] if layer == 0 else widths[index]
+        schema |= resnet(f"{name}.resnets.{layer}", into, widths[index], time)
+        if numbers["down_block_types"][index] == _DOWN[0]:
+            schema |= _attention(numbers, f"{name}.attentions.{layer}", index)
+    last = index == len(widths) - 1
+    return schema if last else schema | conv(f"{name}.downsamplers.0.conv", widths[index], widths[index])
+
+
+def _middle(numbers: Mapping[str, Any], time: int) -> Schema:
+    width = numbers["block_out_channels"][-1]
+    return {**resnet("mid_block.resnets.0", width, width, time), **_attention(numbers, "mid_block.attentions.0", -1),
+            **resnet("mid_block.resnets.1", width, width, time)}
+
+
+def _up_block(numbers: Mapping[str, Any], index: int, time: int) -> Schema:
+    """The up blocks mirror the down blocks; each resnet also takes what the down path left at its place."""
+    widths = numbers["block_out_channels"]
+    mirror = len(widths) - 1 - index
+    width, before, below = widths[mirror], widths[min(mirror + 1, len(widths) - 1)], widths[max(mirror - 1, 0)]
+    layers, name, schema = numbers["layers_per_block"][mirror] + 1, f"up_blocks.{index}", {}
+    for layer in range(layers):
+        into = (before if layer == 0 else width) + (below if layer == layers - 1 else width)
+        schema |= resnet(f"{name}.resnets.{layer}", into, width, time)
+        if numbers["up_block_types"][index] == _UP[0]:
+            schema |= _attention(numbers, f"{name}.attentions.{layer}", mirror)
+    return schema | conv(f"{name}.upsamplers.0.conv", width, width) if mirror else schema
+
+
+def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
+    """Return the config that fits these tensors, for a file without config.json.
+
+    The number of attention heads leaves no trace in the shapes: it stays None.
+    """
+    depth = min(children(shapes, "down_blocks.") or 4, MAX_COUNT)
+    blocks, ups = [f"down_blocks.{i}." for i in range(depth)], [f"up_blocks.{i}." for i in range(depth)]
+    keys = [name for name in shapes if name.endswith("attn2.to_k.weight")]
+    projections = [len(shape) for name, shape in shapes.items() if name.endswith("attentions.0.proj_in.weight")]
+    widths = [axis(shapes, f"{block}resnets.0.conv1.weight", 0, 320) for block in blocks]
+    return {
+        "in_channels": axis(shapes, "conv_in.weight", 1, 4), "conv_in_kernel": axis(shapes, "conv_in.weight", -1, 3),
+        "out_channels": axis(shapes, "conv_out.weight", 0, 4), "conv_out_kernel": axis(shapes, "conv_out.weight", -1, 3),
+        "block_out_channels": widths, "norm_num_groups": 32 if not any(width % 32 for width in widths) else 1,
+        "down_block_types": [_DOWN[0] if children(shapes, f"{block}attentions.") else _DOWN[1] for block in blocks],
+        "up_block_types": [_UP[0] if children(shapes, f"{block}attentions.") else _UP[1] for block in ups],
+        "layers_per_block": [children(shapes, f"{block}resnets.") or 1 for block in blocks],
+        "transformer_layers_per_block": [children(shapes, f"{place}attentions.0.transformer_blocks.") or 1
+                                         for place in (*blocks[:-1], "mid_block.")],
+        "cross_attention_dim": axis(shapes, keys[0], 1, 1280) if keys else 1280,
+        "use_linear_projection": projections[:1] == [2], "attention_head_dim": None}

@@ -1,0 +1,90 @@
+"""Networks that know faces (and MoCo's, which know other things): IR-SE50 ArcFace, CurricularFace IR-101, MoCo ResNet-50.
+
+`model_ir_se50.pth` (TreB1eN's InsightFace) is the one that this project measures identity with; IR networks without
+squeeze-and-excitation, such as `CurricularFace_Backbone.pth`, have the same layers. MoCo's checkpoint is what ReStyle
+compares cars, churches and horses with; of its two encoders only the query encoder is kept.
+"""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.features.face_trunk import describe, trunk
+from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, linear, prefixed
+from jittor_ipl.weights.families.schema import Schema, solve
+
+_FEATURES = 512
+_QUERY = "module.encoder_q."
+
+
+def _recogniser(shapes: Shapes, squeeze: bool) -> Layout | None:
+    if not any(name.startswith("output_layer.") for name in shapes) or any(name.startswith("styles.") for name in shapes):
+        return None
+    layers, has_squeeze = describe(shapes)
+    if has_squeeze != squeeze or not any(name.startswith(("body.0.", "input_layer.")) for name in shapes):
+        return None
+    numbers = solve({"input_layer.0.weight": ("w", 3, 3, 3), "input_layer.1.weight": ("w",), "input_layer.2.weight": ("w",),
+                     "output_layer.3.weight": ("f", "flat"), "output_layer.3.bias": ("f",),
+                     "output_layer.4.running_mean": ("f",)}, shapes, 0)
+    width, features = numbers["w"] or 64, numbers["f"] or _FEATURES
+    side = math.isqrt(numbers["flat"] // (8 * width)) or 7          # 7 for pictures of 112 px, 14 for 224 px
+    affine = "output_layer.4.weight" in shapes or "output_layer.4.bias" in shapes
+    config = {"layers": layers, "squeeze": squeeze, "width": width, "input_size": 16 * side, "features": features,
+              "affine": affine}
+    return Layout(FAMILIES[0].kind if squeeze else FAMILIES[1].kind, "insightface", config, schema(config), (TRACKED,))
+
+
+def schema(config: dict) -> Schema:
+    """Return the tensors of a recogniser with these numbers (those of `models.arcface.Backbone`)."""
+    top, features, side = 8 * config["width"], config["features"], config["input_size"] // 16
+    return (trunk(config["layers"], config["squeeze"], config["width"], 3) | batch_norm("output_layer.0", top)
+            | linear("output_layer.3", features, top * side * side)
+            | batch_norm("output_layer.4", features, config["affine"]))
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the tensors under the published names, which are ours."""
+    return {name: tensors[name] for name in layout.expected}
+
+
+# ---- MoCo ---------------------------------------------------------------------------------------------------------------
+
+def recognise_moco(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of a MoCo v2 checkpoint; the key encoder, the queue and both heads are of no use here."""
+    if not any(name.startswith(_QUERY) for name in shapes):
+        return None
+    return Layout("moco-resnet50", "moco", {"layers": 50}, prefixed(_QUERY, resnet50()),
+                  (TRACKED, r"module\.encoder_q\.fc\..*", r"module\.encoder_k\..*", r"module\.queue(_ptr)?"))
+
+
+def resnet50() -> Schema:
+    """Return the tensors of torchvision's ResNet-50 without its last layer."""
+    names, n_in = conv("conv1", 64, 3, 7) | batch_norm("bn1", 64), 64
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        planes = 64 * 2**stage
+        for block in range(blocks):
+            name = f"layer{stage + 1}.{block}"
+            for index, (c_out, c_in, k) in enumerate(((planes, n_in, 1), (planes, planes, 3), (4 * planes, planes, 1)), 1):
+                names |= conv(f"{name}.conv{index}", c_out, c_in, k) | batch_norm(f"{name}.bn{index}", c_out)
+            if block == 0:
+                names |= conv(f"{name}.downsample.0", 4 * planes, n_in, 1) | batch_norm(f"{name}.downsample.1", 4 * planes)
+            n_in = 4 * planes
+    return names
+
+
+def convert_moco(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the query encoder under torchvision's names."""
+    return {name.removeprefix(_QUERY): tensors[name] for name in layout.expected}
+
+
+FAMILIES = (
+    Family("ir-se50", lambda shapes, hints: _recogniser(shapes, True), convert,
+           landmarks=("body.0.res_layer.5.fc1.weight", "output_layer.3.weight", "input_layer.0.weight"),
+           next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
+    Family("ir-face", lambda shapes, hints: _recogniser(shapes, False), convert,
+           next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
+    Family("moco-resnet50", recognise_moco, convert_moco, landmarks=(_QUERY + "conv1.weight",),
+           next_step="nothing takes it; identity of faces is measured with model_ir_se50.pth"),
+)

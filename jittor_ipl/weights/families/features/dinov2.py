@@ -1,0 +1,66 @@
+"""DINOv2 vision transformers as Hugging Face stores them (facebook/dinov2-small, -base, -large; no registers)."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.layers import count, linear
+from jittor_ipl.weights.families.schema import Schema, fill, solve
+
+_HEAD = 64                                      # channels of an attention head in every published size
+_OPTIONAL = (r"embeddings\.mask_token", r"classifier\..*")
+_BLOCK = r"encoder\.layer\.(\d+)\."
+
+
+def _norm(name: str) -> Schema:
+    return {f"{name}.weight": ("w",), f"{name}.bias": ("w",)}
+
+
+def schema(layers: int) -> Schema:
+    """Return the tensors of a transformer with `layers` blocks; width w, hidden h, patch p and places n are unknown."""
+    names: Schema = {"embeddings.cls_token": (1, 1, "w"), "embeddings.mask_token": (1, "w"),
+                     "embeddings.position_embeddings": (1, "n", "w"),
+                     "embeddings.patch_embeddings.projection.weight": ("w", 3, "p", "p"),
+                     "embeddings.patch_embeddings.projection.bias": ("w",)}
+    for index in range(layers):
+        block = f"encoder.layer.{index}"
+        names |= _norm(f"{block}.norm1")
+        for part in ("query", "key", "value"):
+            names |= linear(f"{block}.attention.attention.{part}", "w", "w")
+        names |= linear(f"{block}.attention.output.dense", "w", "w") | {f"{block}.layer_scale1.lambda1": ("w",)}
+        names |= _norm(f"{block}.norm2") | linear(f"{block}.mlp.fc1", "h", "w") | linear(f"{block}.mlp.fc2", "w", "h")
+        names |= {f"{block}.layer_scale2.lambda1": ("w",)}
+    return names | _norm("layernorm")
+
+
+def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of a DINOv2; its number of heads is in no shape, so that config.json or 64 channels each decide."""
+    if not any(name.endswith((".layer_scale1.lambda1", ".attention.attention.query.weight")) for name in shapes) or \
+            not any(name.startswith("embeddings.") for name in shapes):
+        return None
+    layers = count(shapes, _BLOCK)
+    numbers = solve(schema(layers), shapes, 0)
+    if not all(numbers[unknown] for unknown in "whpn"):
+        return None
+    config = {"width": numbers["w"], "layers": layers, "heads": _heads(numbers["w"], hints), "hidden": numbers["h"],
+              "patch": numbers["p"], "grid": math.isqrt(max(numbers["n"] - 1, 1))}
+    numbers["n"] = config["grid"]**2 + 1
+    return Layout(FAMILY.kind, "huggingface", config, fill(schema(layers), numbers), _OPTIONAL)
+
+
+def _heads(width: int, hints: Hints) -> int:
+    stated = (hints.config or {}).get("num_attention_heads")
+    return stated if isinstance(stated, int) and stated > 0 and width % stated == 0 else max(1, width // _HEAD)
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the tensors under the published names, which are ours; a file without a mask token gets one of zeros."""
+    mask = "embeddings.mask_token"
+    found = {name: tensors[name] for name in layout.expected if name in tensors}
+    return found if mask in found else {**found, mask: np.zeros(layout.expected[mask], np.float32)}
+
+
+FAMILY = Family("dinov2", recognise, convert, landmarks=("embeddings.position_embeddings", "layernorm.weight"),
+                next_step="python -m jittor_ipl score --dino {file} compares styles with it")

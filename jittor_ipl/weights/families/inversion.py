@@ -1,0 +1,163 @@
+"""Inversion encoders: pixel2style2pixel, encoder4editing and ReStyle checkpoints.
+
+`{"state_dict": {"encoder.*", "decoder.*"}, "latent_avg", "opts"}` (Richardson et al. 2021, Tov et al. 2021, Alaluf et
+al. 2021). Names and shapes tell the trunk (IR-SE50 or ResNet-34), the input (3 channels, or 6 with ReStyle's last
+picture) and the heads. They do not tell pSp from e4e, which differ only in arithmetic: that is in the options.
+The converted names are those of the encoder module alone; the generator under "decoder." is a file of its own.
+"""
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.features.face_trunk import describe, trunk
+from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, count, linear, prefixed
+from jittor_ipl.weights.families.schema import Schema, solve
+
+_PREFIX, _MEAN = "encoder.", "latent_avg"
+_COARSE, _MIDDLE = 3, 7                         # heads of the feature pyramid up to here read the coarse and middle maps
+_RESNET34 = (3, 4, 6, 3)
+# Classes by (trunk, heads); the second of a pair is the progressive one, whose heads but the first give differences.
+TYPES = {
+    ("ir", "pyramid"): ("GradualStyleEncoder", "Encoder4Editing"),
+    ("ir", "flat"): ("BackboneEncoder", "ProgressiveBackboneEncoder"),
+    ("ir", "w"): ("BackboneEncoderUsingLastLayerIntoW",),
+    ("ir", "w+"): ("BackboneEncoderUsingLastLayerIntoWPlus",),
+    ("resnet34", "pyramid"): ("ResNetGradualStyleEncoder",),
+    ("resnet34", "flat"): ("ResNetBackboneEncoder", "ResNetProgressiveBackboneEncoder"),
+}
+
+
+def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of an inversion encoder; UserError when the file's options name an encoder of another form."""
+    prefix = _PREFIX if any(name.startswith(_PREFIX) for name in shapes) else ""
+    own = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    kind = _trunk(own)
+    heads = _heads(own)
+    if kind is None or heads is None or (kind, heads) not in TYPES:
+        return None
+    config = _numbers(own, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
+    return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config,
+                  prefixed(prefix, schema(config)) | _mean_latent(shapes, hints, config), (TRACKED,),
+                  parts=("decoder.",) if prefix else (), extras=(_MEAN,))
+
+
+def _trunk(own: Shapes) -> str | None:
+    if any(name.startswith("input_layer.") or ".res_layer." in name for name in own):
+        return "ir"
+    resnet = any(name.startswith("body.0.conv") for name in own) or ("conv1.weight" in own and "relu.weight" in own)
+    return "resnet34" if resnet else None
+
+
+def _heads(own: Shapes) -> str | None:
+    if any(name.startswith("latlayer") for name in own):
+        return "pyramid"
+    if any(name.startswith("styles.") for name in own):
+        return "flat"
+    if any(name.startswith("output_layer_2.") for name in own):
+        return "w+"
+    return "w" if "linear.weight" in own and "output_layer.3.weight" not in own else None
+
+
+def _mean_latent(shapes: Shapes, hints: Hints, config: dict) -> Schema:
+    """Return what the mean latent that codes are relative to must look like, if the file has one: W+, or one W."""
+    found = shapes.get(_MEAN, hints.extras.get(_MEAN))
+    dim = config["style_dim"]
+    return {} if found is None else {_MEAN: found if found in ((dim,), (1, dim)) else (config["n_styles"], dim)}
+
+
+def _numbers(own: Shapes, kind: str, heads: str) -> dict:
+    """Return the sizes of an encoder: majority votes, or the published sizes where no tensor tells."""
+    first = "input_layer.0" if kind == "ir" else "conv1"
+    votes = solve({f"{first}.weight": ("w", "c", 3, 3), "input_layer.1.weight": ("w",), "input_layer.2.weight": ("w",),
+                   "bn1.weight": ("w",), "relu.weight": ("w",), "linear.weight": ("lw", "ld"), "linear.bias": ("lw",),
+                   "styles.0.linear.weight": ("s", "s"), "styles.0.linear.bias": ("s",), "styles.1.linear.bias": ("s",),
+                   "output_layer_2.3.bias": ("s",), "output_layer_2.3.weight": ("s", "flat")}, own, 0)
+    style_dim = votes["s"] or votes["ld"] or 512
+    layers, squeeze = describe(own) if kind == "ir" else (34, False)
+    n_styles = votes["lw"] // style_dim if heads == "w+" else count(own, r"styles\.(\d+)\.")
+    return {"trunk": kind, "heads": heads, "layers": layers, "squeeze": squeeze, "width": votes["w"] or 64,
+            "input_channels": votes["c"] or 3, "style_dim": style_dim, "n_styles": n_styles or (1 if heads == "w" else 18)}
+
+
+def _type(kind: str, heads: str, hints: Hints) -> str | None:
+    """Return the encoder's class: the one its options state, the only possible one, or None when two are possible."""
+    possible = TYPES[kind, heads]
+    stated = hints.values.get("encoder_type") or _stored(hints)
+    if stated is None:
+        return possible[0] if len(possible) == 1 else None
+    if stated not in possible:
+        raise UserError(f"the options name the encoder {str(stated)[:60]!r}, its tensors are those of "
+                        f"{' or '.join(possible)}")
+    return stated
+
+
+def _stored(hints: Hints) -> str | None:
+    """Return the class that the metadata of a converted file states."""
+    try:
+        config = json.loads(hints.metadata.get("config", "{}"))
+    except (ValueError, RecursionError):
+        return None
+    return config.get("encoder_type") if isinstance(config, dict) else None
+
+
+# ---- Names and shapes ---------------------------------------------------------------------------------------------------
+
+def schema(config: dict) -> Schema:
+    """Return the tensors of an encoder with these numbers, in the order of the original modules."""
+    width, top, dim, n = config["width"], 8 * config["width"], config["style_dim"], config["n_styles"]
+    ir = config["trunk"] == "ir"
+    names = trunk(config["layers"], config["squeeze"], width, config["input_channels"]) if ir else _resnet(config)
+    if config["heads"] in ("pyramid", "flat"):
+        for index in range(n):
+            names |= _head(f"styles.{index}", top if config["heads"] == "flat" else dim, dim, _spatial(index, config["heads"]))
+    if config["heads"] == "pyramid":
+        names |= conv("latlayer1", dim, 4 * width, 1, bias=True) | conv("latlayer2", dim, 2 * width, 1, bias=True)
+    if config["heads"] == "w":
+        names |= linear("linear", dim, top)
+    if config["heads"] == "w+":
+        names |= batch_norm("output_layer_2.0", top) | linear("output_layer_2.3", dim, top * 7 * 7)
+        names |= linear("linear", dim * n, dim)
+    return names
+
+
+def _spatial(index: int, heads: str) -> int:
+    """Return the side of the feature map that a head reads."""
+    return 16 if heads == "flat" or index < _COARSE else 32 if index < _MIDDLE else 64
+
+
+def _head(name: str, n_in: int, dim: int, spatial: int) -> Schema:
+    """Return one map2style head: a stride-2 convolution per halving of the map, then an equalised linear layer."""
+    names: Schema = {}
+    for index in range(int(math.log2(spatial))):
+        names |= conv(f"{name}.convs.{2 * index}", dim, n_in if index == 0 else dim, 3, bias=True)
+    return names | linear(f"{name}.linear", dim, dim)
+
+
+def _resnet(config: dict) -> Schema:
+    """Return the tensors of ResNet-34's blocks behind a 7x7 convolution and a PReLU."""
+    width = config["width"]
+    names = conv("conv1", width, config["input_channels"], 7) | batch_norm("bn1", width) | {"relu.weight": (width,)}
+    depths = [width * 2**stage for stage, number in enumerate(_RESNET34) for _ in range(number)]
+    for index, (c_in, c_out) in enumerate(zip([width, *depths], depths)):
+        name = f"body.{index}"
+        names |= conv(f"{name}.conv1", c_out, c_in, 3) | batch_norm(f"{name}.bn1", c_out)
+        names |= conv(f"{name}.conv2", c_out, c_out, 3) | batch_norm(f"{name}.bn2", c_out)
+        if c_in != c_out:
+            names |= conv(f"{name}.downsample.0", c_out, c_in, 1) | batch_norm(f"{name}.downsample.1", c_out)
+    return names
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the encoder's tensors without the prefix of the training program, and the mean latent."""
+    return {name.removeprefix(_PREFIX): tensors[name] for name in layout.expected}
+
+
+FAMILY = Family("inversion-encoder", recognise, convert,
+                landmarks=("encoder.input_layer.0.weight", "encoder.styles.0.convs.0.weight", "encoder.latlayer1.weight",
+                           "encoder.conv1.weight"),
+                next_step="the generator under decoder. is written as a file of its own")

@@ -1,0 +1,137 @@
+"""LoRA out of our names: the tensors and the metadata that diffusers and kohya's scripts expect."""
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.weights.families.family import Config, Tensors
+from jittor_ipl.weights.families.lora.alpha import METADATA_KEY
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, kohya_name
+from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, diffusers_names
+
+
+def modules_of(tensors: Tensors) -> list[str]:
+    """Return the modules of a LoRA in our names, in alphabetical order."""
+    return sorted(name.removesuffix(f".{DOWN}") for name in tensors if name.endswith(f".{DOWN}"))
+
+
+def to_diffusers(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    """Return the tensors under the names of diffusers' training scripts.
+
+    diffusers has no tensor for alpha: `diffusers_metadata` says it, and `folded` makes it the rank.
+    """
+    return {name: tensors[f"{module}.{role}"] for module in modules_of(tensors)
+            for name, role in zip(diffusers_names(module), (DOWN, UP))}
+
+
+def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
+    """Return the tensors under kohya's names, alpha with every module."""
+    roles = (("lora_down.weight", DOWN), ("lora_up.weight", UP), ("alpha", ALPHA))
+    return {f"{kohya_name(module)}.{theirs}": tensors[f"{module}.{ours}"] for module in modules_of(tensors)
+            for theirs, ours in roles}
+
+
+def folded(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return the same LoRA with one rank in each part and alpha = rank: what any release of diffusers reads right.
+
+    alpha / rank is multiplied into up (exact for powers of two); lower ranks are filled up with zeros, for diffusers takes
+    one alpha for all modules where a file states none.
+    """
+    plain: dict[str, np.ndarray] = {}
+    ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in modules_of(tensors)}
+    for module, rank in ranks.items():
+        most = max(other for name, other in ranks.items() if _part(name) == _part(module))
+        down, up = tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"]
+        scale = float(tensors[f"{module}.{ALPHA}"]) / rank
+        scaled = up if scale == 1 else (up.astype(np.float32) * np.float32(scale)).astype(up.dtype)
+        plain |= {f"{module}.{DOWN}": _longer(down, 0, most), f"{module}.{UP}": _longer(scaled, 1, most),
+                  f"{module}.{ALPHA}": np.asarray(most, np.float32)}
+    return plain
+
+
+def _part(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _longer(array: np.ndarray, axis: int, length: int) -> np.ndarray:
+    """Return the array with zeros at the end of one axis."""
+    missing = [(0, length - size if index == axis else 0) for index, size in enumerate(array.shape)]
+    return np.pad(array, missing) if array.shape[axis] < length else array
+
+
+def diffusers_metadata(tensors: Tensors) -> dict[str, str]:
+    """Return the safetensors metadata with which diffusers scales the modules.
+
+    Nothing but the format where it would do so without: one rank in each part, and alpha = rank.
+    """
+    alphas = {module: float(tensors[f"{module}.{ALPHA}"]) for module in modules_of(tensors)}
+    ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in alphas}
+    if len({(_part(module), rank) for module, rank in ranks.items()}) == len({_part(module) for module in ranks}) \
+            and all(alphas[module] == rank for module, rank in ranks.items()):
+        return {"format": "pt"}
+    fields: dict[str, Any] = {}
+    for part in (UNET, TEXT):
+        mine = [module for module in alphas if module.startswith(f"{part}.")]
+        if mine:
+            fields |= {f"{part}.{name}": value for name, value in _peft_config(
+                {m.partition(".")[2]: ranks[m] for m in mine}, {m.partition(".")[2]: alphas[m] for m in mine}).items()}
+    return {"format": "pt", METADATA_KEY: json.dumps(fields, sort_keys=True)}
+
+
+def _peft_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[str, Any]:
+    """Return peft's LoraConfig of one part: the commonest rank and alpha, and the modules that differ from them."""
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    return {"peft_type": "LORA", "r": rank, "lora_alpha": _whole(alpha), "target_modules": sorted(ranks),
+            "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
+            "alpha_pattern": {path: _whole(value) for path, value in alphas.items() if value != alpha}}
+
+
+def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_prediction: bool = False,
+                   resolution: int | None = None, more: Mapping[str, str] | None = None,
+                   hashed: bool = True) -> dict[str, str]:
+    """Return the metadata that kohya's scripts write, as far as the tensors tell it: ss_*, sshs_model_hash, modelspec 1.0.1.
+
+    `base` is "sd1" or "sd2" (another says nothing about the model); `more` adds or replaces entries (ss_seed, ss_steps, ...).
+    `hashed` is for tensors that are written in the types they have. No time is written, so that equal LoRA give equal files.
+    """
+    modules = modules_of(tensors)
+    ranks = {tensors[f"{module}.{DOWN}"].shape[0] for module in modules}
+    alphas = {float(tensors[f"{module}.{ALPHA}"]) for module in modules}
+    facts = {"ss_network_module": "networks.lora", "ss_network_dim": _one(ranks), "ss_network_alpha": _one(alphas),
+             "ss_output_name": title, "modelspec.sai_model_spec": "1.0.1", "modelspec.title": title,
+             "modelspec.implementation": "diffusers"}
+    if hashed:
+        digest = data_hash(to_kohya(tensors, {}))
+        facts |= {"sshs_model_hash": digest, "modelspec.hash_sha256": f"0x{digest}"}
+    if base in ("sd1", "sd2"):
+        side = resolution or (768 if base == "sd2" and v_prediction else 512)
+        version = "sd_v2" if base == "sd2" else "sd_v1"
+        model = "stable-diffusion-v1" if base == "sd1" else f"stable-diffusion-v2-{'768-v' if v_prediction else '512'}"
+        facts |= {"ss_base_model_version": version + ("_v" if v_prediction else ""), "ss_v2": str(base == "sd2"),
+                  "ss_resolution": f"({side}, {side})", "modelspec.architecture": f"{model}/lora",
+                  "modelspec.resolution": f"{side}x{side}", "modelspec.prediction_type": "v" if v_prediction else "epsilon"}
+    return {"format": "pt", **facts, **(more or {})}
+
+
+def data_hash(tensors: Tensors) -> str:
+    """Return the SHA-256 of the data part of the safetensors file with these tensors: the hash that web UIs show."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _one(values: set) -> str:
+    return str(_whole(next(iter(values)))) if len(values) == 1 else "Dynamic"
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
+
+
+EXPORTS = {"diffusers": to_diffusers, "kohya": to_kohya}

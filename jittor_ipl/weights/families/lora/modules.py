@@ -1,0 +1,118 @@
+"""The modules that a LoRA can change, by name: those of Stable Diffusion 1.x and 2.x, or of one given pipeline."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.weights.families.diffusion.text_encoder import text_config, text_schema
+from jittor_ipl.weights.families.diffusion.unet import unet_config, unet_schema
+
+UNET, TEXT = "unet", "text_encoder"
+KOHYA_PREFIXES = {UNET: "lora_unet_", TEXT: "lora_te_"}
+_CONTEXT = {"sd1": 768, "sd2": 1024}        # widths of the text encoders
+_TEXT_CONFIGS = {
+    "sd1": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
+    "sd2": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}}
+_UNET_CONFIGS = {
+    "sd1": {"cross_attention_dim": 768},
+    "sd2": {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True}}
+
+
+@dataclass(frozen=True)
+class Base:
+    """The network that a LoRA belongs to: the weight's shape of every module ("unet.conv_in" -> (320, 4, 3, 3)).
+
+    The shapes of the base "any" are empty: it knows the names of every U-Net of this kind, and no sizes.
+    """
+
+    name: str
+    modules: Mapping[str, tuple[int, ...]]
+    flat: Mapping[str, str] = field(init=False, repr=False)     # kohya's names, in which "_" stands for "." too
+
+    def __post_init__(self) -> None:
+        flat = {kohya_name(module): module for module in self.modules}
+        assert len(flat) == len(self.modules), "two modules share one of kohya's names"
+        object.__setattr__(self, "flat", flat)
+
+
+def kohya_name(module: str) -> str:
+    """Return the name of "<part>.<path>" in kohya's files ("lora_unet_down_blocks_0_...")."""
+    part, _, path = module.partition(".")
+    return KOHYA_PREFIXES[part] + path.replace(".", "_")
+
+
+def base_of(unet: Mapping[str, Any], text_encoder: Mapping[str, Any] | None = None, name: str = "given") -> Base:
+    """Return the base that these config.json contents describe; UserError when they are not supported."""
+    modules = _modules(UNET, unet_schema(unet_config(unet)))
+    if text_encoder is not None:
+        modules |= _modules(TEXT, text_schema(text_config(text_encoder)))
+    return Base(name, modules)
+
+
+@cache
+def known_base(name: str) -> Base:
+    """Return "sd1", "sd2", or "any": a superset of all names that U-Nets of this kind have, sizes unknown."""
+    if name != "any":
+        return base_of(_UNET_CONFIGS[name], _TEXT_CONFIGS[name], name)
+    schema = unet_schema(unet_config({
+        "block_out_channels": [32] * 4, "layers_per_block": 4, "transformer_layers_per_block": 10,
+        "down_block_types": ["CrossAttnDownBlock2D"] * 4, "up_block_types": ["CrossAttnUpBlock2D"] * 4}))
+    schema |= {name.replace(".conv1.", ".conv_shortcut."): () for name in list(schema) if name.endswith(".conv1.weight")}
+    schema |= {f"{blocks}.{index}.{sampler}.0.conv.weight": () for blocks, sampler in
+               (("down_blocks", "downsamplers"), ("up_blocks", "upsamplers")) for index in range(4)}
+    texts = text_schema(text_config({"num_hidden_layers": 48, "architectures": ["CLIPTextModelWithProjection"]}))
+    return Base("any", dict.fromkeys((*_modules(UNET, schema), *_modules(TEXT, texts)), ()))
+
+
+def _modules(part: str, schema: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return the linear layers and convolutions: what has a weight of two or four axes and is no embedding or norm."""
+    return {f"{part}.{name.removesuffix('.weight')}": shape for name, shape in schema.items()
+            if name.endswith(".weight") and len(shape) != 1 and "_embedding.weight" not in name}
+
+
+def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> Base:
+    """Return the base of a LoRA's modules with their (down, up) shapes: the known one they fit, else "any".
+
+    A LoRA that was trained on the width of a known base's text belongs to it, whether all of it fits or not.
+    """
+    for name in _CONTEXT:
+        base = known_base(name)
+        if found and all(_fits(base.modules.get(module), *shapes) for module, shapes in found.items()):
+            return base
+    widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and _hears_text(module)}
+    if 2048 in widths:
+        raise UserError("this LoRA was trained on Stable Diffusion XL (texts 2048 wide); 1.x and 2.x are supported")
+    return next((known_base(name) for name, width in _CONTEXT.items() if widths == {width}), known_base("any"))
+
+
+def _hears_text(module: str) -> bool:
+    return module.endswith((".attn2.to_k", ".attn2.to_v", ".q_proj", ".k_proj", ".v_proj"))
+
+
+def _fits(weight: tuple[int, ...] | None, down: tuple[int, ...], up: tuple[int, ...]) -> bool:
+    return weight is not None and bool(down) and (down, up) == factor_shapes(weight, down[0])
+
+
+def factor_shapes(weight: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the shapes of down and up for a weight [out, in, *kernel]: [rank, in, *kernel] and [out, rank, 1, 1]."""
+    return (rank, *weight[1:]), (weight[0], rank, *(1 for _ in weight[2:]))
+
+
+def resolve_dotted(path: str, base: Base) -> str | None:
+    """Return the module at a dotted path with or without its part's name, None when the base has no such module."""
+    return next((name for name in (path, f"{UNET}.{path}", f"{TEXT}.{path}", f"{TEXT}.text_model.{path}")
+                 if name in base.modules), None)
+
+
+def require_known(unknown: Iterable[str], base: Base) -> None:
+    """Raise UserError for modules (in the file's spelling) that the base does not have."""
+    unknown = list(dict.fromkeys(unknown))
+    if not unknown:
+        return
+    choices = base.flat if unknown[0].startswith("lora_") else base.modules
+    what = "the U-Net and text encoder of Stable Diffusion 1.x or 2.x" if base.name == "any" else f"the base ({base.name})"
+    raise UserError(f"{what} has no module {unknown[0][:120]!r}{nearest(unknown[0][:120], choices)}; "
+                    f"{len(unknown)} of the LoRA's modules are unknown")

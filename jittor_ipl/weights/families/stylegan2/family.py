@@ -1,0 +1,37 @@
+"""StyleGAN2 generators in every dialect: rosinality (ours), PaddleGAN, NVIDIA's PyTorch and TensorFlow pickles."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.stylegan2 import nvidia, rosinality
+
+_CONVERTERS: dict[str, Callable[[Tensors, Layout], dict[str, np.ndarray]]] = {
+    "rosinality": rosinality.convert, "paddlegan": rosinality.convert,
+    "nvidia-ada": nvidia.convert_ada, "nvidia-tf": nvidia.convert_tf}
+
+
+def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of a StyleGAN2 generator in the first dialect that fits, None when there is none."""
+    for read in (rosinality.recognise, nvidia.recognise_ada, nvidia.recognise_tf):
+        layout = read(shapes, hints)
+        if layout is not None:
+            return layout
+    return None
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the tensors under our (rosinality's) names, in the file's types, with `latent_avg` [style_dim] when the file has one."""
+    return _CONVERTERS[layout.dialect](tensors, layout)
+
+
+def faults(tensors: Tensors, layout: Layout) -> list[str]:
+    """Return what is wrong with the values of a file that fits."""
+    return rosinality.faults(tensors) if layout.dialect in ("rosinality", "paddlegan") else []
+
+
+FAMILY = Family("stylegan2", recognise, convert, faults=faults, exports={"rosinality": rosinality.export_rosinality},
+                landmarks=rosinality.LANDMARKS + nvidia.LANDMARKS,
+                next_step="name {file} as the suite's source.generator, or: python -m jittor_ipl adapt --set source.generator={file}")

@@ -1,0 +1,64 @@
+"""StyleCLIP's latent mappers (Patashnik et al. 2021, section 5): `{"state_dict": {"mapper.*", "decoder.*"}, "opts"}`.
+
+The converted names are those of the mapper module alone ("course_mapping.mapping.1.weight"; the spelling is the
+original's). The generator under "decoder." is a file of its own.
+"""
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from jittor_ipl.models.stylegan2.style_space import style_space
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.layers import linear, prefixed
+from jittor_ipl.weights.families.schema import Dim, Schema, fill, solve
+
+_LEVELS = ("course", "medium", "fine")
+_DEPTH = 4                      # equalised linear layers of a mapper, after its PixelNorm
+_PREFIX = "mapper."
+
+
+def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
+    """Return the layout of a StyleCLIP mapper: levels of W+, one for all layers, or one per layer of S."""
+    prefix = _PREFIX if any(name.startswith(_PREFIX) for name in shapes) else ""
+    own = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    config, schema = _describe(own)
+    if not schema or (not prefix and config["mapper_type"] == "SingleMapper"):     # bare: the prompt mapper's names
+        return None
+    numbers = solve(schema, own)
+    if "w" in numbers:
+        config["style_dim"] = numbers["w"]
+    return Layout("styleclip-mapper", "styleclip" if prefix else "ours", config, fill(prefixed(prefix, schema), numbers),
+                  parts=("decoder.",) if prefix else ())
+
+
+def _describe(own: Shapes) -> tuple[dict, Schema]:
+    """Return which of the mappers has these names, and its tensors; the width of W+ is the unknown "w"."""
+    levels = [level for level in _LEVELS if any(name.startswith(f"{level}_mapping.") for name in own)]
+    if levels:
+        return {"mapper_type": "LevelsMapper", "levels": levels}, _mlps({f"{level}_mapping": "w" for level in levels})
+    if any(name.startswith("mapping.mapping.") for name in own):
+        return {"mapper_type": "SingleMapper"}, _mlps({"mapping": "w"})
+    layers = {int(m[1]) for m in map(re.compile(r"mapper_(\d{1,2})\.").match, own) if m}
+    if not layers:
+        return {}, {}
+    full = {1, 4} <= layers         # the original describes the style space of a 1024 px config-f generator, no other
+    return {"mapper_type": "FullStyleSpaceMapper" if full else "WithoutToRGBStyleSpaceMapper"}, _mlps({
+        f"mapper_{i}": layer.channels for i, layer in enumerate(style_space(1024)) if full or not layer.rgb})
+
+
+def _mlps(widths: dict[str, Dim]) -> Schema:
+    return {key: dims for name, width in widths.items() for index in range(1, _DEPTH + 1)
+            for key, dims in linear(f"{name}.mapping.{index}", width, width).items()}
+
+
+def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+    """Return the mapper's tensors without the prefix of the training program."""
+    return {name.removeprefix(_PREFIX): tensors[name] for name in layout.expected}
+
+
+FAMILY = Family("styleclip-mapper", recognise, convert,
+                landmarks=("mapper.course_mapping.mapping.1.weight", "mapper.fine_mapping.mapping.1.weight",
+                           "mapper.mapper_0.mapping.1.weight"),
+                next_step="the generator under decoder. is written as a file of its own")

@@ -1,0 +1,107 @@
+"""LoRA files read into modules and written for this project, for diffusers and for kohya's scripts."""
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.strict import compare, require_fit
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.families.lora.export import (
+    diffusers_metadata,
+    folded,
+    kohya_metadata,
+    modules_of,
+    to_diffusers,
+    to_kohya,
+)
+from jittor_ipl.weights.families.lora.family import convert, layout_of
+from jittor_ipl.weights.families.lora.modules import Base
+from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
+from jittor_ipl.weights.families.registry import shapes_of, types_of
+from jittor_ipl.weights.folder import find_sources, read_source
+from jittor_ipl.weights.network import hints_of, locate
+
+
+class LoraModule(NamedTuple):
+    """The change of one module's weight: alpha / rank * up @ down; down [rank, in, *kernel], up [out, rank, 1, 1]."""
+
+    down: np.ndarray
+    up: np.ndarray
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        """The number of rows of down."""
+        return self.down.shape[0]
+
+    def delta(self) -> np.ndarray:
+        """Return what is added to the weight, float32 in the weight's shape."""
+        product = self.up.reshape(len(self.up), -1).astype(np.float32) @ self.down.reshape(self.rank, -1).astype(np.float32)
+        return (product * np.float32(self.alpha / self.rank)).reshape(len(self.up), *self.down.shape[1:])
+
+
+Lora = dict[str, LoraModule]        # by "<part>.<module path>", such as "unet.mid_block.attentions.0.proj_in"
+
+
+def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
+    """Read a LoRA file or folder of any dialect, strictly checked against `base` (by default the base it seems made for).
+
+    Raises UserError when it holds no plain LoRA, names an unknown module, or any tensor is missing, extra or mis-shaped.
+    """
+    path = locate(ref)
+    sources = find_sources(path)
+    if len(sources) > 1:
+        raise UserError(f"{path} holds several files ({', '.join(source.label for source in sources[:8])}); name one of them")
+    tensors, info = read_source(sources[0])
+    shapes = shapes_of(tensors)
+    if not looks_like_lora(shapes):
+        raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(shapes), '')[:80]!r})")
+    try:
+        layout = layout_of(shapes, hints_of(sources[0], info), base)
+        require_fit(compare(layout.expected, layout.optional, shapes, types_of(tensors), limit=3), str(path))
+        return from_tensors(convert(tensors, layout))
+    except UserError as error:
+        raise error if str(error).startswith(str(path)) else UserError(f"{path}: {error}") from error
+
+
+def from_tensors(tensors: Mapping[str, np.ndarray]) -> Lora:
+    """Return the modules of a LoRA in our names."""
+    return {module: LoraModule(tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"], float(tensors[f"{module}.{ALPHA}"]))
+            for module in modules_of(tensors)}
+
+
+def to_tensors(lora: Mapping[str, LoraModule]) -> dict[str, np.ndarray]:
+    """Return the tensors of a LoRA in our names."""
+    return {f"{name}.{role}": value for name, module in lora.items()
+            for role, value in ((DOWN, module.down), (UP, module.up), (ALPHA, np.asarray(module.alpha, np.float32)))}
+
+
+def write_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a LoRA in our names; equal LoRA give equal bytes."""
+    ranks = sorted({module.rank for module in lora.values()})
+    write_safetensors(path, to_tensors(lora), {**(metadata or {}), "kind": "lora", "dialect": "ours",
+                                               "config": json.dumps({"ranks": ranks})})
+
+
+def write_diffusers_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, fold_alpha: bool = False) -> None:
+    """Write what diffusers' `load_lora_weights` reads; name it pytorch_lora_weights.safetensors.
+
+    An alpha other than the rank goes into the metadata, which diffusers reads from 0.34 on; `fold_alpha` multiplies it
+    into up instead, for any release.
+    """
+    tensors = folded(to_tensors(lora)) if fold_alpha else to_tensors(lora)
+    write_safetensors(path, to_diffusers(tensors, {}), diffusers_metadata(tensors))
+
+
+def write_kohya_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, base: str = "", title: str = "LoRA",
+                     v_prediction: bool = False, resolution: int | None = None,
+                     metadata: Mapping[str, str] | None = None) -> None:
+    """Write what kohya's scripts and the web UIs read, with their metadata; see `kohya_metadata`."""
+    tensors = to_tensors(lora)
+    facts = kohya_metadata(tensors, base, title=title, v_prediction=v_prediction, resolution=resolution, more=metadata)
+    write_safetensors(path, to_kohya(tensors, {}), facts)

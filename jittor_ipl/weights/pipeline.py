@@ -1,0 +1,129 @@
+"""A diffusers pipeline folder: which parts its model_index.json names, its noise schedule, and whether they fit together.
+
+Read without any weights. The networks in the folder are sources of their own (see `folder`).
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.weights.families.diffusion.fields import count
+from jittor_ipl.weights.families.diffusion.text_encoder import text_config
+from jittor_ipl.weights.families.diffusion.unet import unet_config
+from jittor_ipl.weights.families.diffusion.vae import vae_config
+from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX, read_json_object
+
+SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
+              "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
+              "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "KDPM2DiscreteScheduler",
+              "KDPM2AncestralDiscreteScheduler", "DDIMInverseScheduler")
+SCHEDULES, PREDICTIONS = ("scaled_linear", "linear", "squaredcos_cap_v2"), ("epsilon", "v_prediction", "sample")
+_PARTS = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL",),
+          "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"), "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+          "scheduler": SCHEDULERS}
+_CONFIGS = {"unet": unet_config, "vae": vae_config, "text_encoder": text_config}
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """The noise schedule of the training, which every sampler shares; `others` are the sampler's own settings."""
+
+    class_name: str
+    num_train_timesteps: int
+    beta_start: float
+    beta_end: float
+    beta_schedule: str          # one of SCHEDULES
+    prediction_type: str        # what the U-Net predicts, one of PREDICTIONS
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A checked pipeline folder: the class of every part, the networks' numbers, and what is wrong between them."""
+
+    class_name: str
+    parts: Mapping[str, str]
+    configs: Mapping[str, Mapping[str, Any]]
+    scheduler: Scheduler
+    passed_over: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def read_pipeline(folder: Path) -> Pipeline:
+    """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
+    index = read_json_object(folder / PIPELINE_INDEX, MAX_CONFIG_BYTES)
+    parts = {name: _class_of(name, value) for name, value in index.items() if isinstance(value, list) and value != [None, None]}
+    for name, class_name in parts.items():
+        _require_part(name, class_name)
+    missing = [name for name in _PARTS if name not in parts]
+    if missing:
+        raise UserError(f"{folder / PIPELINE_INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
+    configs = {name: read(_config(folder, name, "config.json")) for name, read in _CONFIGS.items()}
+    scheduler = read_scheduler(_config(folder, "scheduler", "scheduler_config.json"))
+    return Pipeline(str(index.get("_class_name", ""))[:100], parts, configs, scheduler,
+                    tuple(name for name in PASSED_OVER if name in parts), tuple(_contradictions(folder, configs)))
+
+
+def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
+    """Return the schedule of a scheduler_config.json, with diffusers' defaults; UserError for what is not supported."""
+    class_name = config.get("_class_name", "")
+    _require("scheduler", class_name, SCHEDULERS)
+    if config.get("trained_betas") is not None:
+        raise UserError("a scheduler with trained_betas of its own is not supported")
+    schedule, prediction = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
+    _require("beta_schedule", schedule, SCHEDULES)
+    _require("prediction_type", prediction, PREDICTIONS)
+    start, end = (config.get(name, default) for name, default in (("beta_start", 0.0001), ("beta_end", 0.02)))
+    for name, value in (("beta_start", start), ("beta_end", end)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1 or not math.isfinite(value):
+            raise UserError(f"the scheduler's {name} must lie between 0 and 1, the config says {value!r:.60}")
+    own = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
+    return Scheduler(class_name, count(config.get("num_train_timesteps", 1000), "num_train_timesteps", 100_000), float(start),
+                     float(end), schedule, prediction,
+                     {name: value for name, value in config.items() if name not in own and not name.startswith("_")})
+
+
+def _class_of(name: str, value: list) -> str:
+    if len(value) != 2 or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{PIPELINE_INDEX}: {name[:60]!r} must be [library, class]")
+    return value[1]
+
+
+def _require_part(name: str, class_name: str) -> None:
+    if name in PASSED_OVER:
+        return
+    if name not in _PARTS:
+        later = name.endswith(("_2", "_3", "transformer"))
+        hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if later else ""
+        raise UserError(f"{PIPELINE_INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
+    _require(name, class_name, _PARTS[name])
+
+
+def _require(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"{name} {str(value)[:80]!r} is not supported{nearest(str(value)[:80], known)}; "
+                        f"known are {', '.join(known)}")
+
+
+def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
+    return read_json_object(folder / part / name, MAX_CONFIG_BYTES)
+
+
+def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return where the parts do not fit each other."""
+    unet, vae, text = (configs[name] for name in ("unet", "vae", "text_encoder"))
+    problems = []
+    if set(unet["cross_attention_dim"]) != {text["hidden_size"]}:
+        problems.append(f"the text encoder is {text['hidden_size']} wide, the U-Net listens to {unet['cross_attention_dim'][0]}")
+    if unet["out_channels"] != vae["latent_channels"]:
+        problems.append(f"the U-Net makes {unet['out_channels']} channels, the autoencoder's latents have {vae['latent_channels']}")
+    words = folder / "tokenizer" / "vocab.json"
+    if words.exists():
+        number = len(read_json_object(words, 8 << 20))
+        if number > text["vocab_size"]:
+            problems.append(f"the tokenizer knows {number} tokens, the text encoder {text['vocab_size']}")
+    return problems

@@ -1,0 +1,100 @@
+"""The demo judge in place of the networks that metrics are defined with, for where those cannot be had.
+
+Its figures compare only with each other. FID and KID take its penultimate features, SIFID its first convolution, the
+Inception Score its attribute heads, LPIPS its intermediate maps (each place's features at unit length, all channels
+equal), identity the overlap of its attribute probabilities.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.metrics.extract import Extractor
+from jittor_ipl.metrics.frechet import patch_moments
+from jittor_ipl.metrics.inception_score import log_softmax
+from jittor_ipl.metrics.networks import ClipFeatures, IdentityFeatures, InceptionFeatures, PerceptualEmbedding
+from jittor_ipl.models.clip.vision import average_pool
+from jittor_ipl.ops.resize import resize
+from jittor_ipl.runtime.backend import jt, nn
+from jittor_ipl.world.judging.judge import ASSETS, Judge, load, local_contrast
+from jittor_ipl.world.subjects import PORTRAITS, Subject
+
+SIZE = 64
+CLIP = "demo:clip-robust"      # no demo CLIP is free of part in the adaptations: for comparisons only
+
+
+class JudgeFeatures:
+    """A demo judge as `metrics.extract.Network`: "pooled" 128, "logits", "patch-*" 32, "embedding", "identity"."""
+
+    demo = True
+
+    def __init__(self, subject: Subject = PORTRAITS) -> None:
+        asset = f"{subject.prefix}judge"
+        self.model = load(asset)
+        self.name = f"demo judge of {subject.name} (antialiased bilinear resize to {SIZE})"
+        self.sha256 = file_sha256(ASSETS / f"{asset}.safetensors")
+        self.heads = subject.sections[1:]              # the style's head would praise a set of several styles
+
+    def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the wanted features of float32 pictures [B, 3, H, W] in [-1, 1]."""
+        wanted = list(wanted)
+        with jt.no_grad():
+            x = jt.array(images)
+            if tuple(x.shape[2:]) != (SIZE, SIZE):
+                x = resize(x, SIZE, "bilinear", antialias=True)
+            maps, pooled, logits = walk(self.model, x)
+            logits = logits.numpy()[:, self.model.subject.sections[0]:]
+            patches = patch_moments(maps[0].numpy()) if "patch-mean" in wanted or "patch-covariance" in wanted else (None, None)
+            found = {"patch-mean": patches[0], "patch-covariance": patches[1], "pooled": pooled.numpy(), "logits": logits}
+            if "embedding" in wanted:
+                found["embedding"] = _embedding([level.numpy() for level in maps])
+            if "identity" in wanted:
+                found["identity"] = _overlap(logits, self.heads)
+        return {name: found[name] for name in wanted}
+
+
+def walk(judge: Judge, images) -> tuple[list, object, object]:
+    """Return the judge's maps (stem 32 px, then after each block 32, 16, 8 px), penultimate features [B, 128] and logits."""
+    x = judge.stem(images if judge.view == "colour" else local_contrast(images))
+    maps = [x]
+    for i in range(3):
+        x = getattr(judge, f"block{i}")(x)
+        maps.append(x)
+        x = average_pool(x, 2)
+    pooled = nn.relu(judge.fc(x.reshape(x.shape[0], -1)))
+    return maps, pooled, judge.head(pooled)
+
+
+def _embedding(maps: list[np.ndarray]) -> np.ndarray:
+    """Return [B, D]: unit features of the three blocks, so that squared distances are 2 (1 - cosine), mean over places and blocks."""
+    parts = []
+    for level in maps[1:]:
+        places = level.shape[2] * level.shape[3] * (len(maps) - 1)
+        length = np.sqrt((level**2).sum(axis=1, keepdims=True)) + 1e-10
+        parts.append((level / length / np.sqrt(places)).reshape(len(level), -1))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _overlap(logits: np.ndarray, heads: tuple[int, ...]) -> np.ndarray:
+    """Return unit vectors whose products are the mean overlap (Bhattacharyya) of two pictures' attribute probabilities."""
+    parts = [np.exp(log_softmax(part.astype(np.float64)) / 2) for part in np.split(logits, np.cumsum(heads)[:-1], axis=1)]
+    return np.concatenate(parts, axis=1) / np.sqrt(len(heads))
+
+
+def demo_extractor(subject: Subject = PORTRAITS, clip: str | None = CLIP) -> Extractor:
+    """Return the judge of `subject` for all metrics, and a demo CLIP (None: no CLIP, which is the slowest part)."""
+    return extractor_of(subject, clip=clip)
+
+
+def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,
+                 clip: str | None = None, lpips_size: int | None = None) -> Extractor:
+    """Return the networks of the files that are named, the judge of `subject` for the others; no CLIP where none is named.
+
+    lpips_size: what LPIPS brings pictures to; their own size where it is None.
+    """
+    judge = JudgeFeatures(subject)
+    perceptual = PerceptualEmbedding(list(lpips), size=lpips_size) if lpips else judge
+    return Extractor(InceptionFeatures(inception) if inception else judge, perceptual,
+                     IdentityFeatures(arcface) if arcface else judge, ClipFeatures(clip) if clip else None)

@@ -1,0 +1,178 @@
+"""Rebuild the demo world's assets with this project's own code: `python -m jittor_ipl.world.teaching.pretrain PART ...`.
+
+Every part is resumable (checkpoints in `runs/pretrain/<part>/`) and ends by writing its asset and its measured figures
+(`report.json` beside the asset's metadata). Training faces, judge faces and test faces come from different streams.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from jittor_ipl.disk import atomic
+from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.train.checkpoint import Checkpoints
+from jittor_ipl.train.log import RunLog
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.world.judging.judge import ASSETS
+from jittor_ipl.world.subjects import SUBJECTS
+from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, pretrain_judge
+
+WORK = Path("runs/pretrain")
+CHECKPOINT_EVERY = 200
+SPARED = 4                      # of the ten stored bits of a float16's fraction
+# Name: faces, each in all styles of its subject.
+POOLS = {"clip": 4000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the named parts (default: all; a finished one is only measured again) and print their figures."""
+    parser = argparse.ArgumentParser(prog="python -m jittor_ipl.world.teaching.pretrain", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="parts to make (default: all)")
+    parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
+    parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
+    parser.add_argument("--report", type=Path, help="only write the finished parts' figures as Markdown to this file")
+    parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")
+    options = parser.parse_args(arguments)
+    if options.pools:
+        for name in POOLS:
+            shared_pool(name, options)
+        return
+    if options.report:
+        atomic.write_bytes(options.report, report(options.work).encode())
+        return
+    for part in options.parts or PARTS:
+        began = time.monotonic()
+        figures = PARTS[part](part, options)
+        figures["seconds"] = round(time.monotonic() - began, 1)
+        atomic.make_folder(options.assets)
+        atomic.write_json(options.work / part / "report.json", figures)
+        print(json.dumps({part: figures}, indent=1), flush=True)
+
+
+def report(work: Path) -> str:
+    """The figures of all finished parts in `work` as a Markdown list."""
+    lines = ["# What the demo world's networks reach", "", "On pictures of faces that no training saw. Made by "
+             "`python -m jittor_ipl.world.teaching.pretrain --report docs/demo_networks.md`; seconds are those of a part's last sitting.", ""]
+    for part in PARTS:
+        path = work / part / "report.json"
+        if path.exists():
+            figures = json.loads(path.read_text(encoding="utf-8"))
+            told = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
+                             for name, value in figures.items())
+            lines.append(f"- **{part}**: {told}")
+    return "\n".join(lines) + "\n"
+
+
+def _clip(part: str, options) -> dict:
+    recipe = _scaled(pretrain_clip.RECIPES[part], options.scale)
+    words = pretrain_clip.Vocabulary()
+    faces = [shared_pool(f"{subject.prefix}clip", options) for subject, _, _ in pretrain_clip.SUBJECTS]
+    run = _Run(part, options, recipe.steps, recipe.origin)
+    clip = pretrain_clip.train(recipe, faces, words, *run.resume(), hook=run.hook)
+    run.close()
+    tensors = {k: _stored(v) for k, v in numpy_tensors(clip).items()}
+    tensors["token_embedding.rows"] = words.rows.astype(np.int32)
+    config = {**clip.config(), "vocab_size": 49408}
+    folder = options.work / part if recipe.stage else options.assets
+    write_safetensors(folder / f"{part}.safetensors", tensors, {"kind": "clip", "config": json.dumps(config, sort_keys=True)})
+    figures = {}
+    for subject, language, _ in pretrain_clip.SUBJECTS:
+        seen = pretrain_clip.zero_shot(clip, words, shared_pool(f"{subject.prefix}test", options), language)
+        figures |= {f"{name} of {subject.name}": value for name, value in seen.items()}
+    return figures
+
+
+def _judge(part: str, options) -> dict:
+    recipe = _scaled(pretrain_judge.RECIPES[part], options.scale)
+    prefix = SUBJECTS[recipe.subject].prefix
+    faces = shared_pool(f"{prefix}judge", options)
+    run = _Run(part, options, recipe.steps)
+    judge = pretrain_judge.train(recipe, faces, *run.resume(), hook=run.hook)
+    run.close()
+    write_safetensors(options.assets / f"{part}.safetensors", {k: _stored(v) for k, v in numpy_tensors(judge).items()},
+                      {"kind": "judge", "config": json.dumps(judge.config(), sort_keys=True)})
+    return pretrain_judge.evaluate(judge, shared_pool(f"{prefix}test", options))
+
+
+def _generator(part: str, options) -> dict:
+    recipe = _scaled(pretrain_generator.RECIPES[part], options.scale)
+    run = _Run(part, options, recipe.steps)
+    generator = pretrain_generator.train(recipe, *run.resume(), hook=run.hook)
+    run.close()
+    write_safetensors(options.assets / f"{part}.safetensors", {k: _stored(v) for k, v in numpy_tensors(generator).items()},
+                      {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)})
+    return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
+
+
+PARTS = {"judge": _judge, "judge-structure": _judge, "clip-plain": _clip, "clip-fine": _clip, "clip-local": _clip, "clip-robust": _clip,
+         "generator": _generator, "pets-generator": _generator, "pets-judge": _judge, "pets-judge-structure": _judge}
+
+
+def shared_pool(name: str, options) -> pool.Pool:
+    """The pool `name` at this scale, rendered once and kept in the work folder."""
+    faces = max(64, int(POOLS[name] * min(1.0, options.scale * 4)))
+    path = options.work / f"pool-{name}-{faces}.npz"
+    if path.exists():
+        stored = np.load(path, allow_pickle=False)
+        return pool.Pool(stored["images"], stored["labels"])
+    made = pool.build(7, f"faces of {name}", faces, subject=SUBJECTS["pets" if name.startswith("pets-") else "portraits"])
+    atomic.make_folder(options.work)
+    with atomic.staged(path) as staging, open(staging, "wb") as file:
+        np.savez(file, images=made.images, labels=made.labels)
+    return made
+
+
+class _Run:
+    """Checkpoints and log of one part; one that has none yet begins with the last state of `origin`, if it has one."""
+
+    def __init__(self, part: str, options, steps: int, origin: str = "") -> None:
+        self.steps, self.checkpoints = steps, Checkpoints(options.work / part / "checkpoints")
+        latest = self.checkpoints.latest()
+        self.start = latest.step if latest else 0
+        if latest is None and origin:
+            latest = Checkpoints(options.work / origin / "checkpoints").latest()
+            assert latest is not None, f"{part} starts from {origin}: train that first"
+        self.state = latest.tensors("state") if latest else None
+        self.log = RunLog(options.work / part, part, steps, self.start, every=50, tensorboard=False)
+
+    def resume(self) -> tuple[dict | None, int]:
+        return self.state, self.start
+
+    def hook(self, step: int, loss: float, tensors, optimiser) -> None:
+        done = step + 1
+        self.log.step(done, {"loss": loss})
+        if done % CHECKPOINT_EVERY == 0 or done == self.steps:
+            weights = {f"weights/{k}": v.numpy() for k, v in tensors.items()}
+            self.checkpoints.save(done, {"state": {**weights, **{f"opt/{k}": v for k, v in optimiser.state().items()}}})
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def _scaled(recipe, scale: float):
+    """The recipe with its step counts (and the generator's faces) shortened to the share `scale`."""
+    counts = ("steps", "mapping_steps", "faces")
+    shorter = {name: max(2, int(getattr(recipe, name) * scale)) for name in counts if getattr(recipe, name, 0)}
+    return recipe if scale == 1 else replace(recipe, **shorter)
+
+
+def _stored(value: np.ndarray) -> np.ndarray:
+    """Float16 of seven significant bits where that is exact enough for an asset: weights of at least two axes.
+
+    An error of 0.8 % at most in a weight costs neither judges nor generators anything that can be measured, and a file whose
+    last bits are zero packs to 72 %.
+    """
+    if value.ndim < 2 or value.dtype != np.float32:
+        return value
+    bits = value.astype(np.float16).view(np.uint16)
+    return ((bits + np.uint16(1 << SPARED >> 1)) & np.uint16(0xFFFF << SPARED & 0xFFFF)).view(np.float16)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Make the demo world's source generator: a StyleGAN2 of the photo domain, taught by regression.
+
+Adversarial training needs millions of pictures; here every latent z stands for a known face (`attributes.Table.from_latent`), so
+the renderer itself is the teacher. First the mapping network learns to put the face's code into w, then synthesis (with
+its constant and its stored noise maps, which serve as learned positions) learns to draw the face of w.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.ops.norms import mean
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import rng
+from jittor_ipl.train.optim import Adam, cosine, warmup
+from jittor_ipl.world.drawing import attributes
+from jittor_ipl.world.resume import restore
+from jittor_ipl.world.subjects import SUBJECTS, Subject
+from jittor_ipl.world.teaching import pool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a demo generator is made."""
+
+    subject: str = "portraits"
+    channels: tuple[tuple[int, int], ...] = ((4, 128), (8, 128), (16, 80), (32, 48), (64, 32))
+    mapping_layers: int = 4
+    mapping_steps: int = 4000
+    mapping_lr: float = 5.      # on weights that are stored 100 times too large (lr_mlp .01)
+    steps: int = 3600
+    batch: int = 16
+    lr: float = .1              # weights are of unit scale (equalised learning rate)
+    edge: float = .3            # weight of the differences between neighbouring pixels: what a person calls sharp
+    faces: int = 16000
+    seed: int = 31
+
+
+RECIPES = {"generator": Recipe(), "pets-generator": Recipe("pets", seed=33)}
+
+
+def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) -> Generator:
+    """Train the generator; `hook(step, loss, tensors, optimiser)` is called after every step of synthesis."""
+    generator = Generator(64, attributes.LATENT_DIM, recipe.mapping_layers, channels=dict(recipe.channels),
+                          rng=rng(recipe.seed, "generator-weights"))
+    everything = named_tensors(generator)
+    parameters = {k: v for k, v in everything.items() if not k.startswith("style.") and not k.endswith(".kernel")}
+    for name in parameters:
+        if name.startswith("noises."):
+            parameters[name].start_grad()
+        elif name.endswith("noise.weight"):
+            parameters[name].assign(jt.array(np.full(1, .1, np.float32)))
+    optimiser = Adam(parameters, recipe.lr, betas=(.9, .99))
+    if state:
+        restore(everything, optimiser, state)
+    else:
+        teach_mapping(generator, recipe)
+    z, images = teaching_pool(recipe)
+    names = list(parameters)
+    for step in range(start, recipe.steps):
+        chosen = rng(recipe.seed, "generator-batch", step).integers(len(z), size=recipe.batch)
+        w = generator.mapping(jt.array(z[chosen])).detach()
+        loss = drawing_loss(generator.synthesis(w, "const"), jt.array(pool.to_float(images[chosen])), recipe.edge)
+        rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50)
+        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
+        if hook:
+            hook(step, float(loss.item()), everything, optimiser)
+    for name in parameters:
+        if name.startswith("noises."):
+            parameters[name].stop_grad()
+    return generator
+
+
+def teach_mapping(generator: Generator, recipe: Recipe) -> float:
+    """Train the mapping network to put the code of the face into w; returns the last batch's mean squared error."""
+    parameters = {k: v for k, v in named_tensors(generator).items() if k.startswith("style.")}
+    names, optimiser = list(parameters), Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
+    for step in range(recipe.mapping_steps):
+        z = rng(recipe.seed, "mapping-batch", step).standard_normal((512, attributes.LATENT_DIM), np.float32)
+        target = jt.array(SUBJECTS[recipe.subject].table.code(z))
+        difference = generator.mapping(jt.array(z)) - target
+        loss = mean(difference * difference)
+        rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
+        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
+    return float(loss.item())
+
+
+def teaching_pool(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Latents [N, LATENT_DIM] and their photos uint8 [N, 3, 64, 64]."""
+    z = rng(recipe.seed, "generator-pool").standard_normal((recipe.faces, attributes.LATENT_DIM), np.float32)
+    subject = SUBJECTS[recipe.subject]
+    return z, pool.build_from_latents(z, subject.source, subject=subject)
+
+
+def drawing_loss(drawn, wanted, edge: float):
+    """Smooth L1 over pixels and over differences of neighbouring pixels, [1]."""
+    d = drawn - wanted
+    return (_smooth(d) + edge * (_smooth(d[:, :, 1:] - d[:, :, :-1]) + _smooth(d[:, :, :, 1:] - d[:, :, :, :-1])))
+
+
+def _smooth(x):
+    return mean((x * x + 1e-4).sqrt())
+
+
+def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[str, float]:
+    """Fidelity to the renderer on fresh latents: PSNR in dB over the 8-bit range, and agreement of the codes in w."""
+    z = rng(99, "generator-test").standard_normal((count, attributes.LATENT_DIM), np.float32)
+    truth = pool.to_float(pool.build_from_latents(z, subject.source, subject=subject))
+    with jt.no_grad():
+        w = generator.mapping(jt.array(z))
+        drawn = np.concatenate([np.clip(generator.synthesis(w[i:i + 32], "const").numpy(), -1, 1) for i in range(0, count, 32)])
+    squared = np.mean(np.square((drawn - truth) / 2, dtype=np.float64), axis=(1, 2, 3))
+    code, face = w.numpy(), subject.table.from_latent(z)
+    at, agree = 0, []
+    for name, values in subject.table.values.items():
+        agree.append(np.mean(code[:, at:at + len(values)].argmax(1) == face[name]))
+        at += len(values)
+    return {"psnr": float(np.mean(-10 * np.log10(squared))), "attributes in w": float(np.mean(agree))}
