@@ -30,7 +30,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 READER = """
 import json, sys, time
 from jittor_ipl.errors import UserError
-from jittor_ipl.images import load_image
+from jittor_ipl.images.files import load_image
 for path in json.load(sys.stdin):
     before = time.process_time()
     try:

@@ -22,7 +22,8 @@ def test_every_module_with_a_family_is_registered():
     def exposes(path: Path) -> bool:
         return any(isinstance(target, ast.Name) and target.id in ("FAMILY", "FAMILIES")
                    for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign) for target in node.targets)
-    assert {path.stem for path in FOLDER.glob("*.py") if exposes(path)} == set(families.MODULES)
+    assert {".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in FOLDER.rglob("*.py") if exposes(path)} \
+        == set(families.MODULES)
     assert len({family.kind for family in families.families()}) == len(families.families())
 
 

@@ -162,7 +162,7 @@ GREEDY_FILES = {
 MEASURE = """
 import resource, sys
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.containers.read import read_tensors
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     tensors = dict(read_tensors(sys.argv[1])[0])

@@ -268,7 +268,7 @@ def test_a_file_cut_while_it_is_read(tmp_path: Path) -> None:
 
 BIG = """
 import resource, sys
-from jittor_ipl.weights.load import read_tensors
+from jittor_ipl.weights.containers.read import read_tensors
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 tensors, info = read_tensors(sys.argv[1])
 total = 0.0

@@ -19,8 +19,9 @@ from jittor_ipl.models.strict import compare, count_problems, require_fit
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors, metadata_config
 
 # In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
-MODULES = ("project", "stylegan2", "prompt_mapper", "clip", "styleclip", "latents", "encoders", "arcface", "inception", "lpips",
-           "dinov2", "diffusion", "lora")
+MODULES = ("own_files", "stylegan2.family", "prompt_mapper", "clip.family", "stylegan2.styleclip", "stylegan2.latents",
+           "inversion", "features.arcface", "features.inception", "features.lpips", "features.dinov2", "diffusion.family",
+           "lora.family")
 _SHOWN = 5              # kinds of networks named in a message when none is near
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
 
@@ -37,7 +38,7 @@ class Recognised:
 @cache
 def families() -> tuple[Family, ...]:
     """Return all families; imported on first use."""
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in MODULES]
+    modules = [importlib.import_module(f"jittor_ipl.weights.families.{name}") for name in MODULES]
     return tuple(family for module in modules for family in getattr(module, "FAMILIES", None) or (module.FAMILY,))
 
 
