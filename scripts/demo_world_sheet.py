@@ -24,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
 
     from jittor_ipl.disk.atomic import write_bytes
-    from jittor_ipl.images.files import contact_sheet, encode_sheet
+    from jittor_ipl.images.sheets import contact_sheet, encode_sheet
     print(write_bytes(options.path, encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
 
 
@@ -41,7 +41,7 @@ def pets() -> list:
 
     Always the first seed of the coat with the species, pattern and ears that make the row varied.
     """
-    from jittor_ipl.images.files import to_uint8
+    from jittor_ipl.images.pixels import to_uint8
     from jittor_ipl.runtime.streams import z_from_seed
     from jittor_ipl.weights.generator import load_generator
     from jittor_ipl.world.drawing import attributes

@@ -10,17 +10,9 @@ import pytest
 from PIL import Image
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import (
-    contact_sheet,
-    encode_png,
-    encode_sheet,
-    from_uint8,
-    grid,
-    list_images,
-    load_image,
-    save_png,
-    to_uint8,
-)
+from jittor_ipl.images.files import encode_png, list_images, load_image, save_png
+from jittor_ipl.images.pixels import from_uint8, to_uint8
+from jittor_ipl.images.sheets import contact_sheet, encode_sheet, grid
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -147,13 +139,19 @@ def test_a_contact_sheet_has_labels_beside_its_rows():
 
 
 def test_the_pictures_of_a_folder(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.txt"):
+    for name in ("b.PNG", "a.jpg", "c.txt", "._a.jpg", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
     assert [path.name for path in list_images(tmp_path)] == ["a.jpg", "b.PNG"]
-    (tmp_path / "empty").mkdir()
-    for folder, message in ((tmp_path / "empty", "no picture"), (tmp_path / "none", "is not a folder")):
+
+
+def test_a_folder_without_pictures_is_told_with_what_it_holds(tmp_path):
+    for name in ("empty", "classes/cat", "bitmaps"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "bitmaps/a.bmp").write_bytes(b"BM")
+    for folder, message in (("empty", "no picture.* it is empty"), ("none", "is not a folder"),
+                            ("classes", "it holds the folders 'cat'; name one"), ("bitmaps", "'a.bmp'; convert them to PNG")):
         with pytest.raises(UserError, match=message):
-            list_images(folder)
+            list_images(tmp_path / folder)
 
 
 # ---- what pixels become, in numbers -----------------------------------------------------------------------------

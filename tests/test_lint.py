@@ -45,6 +45,7 @@ ROWS = [
     ["__main__"],
 ]
 ROW = {room: index for index, rooms in enumerate(ROWS) for room in rooms}
+MOVING = {("models", "weights"), ("text", "config")}   # arrows that the moves under way remove: to be empty
 LOOSE = {"cli", "clip", "errors", "losses"}   # the files beside the rooms
 
 
@@ -99,8 +100,7 @@ def test_file(path):
             problems.append(f"line {line}: imports {parts[0]}")
         if parts[0] != "jittor_ipl" or len(parts) < 2 or parts[1] not in ROW or here not in ROW or here == parts[1]:
             continue
-        upwards = ROW[parts[1]] > ROW[here] and (here, parts[1]) not in ALLOWED
-        if upwards or (here, parts[1]) in STRANGERS or (parts[1], here) in STRANGERS:
+        if ROW[parts[1]] >= ROW[here] and (here, parts[1]) not in MOVING:
             problems.append(f"line {line}: {here} must not import {parts[1]}")
     if len(text.splitlines()) > MAX_LINES:
         problems.append(f"{len(text.splitlines())} lines; at most {MAX_LINES}")

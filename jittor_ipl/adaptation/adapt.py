@@ -27,13 +27,13 @@ from jittor_ipl.adaptation.stage2 import train_generator
 from jittor_ipl.config import StyleRun, save_config
 from jittor_ipl.disk.atomic import sweep
 from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.layout import CHECKPOINTS, CONFIG, GENERATOR, MAPPER, SAMPLES
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN, prompts_of
 from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
@@ -41,8 +41,6 @@ from jittor_ipl.train.log import RunLog
 from jittor_ipl.train.run_folder import claim, run_identity
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
-
-MAPPER, GENERATOR = "mapper.safetensors", "generator.safetensors"
 
 
 def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False, stream: TextIO | None = None) -> Report:
@@ -61,9 +59,9 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
         run = None if report else _Run(config, run_dir, identity, stop, stream)
         if run:
             claim(run_dir, identity, anew=restart)
-            for folder in (run_dir, run_dir / "samples"):
+            for folder in (run_dir, run_dir / SAMPLES):
                 sweep(folder)
-        save_config(config, run_dir / "config.yaml")
+        save_config(config, run_dir / CONFIG)
         return run.finish() if run else replace(report, skipped=True)
 
 
@@ -150,7 +148,7 @@ class _Run:
             return None
         center = self.source.center(config.source.mean_latent_samples, config.seed)
         noise = "none" if config.generate.noise == "none" else "const"
-        return SampleGrid(self.run_dir / "samples", self.source, range(config.run.samples), config.generate.truncation,
+        return SampleGrid(self.run_dir / SAMPLES, self.source, range(config.run.samples), config.generate.truncation,
                           center, noise, {"style": config.style, "config": config.training_hash()})
 
 
@@ -160,7 +158,7 @@ class _Stage:
     def __init__(self, name: str, total: int, run: _Run, show: Callable[[int, State], None] | None = None):
         self.name, self.total, self.run, self.show = name, total, run, show
         self.settings = run.config.run
-        self.checkpoints = Checkpoints(run.run_dir / "checkpoints" / name, self.settings.keep)
+        self.checkpoints = Checkpoints(run.run_dir / CHECKPOINTS / name, self.settings.keep)
         self.checkpoints.clean()
         latest = self.checkpoints.latest(self._fits, self._tell)
         if latest and latest.state().get("threads") != _threads():

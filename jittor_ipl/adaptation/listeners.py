@@ -9,7 +9,8 @@ import numpy as np
 from jittor_ipl.adaptation.directions import Listener, image_offset, listen, varied
 from jittor_ipl.config import StyleRun
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.images.files import from_uint8, list_images, load_image
+from jittor_ipl.images.files import list_images, load_image
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import to_uint8
+from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seed
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from jittor_ipl import losses
 from jittor_ipl.adaptation.directions import Listener, encode_images
 from jittor_ipl.adaptation.samples import sample
 from jittor_ipl.disk.integrity import read_sealed, write_sealed
+from jittor_ipl.disk.layout import REPORT
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 
-NAME = "report.json"
 # Training draws its latents from other streams, so no step has seen these.
 MEASURED_SEEDS = range(1_000_000, 1_000_032)
 MEASURED_AT_LARGE_SIZES = 8  # from 512 px on, where an image takes seconds on a CPU
@@ -47,13 +47,13 @@ class Report:
         """Write `report.json`, which carries its own SHA-256."""
         values = asdict(self)
         del values["skipped"]
-        write_sealed(run_dir / NAME, values)
+        write_sealed(run_dir / REPORT, values)
 
 
 def read_report(run_dir: str | Path) -> Report | None:
     """Return the report of a finished run, or None when there is none that is whole."""
     try:
-        return Report(**read_sealed(Path(run_dir) / NAME, "report"))
+        return Report(**read_sealed(Path(run_dir) / REPORT, "report"))
     except (UserError, TypeError):
         return None
 

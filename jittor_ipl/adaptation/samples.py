@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.images.files import grid, save_png, to_uint8
+from jittor_ipl.images.files import save_png
+from jittor_ipl.images.pixels import to_uint8
+from jittor_ipl.images.sheets import grid
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seed

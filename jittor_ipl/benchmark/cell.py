@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jittor_ipl.adaptation.adapt import GENERATOR, adapt_style
+from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.report import Report
 from jittor_ipl.benchmark.figures import FIGURES
 from jittor_ipl.benchmark.material import Material, draw, predicted
 from jittor_ipl.benchmark.plan import RECORD, Cell
 from jittor_ipl.disk.atomic import remove_tree
 from jittor_ipl.disk.integrity import write_sealed
-from jittor_ipl.images.files import grid, save_png
+from jittor_ipl.disk.layout import CHECKPOINTS, GENERATOR
+from jittor_ipl.images.files import save_png
+from jittor_ipl.images.sheets import grid
 from jittor_ipl.metrics import evaluate, pixels
 from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
 from jittor_ipl.metrics.extract import FeatureSet
@@ -56,7 +58,7 @@ class Bench:
                    "versions": evaluate.versions(), "seconds_measuring": round(time.monotonic() - started, 2)}
         save_png(cell.strip, strip(images), {"identity": identity})
         write_sealed(cell.folder / RECORD, content)
-        remove_tree(cell.folder / "checkpoints")    # four times the size of the weights, and of no more use
+        remove_tree(cell.folder / CHECKPOINTS)    # four times the size of the weights, and of no more use
         return content
 
     def material(self, cell: Cell) -> Material:

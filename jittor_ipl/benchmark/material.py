@@ -17,7 +17,7 @@ from jittor_ipl.benchmark.plan import Place, latents, renderer_sha256
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import canonical
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import from_uint8, to_uint8
+from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.metrics.extract import Extractor, FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder

@@ -11,7 +11,8 @@ from jittor_ipl.benchmark.plan import Cell
 from jittor_ipl.benchmark.settings import Benchmark
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import contact_sheet, encode_sheet, load_image
+from jittor_ipl.images.files import load_image
+from jittor_ipl.images.sheets import contact_sheet, encode_sheet
 
 SMALL_BYTES = 300_000       # of the sheet in docs/
 _HEADER = 18                # pixels of a line of text

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jittor_ipl.config import StyleRun, Suite, load_suite, to_yaml
 from jittor_ipl.disk import atomic
+from jittor_ipl.disk.layout import CONFIG, REPORT, SEEDS
 from jittor_ipl.errors import UserError
 
 
@@ -49,7 +50,7 @@ def _chosen(suite: Suite, styles: list[str]) -> list[StyleRun]:
 
 def _list(runs: list[StyleRun], root: Path) -> int:
     for run in runs:
-        state = "finished" if (root / run.folder / "report.json").is_file() else "open"
+        state = "finished" if (root / run.folder / REPORT).is_file() else "open"
         print(f"{run.number:02d}\t{root / run.folder}\t{state}\t{run.style}")
     return 0
 
@@ -57,7 +58,7 @@ def _list(runs: list[StyleRun], root: Path) -> int:
 def _adapt_one(run: StyleRun, folder: Path, restart: bool) -> None:
     from jittor_ipl.adaptation.adapt import adapt_style
     # Never removes what no run made.
-    report = adapt_style(run, folder, restart=restart and (folder / "config.yaml").is_file())
+    report = adapt_style(run, folder, restart=restart and (folder / CONFIG).is_file())
     done = "finished before" if report.skipped else f"{report.seconds:.0f} s"
     print(f"{run.folder}: {done}, CLIP direction {report.direction_similarity:.3f} -> {folder}", flush=True)
 
@@ -65,8 +66,8 @@ def _adapt_one(run: StyleRun, folder: Path, restart: bool) -> None:
 def generate(arguments: Namespace) -> int:
     """Make the pictures of the seeds with one generator."""
     from jittor_ipl.disk.folders import output_folder
+    from jittor_ipl.disk.names import SUFFIX
     from jittor_ipl.images.files import save_png
-    from jittor_ipl.submission.names import SUFFIX
     from jittor_ipl.submission.one import open_one
     from jittor_ipl.submission.produce import produce
     entry = open_one(arguments.weights, arguments.seeds, style=arguments.style, source=arguments.source,
@@ -106,7 +107,7 @@ def verify(arguments: Namespace) -> int:
     root = Path(arguments.weights)
     if not root.is_dir():
         raise UserError(f"there is no folder {str(root)!r}: give B_weight, B_weight/<suite> or runs/<suite>")
-    folders = find_sets(root) if next(root.glob("**/seeds.json"), None) else [root]
+    folders = find_sets(root) if next(root.glob(f"**/{SEEDS}"), None) else [root]
     outcomes = []
     for folder in folders:
         outcomes.append(prove(folder, results=Path(arguments.results), styles=arguments.style, sample=arguments.sample,

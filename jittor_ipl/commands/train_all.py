@@ -76,7 +76,7 @@ def _make_and_prove(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
 
 def _show(suite: Suite, runs: list[StyleRun], folder: Path, results: Path) -> None:
     """Print the table and write the contact sheet of all that the results folder holds."""
-    from jittor_ipl.submission.records import SEEDS
+    from jittor_ipl.disk.layout import SEEDS
     from jittor_ipl.submission.summary import rows, table, write_sheet
     print("\n" + table(rows(runs, folder, results, results / VERIFIED)) + "\n")
     if (results / SEEDS).is_file():

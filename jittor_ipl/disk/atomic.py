@@ -37,7 +37,7 @@ _SLACK = 8 << 20  # bytes kept free beside what is written: headers, manifests, 
 
 
 @contextmanager
-def told_as_user_error(path: str | Path, action: str = "write") -> Iterator[None]:
+def as_user_error(path: str | Path, action: str = "write") -> Iterator[None]:
     """Turn the `OSError`s that a user can mend (no space, no permission, ...) into a one-line `UserError`."""
     try:
         yield
@@ -50,7 +50,7 @@ def told_as_user_error(path: str | Path, action: str = "write") -> Iterator[None
 def make_folder(path: str | Path) -> Path:
     """Create a folder with its parents, each flushed to disk; `UserError` when that is not possible."""
     path = Path(path)
-    with told_as_user_error(path, "create the folder"):
+    with as_user_error(path, "create the folder"):
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
@@ -78,7 +78,7 @@ def staged(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     # Not made from the target's own name, which may already have the longest length a file system allows.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
-    with told_as_user_error(path):
+    with as_user_error(path):
         lock = _created(temporary)
         try:
             yield temporary
@@ -137,7 +137,7 @@ def check_space(folder: str | Path, needed: int) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a file or a folder with all in it; nothing happens when it is not there. `UserError` when not allowed."""
-    with told_as_user_error(path, "remove"):
+    with as_user_error(path, "remove"):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

@@ -1,37 +1,26 @@
-"""The hash of pixels, and an output folder that is known to be writable."""
+"""Output folders: known to be writable, and nothing leaves them."""
 from __future__ import annotations
 
-import hashlib
-import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jittor_ipl.disk import atomic
+from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
 
-
-def output_folder(path: Path, *, need_bytes: int = 0) -> Path:
-    """Make `path`, clear what killed processes left, and prove that files can be written there.
-
-    Raises UserError when that is not possible or fewer than `need_bytes` are free.
-    """
+def output_folder(path: Path) -> Path:
+    """Make `path`, clear what killed processes left, and prove that files can be written there; UserError where not."""
     atomic.make_folder(path)
     atomic.sweep(path)
-    with atomic.told_as_user_error(path):
-        with tempfile.TemporaryFile(dir=path):
-            pass
-        free = shutil.disk_usage(path).free
-    if free < need_bytes:
-        raise UserError(f"cannot write {path}: {need_bytes / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free")
+    with atomic.as_user_error(path), tempfile.TemporaryFile(dir=path):
+        pass
     return path
 
 
-def pixels_sha256(image: np.ndarray) -> str:
-    """Return the SHA-256 of an image's size and pixels, uint8 [H, W, 3]; it does not depend on how a PNG was compressed."""
-    assert str(image.dtype) == "uint8" and image.ndim == 3 and image.shape[2] == 3, (image.dtype, image.shape)
-    header = f"RGB8 {image.shape[1]}x{image.shape[0]}\n".encode()
-    return hashlib.sha256(header + image.tobytes()).hexdigest()
+def inside(root: Path, *parts: str) -> Path:
+    """Return `root/parts...`; raises UserError for unsafe parts and for links that lead out of `root`."""
+    path = root.joinpath(*(safe_name(part, "path part") for part in parts))
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{path} is a link that leaves {root}: remove it")
+    return path

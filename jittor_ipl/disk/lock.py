@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jittor_ipl.disk.atomic import make_folder, told_as_user_error
+from jittor_ipl.disk.atomic import as_user_error, make_folder
 from jittor_ipl.errors import UserError
 
 NAME = ".lock"
@@ -24,7 +24,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     nobody. The folder is created when missing.
     """
     folder = make_folder(folder)
-    with told_as_user_error(folder, "write in"):
+    with as_user_error(folder, "write in"):
         handle = _acquired(folder)
     _held.add(handle)
     try:

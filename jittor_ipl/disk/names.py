@@ -1,4 +1,4 @@
-"""Names that become folders: what a style or suite may be called."""
+"""Names that become folders and pictures: what a style, a suite or an image may be called."""
 from __future__ import annotations
 
 import unicodedata
@@ -8,6 +8,7 @@ from jittor_ipl.errors import UserError
 
 MAX_NAME_BYTES = 255  # of one path component on Linux and macOS file systems
 MAX_STYLES = 100      # folders are numbered with two digits
+SUFFIX = ".png"       # of pictures
 
 
 def safe_name(name: str, what: str = "name", reserve: int = 0) -> str:
@@ -50,3 +51,22 @@ def check_distinct(names: Iterable[str]) -> None:
             told = f"the style {name!r} is listed twice" if other == name else \
                 f"the styles {other!r} and {name!r} would share one folder (upper and lower case do not count)"
             raise UserError(told)
+
+
+def image_names(names: Iterable[str]) -> list[str]:
+    """Return the names when each is safe as `<name>.png` and no two are one file where case or Unicode form is ignored.
+
+    Raises UserError for what `safe_name` refuses (`/`, `..`, NUL, over 255 bytes ...) and for collisions.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFC", safe_name(name, "image name", reserve=len(SUFFIX))).casefold()
+        if key in seen:
+            raise UserError(f"the image names {seen[key]!r} and {name!r} are one file where case is ignored: rename one")
+        seen[key] = name
+    return list(seen.values())
+
+
+def seed_name(seed: int) -> str:
+    """Name the image of one seed as StyleGAN's tools do: `seed0000`."""
+    return f"seed{seed:04d}"

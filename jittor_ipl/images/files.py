@@ -1,4 +1,4 @@
-"""The one image convention: float32 NCHW in [-1, 1] inside, 8-bit RGB files outside; and labelled contact sheets."""
+"""Picture files in and out: 8-bit RGB, PNG written, PNG, JPEG and WebP read, hostile ones refused."""
 from __future__ import annotations
 
 import io
@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageChops, PngImagePlugin
 
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.headers import essential_png, read_header
+from jittor_ipl.images.pixels import to_uint8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 MAX_PIXELS = 50_000_000  # below Pillow's own warning at 89 million; a 7000 x 7000 picture passes
@@ -27,24 +28,6 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
 # What Pillow raises for damaged files (fuzzed by scripts/torture/fuzz_images.py).
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, AttributeError,
                   RuntimeError, struct.error, zlib.error)
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Return uint8 pixels `clip(floor(x * 127.5 + 128), 0, 255)` of images in [-1, 1] (NVIDIA's StyleGAN rule).
-
-    NCHW or CHW float -> NHWC or HWC uint8. Raises `ValueError` when a value is not finite.
-    """
-    assert images.ndim in (3, 4), images.shape
-    if not np.isfinite(images).all():
-        raise ValueError("an image contains NaN or infinity")
-    pixels = np.clip(np.floor(images.astype(np.float32) * np.float32(127.5) + np.float32(128)), 0, 255)
-    return np.ascontiguousarray(np.moveaxis(pixels.astype(np.uint8), -3, -1))
-
-
-def from_uint8(pixels: np.ndarray) -> np.ndarray:
-    """Return float32 images in [-1, 1] of uint8 pixels (255 -> 1, 0 -> -1); HWC or NHWC -> CHW or NCHW."""
-    assert pixels.dtype == np.uint8 and pixels.ndim in (3, 4), (pixels.dtype, pixels.shape)
-    return np.ascontiguousarray(np.moveaxis(pixels, -1, -3).astype(np.float32) / np.float32(127.5) - np.float32(1))
 
 
 def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
@@ -65,13 +48,6 @@ def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None
     """Write one image, float CHW in [-1, 1] or uint8 HWC, as PNG; atomic; `UserError` when the place cannot be written."""
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     return write_bytes(path, encode_png(pixels, text))
-
-
-def encode_sheet(pixels: np.ndarray) -> bytes:
-    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
 
 
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -174,44 +150,23 @@ def _one_line(error: BaseException) -> str:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Return the picture files of a folder, sorted by name; `UserError` when it is missing or holds none."""
+    """Return the picture files of a folder, sorted by name; hidden ones (a Mac's `._0.png`) are passed over.
+
+    Raises `UserError` when the folder is missing, or holds no picture: then with what it holds instead.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{str(folder)!r} is not a folder of pictures")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    found = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not found:
-        raise UserError(f"no picture ({', '.join(SUFFIXES)}) in {str(folder)!r}")
+        raise UserError(f"no picture ({', '.join(SUFFIXES)}) in {str(folder)!r}: {_contents(entries)}")
     return found
 
 
-def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, background: int = 255) -> np.ndarray:
-    """Return one HWC uint8 picture of equal-sized HWC uint8 tiles, row by row, `pad` pixels apart; missing tiles stay blank."""
-    assert len(pixels) > 0 and columns > 0
-    height, width, channels = pixels[0].shape
-    rows = -(-len(pixels) // columns)
-    sheet = np.full((rows * (height + pad) + pad, columns * (width + pad) + pad, channels), background, np.uint8)
-    for index, tile in enumerate(pixels):
-        assert tile.shape == (height, width, channels), (tile.shape, pixels[0].shape)
-        top, left = (pad + (index // columns) * (height + pad), pad + (index % columns) * (width + pad))
-        sheet[top:top + height, left:left + width] = tile
-    return sheet
-
-
-def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2, text_size: int = 13) -> np.ndarray:
-    """Return one HWC uint8 picture with a labelled row of HWC uint8 tiles per entry: `(label, tiles)`.
-
-    All tiles have one size; shorter rows stay blank at the end. Labels stand left of their rows, in black on white.
-    """
-    assert rows and all(len(tiles) for _, tiles in rows)
-    columns = max(len(tiles) for _, tiles in rows)
-    blank = np.full_like(rows[0][1][0], 255)
-    tiles = [tile for _, row in rows for tile in (*row, *[blank] * (columns - len(row)))]
-    pictures = grid(tiles, columns, pad)
-    font = ImageFont.load_default(text_size)
-    margin = 2 * pad + max(int(np.ceil(font.getlength(label))) for label, _ in rows)
-    labels = Image.new("RGB", (margin, pictures.shape[0]), (255, 255, 255))
-    draw = ImageDraw.Draw(labels)
-    step = blank.shape[0] + pad
-    for index, (label, _) in enumerate(rows):
-        draw.text((pad, pad + index * step + blank.shape[0] // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
-    return np.concatenate([np.asarray(labels), pictures], axis=1)
+def _contents(entries: Sequence[Path]) -> str:
+    """Tell what a folder without pictures holds, and what to do about it."""
+    folders = [ascii(path.name) for path in entries if path.is_dir()]
+    if folders:
+        return f"it holds the folders {', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''}; name one that holds pictures"
+    return f"it holds files such as {ascii(entries[0].name)}; convert them to PNG" if entries else "it is empty"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import grid, load_image, save_png
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.images.sheets import grid
 
 MOST_PIXELS = 1 << 24  # of one mosaic: 4096 pictures of 64 px, 16 of 1024 px; further pictures are recorded by hash only
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from jittor_ipl.disk.atomic import write_bytes
-from jittor_ipl.images.files import from_uint8
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics.image_set import ImageSet
 
 MEMORY = 1 << 30            # bytes of embeddings in memory while pictures are compared: two blocks of half of it; a set whose

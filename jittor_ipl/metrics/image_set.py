@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.images.files import list_images, load_image, to_uint8
+from jittor_ipl.images.files import list_images, load_image
+from jittor_ipl.images.pixels import to_uint8
 
 MAX_SIDE = 4096             # of --size
 IN_MEMORY = 1 << 30         # bytes of pixels that are kept; the files of a larger folder are read again for every network

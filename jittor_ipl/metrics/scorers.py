@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import from_uint8
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics.competition import QUALITY
 from jittor_ipl.metrics.networks import InceptionFeatures, PerceptualEmbedding, Ref
 from jittor_ipl.models.clip.model import Clip

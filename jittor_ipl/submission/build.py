@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.disk.folders import output_folder, pixels_sha256
+from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.disk.lock import locked
+from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
+from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.submission.archive import write_archive
-from jittor_ipl.submission.names import SUFFIX, inside
 from jittor_ipl.submission.produce import Made, produce
 from jittor_ipl.submission.records import (
-    MANIFEST,
-    SEEDS,
     Manifest,
     Seeds,
     StyleRecord,

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from jittor_ipl.adaptation.render import Recipe
+from jittor_ipl.disk.layout import SEEDS
+from jittor_ipl.disk.names import seed_name
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import parse_seeds
-from jittor_ipl.submission.names import seed_name
-from jittor_ipl.submission.records import SEEDS, StyleSeeds
+from jittor_ipl.submission.records import StyleSeeds
 from jittor_ipl.submission.sets import Entry, choose, open_set
 from jittor_ipl.weights.refs import resolve
 

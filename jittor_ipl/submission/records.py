@@ -10,11 +10,10 @@ from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import safe_name
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import canonical, file_sha256, read_json, read_sealed, write_sealed
+from jittor_ipl.disk.names import image_names
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import MAX_SEED
-from jittor_ipl.submission.names import image_names
 
-SEEDS, MANIFEST = "seeds.json", "manifest.json"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Number = Annotated[str, Field(pattern=r"^[0-9]{2}$")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -10,16 +10,17 @@ import numpy as np
 
 from jittor_ipl.config import load_style_run, save_config
 from jittor_ipl.disk import atomic
-from jittor_ipl.disk.folders import output_folder, pixels_sha256
+from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.layout import CONFIG, DELTA, MANIFEST, REFERENCE, SEEDS
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.mosaic import capacity, write_mosaic
+from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.submission.build import weight_hashes
-from jittor_ipl.submission.names import inside
 from jittor_ipl.submission.produce import produce, source_of
-from jittor_ipl.submission.records import MANIFEST, SEEDS, Manifest, Seeds, StyleRecord, write_manifest, write_seeds
-from jittor_ipl.submission.sets import CONFIG, DELTA, REFERENCE, Entry, TestSet, open_set
+from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_manifest, write_seeds
+from jittor_ipl.submission.sets import Entry, TestSet, open_set
 
 _PREFIX = ".release-"
 
@@ -41,7 +42,7 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
         _clean(root, target)
         staged = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX, suffix=".tmp"))
         try:
-            with atomic.told_as_user_error(target):
+            with atomic.as_user_error(target):
                 _fill(staged, test_set, half, batch, workers)
                 size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file()) / 2**20
                 if size > limit_mib:

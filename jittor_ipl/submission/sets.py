@@ -8,15 +8,14 @@ from pathlib import Path
 
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import StyleRun, load_style_run
+from jittor_ipl.disk.folders import inside
 from jittor_ipl.disk.integrity import file_sha256, read_json, read_sealed
+from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, MANIFEST, REPORT, SEEDS
+from jittor_ipl.disk.names import image_names, seed_name
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
-from jittor_ipl.submission.names import image_names, inside, seed_name
-from jittor_ipl.submission.records import MANIFEST, SEEDS, Seeds, StyleSeeds, read_manifest, read_seeds
+from jittor_ipl.submission.records import Seeds, StyleSeeds, read_manifest, read_seeds
 
-GENERATOR, CONFIG = "generator.safetensors", "config.yaml"  # of a run folder
-REPORT = "report.json"
-DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style, beside its config.yaml
 _RUN_FOLDER = re.compile(r"[0-9]{2}-.+")
 
 

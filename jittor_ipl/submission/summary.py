@@ -12,11 +12,14 @@ from PIL import Image
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import read_json, read_sealed
+from jittor_ipl.disk.layout import REPORT, SEEDS
+from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import contact_sheet, encode_sheet, from_uint8, load_image
-from jittor_ipl.submission.names import SUFFIX
+from jittor_ipl.images.files import load_image
+from jittor_ipl.images.pixels import from_uint8
+from jittor_ipl.images.sheets import contact_sheet, encode_sheet
 from jittor_ipl.submission.produce import source_of
-from jittor_ipl.submission.records import SEEDS, StyleSeeds, read_seeds
+from jittor_ipl.submission.records import StyleSeeds, read_seeds
 
 SHOWN = 8          # pictures per style on the sheet
 LARGEST_TILE = 128  # pixels; larger pictures are shrunk for the sheet
@@ -63,7 +66,7 @@ def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None, pr
 
 def _report(folder: Path) -> dict | None:
     try:
-        return read_sealed(folder / "report.json", "report")
+        return read_sealed(folder / REPORT, "report")
     except UserError:
         return None
 

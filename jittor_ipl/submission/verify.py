@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.disk.folders import pixels_sha256
+from jittor_ipl.disk.folders import inside
 from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.layout import MANIFEST, REFERENCE, SEEDS
+from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.images.mosaic import read_mosaic
+from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.submission.names import SUFFIX, inside
 from jittor_ipl.submission.produce import produce
-from jittor_ipl.submission.records import MANIFEST, SEEDS, Manifest, StyleRecord, read_manifest, read_seeds
-from jittor_ipl.submission.sets import REFERENCE, Entry, TestSet, choose, open_set
+from jittor_ipl.submission.records import Manifest, StyleRecord, read_manifest, read_seeds
+from jittor_ipl.submission.sets import Entry, TestSet, choose, open_set
 from jittor_ipl.weights.refs import resolve
 
 MAX_LEVELS = 2

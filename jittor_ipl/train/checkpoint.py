@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.disk.atomic import check_space, make_folder, sync_folder, told_as_user_error, write_json
+from jittor_ipl.disk.atomic import as_user_error, check_space, make_folder, sync_folder, write_json
 from jittor_ipl.disk.integrity import file_sha256, read_sealed, write_sealed
+from jittor_ipl.disk.layout import MANIFEST
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 
-MANIFEST = "manifest.json"
 STATE = "state.json"
 _NAME = re.compile(r"checkpoint-(\d{8})")
 _STAGED = ".tmp-"
@@ -66,7 +66,7 @@ class Checkpoints:
         check_space(self.folder, sum(array.nbytes for group in groups.values() for array in group.values()))
         staging, target = self.folder / f"{_STAGED}{step}-{os.getpid()}", self.folder / f"checkpoint-{step:08d}"
         try:
-            with told_as_user_error(self.folder, "write a checkpoint in"):
+            with as_user_error(self.folder, "write a checkpoint in"):
                 staging.mkdir()
                 self._fill(staging, step, groups, state or {})
                 if target.exists():  # one that did not verify when the run went on, or of another run

@@ -12,9 +12,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from jittor_ipl.disk.atomic import make_folder, told_as_user_error, write_bytes
-
-METRICS = "metrics.jsonl"
+from jittor_ipl.disk.atomic import as_user_error, make_folder, write_bytes
+from jittor_ipl.disk.layout import METRICS, TENSORBOARD
 
 
 class RunLog:
@@ -32,9 +31,9 @@ class RunLog:
         self.stream, self.title = sys.stderr if stream is None else stream, title or stage
         self._began, self._start = time.monotonic(), start
         drop_records(self.folder / METRICS, stage, start)
-        with told_as_user_error(self.folder):
+        with as_user_error(self.folder):
             self._file = open(self.folder / METRICS, "a", encoding="utf-8")
-        self._events = _open_events(self.folder / "tensorboard" / stage, start) if tensorboard else None
+        self._events = _open_events(self.folder / TENSORBOARD / stage, start) if tensorboard else None
         self._bar = tqdm(total=total, initial=start, desc=self.title, file=self.stream, dynamic_ncols=True,
                          disable=not self.stream.isatty(), unit="it")
 
@@ -56,7 +55,7 @@ class RunLog:
 
     def sync(self) -> None:
         """Flush the records to disk: called before a checkpoint, which promises that all before it was told."""
-        with told_as_user_error(self.folder / METRICS):
+        with as_user_error(self.folder / METRICS):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -64,18 +63,18 @@ class RunLog:
         self._bar.close()
         self._file.close()
         if self._events is not None:
-            with told_as_user_error(self.folder / "tensorboard"):
+            with as_user_error(self.folder / TENSORBOARD):
                 self._events.close()
 
     def _record(self, step: int, metrics: Mapping[str, float]) -> None:
         # JSON has no NaN: null keeps the line readable for every program.
         numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
         record = {"stage": self.stage, "step": step, "seconds": round(time.monotonic() - self._began, 3), **numbers}
-        with told_as_user_error(self.folder / METRICS):
+        with as_user_error(self.folder / METRICS):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         if self._events is not None:
-            with told_as_user_error(self.folder / "tensorboard"):
+            with as_user_error(self.folder / TENSORBOARD):
                 for name, value in metrics.items():
                     self._events.add_scalar(name, value, step)
 
@@ -89,7 +88,7 @@ def drop_records(path: Path, stage: str, start: int) -> None:
     """Remove from a `metrics.jsonl` the records of `stage` after step `start`, and a last line that was cut off."""
     if not path.exists():
         return
-    with told_as_user_error(path, "read"):
+    with as_user_error(path, "read"):
         text = path.read_text(encoding="utf-8", errors="replace")
     kept = "".join(f"{line}\n" for line in text.split("\n") if _keeps(line, stage, start))
     if kept != text:
@@ -106,6 +105,6 @@ def _keeps(line: str, stage: str, start: int) -> bool:
 
 def _open_events(folder: Path, start: int):
     from tensorboardX import SummaryWriter  # half a second: only for those who want it
-    with told_as_user_error(folder):
+    with as_user_error(folder):
         # TensorBoard hides events of earlier sessions from this step on.
         return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.atomic import remove_tree
 from jittor_ipl.disk.integrity import file_sha256, read_sealed, write_sealed
+from jittor_ipl.disk.layout import CHECKPOINTS, GENERATOR, MAPPER, METRICS, REPORT, SAMPLES, TENSORBOARD
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images
 from jittor_ipl.text.prompt_lists import prompts_path, read_prompts
@@ -15,8 +16,7 @@ from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_sources
 from jittor_ipl.weights.network import locate
 from jittor_ipl.weights.refs import resolve
 
-MADE_BY_A_RUN = ("report.json", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "checkpoints",
-                 "tensorboard", "samples")
+MADE_BY_A_RUN = (REPORT, GENERATOR, MAPPER, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
 _MARK = ".identity"
 
 

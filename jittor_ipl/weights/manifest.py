@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.disk.integrity import LARGEST_JSON, file_sha256, read_sealed
+from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.folder import read_json_object
 
-NAME = "manifest.json"
 _MAX_FILES = 100_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -32,7 +32,7 @@ def read_manifest(path: Path) -> Manifest | None:
     A manifest that cannot be read is a problem in the result, not an error.
     """
     for folder, below in ((path, ""), (path.parent, f"{path.name}/")):
-        if path.is_dir() and (folder / NAME).is_file() and (not below or (folder / "seeds.json").is_file()):
+        if path.is_dir() and (folder / MANIFEST).is_file() and (not below or (folder / SEEDS).is_file()):
             return _checked(folder, below)
     return None
 
@@ -40,7 +40,7 @@ def read_manifest(path: Path) -> Manifest | None:
 def _checked(folder: Path, below: str) -> Manifest | None:
     """Return the checked manifest, None when it is some other program's."""
     try:
-        content = read_json_object(folder / NAME, LARGEST_JSON)
+        content = read_json_object(folder / MANIFEST, LARGEST_JSON)
     except UserError as error:
         return Manifest("folder", "", problems=[str(error)])
     if "files" not in content or not {"step", "suite"} & set(content):
@@ -48,18 +48,18 @@ def _checked(folder: Path, below: str) -> Manifest | None:
     kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content["suite"]))
     found = Manifest(kind, about[:100])
     try:
-        files = read_sealed(folder / NAME, "manifest")["files"]
+        files = read_sealed(folder / MANIFEST, "manifest")["files"]
     except UserError as error:
         found.problems.append(str(error))
         return found
     if not isinstance(files, dict) or len(files) > _MAX_FILES:
-        found.problems.append(f"{NAME} lists no files")
+        found.problems.append(f"{MANIFEST} lists no files")
         return found
     mine = {name: record for name, record in files.items() if name.startswith(below)}
     found.files = len(mine)
     found.problems += [problem for name, record in mine.items() if (problem := _compare(folder, name, record))]
-    present = {str(file.relative_to(folder)) for file in (folder / below).rglob("*") if file.is_file()} - {NAME}
-    found.problems += [f"{name!r} is not in {NAME}" for name in sorted(present - set(mine))]
+    present = {str(file.relative_to(folder)) for file in (folder / below).rglob("*") if file.is_file()} - {MANIFEST}
+    found.problems += [f"{name!r} is not in {MANIFEST}" for name in sorted(present - set(mine))]
     return found
 
 
@@ -67,14 +67,14 @@ def _compare(folder: Path, name: str, record: Any) -> str:
     """Return what is wrong with one listed file, an empty string when nothing is."""
     wanted = record.get("sha256") if isinstance(record, Mapping) else record
     if not isinstance(wanted, str) or not _SHA256.fullmatch(wanted):
-        return f"{NAME} has no SHA-256 for {ascii(name[:80])}"
+        return f"{MANIFEST} has no SHA-256 for {ascii(name[:80])}"
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
-        return f"{NAME} names {ascii(name[:80])}, which is outside the folder"
+        return f"{MANIFEST} names {ascii(name[:80])}, which is outside the folder"
     file = folder / name
     if not file.is_file():
         return f"{name!r} is missing"
     size = record.get("size") if isinstance(record, Mapping) else None
     if size is not None and size != file.stat().st_size:
-        return f"{name!r} has {file.stat().st_size} bytes, {NAME} says {size}"
-    return "" if file_sha256(file) == wanted else f"{name!r} is not the file that {NAME} records (SHA-256 differs)"
+        return f"{name!r} has {file.stat().st_size} bytes, {MANIFEST} says {size}"
+    return "" if file_sha256(file) == wanted else f"{name!r} is not the file that {MANIFEST} records (SHA-256 differs)"

@@ -26,6 +26,7 @@ from pathlib import Path
 from jittor_ipl import cli
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
+from jittor_ipl.disk.layout import GENERATOR, MAPPER
 from jittor_ipl.train import checkpoint
 from jittor_ipl.train.checkpoint import Checkpoints
 
@@ -85,7 +86,7 @@ class Case:
         """Check that the run now ends with the undisturbed bits and leaves nothing behind."""
         found = waited(forked(lambda: sys.exit(cli.main(self.command())), self.log))
         same = found == 0 and all((self.folder / "00-disney" / name).read_bytes() == (undisturbed / name).read_bytes()
-                                  for name in (adapt.MAPPER, adapt.GENERATOR))
+                                  for name in (MAPPER, GENERATOR))
         self.checks.append(("resumes to the same bits", same, f"exit code {found}: {self.log.read_text()[-200:]}"))
         left = [path.name for path in self.folder.rglob(".*") if ".tmp" in path.name]
         self.checks.append(("nothing left over", not left, str(left)))

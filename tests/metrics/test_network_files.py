@@ -12,7 +12,8 @@ from network_names import FIXTURES
 from PIL import Image
 
 from jittor_ipl import cli
-from jittor_ipl.images.files import from_uint8, load_image, save_png
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics import competition, networks
 from jittor_ipl.metrics.competition import OFFICIAL_WORDS
 from jittor_ipl.metrics.frechet import frechet_inception_distance

@@ -10,7 +10,8 @@ from feature_records import SEED, agree, fill, filled, normalised, record
 
 from jittor_ipl import cli
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import from_uint8, save_png
+from jittor_ipl.images.files import save_png
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics import networks
 from jittor_ipl.metrics.evaluate import measure
 from jittor_ipl.metrics.extract import FeatureSet, squared_distances

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import from_uint8, save_png
+from jittor_ipl.images.files import save_png
+from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics.evaluate import choose, measure
 from jittor_ipl.metrics.extract import Extractor, FeatureSet, squared_distances
 from jittor_ipl.metrics.image_set import from_array, from_folder, paired

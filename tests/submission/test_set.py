@@ -279,13 +279,6 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_part(workplace, capsys, 
     assert cli.run_all(RUNS) == 0 and cli.verify(RUNS) == 0
 
 
-def test_too_little_space_is_found_before_anything_is_made(tmp_path):
-    from jittor_ipl.disk.folders import output_folder
-    from jittor_ipl.errors import UserError
-    with pytest.raises(UserError, match="are free"):
-        output_folder(tmp_path / "x", need_bytes=2**60)
-
-
 def test_prompts_may_name_the_pictures(workplace):
     (workplace / "names.json").write_text(json.dumps({"00": {"a girl, smiling": 5}, "01": {"ein Mädchen": 6}}))
     assert cli.run_all([*RUNS, "--seeds", "names.json"]) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.disk import atomic
+from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.log import RunLog
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         figures = PARTS[part](part, options)
         figures["seconds"] = round(time.monotonic() - began, 1)
         atomic.make_folder(options.assets)
-        atomic.write_json(options.work / part / "report.json", figures)
+        atomic.write_json(options.work / part / REPORT, figures)
         print(json.dumps({part: figures}, indent=1), flush=True)
 
 
@@ -60,7 +61,7 @@ def report(work: Path) -> str:
     lines = ["# What the demo world's networks reach", "", "On pictures of faces that no training saw. Made by "
              "`python -m jittor_ipl.world.teaching.pretrain --report docs/demo_networks.md`; seconds are those of a part's last sitting.", ""]
     for part in PARTS:
-        path = work / part / "report.json"
+        path = work / part / REPORT
         if path.exists():
             figures = json.loads(path.read_text(encoding="utf-8"))
             told = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
@@ -132,11 +133,11 @@ class _Run:
     """Checkpoints and log of one part; one that has none yet begins with the last state of `origin`, if it has one."""
 
     def __init__(self, part: str, options, steps: int, origin: str = "") -> None:
-        self.steps, self.checkpoints = steps, Checkpoints(options.work / part / "checkpoints")
+        self.steps, self.checkpoints = steps, Checkpoints(options.work / part / CHECKPOINTS)
         latest = self.checkpoints.latest()
         self.start = latest.step if latest else 0
         if latest is None and origin:
-            latest = Checkpoints(options.work / origin / "checkpoints").latest()
+            latest = Checkpoints(options.work / origin / CHECKPOINTS).latest()
             assert latest is not None, f"{part} starts from {origin}: train that first"
         self.state = latest.tensors("state") if latest else None
         self.log = RunLog(options.work / part, part, steps, self.start, every=50, tensorboard=False)

@@ -1,0 +1,12 @@
+"""What the files of this project's own folders are called; every name stands here alone."""
+
+# A run folder, `runs/<suite>/<NN>-<style>`.
+CONFIG = "config.yaml"                  # the resolved settings; a released style holds one, too
+GENERATOR, MAPPER = "generator.safetensors", "mapper.safetensors"
+REPORT = "report.json"                  # written last: a folder with one is finished
+METRICS = "metrics.jsonl"
+CHECKPOINTS, TENSORBOARD, SAMPLES = "checkpoints", "tensorboard", "samples"
+
+# A results folder, `results/<suite>`, and a released one, `B_weight/<suite>`; a checkpoint has a manifest, too.
+SEEDS, MANIFEST = "seeds.json", "manifest.json"
+DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style
