@@ -16,7 +16,8 @@ from small_files import small_files
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
-from jittor_ipl.weights.containers.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.safetensors_header import MAX_HEADER_BYTES
 
 TENSORS = {"b": np.arange(6, dtype="f4").reshape(2, 3), "a": np.ones(3, "f2"), "double": np.array(2.5), "flag": np.array([True]),
            "none": np.zeros((0, 4), "i8"), "bytes": np.arange(5, dtype="u1"), "transposed": np.arange(6, dtype="i2").reshape(2, 3).T}

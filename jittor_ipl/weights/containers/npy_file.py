@@ -11,7 +11,7 @@ import numpy as np
 from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import MEMORY_FLOOR, Meter, refuse, shown
 from jittor_ipl.weights.containers.pickle.numpy_rules import NUMBER_CODES, readonly, sizes
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.zip_reader import ZipDirectory
 
 MAGIC = b"\x93NUMPY"
@@ -26,7 +26,7 @@ _ANY = "|".join(rf"'{name}': ?{form}" for name, form in _ITEM.items())
 _HEADER = re.compile(rf"\{{(?:(?:{_ANY}),? ?)*\}} *\n?", re.DOTALL)
 
 
-def open_npy(source: Source) -> LazyArray:
+def open_npy(source: ByteSource) -> LazyArray:
     """Return the array of a .npy file, to be read in native byte order.
 
     Raises UnsafeWeightsError for a damaged file, and for arrays of anything but plain numbers.
@@ -42,7 +42,7 @@ def open_npy(source: Source) -> LazyArray:
     return _lazy(dtype, shape, load)
 
 
-def open_npz(source: Source) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
+def open_npz(source: ByteSource) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
     """Return the arrays of a .npz file by name, and the names of members that hold texts, which are left out.
 
     Members are stored or deflated. Raises UnsafeWeightsError for damage, objects, and members that unpack to several

@@ -17,7 +17,7 @@ from jittor_ipl.weights.containers.npy_file import MAGIC, open_npy, open_npz
 from jittor_ipl.weights.containers.pickle.plain import is_pickle, open_pickle
 from jittor_ipl.weights.containers.safetensors import open_safetensors
 from jittor_ipl.weights.containers.sniff import describe_foreign
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.torch_file import Contents, is_legacy, open_legacy, open_zip
 from jittor_ipl.weights.containers.unwrap import bounded, require_no_container, unwrap
 
@@ -53,7 +53,7 @@ def read_tensors(origin: Origin, container: str | None = None) -> tuple[Tensors,
     are read-only. Memory stays below three times the file's size, or a few megabytes for small files.
     Raises UserError (one line: what the file is, what is expected); UnsafeWeightsError for a malformed or hostile file.
     """
-    source = Source(origin)
+    source = ByteSource(origin)
     try:
         return _read(source, container)
     except UserError as error:      # UnsafeWeightsError stays what it is
@@ -63,7 +63,7 @@ def read_tensors(origin: Origin, container: str | None = None) -> tuple[Tensors,
         raise UserError(f"cannot read {source.name}: {error.strerror or error}") from error
 
 
-def _read(source: Source, container: str | None) -> tuple[Tensors, FileInfo]:
+def _read(source: ByteSource, container: str | None) -> tuple[Tensors, FileInfo]:
     head = bytes(source.read(0, min(source.size, 4096)))
     if _is_safetensors(head, source.size):
         require_no_container(container)
@@ -81,7 +81,7 @@ def _read(source: Source, container: str | None) -> tuple[Tensors, FileInfo]:
     return tensors, FileInfo(contents.format, {}, found.container, extras, found.skipped, found.values, tensors.stored)
 
 
-def _named(source: Source, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> tuple[Tensors, FileInfo]:
+def _named(source: ByteSource, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> tuple[Tensors, FileInfo]:
     if not entries:
         raise UserError("the file holds no arrays of numbers")
     bounded(entries.values(), source.size, packed=True)
@@ -94,7 +94,7 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     return size >= 10 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 2**40
 
 
-def _open(source: Source, head: bytes) -> Contents:
+def _open(source: ByteSource, head: bytes) -> Contents:
     if head.startswith(b"PK\x03\x04"):
         return open_zip(source)
     if is_legacy(head):

@@ -1,7 +1,8 @@
-"""safetensors files: a validating reader and an atomic, byte-reproducible writer, on NumPy alone.
+"""safetensors files: a validating reader and an atomic, byte-reproducible writer.
 
 The format: 8 bytes little-endian header length, a JSON header, then the tensors' bytes back to back. The reader
-accepts nothing that could be read in two ways: no gaps, no overlap, no trailing bytes, no duplicate names.
+accepts nothing that could be read in two ways: no gaps, no overlap, no trailing bytes, no duplicate names. It takes
+the tensors from the file by itself, for NumPy has no bfloat16 and a mapped file that is cut short ends the process.
 """
 from __future__ import annotations
 
@@ -20,11 +21,10 @@ from jittor_ipl.weights.containers.bfloat16 import Bfloat16
 from jittor_ipl.weights.containers.lazy import LazyArray, Tensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.containers.pickle.torch_rules import BFLOAT16
-from jittor_ipl.weights.containers.safetensors_header import CODES, MAX_HEADER_BYTES, Entry, Invalid, read_header
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.safetensors_header import CODES, Entry, read_header
+from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.storage import widen_bfloat16
 
-__all__ = ["MAX_HEADER_BYTES", "open_safetensors", "read_safetensors", "widen_bfloat16", "write_safetensors"]
 _NAMES = {np.dtype(code): name for name, code in CODES.items() if name != "BF16"}
 
 
@@ -33,7 +33,7 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], di
 
     Raises UserError in one line when the file is missing or breaks the specification in any way.
     """
-    source = Source(path)
+    source = ByteSource(path)
     try:
         tensors, metadata = open_safetensors(source)
         return {name: entry.load() for name, entry in tensors.entries.items()}, metadata
@@ -43,25 +43,22 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], di
         raise UserError(f"cannot read {source.name}: {error.strerror or error}") from error
 
 
-def open_safetensors(source: Source) -> tuple[Tensors, dict[str, str]]:
+def open_safetensors(source: ByteSource) -> tuple[Tensors, dict[str, str]]:
     """Return the tensors, to be read one at a time, and the metadata; raises UnsafeWeightsError for any breach."""
-    try:
-        entries, metadata, start = read_header(source)
-    except Invalid as error:
-        raise UnsafeWeightsError(f"not a valid safetensors file: {error}") from error
-    return Tensors({name: _lazy(source, start, entry) for name, entry in entries.items()}, source.name), metadata
+    entries, metadata = read_header(source)
+    return Tensors({name: _lazy(source, entry) for name, entry in entries.items()}, source.name), metadata
 
 
-def _lazy(source: Source, start: int, entry: Entry) -> LazyArray:
+def _lazy(source: ByteSource, entry: Entry) -> LazyArray:
     dtype = np.dtype("f4" if entry.dtype == "BF16" else CODES[entry.dtype]).newbyteorder("=")
     stored = BFLOAT16 if entry.dtype == "BF16" else dtype.name
-    return LazyArray(entry.shape, dtype, stored, partial(_read_tensor, source, start + entry.begin, entry, dtype))
+    return LazyArray(entry.shape, dtype, stored, partial(_read_tensor, source, entry, dtype))
 
 
-def _read_tensor(source: Source, start: int, entry: Entry, dtype: np.dtype) -> np.ndarray:
+def _read_tensor(source: ByteSource, entry: Entry, dtype: np.dtype) -> np.ndarray:
     """Read a few megabytes at a time into the array, widening on the way: nothing is held twice."""
     flat, at = np.empty(math.prod(entry.shape), dtype), 0
-    for place, count in source.chunks(start, entry.end - entry.begin):
+    for place, count in source.chunks(entry.begin, entry.end - entry.begin):
         raw = source.read(place, count)
         part = np.frombuffer(raw, "u1" if entry.dtype == "BOOL" else CODES[entry.dtype])
         part = widen_bfloat16(part) if entry.dtype == "BF16" else part != 0 if entry.dtype == "BOOL" else part

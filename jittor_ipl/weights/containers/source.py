@@ -12,7 +12,7 @@ from jittor_ipl.weights.containers.limits import refuse
 _CHUNK = 4 << 20
 
 
-class Source:
+class ByteSource:
     """Positioned reading of `origin`: a path, bytes-like data, or a binary file object that can seek.
 
     A path is opened at once and closed with the object's end. A pipe, device or folder is refused unopened.
@@ -22,10 +22,13 @@ class Source:
     def __init__(self, origin: "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO") -> None:
         self._buffer: memoryview | None = None
         self._file: Any = None
+        self.path: str | None = None
         if isinstance(origin, (bytes, bytearray, memoryview)):
-            self._buffer, self.name, self.size = memoryview(origin).cast("B").toreadonly(), "the data", len(memoryview(origin).cast("B"))
+            self._buffer, self.name = memoryview(origin).cast("B").toreadonly(), "the data"
+            self.size = len(self._buffer)
         elif isinstance(origin, (str, os.PathLike)):
-            self._file, self.name = _open(origin), os.fspath(origin)
+            self._file, self.path = _open(origin), os.fspath(origin)
+            self.name = self.path
             self.size = os.fstat(self._file.fileno()).st_size
         else:
             self._file, self.name = origin, str(getattr(origin, "name", "the data"))
@@ -51,7 +54,8 @@ class Source:
 def _open(path: str | os.PathLike) -> BinaryIO:
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{os.fspath(path)!r} is not a file; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
+            raise UserError(f"{os.fspath(path)!r} is not a file; "
+                            "a weight file is expected (.safetensors, .pt, .pth or .pkl)")
         return open(path, "rb", buffering=0)
     except ValueError as error:
         if isinstance(error, UserError):

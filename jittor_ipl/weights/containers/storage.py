@@ -13,9 +13,9 @@ from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import refuse
 from jittor_ipl.weights.containers.pickle.numpy_rules import readonly
 from jittor_ipl.weights.containers.pickle.torch_rules import BFLOAT16, Storage, TensorRef, itemsize
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 
-Region = tuple[Source, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if the container has one
+Region = tuple[ByteSource, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if the container has one
 _MAX_REREADS = 64               # times the file's size that tensors in file order may make us read
 _SPARE = 64 << 20
 
@@ -51,7 +51,7 @@ class StorageReader:
 
     def _region(self, storage: Storage) -> Region:
         if storage.data is not None:
-            return Source(storage.data), 0, len(storage.data), None
+            return ByteSource(storage.data), 0, len(storage.data), None
         return self._locate(storage)
 
     def _count_reads(self, ref: TensorRef) -> None:

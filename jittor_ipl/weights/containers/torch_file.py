@@ -17,7 +17,7 @@ from jittor_ipl.weights.containers.pickle.torch_rules import (
     find_torch_rule,
     storage_from_id,
 )
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.storage import StorageReader
 from jittor_ipl.weights.containers.zip_reader import StoredZip
 
@@ -37,7 +37,7 @@ class Contents:
     size: int
 
 
-def open_zip(source: Source) -> Contents:
+def open_zip(source: ByteSource) -> Contents:
     """Return the contents of `torch.save`'s or `torch.jit.save`'s archive.
 
     Raises UserError (UnsafeWeightsError for the pickle inside) when it is neither.
@@ -75,7 +75,7 @@ def is_legacy(head: bytes | memoryview) -> bool:
     return head[:1] == b"\x80" and head[2:].removeprefix(_FRAME).startswith(LEGACY_MAGIC)
 
 
-def open_legacy(source: Source) -> Contents:
+def open_legacy(source: ByteSource) -> Contents:
     """Return the contents of a file of `torch.save(..., _use_new_zipfile_serialization=False)`."""
     length = min(_PREFIX, source.size)
     while True:

@@ -10,7 +10,7 @@ import zlib
 from typing import NamedTuple, NoReturn
 
 from jittor_ipl.weights.containers.limits import Meter, UnsafeWeightsError
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 
 MAX_RECORDS = 100_000
 _STORED, _DEFLATED = 0, 8
@@ -42,7 +42,7 @@ class ZipDirectory:
     the directory, records that reach beyond the file, and more of them than `meter` can pay for.
     """
 
-    def __init__(self, source: Source, meter: Meter) -> None:
+    def __init__(self, source: ByteSource, meter: Meter) -> None:
         self.source = source
         self.records: dict[str, Record] = {}
         start, size, count = self._find_directory()
@@ -161,7 +161,7 @@ class StoredZip:
     TorchScript's source code below `code/` may be compressed; it is never read.
     """
 
-    def __init__(self, source: Source, meter: Meter) -> None:
+    def __init__(self, source: ByteSource, meter: Meter) -> None:
         self._zip = ZipDirectory(source, meter)
         first = next(iter(self._zip.records))
         self._folder = first.partition("/")[0] + "/"

@@ -14,7 +14,7 @@ from jittor_ipl.weights.containers.pickle.objects import Rule, RuleTable, look_u
 from jittor_ipl.weights.containers.pickle.reader import read_pickle
 from jittor_ipl.weights.containers.pickle.rules import RULES
 from jittor_ipl.weights.containers.pickle.torch_rules import TORCH_RULES, Storage
-from jittor_ipl.weights.containers.source import Source
+from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.storage import Region, StorageReader
 from jittor_ipl.weights.containers.torch_file import Contents, read_nested_stream
 
@@ -30,7 +30,7 @@ def is_pickle(head: bytes, tail: bytes) -> bool:
     return modern or (head[:1] in (b"(", b"]", b"}", b"c") and tail.endswith((b".", _JITTOR_TRAILER)))
 
 
-def open_pickle(source: Source) -> Contents:
+def open_pickle(source: ByteSource) -> Contents:
     """Return the contents of a plain pickle, with or without Jittor's checksum trailer.
 
     Raises UnsafeWeightsError when it is malformed or asks for anything outside the allow-list.
