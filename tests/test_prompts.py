@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.config import load_suite
+from jittor_ipl.config import load_suite, prompts_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.text import prompt_lists as prompts
 from jittor_ipl.text import questions as variations
@@ -101,8 +101,8 @@ def test_each_style_may_have_a_list_of_its_own(tmp_path):
     (tmp_path / "own.txt").write_text("one {} prompt\n")
     runs = suite(tmp_path, "{lambda_prompts: 0.2, prompts: shipped}",
                  f"[disney, {{name: cubism, mapper: {{prompts: {tmp_path}/own.txt}}}}]").runs()
-    assert len(prompts.prompts_of(runs[0])) == 60 and prompts.prompts_of(runs[1]) == ["one cubism prompt"]
-    assert prompts.prompts_of(suite(tmp_path, "{prompts: shipped}").runs()[0]) == []       # weight 0: nothing is read
+    assert len(prompts_of(runs[0])) == 60 and prompts_of(runs[1]) == ["one cubism prompt"]
+    assert prompts_of(suite(tmp_path, "{prompts: shipped}").runs()[0]) == []       # weight 0: nothing is read
 
 
 @pytest.mark.parametrize("mapper, styles, message", [

@@ -24,7 +24,7 @@ from jittor_ipl.adaptation.report import Report, direction_similarity, read_repo
 from jittor_ipl.adaptation.samples import SampleGrid
 from jittor_ipl.adaptation.stage1 import State, train_mapper
 from jittor_ipl.adaptation.stage2 import train_generator
-from jittor_ipl.config import StyleRun, save_config
+from jittor_ipl.config import StyleRun, prompts_of, save_config
 from jittor_ipl.disk.atomic import sweep
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CHECKPOINTS, CONFIG, GENERATOR, MAPPER, SAMPLES
@@ -35,7 +35,7 @@ from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN, prompts_of
+from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
 from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
 from jittor_ipl.train.log import RunLog
 from jittor_ipl.train.run_folder import claim, run_identity

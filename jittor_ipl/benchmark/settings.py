@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
 from jittor_ipl.config import Suite, load_section, load_suite, safe_name
-from jittor_ipl.config.sections import Section, Seed
+from jittor_ipl.config.sections import Section, Seed, mistake
 from jittor_ipl.errors import UserError, nearest
 
 TUNING_SEEDS = 1_000_000        # tuning and training reports look at seeds below this and at the few just above it
@@ -143,4 +142,4 @@ def _told(check):
     try:
         return check()
     except UserError as error:
-        raise PydanticCustomError("benchmark", "{told}", {"told": str(error)}) from None
+        raise mistake(str(error)) from None

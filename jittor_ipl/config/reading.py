@@ -1,4 +1,4 @@
-"""From a YAML file and command-line overrides to a validated suite; every mistake told in one line with the file's name."""
+"""From a YAML file and overrides to a validated suite; every mistake is one line with the file's name."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from jittor_ipl.config.checks import check_prompts
 from jittor_ipl.config.plain_yaml import parse_yaml
-from jittor_ipl.config.sections import Section
+from jittor_ipl.config.sections import OURS, Section
 from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.errors import UserError, nearest_file
@@ -38,7 +39,7 @@ def load_style_run(path: str | Path) -> StyleRun:
 
 
 def load_section(path: str | Path, model: type[AnySection]) -> AnySection:
-    """Read a YAML file as one closed section; `UserError` naming the file and the key for anything that does not fit."""
+    """Read a YAML file as one closed section; `UserError` with the file and the key for what does not fit."""
     return _validated(model, _read(path), str(path))
 
 
@@ -127,9 +128,7 @@ def _first(error: ValidationError) -> str:
     mistake = mistakes[0]
     where = ".".join(str(part) for part in mistake["loc"])
     told = mistake["msg"]
-    own = mistake["type"] in ("unknown_key", "unsafe_name", "styles", "n_ctx", "losses", "train", "seeds", "missing",
-                               "architecture", "prompts", "benchmark")
-    if not own:
+    if mistake["type"] not in (OURS, "missing"):
         shown = repr(mistake["input"])
         told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
@@ -143,25 +142,6 @@ def _check_style(suite: Suite, number: int, where: str) -> None:
     except ValidationError as error:
         raise UserError(f"{where}: {_first(error)}") from None
     check_prompts(run, where)
-
-
-def check_prompts(run: StyleRun, where: str) -> None:
-    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens.
-
-    The style's list of prompts is read, too, where it counts.
-    """
-    from jittor_ipl.runtime.streams import parse_seeds
-    from jittor_ipl.text.prompt_lists import prompts_of
-    from jittor_ipl.text.tokenizer import check_prompt, class_prompts, fill_templates, tokenize
-    try:
-        parse_seeds(run.generate.seeds)
-        for class_name in (run.source.class_name, run.target):
-            check_prompt(class_name)
-            prompt = class_prompts(class_name, run.mapper.init, run.mapper.n_ctx)
-            tokenize([prompt.sentence, max(fill_templates(class_name), key=len)])
-        prompts_of(run)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
 
 
 def _kind(value: Any) -> str:

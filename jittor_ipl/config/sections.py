@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from jittor_ipl.errors import nearest
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
+OURS = "ours"         # the type of the validation errors that this project words itself
 MAX_PROMPT_CHARACTERS = 1000  # far above what 77 tokens hold: only a guard before the tokenizer
 
 Steps = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -22,6 +23,11 @@ Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
 TrainGroup = Literal["convs", "rgb", "modulation", "const", "noise", "maps"]
 Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "fine"]
+
+
+def mistake(text: str) -> PydanticCustomError:
+    """Return the error to raise in a validator for a mistake of the user's, worded in full."""
+    return PydanticCustomError(OURS, "{text}", {"text": text})
 
 
 class Section(BaseModel):
@@ -39,7 +45,7 @@ class Section(BaseModel):
         for key in given:
             if key not in known:
                 near = nearest(key, known) or f"; known keys: {', '.join(known)}"
-                raise PydanticCustomError("unknown_key", "unknown key {key}{near}", {"key": repr(key), "near": near})
+                raise mistake(f"unknown key {key!r}{near}")
         return given
 
 
@@ -56,7 +62,7 @@ class ClipModel(Section):
 
     model: str = Field(min_length=1)  # a weight file or folder, or demo:<name>
     weight: Weight = 1.0              # of its losses in the sum
-    activation: Literal["quick_gelu", "gelu"] | None = None  # for weights that do not tell (OpenCLIP without its config)
+    activation: Literal["quick_gelu", "gelu"] | None = None  # for weights that do not tell (OpenCLIP)
 
 
 class Mapper(Section):
@@ -70,7 +76,7 @@ class Mapper(Section):
     lr: Rate = 0.05
     lambda_domain: Weight = 1.0             # pulls target prompts towards the 79 templates of the target
     lambda_source: Weight = 0.0             # the same for the source, relative to lambda_domain
-    lambda_prompts: Weight = 0.0            # the same towards a list of prompts, relative to lambda_domain (thesis: 0.2)
+    lambda_prompts: Weight = 0.0            # the same towards a list, relative to lambda_domain (thesis: 0.2)
     prompts: str | None = Field(None, min_length=1, max_length=4096)   # the list: a text file, shipped or demo
     replace_domain: bool = False            # the list takes the place of the 79 templates
     mixing: Fraction = 0.0                  # probability of two codes in one image
@@ -81,31 +87,29 @@ class Mapper(Section):
     def _known_architecture(cls, given: Any) -> Any:
         known = get_args(cls.model_fields["architecture"].annotation)
         if isinstance(given, str) and given not in known:
-            raise PydanticCustomError("architecture", "no mapper is called {given}{near}; there are {known}", {
-                "given": repr(given[:40]), "near": nearest(given, known), "known": ", ".join(known)})
+            raise mistake(f"no mapper is called {given[:40]!r}{nearest(given, known)}; there are {', '.join(known)}")
         return given
 
     @model_validator(mode="after")
     def _list_behind_its_weight(self) -> Mapper:
         if self.lambda_prompts and self.prompts is None:
-            raise PydanticCustomError("prompts", "lambda_prompts needs a list: set prompts to a text file, shipped or demo")
+            raise mistake("lambda_prompts needs a list: set prompts to a text file, shipped or demo")
         if self.replace_domain and not self.lambda_prompts:
-            raise PydanticCustomError("prompts", "replace_domain without lambda_prompts leaves nothing to pull the prompts "
-                                      "towards the style: set lambda_prompts to 1")
+            raise mistake("replace_domain without lambda_prompts leaves nothing to pull the prompts towards the style: "
+                          "set lambda_prompts to 1")
         return self
 
     @model_validator(mode="after")
     def _vectors_for_every_level(self) -> Mapper:
         if self.architecture == "levels" and self.n_ctx < 3:
-            raise PydanticCustomError("n_ctx", "a mapper of levels writes at least 3 prompt vectors, n_ctx is {n}", {"n": self.n_ctx})
+            raise mistake(f"a mapper of levels writes at least 3 prompt vectors, n_ctx is {self.n_ctx}")
         return self
 
     @model_validator(mode="after")
     def _one_word_per_vector(self) -> Mapper:
         words = len(self.init.split())
         if words and words != self.n_ctx:
-            raise PydanticCustomError("n_ctx", "init {init} has {words} words but n_ctx is {n}: make them equal",
-                                      {"init": repr(self.init), "words": words, "n": self.n_ctx})
+            raise mistake(f"init {self.init!r} has {words} words but n_ctx is {self.n_ctx}: make them equal")
         return self
 
 
@@ -137,19 +141,19 @@ class GeneratorTraining(Section):
     maps_rate: float = Field(1.0, gt=0, le=1000)  # learning rate of the stored noise maps, as a multiple of lr
     views: int = Field(0, ge=0, le=16)           # random views of each image in the loss beside the plain one
     view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's
-    view_noise: float = Field(0.0, ge=0, le=10)   # largest standard deviation of noise on views, for CLIPs trained under it
-    direction_floor: float = Field(0.0, ge=0, le=10)  # image directions shorter than this are not stretched to unit length
+    view_noise: float = Field(0.0, ge=0, le=10)   # largest deviation of noise on views, for CLIPs trained under it
+    direction_floor: float = Field(0.0, ge=0, le=10)  # image directions below this are not stretched to unit length
     variations: str = Field("portraits", min_length=1, max_length=4096)   # questions: a text file, portraits or pets
     # Domains that images must not be taken for, for the loss on naming.
     others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)
-    spread: float = Field(0.25, gt=0, le=10)     # of the text directions of the loss on covariance, as a part of the direction's length
+    spread: float = Field(0.25, gt=0, le=10)     # of covariance's text directions, in lengths of the direction
     anchors: Anchors = Anchors()
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")
     def _no_group_twice(self) -> GeneratorTraining:
         if len(set(self.train)) != len(self.train) or not self.train:
-            raise PydanticCustomError("train", "train must name at least one group, none of them twice")
+            raise mistake("train must name at least one group, none of them twice")
         return self
 
     def adam(self) -> tuple[float, tuple[float, float]]:
@@ -166,7 +170,7 @@ class Losses(Section):
     texture: Weight = 0.0
     patch: Weight = 0.0
     variations: Weight = 0.0                       # answers to the questions of generator.variations stay
-    naming: Weight = 0.0                           # images are named as the target rather than as the source or generator.others
+    naming: Weight = 0.0                           # images are named as the target, not as source or generator.others
     mean_direction: Weight = 0.0                   # the images' mean change points as the text does
     covariance: Weight = 0.0                       # image directions are as far apart as varied text directions
     anchor: Weight = 0.0                           # direction from the half-adapted generator to the target
@@ -177,7 +181,7 @@ class Losses(Section):
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Losses:
         if not any(weight for name, weight in self.model_dump().items() if name not in ("anchor", "consolidation")):
-            raise PydanticCustomError("losses", "no loss that asks for a change has a weight: nothing would train")
+            raise mistake("no loss that asks for a change has a weight: nothing would train")
         return self
 
 
@@ -196,7 +200,7 @@ class Generate(Section):
             return given
         numbers = given if isinstance(given, list) else [given]
         if not numbers or not all(type(number) is int for number in numbers):
-            raise PydanticCustomError("seeds", "{given} are no seeds; write 7, [1, 2] or 0,1,5-10", {"given": repr(given)[:60]})
+            raise mistake(f"{repr(given)[:60]} are no seeds; write 7, [1, 2] or 0,1,5-10")
         return ",".join(map(str, numbers))
 
 

@@ -6,7 +6,6 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from jittor_ipl.config.sections import (
     ClipModel,
@@ -19,12 +18,13 @@ from jittor_ipl.config.sections import (
     Seed,
     Source,
     Words,
+    mistake,
 )
 from jittor_ipl.disk.names import MAX_STYLES, check_distinct, folder_of, safe_name
 from jittor_ipl.errors import UserError, nearest
 
-# Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of the hash,
-# which so remains what it was.
+# Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of
+# the hash, which so remains what it was.
 _YOUNGER = {"mean_direction": (), "covariance": ("spread",), "anchor": ("anchors",), "consolidation": ()}
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
@@ -35,7 +35,7 @@ def _safe(what: str, reserve: int = 0) -> BeforeValidator:
             try:
                 safe_name(name, what, reserve)
             except UserError as error:
-                raise PydanticCustomError("unsafe_name", "{told}", {"told": str(error)}) from None
+                raise mistake(str(error)) from None
         return name
     return BeforeValidator(check)
 
@@ -72,10 +72,9 @@ class StyleRun(Shared):
     def _losses_can_act(self) -> StyleRun:
         first, steps = self.generator.anchors.first, self.generator.steps
         if self.losses.anchor and first >= steps:
-            raise PydanticCustomError("losses", "the first anchor would come at step {first} of {steps}: lower generator.anchors.first",
-                                      {"first": first, "steps": steps})
+            raise mistake(f"the first anchor would come at step {first} of {steps}: lower generator.anchors.first")
         if self.losses.covariance and self.generator.batch < 2:
-            raise PydanticCustomError("losses", "losses.covariance compares the images of a step: generator.batch must be 2 or more")
+            raise mistake("losses.covariance compares the images of a step: generator.batch must be 2 or more")
         return self
 
     @property
@@ -139,7 +138,7 @@ class Suite(Shared):
         try:
             check_distinct(entry.name for entry in self.styles)
         except UserError as error:
-            raise PydanticCustomError("styles", "{told}", {"told": str(error)}) from None
+            raise mistake(str(error)) from None
         return self
 
     def run_of(self, style: str) -> StyleRun:

@@ -9,13 +9,9 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jittor_ipl.errors import UserError, nearest, nearest_file
 from jittor_ipl.text.tokenizer import check_prompt, shorten, tokenizer
-
-if TYPE_CHECKING:
-    from jittor_ipl.config import StyleRun
 
 FOLDER = Path(__file__).parent / "lists"
 SHIPPED = "shipped"             # in place of a file name in a configuration: the list of that style
@@ -51,25 +47,11 @@ def shipped_path(style: str) -> Path:
     return FOLDER / f"{name}.txt"
 
 
-def prompts_path(run: StyleRun) -> Path | None:
-    """Return the file of a run's list of prompts, None where no list counts; UserError for a style without one."""
-    mapper = run.mapper
-    if run.method != "ipl" or not mapper.lambda_prompts:
-        return None
-    return list_path(mapper.prompts, run.style)
-
-
 def list_path(name: str, style: str) -> Path:
     """Return the file that `mapper.prompts` names: a path, or the list of `SHIPPED` (for this style) or `DEMO`."""
     if name == DEMO:
         return FOLDER / "demo" / "demo.txt"
     return shipped_path(style) if name == SHIPPED else Path(name)
-
-
-def prompts_of(run: StyleRun, context_length: int = CONTEXT) -> list[str]:
-    """Return a run's prompts with the target's name filled in, [] where no list counts; UserError as in `read_prompts`."""
-    path = prompts_path(run)
-    return [] if path is None else fill(read_prompts(path, run.target, context_length), run.target)
 
 
 def fill(prompts: Sequence[Prompt], target: str) -> list[str]:
@@ -84,28 +66,29 @@ def read_prompts(path: str | os.PathLike, target: str = "", context_length: int 
     one that no CLIP can read; and for a file that is too large, not UTF-8, or holds no prompt.
     """
     prompts: dict[tuple[int, ...], Prompt] = {}
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if line.startswith("#"):
             continue
-        prompt = Prompt(number, line, _tokens(line, target, context_length, f"{path}, line {number}"))
+        prompt = Prompt(number, line, prompt_tokens(line, target, context_length, f"{path}, line {number}"))
         first = prompts.setdefault(prompt.tokens, prompt)
         if first is not prompt:
             raise UserError(f"{path}, line {number} repeats line {first.line}: {shorten(line)}")
         if len(prompts) > MAX_PROMPTS:
-            raise UserError(f"{path} holds more than {MAX_PROMPTS} prompts; the mean of that many says nothing: shorten it")
+            raise UserError(f"{path} holds more than {MAX_PROMPTS} prompts, whose mean says nothing: shorten it")
     if not prompts:
         raise UserError(f"{path} holds no prompt: write one per line (docs/prompts.md)")
     return list(prompts.values())
 
 
-def _lines(path: str | os.PathLike) -> list[str]:
+def read_lines(path: str | os.PathLike) -> list[str]:
     """Return the lines of a text file without blanks at their ends; UserError for one that cannot be a list."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:
         near = nearest_file(path) if isinstance(error, FileNotFoundError) else ""
-        raise UserError(f"cannot read the list of prompts {str(path)!r}: {getattr(error, 'strerror', None) or error}{near}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the list of prompts {str(path)!r}: {reason}{near}") from None
     if len(data) > MAX_FILE_BYTES:
         raise UserError(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a list of prompts is a short text file")
     try:
@@ -117,13 +100,13 @@ def _lines(path: str | os.PathLike) -> list[str]:
     return [line.strip() for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
-def _tokens(line: str, target: str, context_length: int, where: str) -> tuple[int, ...]:
+def prompt_tokens(line: str, target: str, context_length: int, where: str) -> tuple[int, ...]:
     """Return the token ids of one line; UserError, beginning with `where`, when it is no prompt."""
     if not line:
         raise UserError(f"{where} is empty: write a prompt there, or remove the line")
     rest = line.replace("{}", "")
     if "{" in rest or "}" in rest:
-        raise UserError(f"{where}: {shorten(line)} has a brace that is not {{}}; only {{}} is filled in, with the target's name")
+        raise UserError(f"{where}: {shorten(line)} has a brace that is not {{}}, which alone is filled in")
     try:
         text = line.replace("{}", target)
         check_prompt(text)

@@ -1,7 +1,7 @@
 """The prompt templates that text directions are averaged over.
 
-TEMPLATES: OpenAI CLIP's ImageNet ensemble (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb, MIT licence) without
-"a photo of many {}.", in the order of StyleGAN-NADA (rinongal/StyleGAN-nada, MIT licence), which IPL kept.
+TEMPLATES: OpenAI CLIP's ImageNet ensemble (openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb, MIT licence)
+without "a photo of many {}.", in the order of StyleGAN-NADA (rinongal/StyleGAN-nada, MIT licence), which IPL kept.
 PART_TEMPLATES: StyleGAN-NADA's names of body parts, which its patch loss compares crops with.
 """
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Text enters here: OpenAI's CLIP tokenizer, checks of prompts, the 79 templates and IPL's class prompts.
 
-The byte-pair vocabulary is OpenAI's file (MIT licence), taken from the installed `openai-clip` package without importing
-it (that would import PyTorch). No Jittor is needed for anything in this module.
+The byte-pair vocabulary is OpenAI's file (MIT licence), taken from the installed `openai-clip` package without
+importing it (that would import PyTorch). No Jittor is needed for anything in this module.
 """
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def shorten(text: str, limit: int = 40) -> str:
 
 
 def check_prompt(text: str) -> None:
-    """Raise UserError for a prompt that says nothing or cannot be meant: empty, control characters, CLIP's own markers."""
+    """Raise UserError for a prompt that says nothing or cannot be meant: empty, control characters, CLIP's markers."""
     if not isinstance(text, str):
         raise UserError(f"a prompt must be text, got {type(text).__name__}")
     if not text.strip():
@@ -162,8 +162,8 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: boo
         ids = [codec.start, *words, codec.end]
         if len(ids) > context_length:
             if not truncate:
-                raise UserError(f"prompt {shorten(text)} has {len(words)} tokens, this CLIP reads {context_length - 2}: "
-                                "shorten it")
+                raise UserError(f"prompt {shorten(text)} has {len(words)} tokens, "
+                                f"this CLIP reads {context_length - 2}: shorten it")
             ids = [*ids[:context_length - 1], codec.end]
         row[:len(ids)] = ids
     return out

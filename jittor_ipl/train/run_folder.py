@@ -4,13 +4,13 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from jittor_ipl.config import StyleRun
+from jittor_ipl.config import StyleRun, prompts_path
 from jittor_ipl.disk.atomic import remove_tree
 from jittor_ipl.disk.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.disk.layout import CHECKPOINTS, GENERATOR, MAPPER, METRICS, REPORT, SAMPLES, TENSORBOARD
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images
-from jittor_ipl.text.prompt_lists import prompts_path, read_prompts
+from jittor_ipl.text.prompt_lists import read_prompts
 from jittor_ipl.text.questions import variations_path
 from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_sources
 from jittor_ipl.weights.network import locate

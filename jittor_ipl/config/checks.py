@@ -1,0 +1,46 @@
+"""What a run says in words, checked before any training: its seeds, its prompts and its list of prompts."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from jittor_ipl.config.suite import StyleRun
+from jittor_ipl.errors import UserError
+from jittor_ipl.runtime.streams import parse_seeds
+from jittor_ipl.text.prompt_lists import CONTEXT, fill, list_path, read_prompts
+from jittor_ipl.text.tokenizer import ClassPrompt, check_prompt, class_prompts, fill_templates, tokenize
+
+
+def prompts_path(run: StyleRun) -> Path | None:
+    """Return the file of a run's list of prompts, None where no list counts; UserError for a style without one."""
+    mapper = run.mapper
+    if run.method != "ipl" or not mapper.lambda_prompts:
+        return None
+    return list_path(mapper.prompts, run.style)
+
+
+def prompts_of(run: StyleRun, context_length: int = CONTEXT) -> list[str]:
+    """Return the texts of a run's list, the target's name filled in, [] without one; UserError as in `read_prompts`."""
+    path = prompts_path(run)
+    return [] if path is None else fill(read_prompts(path, run.target, context_length), run.target)
+
+
+def class_prompts_of(run: StyleRun) -> tuple[ClassPrompt, ClassPrompt]:
+    """Return the prompts of a run's source class and of its target, each behind `mapper.init` (IPL, section 3.2)."""
+    mapper, source = run.mapper, run.source.class_name
+    return class_prompts(source, mapper.init, mapper.n_ctx), class_prompts(run.target, mapper.init, mapper.n_ctx)
+
+
+def check_prompts(run: StyleRun, where: str) -> None:
+    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens.
+
+    The style's list of prompts is read, too, where it counts.
+    """
+    try:
+        parse_seeds(run.generate.seeds)
+        for class_name in (run.source.class_name, run.target):
+            check_prompt(class_name)
+            tokenize(max(fill_templates(class_name), key=len))
+        tokenize([prompt.sentence for prompt in class_prompts_of(run)])
+        prompts_of(run)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
