@@ -1,28 +1,29 @@
-"""Layers of networks that are only ever asked, never trained: every tensor is a constant of the graph, zero until loaded.
+"""The layers that networks share. Tensors are zero, scales one, until they are loaded or drawn.
 
-Attribute names equal PyTorch's, so that published weights load without renaming. Gradients reach the pictures only.
+Attribute names equal PyTorch's, so that published weights load without renaming. Where Jittor's own layer gives other
+numbers (its norms) or compiles one kernel per geometry (its convolution), `ops` takes its place.
 """
 from __future__ import annotations
 
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.linear import linear
-from jittor_ipl.ops.norms import batch_norm_inference
+from jittor_ipl.ops.norms import batch_norm_inference, group_norm, layer_norm
 from jittor_ipl.runtime.backend import jt, nn
 
 
-def constant(*shape: int, value: float = 0.0) -> jt.Var:
-    """Return a float32 Var of `shape` that takes no gradient."""
-    return (jt.zeros(shape) + value).stop_grad()
-
-
 class Conv(nn.Module):
-    """Convolution [B, n_in, H, W] -> [B, n_out, H', W'] with a square kernel or one of (height, width)."""
+    """Convolution [B, n_in, H, W] -> [B, n_out, H', W'].
+
+    kernel    height and width, one number for both
+    padding   zeros around the picture, above and beside, one number for both
+    """
 
     def __init__(self, n_in: int, n_out: int, kernel: int | tuple[int, int], stride: int = 1,
-                 padding: int | tuple[int, int] = 0, bias: bool = False):
+                 padding: int | tuple[int, int] = 0, bias: bool = True):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-        self.weight = constant(n_out, n_in, height, width)
-        self.bias = constant(n_out) if bias else None
+        self.weight = jt.zeros([n_out, n_in, height, width])
+        self.bias = jt.zeros([n_out]) if bias else None
         self.stride, self.padding = stride, padding
 
     def execute(self, x: jt.Var) -> jt.Var:
@@ -30,13 +31,47 @@ class Conv(nn.Module):
         return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
 
 
+class Linear(nn.Module):
+    """Linear layer [..., n_in] -> [..., n_out].
+
+    batch_free   the numbers of a row never depend on the other rows (`ops.linear`): slower, for features that are compared
+    """
+
+    def __init__(self, n_in: int, n_out: int, batch_free: bool = False):
+        self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out])
+        self.product = linear if batch_free else nn.matmul_transpose
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return self.product(x, self.weight) + self.bias
+
+
+class LayerNorm(nn.Module):
+    """Layer norm of [..., width] over the last axis (Ba et al. 2016)."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        self.weight, self.bias, self.eps = jt.ones([width]), jt.zeros([width]), eps
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return layer_norm(x, self.weight, self.bias, self.eps)
+
+
+class GroupNorm(nn.Module):
+    """Group norm of [B, channels, ...] over each of `groups` groups of channels (Wu & He 2018)."""
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5):
+        self.weight, self.bias, self.groups, self.eps = jt.ones([channels]), jt.zeros([channels]), groups, eps
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return group_norm(x, self.groups, self.weight, self.bias, self.eps)
+
+
 class BatchNorm(nn.Module):
-    """Batch norm of [B, C, ...] with the stored statistics."""
+    """Batch norm of [B, channels, ...] with the stored statistics, which are never updated (Ioffe & Szegedy 2015)."""
 
     def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True):
-        self.weight, self.bias = (constant(channels, value=1), constant(channels)) if affine else (None, None)
-        self.running_mean, self.running_var = constant(channels), constant(channels, value=1)
-        self.eps = eps
+        self.weight, self.bias = (jt.ones([channels]), jt.zeros([channels])) if affine else (None, None)
+        self.running_mean = jt.zeros([channels]).stop_grad()
+        self.running_var, self.eps = jt.ones([channels]).stop_grad(), eps
 
     def execute(self, x: jt.Var) -> jt.Var:
         ones = jt.ones_like(self.running_var)
@@ -44,21 +79,7 @@ class BatchNorm(nn.Module):
         return batch_norm_inference(x, self.running_mean, self.running_var, weight, bias, self.eps)
 
 
-class PReLU(nn.Module):
-    """Leaky ReLU of [B, C, H, W] whose slope is learned for every channel (He et al. 2015)."""
-
-    def __init__(self, channels: int):
-        self.weight = constant(channels)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return jt.maximum(x, 0.0) + self.weight.reshape(1, -1, 1, 1) * jt.minimum(x, 0.0)
-
-
-class Linear(nn.Module):
-    """Linear layer [B, n_in] -> [B, n_out]."""
-
-    def __init__(self, n_in: int, n_out: int):
-        self.weight, self.bias = constant(n_out, n_in), constant(n_out)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return linear(x, self.weight) + self.bias
+def freeze(network: nn.Module) -> None:
+    """Make every tensor of a network that is never trained a constant of the graph: gradients reach its inputs only."""
+    for var in named_tensors(network).values():
+        var.stop_grad()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.models.layers import LayerNorm, Linear
 from jittor_ipl.models.prompt_mapper import LR_MUL, PromptMapper
 from jittor_ipl.models.stylegan2.layers import EqualLinear, PixelNorm
-from jittor_ipl.models.transformer import Attention, LayerNorm, Linear
+from jittor_ipl.models.transformer import Attention
 from jittor_ipl.runtime.backend import jt, nn
 
 

@@ -1,90 +1,73 @@
 """OpenAI's pre-norm transformer, shared by CLIP's text tower and its vision tower (names follow the checkpoints)."""
 from __future__ import annotations
 
+from jittor_ipl.models.layers import LayerNorm, Linear
 from jittor_ipl.ops.activation import gelu, quick_gelu
 from jittor_ipl.ops.attention import attention
-from jittor_ipl.ops.norms import layer_norm
 from jittor_ipl.runtime.backend import jt, nn
 
 # OpenAI trained with the sigmoid approximation, OpenCLIP mostly with the exact function; weights do not tell which.
 ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 
 
-class LayerNorm(nn.Module):
-    """Normalise the last axis in two passes; keys `weight` and `bias`."""
-
-    def __init__(self, width: int, eps: float = 1e-5) -> None:
-        self.eps = eps
-        self.weight, self.bias = jt.ones([width]), jt.zeros([width])
-
-    def execute(self, x):
-        return layer_norm(x, self.weight, self.bias, self.eps)
-
-
-class Linear(nn.Module):
-    """`x @ weight.T + bias` over the last axis, `weight` [out, in]; starts at zero (weights are loaded or initialised)."""
-
-    def __init__(self, n_in: int, n_out: int) -> None:
-        self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out])
-
-    def execute(self, x):
-        return nn.linear(x, self.weight, self.bias)
-
-
 class Attention(nn.Module):
     """Multi-head self-attention with PyTorch's packed projection (`in_proj_weight` holds query, key and value)."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"
+    def __init__(self, width: int, heads: int):
         self.heads = heads
         self.in_proj_weight, self.in_proj_bias = jt.zeros([3 * width, width]), jt.zeros([3 * width])
         self.out_proj = Linear(width, width)
 
-    def execute(self, x, mask=None, keep=None):
+    def execute(self, x: jt.Var, mask: jt.Var | None = None, keep: jt.Var | None = None) -> jt.Var:
         """Mix tokens [B, L, width]; `mask` and `keep` as in `ops.attention.attention`."""
-        batch, length, width = x.shape
-        packed = nn.linear(x, self.in_proj_weight, self.in_proj_bias)               # [B, L, 3W]
-        packed = packed.reshape(batch, length, 3, self.heads, width // self.heads)
-        q, k, v = packed.permute(2, 0, 3, 1, 4)                                     # each [B, heads, L, W / heads]
-        mixed = attention(q, k, v, mask, keep).permute(0, 2, 1, 3).reshape(batch, length, width)
-        return self.out_proj(mixed)
+        width = x.shape[2]
+        packed = nn.matmul_transpose(x, self.in_proj_weight) + self.in_proj_bias    # [B, L, 3 width]
+        q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
+        return self.out_proj(attention(q, k, v, self.heads, mask, keep))
 
 
 class Mlp(nn.Module):
-    """Two linear layers with a GELU between them; `hidden` is four times the width when None."""
+    """Two linear layers, width to `hidden` and back, with a GELU between them."""
 
-    def __init__(self, width: int, hidden: int | None = None, activation: str = "quick_gelu") -> None:
+    def __init__(self, width: int, hidden: int, activation: str):
         assert activation in ACTIVATIONS, f"activation must be one of {tuple(ACTIVATIONS)}, got {activation!r}"
-        hidden = hidden or 4 * width
         self.activation = activation
         self.c_fc, self.c_proj = Linear(width, hidden), Linear(hidden, width)
 
-    def execute(self, x):
+    def execute(self, x: jt.Var) -> jt.Var:
         return self.c_proj(ACTIVATIONS[self.activation](self.c_fc(x)))
 
 
 class ResidualAttentionBlock(nn.Module):
-    """One pre-norm block: attention, then MLP, each added to its input."""
+    """One pre-norm block on [B, L, width]: attention, then MLP, each added to its input."""
 
-    def __init__(self, width: int, heads: int, hidden: int | None = None, activation: str = "quick_gelu",
-                 eps: float = 1e-5) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, activation: str, eps: float):
         self.attn, self.ln_1 = Attention(width, heads), LayerNorm(width, eps)
         self.mlp, self.ln_2 = Mlp(width, hidden, activation), LayerNorm(width, eps)
 
-    def execute(self, x, mask=None):
+    def execute(self, x: jt.Var, mask: jt.Var | None = None) -> jt.Var:
         x = x + self.attn(self.ln_1(x), mask)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """`layers` residual attention blocks on [B, L, width]; `mask` [L, L] is added to the attention scores."""
+    """Residual attention blocks on [B, L, width], under the name that the checkpoints have for them.
 
-    def __init__(self, width: int, layers: int, heads: int, hidden: int | None = None, activation: str = "quick_gelu",
-                 eps: float = 1e-5) -> None:
+    width        channels of a token
+    layers       number of blocks
+    heads        of each attention; they divide the width
+    hidden       channels between an MLP's two layers; four times the width when None
+    activation   of the MLPs, "quick_gelu" or "gelu"
+    eps          of the layer norms
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, hidden: int | None, activation: str, eps: float):
+        hidden = hidden or 4 * width
         blocks = [ResidualAttentionBlock(width, heads, hidden, activation, eps) for _ in range(layers)]
         self.resblocks = nn.Sequential(*blocks)
 
-    def execute(self, x, mask=None):
+    def execute(self, x: jt.Var, mask: jt.Var | None = None) -> jt.Var:
+        """Map tokens [B, L, width] to [B, L, width]; `mask` [L, L] is added to the attention scores."""
         for block in self.resblocks:
             x = block(x, mask)
         return x

@@ -92,19 +92,21 @@ class _SoftmaxGrad(OnceDifferentiable):
         return SOFTMAX_GRAD([g.shape], [g, y])[0]
 
 
-def attention(q: jt.Var, k: jt.Var, v: jt.Var, mask: jt.Var | None = None,
+def attention(q: jt.Var, k: jt.Var, v: jt.Var, heads: int, mask: jt.Var | None = None,
               keep: jt.Var | None = None) -> jt.Var:
-    """Return `softmax(q k^T / sqrt(d) + mask) v`, [B, heads, n, d] (Vaswani et al. 2017, eq. 1).
+    """Return `softmax(q k^T / sqrt(d) + mask) v` of `heads` heads side by side, [B, n, width] (Vaswani et al. 2017, eq. 1).
 
-    `q` is [B, heads, n, d], `k` and `v` [B, heads, m, d]; `mask` [n, m] is added, minus infinity where a key is hidden;
-    `keep` [B, heads, n, m] multiplies the softmax (dropout). Differentiable once.
+    `q` is [B, n, width], `k` and `v` [B, m, width], d = width / heads; `mask` [n, m] is added, minus infinity where a key
+    is hidden; `keep` [B, heads, n, m] multiplies the softmax (dropout). Differentiable once.
     """
-    b, heads, n, d = q.shape
-    m = k.shape[2]
-    scores = bmm(q.reshape(b * heads, n, d) * d**-0.5, k.reshape(b * heads, m, d), transpose_b=True)
+    (b, n, width), m = q.shape, k.shape[1]
+    assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"
+    q, k, v = (x.reshape(b, -1, heads, width // heads).permute(0, 2, 1, 3).reshape(b * heads, -1, width // heads)
+               for x in (q, k, v))
+    scores = bmm(q * (width // heads)**-0.5, k, transpose_b=True)
     if mask is not None:
         scores = scores + mask.reshape(1, n, m)
     weights = softmax(scores)
     if keep is not None:
         weights = weights * keep.reshape(b * heads, n, m)
-    return bmm(weights, v.reshape(b * heads, m, d)).reshape(b, heads, n, d)
+    return bmm(weights, v).reshape(b, heads, n, -1).permute(0, 2, 1, 3).reshape(b, n, width)

@@ -20,7 +20,7 @@ from jittor_ipl.models.features.inception import Inception
 from jittor_ipl.models.features.lpips import Lpips
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world.judging.features import SIZE, JudgeFeatures, demo_extractor, walk
+from jittor_ipl.world.judging.features import SIZE, JudgeFeatures, extractor_of
 from jittor_ipl.world.subjects import PORTRAITS
 
 
@@ -32,7 +32,7 @@ def rendered(style: str, count: int, seed: int = 1) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def extractor():
-    return demo_extractor(clip=None)
+    return extractor_of(PORTRAITS)
 
 
 def test_squared_distances_of_embeddings_are_lpips() -> None:
@@ -65,14 +65,14 @@ def test_inception_features_are_those_of_the_record(monkeypatch) -> None:
     assert found["patch-mean"].shape == (2, 64) and found["patch-covariance"].shape == (2, 64, 64)
 
 
-def test_the_judge_walked_through_is_the_judge() -> None:
+def test_what_the_judge_shows_on_its_way() -> None:
     network = JudgeFeatures()
     x = jt.array(from_uint8(rendered("photo", 3)))
     with jt.no_grad():
-        maps, pooled, logits = walk(network.model, x)
-        assert np.array_equal(logits.numpy(), network.model(x).numpy())
+        maps, logits = network.model.maps(x), network.model(x)
     assert [tuple(level.shape[1:]) for level in maps] == [(32, 32, 32), (32, 32, 32), (64, 16, 16), (96, 8, 8)]
-    assert tuple(pooled.shape) == (3, 128) and logits.shape[1] == PORTRAITS.sections[0] + sum(network.heads)
+    assert tuple(network.model.features(maps).shape) == (3, 128)
+    assert logits.shape[1] == PORTRAITS.sections[0] + sum(network.heads)
 
 
 def test_equal_sets(extractor) -> None:

@@ -112,15 +112,17 @@ def test_a_second_derivative_that_is_not_there_raises():
         jt.grad((gradient * gradient).sum(), x).sync()
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_is_the_formula(masked):
-    q, k, v = (draw(2, 3, 19, 8, seed=seed) for seed in range(3))
+@pytest.mark.parametrize("asked, masked", [(19, False), (19, True), (7, False)])
+def test_attention_is_the_formula(asked, masked):
+    q, k, v = (draw(2, 3, n, 8, seed=seed) for seed, n in enumerate((asked, 19, 19)))
     mask = np.triu(np.full((19, 19), -np.inf, np.float32), 1) if masked else None
-    got = attention.attention(q, k, v, None if mask is None else jt.array(mask)).numpy()
+    side_by_side = [x.permute(0, 2, 1, 3).reshape(2, -1, 24) for x in (q, k, v)]
+    got = attention.attention(*side_by_side, 3, None if mask is None else jt.array(mask)).numpy()
     scores = np.einsum("bhid,bhjd->bhij", q.numpy(), k.numpy()).astype(np.float64) / np.sqrt(8)
     weights = np.exp(scores - scores.max(-1, keepdims=True)) if mask is None else np.exp(scores + mask)
     weights /= weights.sum(-1, keepdims=True)
-    assert np.abs(got - weights @ v.numpy()).max() < 1e-5
+    wanted = (weights @ v.numpy()).transpose(0, 2, 1, 3).reshape(2, asked, 24)
+    assert np.abs(got - wanted).max() < 1e-5
 
 
 def test_a_sample_does_not_depend_on_its_batch():

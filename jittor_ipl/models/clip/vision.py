@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from jittor_ipl.models.transformer import LayerNorm, Linear, Transformer
+from jittor_ipl.models.layers import BatchNorm, Conv, GroupNorm, LayerNorm, Linear
+from jittor_ipl.models.transformer import Transformer
 from jittor_ipl.ops.attention import attention
-from jittor_ipl.ops.norms import batch_norm_inference, group_norm
+from jittor_ipl.ops.pool import average_pool
 from jittor_ipl.runtime.backend import jt, nn
 
 NORMS = ("batch", "group")
@@ -22,25 +23,6 @@ def patches(x, size: int):
     x = x[:, :, :rows * size, :columns * size] if (height % size or width % size) else x
     x = x.reshape(batch, channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
     return x.reshape(batch, rows * columns, channels * size * size)
-
-
-def average_pool(x, size: int):
-    """Mean over non-overlapping size x size windows of [B, C, H, W]; rows and columns that do not fill one are left out."""
-    batch, channels, height, width = x.shape
-    rows, columns = height // size, width // size
-    x = x[:, :, :rows * size, :columns * size] if (height % size or width % size) else x
-    return x.reshape(batch, channels, rows, size, columns, size).sum([3, 5]) * (1.0 / size ** 2)
-
-
-class Conv(nn.Module):
-    """Convolution without bias that keeps the size at stride 1; `weight` [out, in, k, k] starts at zero."""
-
-    def __init__(self, n_in: int, n_out: int, kernel: int, stride: int = 1) -> None:
-        self.stride, self.padding = stride, kernel // 2
-        self.weight = jt.zeros([n_out, n_in, kernel, kernel])
-
-    def execute(self, x):
-        return nn.conv2d(x, self.weight, None, self.stride, self.padding)
 
 
 class PatchEmbedding(nn.Module):
@@ -75,32 +57,16 @@ class VisionTransformer(nn.Module):
         return jt.matmul(self.ln_post(x[:, 0]), self.proj)
 
 
-class BatchNorm(nn.Module):
-    """Batch norm with the stored statistics: frozen towers only (Jittor's own running variance is biased)."""
-
-    def __init__(self, channels: int) -> None:
-        self.weight, self.bias = jt.ones([channels]), jt.zeros([channels])
-        self.running_mean = jt.zeros([channels]).stop_grad()
-        self.running_var = jt.ones([channels]).stop_grad()
-
-    def execute(self, x):
-        return batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias)
-
-
-class GroupNorm(nn.Module):
-    """Group norm under batch norm's key names: an image's feature never depends on its neighbours in the batch."""
-
-    def __init__(self, channels: int) -> None:
-        self.groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 8 or g == 1))
-        self.weight, self.bias = jt.ones([channels]), jt.zeros([channels])
-
-    def execute(self, x):
-        return group_norm(x, self.groups, self.weight, self.bias)
-
-
 def _norm(kind: str, channels: int) -> nn.Module:
+    """Return batch norm, or the group norm that takes its place: there an image's feature never depends on its batch."""
     assert kind in NORMS, f"norm must be one of {NORMS}, got {kind!r}"
-    return BatchNorm(channels) if kind == "batch" else GroupNorm(channels)
+    groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 8 or g == 1))
+    return BatchNorm(channels) if kind == "batch" else GroupNorm(groups, channels)
+
+
+def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> Conv:
+    """Return a convolution without bias that keeps the size at stride 1."""
+    return Conv(n_in, n_out, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class Bottleneck(nn.Module):
@@ -108,11 +74,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, n_in: int, planes: int, stride: int, norm: str) -> None:
         self.stride = stride
-        self.conv1, self.bn1 = Conv(n_in, planes, 1), _norm(norm, planes)
-        self.conv2, self.bn2 = Conv(planes, planes, 3), _norm(norm, planes)
-        self.conv3, self.bn3 = Conv(planes, 4 * planes, 1), _norm(norm, 4 * planes)
+        self.conv1, self.bn1 = _conv(n_in, planes, 1), _norm(norm, planes)
+        self.conv2, self.bn2 = _conv(planes, planes, 3), _norm(norm, planes)
+        self.conv3, self.bn3 = _conv(planes, 4 * planes, 1), _norm(norm, 4 * planes)
         if stride > 1 or n_in != 4 * planes:
-            self.downsample = nn.Sequential(OrderedDict([("0", Conv(n_in, 4 * planes, 1)), ("1", _norm(norm, 4 * planes))]))
+            self.downsample = nn.Sequential(OrderedDict([("0", _conv(n_in, 4 * planes, 1)), ("1", _norm(norm, 4 * planes))]))
         else:
             self.downsample = None
 
@@ -120,7 +86,7 @@ class Bottleneck(nn.Module):
         out = nn.relu(self.bn1(self.conv1(x)))
         out = nn.relu(self.bn2(self.conv2(out)))
         if self.stride > 1:
-            out, x = average_pool(out, self.stride), average_pool(x, self.stride)
+            out, x = average_pool(out, 2, 2), average_pool(x, 2, 2)
         out = self.bn3(self.conv3(out))
         return nn.relu(out + (x if self.downsample is None else self.downsample(x)))
 
@@ -129,7 +95,6 @@ class AttentionPool(nn.Module):
     """Pool a feature map by attention: the mean token asks, every position (with its embedding) answers."""
 
     def __init__(self, grid: int, width: int, heads: int, embed_dim: int) -> None:
-        assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"
         self.heads = heads
         self.positional_embedding = jt.zeros([grid * grid + 1, width])
         self.k_proj, self.q_proj, self.v_proj = (Linear(width, width) for _ in range(3))
@@ -140,13 +105,7 @@ class AttentionPool(nn.Module):
         x = x.reshape(batch, width, -1).permute(0, 2, 1)                            # [B, grid * grid, width]
         mean = x.sum(1, keepdims=True) * (1.0 / x.shape[1])
         x = jt.concat([mean, x], dim=1) + self.positional_embedding
-        q, k, v = (self._split(proj(part)) for proj, part in
-                   ((self.q_proj, x[:, :1]), (self.k_proj, x), (self.v_proj, x)))
-        return self.c_proj(attention(q, k, v).reshape(batch, width))                # one query: heads are already in order
-
-    def _split(self, x):
-        batch, length, width = x.shape
-        return x.reshape(batch, length, self.heads, width // self.heads).permute(0, 2, 1, 3)
+        return self.c_proj(attention(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), self.heads).reshape(batch, width))
 
 
 class ModifiedResNet(nn.Module):
@@ -159,9 +118,9 @@ class ModifiedResNet(nn.Module):
                  norm: str = "batch") -> None:
         assert resolution % 32 == 0, f"resolution {resolution} is not a multiple of 32"
         half = width // 2
-        self.conv1, self.bn1 = Conv(3, half, 3, stride=2), _norm(norm, half)
-        self.conv2, self.bn2 = Conv(half, half, 3), _norm(norm, half)
-        self.conv3, self.bn3 = Conv(half, width, 3), _norm(norm, width)
+        self.conv1, self.bn1 = _conv(3, half, 3, stride=2), _norm(norm, half)
+        self.conv2, self.bn2 = _conv(half, half, 3), _norm(norm, half)
+        self.conv3, self.bn3 = _conv(half, width, 3), _norm(norm, width)
         n_in = width
         for stage, blocks in enumerate(layers):
             planes, stride = width * 2 ** stage, 1 if stage == 0 else 2
@@ -174,6 +133,6 @@ class ModifiedResNet(nn.Module):
     def execute(self, x):
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
             x = nn.relu(norm(conv(x)))
-        x = average_pool(x, 2)
+        x = average_pool(x, 2, 2)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.attnpool(x)

@@ -5,7 +5,7 @@ works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorc
 """
 from __future__ import annotations
 
-from jittor_ipl.models.layers import BatchNorm, Conv, Linear, PReLU
+from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze
 from jittor_ipl.ops.norms import mean, unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
@@ -14,12 +14,22 @@ UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}    # units 
 FACE, CROP = 256, (35, 223, 32, 220)                                    # the face in an aligned 256 px portrait: rows, columns
 
 
+class PReLU(nn.Module):
+    """Leaky ReLU of [B, C, H, W] whose slope is learned for every channel (He et al. 2015)."""
+
+    def __init__(self, channels: int):
+        self.weight = jt.zeros([channels])
+
+    def execute(self, x: jt.Var) -> jt.Var:
+        return jt.maximum(x, 0.0) + self.weight.reshape(1, -1, 1, 1) * jt.minimum(x, 0.0)
+
+
 class SqueezeExcite(nn.Module):
     """Scale every channel of [B, C, H, W] by what the mean of all of them says."""
 
     def __init__(self, channels: int, reduction: int = 16):
         narrow = max(channels // reduction, 1)
-        self.fc1, self.fc2 = Conv(channels, narrow, 1), Conv(narrow, channels, 1)
+        self.fc1, self.fc2 = Conv(channels, narrow, 1, bias=False), Conv(narrow, channels, 1, bias=False)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return x * jt.sigmoid(self.fc2(nn.relu(self.fc1(mean(x, (2, 3), keepdims=True)))))
@@ -31,11 +41,11 @@ class Unit(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int, squeeze: bool):
         self.stride = stride
         if c_in != c_out:
-            self.shortcut_layer = nn.Sequential(Conv(c_in, c_out, 1, stride), BatchNorm(c_out))
+            self.shortcut_layer = nn.Sequential(Conv(c_in, c_out, 1, stride, bias=False), BatchNorm(c_out))
         else:
             self.shortcut_layer = None
-        layers = [BatchNorm(c_in), Conv(c_in, c_out, 3, padding=1), PReLU(c_out), Conv(c_out, c_out, 3, stride, 1),
-                  BatchNorm(c_out)]
+        layers = [BatchNorm(c_in), Conv(c_in, c_out, 3, 1, 1, bias=False), PReLU(c_out),
+                  Conv(c_out, c_out, 3, stride, 1, bias=False), BatchNorm(c_out)]
         self.res_layer = nn.Sequential(*layers, *([SqueezeExcite(c_out)] if squeeze else []))
 
     def execute(self, x: jt.Var) -> jt.Var:
@@ -51,7 +61,7 @@ class Output(nn.Module):
 
     def __init__(self, channels: int, side: int, features: int, affine: bool):
         setattr(self, "0", BatchNorm(channels))
-        setattr(self, "3", Linear(channels * side * side, features))
+        setattr(self, "3", Linear(channels * side * side, features, batch_free=True))
         setattr(self, "4", BatchNorm(features, affine=affine))
 
     def execute(self, x: jt.Var) -> jt.Var:
@@ -70,7 +80,7 @@ class Backbone(nn.Module):
                  affine: bool = True):
         assert layers in UNITS and input_size % 16 == 0, (layers, input_size)
         self.input_size, self.layers, self.squeezes = input_size, layers, squeeze
-        self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1), BatchNorm(width), PReLU(width))
+        self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1, bias=False), BatchNorm(width), PReLU(width))
         units, c_in = [], width
         for stage, number in enumerate(UNITS[layers]):
             for index in range(number):
@@ -78,6 +88,7 @@ class Backbone(nn.Module):
                 c_in = width * 2**stage
         self.body = nn.Sequential(*units)
         self.output_layer = Output(c_in, input_size // 16, features, affine)
+        freeze(self)
 
     def execute(self, faces: jt.Var) -> jt.Var:
         """Return unit vectors [B, features] of `faces` [B, 3, input_size, input_size] in [-1, 1]."""

@@ -1,8 +1,9 @@
 """DINOv2's vision transformer (Oquab et al. 2023) with Hugging Face's names; only ever asked, for comparing styles."""
 from __future__ import annotations
 
-from jittor_ipl.models.layers import Conv, constant
-from jittor_ipl.models.transformer import LayerNorm, Linear
+from collections import OrderedDict
+
+from jittor_ipl.models.layers import Conv, LayerNorm, Linear, freeze
 from jittor_ipl.ops.activation import gelu
 from jittor_ipl.ops.attention import attention
 from jittor_ipl.ops.resize import resize
@@ -12,37 +13,24 @@ EPS = 1e-6
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values of [B, L, width]."""
+    """Queries, keys and values of tokens [B, L, width], without the projection behind."""
 
     def __init__(self, width: int, heads: int):
-        assert width % heads == 0, (width, heads)
         self.heads = heads
         self.query, self.key, self.value = (Linear(width, width) for _ in range(3))
 
-    def execute(self, x):
-        batch, length, width = x.shape
-        q, k, v = (part(x).reshape(batch, length, self.heads, width // self.heads).permute(0, 2, 1, 3)
-                   for part in (self.query, self.key, self.value))
-        return attention(q, k, v).permute(0, 2, 1, 3).reshape(batch, length, width)
-
-
-class AttentionOutput(nn.Module):
-    """The projection after attention."""
-
-    def __init__(self, width: int):
-        self.dense = Linear(width, width)
-
-    def execute(self, x):
-        return self.dense(x)
+    def execute(self, x: jt.Var) -> jt.Var:
+        return attention(self.query(x), self.key(x), self.value(x), self.heads)
 
 
 class Attention(nn.Module):
     """Self-attention and its projection, under the two names the checkpoint has for them."""
 
     def __init__(self, width: int, heads: int):
-        self.attention, self.output = SelfAttention(width, heads), AttentionOutput(width)
+        self.attention = SelfAttention(width, heads)
+        self.output = nn.Sequential(OrderedDict(dense=Linear(width, width)))
 
-    def execute(self, x):
+    def execute(self, x: jt.Var) -> jt.Var:
         return self.output(self.attention(x))
 
 
@@ -52,7 +40,7 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden: int):
         self.fc1, self.fc2 = Linear(width, hidden), Linear(hidden, width)
 
-    def execute(self, x):
+    def execute(self, x: jt.Var) -> jt.Var:
         return self.fc2(gelu(self.fc1(x)))
 
 
@@ -60,9 +48,9 @@ class LayerScale(nn.Module):
     """One learned factor per channel (Touvron et al. 2021)."""
 
     def __init__(self, width: int):
-        self.lambda1 = constant(width, value=1)
+        self.lambda1 = jt.ones([width])
 
-    def execute(self, x):
+    def execute(self, x: jt.Var) -> jt.Var:
         return x * self.lambda1
 
 
@@ -73,7 +61,7 @@ class Block(nn.Module):
         self.norm1, self.attention, self.layer_scale1 = LayerNorm(width, EPS), Attention(width, heads), LayerScale(width)
         self.norm2, self.mlp, self.layer_scale2 = LayerNorm(width, EPS), Mlp(width, hidden), LayerScale(width)
 
-    def execute(self, x):
+    def execute(self, x: jt.Var) -> jt.Var:
         x = x + self.layer_scale1(self.attention(self.norm1(x)))
         return x + self.layer_scale2(self.mlp(self.norm2(x)))
 
@@ -82,9 +70,9 @@ class PatchEmbeddings(nn.Module):
     """[B, 3, H, W] -> [B, H / patch * W / patch, width]; rows and columns that do not fill a patch are left out."""
 
     def __init__(self, width: int, patch: int):
-        self.projection = Conv(3, width, patch, stride=patch, bias=True)
+        self.projection = Conv(3, width, patch, stride=patch)
 
-    def execute(self, images):
+    def execute(self, images: jt.Var) -> jt.Var:
         x = self.projection(images)
         return x.reshape(x.shape[0], x.shape[1], -1).permute(0, 2, 1)
 
@@ -94,35 +82,23 @@ class Embeddings(nn.Module):
 
     def __init__(self, width: int, patch: int, grid: int):
         self.patch, self.grid = patch, grid
-        self.cls_token, self.mask_token = constant(1, 1, width), constant(1, width)
-        self.position_embeddings = constant(1, grid * grid + 1, width)
+        self.cls_token, self.mask_token = jt.zeros([1, 1, width]), jt.zeros([1, width])
+        self.position_embeddings = jt.zeros([1, grid * grid + 1, width])
         self.patch_embeddings = PatchEmbeddings(width, patch)
 
-    def execute(self, images):
+    def execute(self, images: jt.Var) -> jt.Var:
         batch, (height, width) = images.shape[0], (side // self.patch for side in images.shape[2:])
         x = self.patch_embeddings(images)
         x = jt.concat([self.cls_token.expand(batch, 1, x.shape[2]), x], dim=1)
         return x + self._places(height, width)
 
-    def _places(self, height: int, width: int):
+    def _places(self, height: int, width: int) -> jt.Var:
         if (height, width) == (self.grid, self.grid):
             return self.position_embeddings
         first, rest = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
         maps = rest.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
         maps = resize(maps, (height, width), "bicubic")
         return jt.concat([first, maps.reshape(1, maps.shape[1], -1).permute(0, 2, 1)], dim=1)
-
-
-class Encoder(nn.Module):
-    """The blocks one after the other."""
-
-    def __init__(self, blocks: list[Block]):
-        self.layer = nn.Sequential(*blocks)
-
-    def execute(self, x):
-        for block in self.layer:
-            x = block(x)
-        return x
 
 
 class Dinov2(nn.Module):
@@ -135,9 +111,11 @@ class Dinov2(nn.Module):
 
     def __init__(self, width: int = 768, layers: int = 12, heads: int = 12, hidden: int = 3072, patch: int = 14, grid: int = 37):
         self.embeddings = Embeddings(width, patch, grid)
-        self.encoder = Encoder([Block(width, heads, hidden) for _ in range(layers)])
+        blocks = [Block(width, heads, hidden) for _ in range(layers)]
+        self.encoder = nn.Sequential(OrderedDict(layer=nn.Sequential(*blocks)))
         self.layernorm = LayerNorm(width, EPS)
+        freeze(self)
 
-    def execute(self, images):
+    def execute(self, images: jt.Var) -> jt.Var:
         """Return the class token's feature [B, width] (Hugging Face's `pooler_output`) of normalised pictures [B, 3, H, W]."""
         return self.layernorm(self.encoder(self.embeddings(images)))[:, 0]

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from jittor_ipl.models.layers import BatchNorm, Conv, Linear
+from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.ops.pool import average_pool, max_pool
 from jittor_ipl.runtime.backend import jt, nn
@@ -28,7 +28,7 @@ class Cell(nn.Module):
     def __init__(self, n_in: int, n_out: int, kernel: int | tuple[int, int], stride: int = 1, valid: bool = False):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
         padding = (0, 0) if valid or stride > 1 else (height // 2, width // 2)
-        self.conv, self.bn = Conv(n_in, n_out, kernel, stride, padding), BatchNorm(n_out, eps=1e-3)
+        self.conv, self.bn = Conv(n_in, n_out, kernel, stride, padding, bias=False), BatchNorm(n_out, eps=1e-3)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return nn.relu(self.bn(self.conv(x)))
@@ -130,7 +130,8 @@ class Inception(nn.Module):
         self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (BlockC(768, c7) for c7 in (128, 160, 160, 192))
         self.Mixed_7a = BlockD(768)
         self.Mixed_7b, self.Mixed_7c = BlockE(1280, maximum=False), BlockE(2048, maximum=True)
-        self.fc = Linear(2048, CLASSES)
+        self.fc = Linear(2048, CLASSES, batch_free=True)
+        freeze(self)
 
     def features(self, images: jt.Var, taps: Sequence[str] = ("2048",), quantise: bool = True) -> dict[str, jt.Var]:
         """Return the features of `images` [B, 3, H, W] in [-1, 1], any size, at the named taps of TAPS.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jittor_ipl.models.layers import Conv
+from jittor_ipl.models.layers import Conv, freeze
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.ops.pool import max_pool
 from jittor_ipl.runtime.backend import jt, nn
@@ -41,9 +41,9 @@ class Fire(nn.Module):
     """SqueezeNet's unit: a 1x1 convolution, then a 1x1 and a 3x3 side by side (Iandola et al. 2016)."""
 
     def __init__(self, n_in: int, narrow: int, wide: int):
-        self.squeeze = Conv(n_in, narrow, 1, bias=True)
-        self.expand1x1 = Conv(narrow, wide, 1, bias=True)
-        self.expand3x3 = Conv(narrow, wide, 3, padding=1, bias=True)
+        self.squeeze = Conv(n_in, narrow, 1)
+        self.expand1x1 = Conv(narrow, wide, 1)
+        self.expand3x3 = Conv(narrow, wide, 3, padding=1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         x = nn.relu(self.squeeze(x))
@@ -77,19 +77,19 @@ def _vgg() -> Layers:
             modules[position] = Pool(2)
             position += 1
         else:
-            modules[position] = Conv(n_in, entry, 3, padding=1, bias=True)
+            modules[position] = Conv(n_in, entry, 3, padding=1)
             position, n_in = position + 2, entry
     return Layers(modules, [*taps, position - 1])
 
 
 def _alex() -> Layers:
-    return Layers({0: Conv(3, 64, 11, stride=4, padding=2, bias=True), 2: Pool(3), 3: Conv(64, 192, 5, padding=2, bias=True),
-                   5: Pool(3), 6: Conv(192, 384, 3, padding=1, bias=True), 8: Conv(384, 256, 3, padding=1, bias=True),
-                   10: Conv(256, 256, 3, padding=1, bias=True)}, (1, 4, 7, 9, 11))
+    return Layers({0: Conv(3, 64, 11, stride=4, padding=2), 2: Pool(3), 3: Conv(64, 192, 5, padding=2),
+                   5: Pool(3), 6: Conv(192, 384, 3, padding=1), 8: Conv(384, 256, 3, padding=1),
+                   10: Conv(256, 256, 3, padding=1)}, (1, 4, 7, 9, 11))
 
 
 def _squeeze() -> Layers:
-    modules: dict[int, nn.Module] = {0: Conv(3, 64, 3, stride=2, bias=True)}
+    modules: dict[int, nn.Module] = {0: Conv(3, 64, 3, stride=2)}
     modules |= {position: Pool(3, ceil=True) for position in (2, 5, 8)}
     return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
 
@@ -98,7 +98,7 @@ class Head(nn.Module):
     """One learned weight per channel, under the name that a dropout and a 1x1 convolution give it."""
 
     def __init__(self, channels: int):
-        self.model = Layers({1: Conv(channels, 1, 1)}, ())
+        self.model = Layers({1: Conv(channels, 1, 1, bias=False)}, ())
 
     def weight(self) -> jt.Var:
         return getattr(self.model, "1").weight
@@ -117,6 +117,7 @@ class Lpips(nn.Module):
         self.features = {"vgg": _vgg, "alex": _alex, "squeeze": _squeeze}[net]()
         for k, channels in enumerate(_TAPS[net]):
             setattr(self, f"lin{k}", Head(channels))
+        freeze(self)
 
     def execute(self, a: jt.Var, b: jt.Var) -> jt.Var:
         """Return the distance [B] of pictures `a` and `b` [B, 3, H, W] in [-1, 1]; differentiable."""

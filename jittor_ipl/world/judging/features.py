@@ -15,10 +15,9 @@ from jittor_ipl.metrics.extract import Extractor
 from jittor_ipl.metrics.frechet import patch_moments
 from jittor_ipl.metrics.inception_score import log_softmax
 from jittor_ipl.metrics.networks import ClipFeatures, IdentityFeatures, InceptionFeatures, PerceptualEmbedding
-from jittor_ipl.models.clip.vision import average_pool
 from jittor_ipl.ops.resize import resize
-from jittor_ipl.runtime.backend import jt, nn
-from jittor_ipl.world.judging.judge import ASSETS, Judge, load, local_contrast
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.world.judging.judge import ASSETS, load
 from jittor_ipl.world.subjects import PORTRAITS, Subject
 
 SIZE = 64
@@ -44,8 +43,9 @@ class JudgeFeatures:
             x = jt.array(images)
             if tuple(x.shape[2:]) != (SIZE, SIZE):
                 x = resize(x, SIZE, "bilinear", antialias=True)
-            maps, pooled, logits = walk(self.model, x)
-            logits = logits.numpy()[:, self.model.subject.sections[0]:]
+            maps = self.model.maps(x)
+            pooled = self.model.features(maps)
+            logits = self.model.head(pooled).numpy()[:, self.model.subject.sections[0]:]
             patches = patch_moments(maps[0].numpy()) if "patch-mean" in wanted or "patch-covariance" in wanted else (None, None)
             found = {"patch-mean": patches[0], "patch-covariance": patches[1], "pooled": pooled.numpy(), "logits": logits}
             if "embedding" in wanted:
@@ -53,18 +53,6 @@ class JudgeFeatures:
             if "identity" in wanted:
                 found["identity"] = _overlap(logits, self.heads)
         return {name: found[name] for name in wanted}
-
-
-def walk(judge: Judge, images) -> tuple[list, object, object]:
-    """Return the judge's maps (stem 32 px, then after each block 32, 16, 8 px), penultimate features [B, 128] and logits."""
-    x = judge.stem(images if judge.view == "colour" else local_contrast(images))
-    maps = [x]
-    for i in range(3):
-        x = getattr(judge, f"block{i}")(x)
-        maps.append(x)
-        x = average_pool(x, 2)
-    pooled = nn.relu(judge.fc(x.reshape(x.shape[0], -1)))
-    return maps, pooled, judge.head(pooled)
 
 
 def _embedding(maps: list[np.ndarray]) -> np.ndarray:
@@ -81,11 +69,6 @@ def _overlap(logits: np.ndarray, heads: tuple[int, ...]) -> np.ndarray:
     """Return unit vectors whose products are the mean overlap (Bhattacharyya) of two pictures' attribute probabilities."""
     parts = [np.exp(log_softmax(part.astype(np.float64)) / 2) for part in np.split(logits, np.cumsum(heads)[:-1], axis=1)]
     return np.concatenate(parts, axis=1) / np.sqrt(len(heads))
-
-
-def demo_extractor(subject: Subject = PORTRAITS, clip: str | None = CLIP) -> Extractor:
-    """Return the judge of `subject` for all metrics, and a demo CLIP (None: no CLIP, which is the slowest part)."""
-    return extractor_of(subject, clip=clip)
 
 
 def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,

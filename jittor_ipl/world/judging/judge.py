@@ -11,19 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.models.clip.vision import average_pool
+from jittor_ipl.models.layers import Conv, Linear
 from jittor_ipl.models.strict import load_into
+from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.norms import group_norm
+from jittor_ipl.ops.pool import average_pool
 from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.weights.containers.safetensors import read_safetensors
-from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS
+from jittor_ipl.world.subjects import SUBJECTS
 
 ASSETS = Path(__file__).parents[1] / "assets"
 VIEWS = ("colour", "structure")
 
 
 class Judge(nn.Module):
-    """A small convolutional classifier of 64 px pictures with one head for the style and one for each attribute.
+    """A small convolutional classifier of 64 px pictures with logits for the style and for each attribute.
 
     view    "colour", or "structure" for locally normalised greyscale
     width   channels of the first stage; the three stages, at 32, 16 and 8 px, have 1, 2 and 3 times as many
@@ -35,19 +37,29 @@ class Judge(nn.Module):
         assert subject in SUBJECTS, subject
         self.view, self.width, self.subject = view, width, SUBJECTS[subject]
         channels = [width, 2 * width, 3 * width]
-        self.stem = nn.Conv(3 if view == "colour" else 1, channels[0], 4, stride=2, padding=1)
+        self.stem = Conv(3 if view == "colour" else 1, channels[0], 4, stride=2, padding=1)
         for i, (before, after) in enumerate(zip([channels[0], *channels], channels)):
             setattr(self, f"block{i}", _Block(before, after))
-        self.fc = nn.Linear(channels[-1] * 16, 128)
-        self.head = nn.Linear(128, sum(self.subject.sections))
+        self.fc = Linear(channels[-1] * 16, 128)
+        self.head = Linear(128, sum(self.subject.sections))
 
-    def execute(self, images):
-        """Logits [B, sum of the subject's sections] of pictures [B, 3, 64, 64] in [-1, 1]: the style's, then each attribute's."""
+    def execute(self, images: jt.Var) -> jt.Var:
+        """Return the logits [B, sum of the sections] of pictures [B, 3, 64, 64] in [-1, 1]: the style's, the attributes'."""
+        return self.head(self.features(self.maps(images)))
+
+    def maps(self, images: jt.Var) -> list[jt.Var]:
+        """Return what lies behind the stem (32 px) and behind each block (32, 16, 8 px), of the same pictures."""
         assert tuple(images.shape[1:]) == (3, 64, 64), f"the judge reads [B, 3, 64, 64], got {tuple(images.shape)}"
-        x = self.stem(images if self.view == "colour" else local_contrast(images))
+        maps = [self.stem(images if self.view == "colour" else local_contrast(images))]
         for i in range(3):
-            x = average_pool(getattr(self, f"block{i}")(x), 2)
-        return self.head(nn.relu(self.fc(x.reshape(x.shape[0], -1))))
+            x = maps[-1] if i == 0 else average_pool(maps[-1], 2, 2)
+            maps.append(getattr(self, f"block{i}")(x))
+        return maps
+
+    def features(self, maps: list[jt.Var]) -> jt.Var:
+        """Return the penultimate features [B, 128] of `maps`."""
+        x = average_pool(maps[-1], 2, 2)
+        return nn.relu(self.fc(x.reshape(x.shape[0], -1)))
 
     def config(self) -> dict:
         """The constructor's values."""
@@ -68,16 +80,13 @@ class Judge(nn.Module):
         return self.predict(images)[:, 1:]
 
 
-SECTIONS = PORTRAITS.sections
-
-
 class _Block(nn.Module):
     """Two 3x3 convolutions with group normalisation and a skip."""
 
     def __init__(self, before: int, after: int) -> None:
-        self.conv1 = nn.Conv(before, after, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv(after, after, 3, padding=1, bias=False)
-        self.skip = nn.Conv(before, after, 1, bias=False)
+        self.conv1 = Conv(before, after, 3, padding=1, bias=False)
+        self.conv2 = Conv(after, after, 3, padding=1, bias=False)
+        self.skip = Conv(before, after, 1, bias=False)
         self.scale1, self.shift1 = jt.ones([after]), jt.zeros([after])
         self.scale2, self.shift2 = jt.ones([after]), jt.zeros([after])
 
@@ -87,13 +96,13 @@ class _Block(nn.Module):
         return nn.relu(y + self.skip(x))
 
 
-def local_contrast(images):
-    """Greyscale [B, 1, H, W] minus its local mean, over its local deviation (9x9 window): no palette, no brightness."""
+def local_contrast(images: jt.Var) -> jt.Var:
+    """Return greyscale [B, 1, H, W] minus its local mean, over its local deviation (9x9 window): no palette, no brightness."""
     grey = images[:, :1] * .299 + images[:, 1:2] * .587 + images[:, 2:] * .114
     window = jt.array(np.full((1, 1, 9, 9), 1 / 81, np.float32))
 
-    def local(x):
-        return nn.conv2d(nn.ReplicationPad2d(4)(x), window)
+    def local(x: jt.Var) -> jt.Var:
+        return conv2d(nn.ReplicationPad2d(4)(x), window)
     centred = grey - local(grey)
     return centred / (local(centred * centred) + .02 ** 2).sqrt()
 

@@ -9,9 +9,9 @@ from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam, cosine, warmup
-from jittor_ipl.world.judging.judge import SECTIONS, Judge
+from jittor_ipl.world.judging.judge import Judge
 from jittor_ipl.world.resume import restore
-from jittor_ipl.world.subjects import SUBJECTS
+from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS
 from jittor_ipl.world.teaching.pool import Pool, perturb, to_float
 
 
@@ -72,7 +72,7 @@ def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.n
     return perturb(images, random, zoom=.12, colour=.25, noise=.12), target
 
 
-def one_hot(styles: np.ndarray, labels: np.ndarray, sections: tuple[int, ...] = SECTIONS) -> np.ndarray:
+def one_hot(styles: np.ndarray, labels: np.ndarray, sections: tuple[int, ...] = PORTRAITS.sections) -> np.ndarray:
     """Targets float32 [B, sum of the sections] of true styles [B] and attribute labels [B, n]; negative labels leave zeros."""
     truth = np.concatenate([styles[:, None], labels], axis=1)
     return np.concatenate([(truth[:, i:i + 1] == np.arange(n)).astype(np.float32) for i, n in enumerate(sections)], axis=1)
@@ -85,7 +85,7 @@ def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
     return np.clip(z * like.std(axes, keepdims=True) + like.mean(axes, keepdims=True), -1, 1)
 
 
-def classification(logits, target: np.ndarray, sections: tuple[int, ...] = SECTIONS):
+def classification(logits, target: np.ndarray, sections: tuple[int, ...] = PORTRAITS.sections):
     """Sum over the heads of the cross-entropy with soft targets, the style weighted twice."""
     total, at = 0, 0
     for i, n in enumerate(sections):
