@@ -51,7 +51,12 @@ def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None
 
 
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright (EXIF orientation applied).
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, as `load_flattened` does, which raises the same errors."""
+    return load_flattened(path, max_pixels)[0]
+
+
+def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, bool]:
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright, and say whether transparent parts of it became white.
 
     Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animated WebP the first
     frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's
@@ -98,12 +103,13 @@ def _read(path: str | Path) -> bytes:
         os.close(descriptor)
 
 
-def _decoded(data: bytes, kind: str) -> np.ndarray:
+def _decoded(data: bytes, kind: str) -> tuple[np.ndarray, bool]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")         # Pillow's remarks on metadata that is not used here
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
             picture.load()
-            return np.array(_upright(_flattened(picture), _orientation(picture)))
+            flattened, transparent = _flattened(picture)
+            return np.array(_upright(flattened, _orientation(picture))), transparent
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -120,29 +126,30 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     return picture if turn is None else picture.transpose(turn)
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
-    """Return the picture as 8-bit RGB over white."""
+def _flattened(picture: Image.Image) -> tuple[Image.Image, bool]:
+    """Return the picture as 8-bit RGB over white, and whether any of that white shows."""
     if picture.mode.startswith("I"):
         return _from_16_bit(picture)
     if picture.mode == "CMYK":
         # Pillow takes all ink values for inverted, as Adobe writes them; files without Adobe's mark are not.
-        return (picture if "adobe" in picture.info else ImageChops.invert(picture)).convert("RGB")
+        return (picture if "adobe" in picture.info else ImageChops.invert(picture)).convert("RGB"), False
     if not picture.has_transparency_data:
-        return picture.convert("RGB")
+        return picture.convert("RGB"), False
     picture = picture.convert("RGBA")
+    alpha = picture.getchannel("A")
     white = Image.new("RGB", picture.size, (255, 255, 255))
-    white.paste(picture, mask=picture.getchannel("A"))
-    return white
+    white.paste(picture, mask=alpha)
+    return white, alpha.getextrema()[0] < 255
 
 
-def _from_16_bit(picture: Image.Image) -> Image.Image:
+def _from_16_bit(picture: Image.Image) -> tuple[Image.Image, bool]:
     """Return 16-bit grey scaled to 8 bits; Pillow's own conversion would clip at 255 instead."""
     grey = np.clip(np.asarray(picture), 0, 65535).astype(np.uint32)
     scaled = ((grey * 255 + 32767) // 65535).astype(np.uint8)
-    transparent = picture.info.get("transparency")
-    if isinstance(transparent, int):
-        scaled[grey == transparent] = 255
-    return Image.fromarray(scaled).convert("RGB")
+    key = picture.info.get("transparency")
+    transparent = grey == key if isinstance(key, int) else np.zeros(grey.shape, bool)
+    scaled[transparent] = 255
+    return Image.fromarray(scaled).convert("RGB"), bool(transparent.any())
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.metrics import clusters, cosines, frechet, inception_score, kernel, pixels
 from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
+from jittor_ipl.metrics.statistics import Statistics
 
 Figures = dict[str, "float | None"]
 SIFID_REFERENCES = 10       # the first ones, in order; every further one costs as much as the first
@@ -18,7 +19,7 @@ SIFID_REFERENCES = 10       # the first ones, in order; every further one costs 
 class Sets:
     """What is measured.
 
-    images      the set itself;  reference  pictures of the target domain, in no relation to it
+    images      the set itself;  reference  pictures of the target domain, in no relation to it, or their statistics
     before, after   pairs: the source pictures, and those of `images` that have a partner
     prompt, source_prompt   features [e] of the two texts
     """
@@ -26,7 +27,7 @@ class Sets:
     images: FeatureSet
     extractor: Extractor
     seed: int
-    reference: FeatureSet | None = None
+    reference: FeatureSet | Statistics | None = None
     before: FeatureSet | None = None
     after: FeatureSet | None = None
     prompt: np.ndarray | None = None
@@ -37,21 +38,23 @@ class Sets:
 class Metric:
     """One entry of --metrics.
 
+    compute   Sets -> figures under their published names
     network   field of the extractor that it takes its features from, None for pixels
     needs     "images" alone, "reference", "source" (pairs), "prompt" or "prompts" (pairs and both texts)
     least     pictures needed in the set (or pairs), and in the reference where there is one
-    compute   Sets -> figures under their published names
     better    "up" or "down" of every figure
-    taps      field of `Sets` -> features that `compute` takes from it whole, so that one pass can give them to all metrics
+    statistics   whether a file of mean and covariance can stand for the reference
+    taps      field of `Sets` -> features that `compute` takes from it whole, so that one pass gives them to all metrics
     """
 
+    compute: Callable[[Sets], Figures]
+    figures: tuple[str, ...]
     network: str | None
     needs: str
     least: int
-    compute: Callable[[Sets], Figures]
     better: str
-    figures: tuple[str, ...]
     least_reference: int = 2
+    statistics: bool = False
     taps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -60,6 +63,8 @@ def prefetch(sets: Sets, chosen: Iterable[str]) -> None:
     wanted: dict[tuple[int, int], tuple[FeatureSet, Network, dict[str, None]]] = {}
     for metric in (METRICS[key] for key in chosen):
         for part, names in metric.taps.items():
+            if isinstance(getattr(sets, part), Statistics):
+                continue
             images, network = getattr(sets, part), getattr(sets.extractor, metric.network)
             wanted.setdefault((id(images), id(network)), (images, network, {}))[2].update(dict.fromkeys(names))
     for images, network, names in wanted.values():
@@ -74,17 +79,21 @@ def _inception_score(sets: Sets) -> Figures:
 
 
 def _fid(sets: Sets) -> Figures:
-    images, reference = _both(sets, "pooled")
-    return {"frechet_inception_distance": frechet.frechet_inception_distance(images, reference)}
+    images, = sets.images.get(sets.extractor.inception, "pooled")
+    if isinstance(sets.reference, Statistics):
+        reference = sets.reference.normal()
+        if reference.mean.shape != images.shape[1:]:
+            raise UserError(f"{sets.reference.file} holds statistics of {len(reference.mean)} features, the network "
+                            f"gives {images.shape[1]}: --inception must name the network that the file was made with")
+    else:
+        reference = frechet.of_features(sets.reference.get(sets.extractor.inception, "pooled")[0])
+    return {"frechet_inception_distance": float(frechet.distance(frechet.of_features(images), reference))}
 
 
 def _kid(sets: Sets) -> Figures:
-    mean, std = kernel.kernel_inception_distance(*_both(sets, "pooled"), seed=sets.seed)
+    images, reference = (part.get(sets.extractor.inception, "pooled")[0] for part in (sets.images, sets.reference))
+    mean, std = kernel.kernel_inception_distance(images, reference, seed=sets.seed)
     return {"kernel_inception_distance_mean": mean, "kernel_inception_distance_std": std}
-
-
-def _both(sets: Sets, name: str) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(part.get(sets.extractor.inception, name)[0] for part in (sets.images, sets.reference))
 
 
 def _sifid(sets: Sets) -> Figures:
@@ -98,8 +107,8 @@ def _sifid(sets: Sets) -> Figures:
 def _intra(sets: Sets) -> Figures:
     distances = sets.images.distances(sets.extractor.lpips)
     found = clusters.to_medoids(distances, *clusters.k_medoids(distances, clusters.CLUSTERS))
-    return {"intra_cluster_lpips": found.mean, "intra_cluster_lpips_std": found.std, "intra_cluster_lpips_all": found.every,
-            "mean_pairwise_lpips": clusters.mean_pair(distances)}
+    return {"intra_cluster_lpips": found.mean, "intra_cluster_lpips_std": found.std,
+            "intra_cluster_lpips_all": found.every, "mean_pairwise_lpips": clusters.mean_pair(distances)}
 
 
 def _intra_reference(sets: Sets) -> Figures:
@@ -107,14 +116,15 @@ def _intra_reference(sets: Sets) -> Figures:
     nearest = sets.images.cross_distances(sets.reference, network).argmin(axis=1)
     found = clusters.within(sets.images.distances(network), nearest)
     if found is None:
-        raise UserError(f"intra-lpips-reference: no two of the {len(nearest)} pictures share a nearest reference picture; give "
-                        "more pictures or fewer references")
+        raise UserError(f"intra-lpips-reference: no two of the {len(nearest)} pictures share a nearest reference; "
+                        "give more pictures or fewer references")
     return {"intra_reference_lpips": found.mean, "intra_reference_lpips_std": found.std,
             "intra_reference_clusters": float(found.clusters)}
 
 
 def _lpips(sets: Sets) -> Figures:
-    return _mean_std("learned_perceptual_image_patch_similarity", sets.after.pair_distances(sets.before, sets.extractor.lpips))
+    distances = sets.after.pair_distances(sets.before, sets.extractor.lpips)
+    return _mean_std("learned_perceptual_image_patch_similarity", distances)
 
 
 def _identity(sets: Sets) -> Figures:
@@ -130,7 +140,7 @@ def _of_pixels(name: str, function: Callable[[np.ndarray, np.ndarray], np.ndarra
 
 
 def _psnr(sets: Sets) -> Figures:
-    """Equal pictures have no finite PSNR; they are counted beside the mean of the others (None when there are no others)."""
+    """Equal pictures have no finite PSNR: counted beside the mean of the others (None when there are no others)."""
     pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
     found = np.concatenate([pixels.psnr(before, after) for before, after in pairs])
     finite = found[np.isfinite(found)]
@@ -145,7 +155,8 @@ def _clip_score(sets: Sets) -> Figures:
 
 def _clip_direction(sets: Sets) -> Figures:
     before, after = (part.get(sets.extractor.clip, "clip")[0] for part in (sets.before, sets.after))
-    return _mean_std("clip_direction_similarity", cosines.clip_directions(before, after, sets.source_prompt, sets.prompt))
+    found = cosines.clip_directions(before, after, sets.source_prompt, sets.prompt)
+    return _mean_std("clip_direction_similarity", found)
 
 
 def _mean_std(name: str, values: np.ndarray) -> Figures:
@@ -158,30 +169,34 @@ def _pair(name: str) -> tuple[str, str]:
 
 _PATCHES = ("patch-mean", "patch-covariance")
 
+_INCEPTION = {"images": ("pooled",), "reference": ("pooled",)}
+
 METRICS: dict[str, Metric] = {
-    "is": Metric("inception", "images", 2 * inception_score.SPLITS, _inception_score, "up",
-                 ("inception_score_mean", "inception_score_std"), taps={"images": ("logits",)}),
-    "fid": Metric("inception", "reference", 2, _fid, "down", ("frechet_inception_distance",),
-                  taps={"images": ("pooled",), "reference": ("pooled",)}),
-    "kid": Metric("inception", "reference", 2, _kid, "down",
-                  ("kernel_inception_distance_mean", "kernel_inception_distance_std"),
-                  taps={"images": ("pooled",), "reference": ("pooled",)}),
+    "is": Metric(_inception_score, ("inception_score_mean", "inception_score_std"), network="inception", needs="images",
+                 least=2 * inception_score.SPLITS, better="up", taps={"images": ("logits",)}),
+    "fid": Metric(_fid, ("frechet_inception_distance",), network="inception", needs="reference", least=2, better="down",
+                  taps=_INCEPTION, statistics=True),
+    "kid": Metric(_kid, ("kernel_inception_distance_mean", "kernel_inception_distance_std"), network="inception",
+                  needs="reference", least=2, better="down", taps=_INCEPTION),
     # Of a large reference only the first pictures are asked, and what they give is large: no part of the one pass.
-    "sifid": Metric("inception", "reference", 1, _sifid, "down", _pair("single_image_frechet_inception_distance"), 1,
-                    taps={"images": _PATCHES}),
-    "intra-lpips": Metric("lpips", "images", 2 * clusters.CLUSTERS, _intra, "up",
-                          (*_pair("intra_cluster_lpips"), "intra_cluster_lpips_all", "mean_pairwise_lpips")),
-    "intra-lpips-reference": Metric("lpips", "reference", 2, _intra_reference, "up",
-                                    (*_pair("intra_reference_lpips"), "intra_reference_clusters"), 1),
-    "scs": Metric(None, "source", 1, _of_pixels("structural_consistency_score", pixels.structural_consistency_score), "up",
-                  _pair("structural_consistency_score")),
-    "id": Metric("identity", "source", 1, _identity, "up", _pair("identity_similarity"),
+    "sifid": Metric(_sifid, _pair("single_image_frechet_inception_distance"), network="inception", needs="reference",
+                    least=1, least_reference=1, better="down", taps={"images": _PATCHES}),
+    "intra-lpips": Metric(_intra, (*_pair("intra_cluster_lpips"), "intra_cluster_lpips_all", "mean_pairwise_lpips"),
+                          network="lpips", needs="images", least=2 * clusters.CLUSTERS, better="up"),
+    "intra-lpips-reference": Metric(_intra_reference, (*_pair("intra_reference_lpips"), "intra_reference_clusters"),
+                                    network="lpips", needs="reference", least=2, least_reference=1, better="up"),
+    "scs": Metric(_of_pixels("structural_consistency_score", pixels.structural_consistency_score),
+                  _pair("structural_consistency_score"), network=None, needs="source", least=1, better="up"),
+    "id": Metric(_identity, _pair("identity_similarity"), network="identity", needs="source", least=1, better="up",
                  taps={"before": ("identity",), "after": ("identity",)}),
-    "lpips": Metric("lpips", "source", 1, _lpips, "down", _pair("learned_perceptual_image_patch_similarity")),
-    "psnr": Metric(None, "source", 1, _psnr, "up", (*_pair("peak_signal_noise_ratio"), "identical_pairs")),
-    "ssim": Metric(None, "source", 1, _of_pixels("structural_similarity_index_measure", pixels.ssim), "up",
-                   _pair("structural_similarity_index_measure")),
-    "clip": Metric("clip", "prompt", 1, _clip_score, "up", ("clip_score",), taps={"images": ("clip",)}),
-    "clip-direction": Metric("clip", "prompts", 1, _clip_direction, "up", _pair("clip_direction_similarity"),
-                             taps={"before": ("clip",), "after": ("clip",)}),
+    "lpips": Metric(_lpips, _pair("learned_perceptual_image_patch_similarity"), network="lpips", needs="source",
+                    least=1, better="down"),
+    "psnr": Metric(_psnr, (*_pair("peak_signal_noise_ratio"), "identical_pairs"), network=None, needs="source", least=1,
+                   better="up"),
+    "ssim": Metric(_of_pixels("structural_similarity_index_measure", pixels.ssim),
+                   _pair("structural_similarity_index_measure"), network=None, needs="source", least=1, better="up"),
+    "clip": Metric(_clip_score, ("clip_score",), network="clip", needs="prompt", least=1, better="up",
+                   taps={"images": ("clip",)}),
+    "clip-direction": Metric(_clip_direction, _pair("clip_direction_similarity"), network="clip", needs="prompts",
+                             least=1, better="up", taps={"before": ("clip",), "after": ("clip",)}),
 }

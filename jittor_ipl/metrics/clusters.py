@@ -1,4 +1,4 @@
-"""Intra-cluster LPIPS, the measure of diversity, from a matrix of distances: around medoids (SVL; Hu et al. 2023) or references."""
+"""Intra-cluster LPIPS, the measure of diversity, from a matrix of distances: around medoids (SVL) or references."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -70,14 +70,14 @@ def _exchange_gains(distances: np.ndarray, medoids: np.ndarray) -> np.ndarray:
 
 
 def to_medoids(distances: np.ndarray, medoids: np.ndarray, cluster: np.ndarray) -> Diversity:
-    """Return the distances of pictures to their medoids, which count with 0 themselves: "Avg" and "All" of SVL's tables."""
+    """Return the distances to the medoids, 0 for a medoid itself: "Avg" and "All" of SVL's tables (Hu et al. 2023)."""
     to = distances[np.arange(len(distances)), medoids[cluster]]
     means = [to[cluster == index].mean() for index in range(len(medoids))]
     return Diversity(float(np.mean(means)), float(np.std(means)), float(to.mean()), len(means))
 
 
 def within(distances: np.ndarray, cluster: np.ndarray) -> Diversity | None:
-    """Return the mean distance of all pairs within each cluster [n] (Ojha et al. 2021); None when no two pictures share one.
+    """Return the mean distance of all pairs within each cluster [n] (Ojha et al. 2021); None when no two share one.
 
     Clusters of one picture have no pair and are left out.
     """
@@ -85,7 +85,8 @@ def within(distances: np.ndarray, cluster: np.ndarray) -> Diversity | None:
     for index in np.unique(cluster):
         rows = np.flatnonzero(cluster == index)
         if len(rows) > 1:
-            found, pairs = float(np.triu(distances[np.ix_(rows, rows)], 1).sum(dtype=np.float64)), len(rows) * (len(rows) - 1) // 2
+            found = float(np.triu(distances[np.ix_(rows, rows)], 1).sum(dtype=np.float64))
+            pairs = len(rows) * (len(rows) - 1) // 2
             means.append(found / pairs)
             total, count = total + found, count + pairs
     return Diversity(float(np.mean(means)), float(np.std(means)), total / count, len(means)) if means else None

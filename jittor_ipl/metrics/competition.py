@@ -1,4 +1,4 @@
-"""The official score of the fourth Jittor competition's style-transfer task, part by part, as the organisers' checker has it.
+"""The official score of the fourth Jittor competition's style-transfer task, part by part, as its checker has it.
 
     [0.2 DINO + 0.4 Hist + 0.4 (1 - LPIPS)] x [0.5 CLIP-R + 0.4 (20 - min(FID, 20)) / 20 + 0.1 CLIP-IQA]
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.disk.atomic import write_bytes, write_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.metrics.cosines import cosines
@@ -50,8 +49,9 @@ def find_styles(results: "str | Path", references: "str | Path") -> list[Style]:
     for folder in (results, references):
         if not folder.is_dir():
             raise UserError(f"{str(folder)!r} is not a folder of styles (00, 01, ...)")
-    names, known = (sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-                    for folder in (results, references))
+    def styles(folder: Path) -> list[str]:
+        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names, known = styles(results), styles(references)
     if not names:
         raise UserError(f"no style folder (00, 01, ...) in {str(results)!r}")
     for name in names:
@@ -59,8 +59,9 @@ def find_styles(results: "str | Path", references: "str | Path") -> list[Style]:
             raise UserError(f"style {name!r} of {str(results)!r} has no references in {str(references)!r}")
     for name in known:
         if name not in names:
-            raise UserError(f"style {name!r} of {str(references)!r} was not generated: {str(results)!r} has no such folder")
-    return [Style(name, tuple(list_images(results / name)), tuple(list_images(_pictures(references / name)))) for name in names]
+            raise UserError(f"style {name!r} of {str(references)!r} was not generated: {str(results)!r} lacks it")
+    return [Style(name, tuple(list_images(results / name)), tuple(list_images(_pictures(references / name))))
+            for name in names]
 
 
 def decodable(styles: Sequence[Style], skip_bad: bool = False) -> tuple[list[Style], list[str]]:
@@ -78,7 +79,7 @@ def decodable(styles: Sequence[Style], skip_bad: bool = False) -> tuple[list[Sty
                 kept.append(path)
             except UserError as error:
                 if not skip_bad:
-                    raise UserError(f"{error} (--skip-bad leaves such pictures out, counts them and withholds the total)") from error
+                    raise UserError(f"{error} (--skip-bad leaves such pictures out and withholds the total)") from error
                 faults.append(str(error))
         if not kept:
             raise UserError(f"{str(paths[0].parent)!r} holds no picture that can be read ({len(paths)} damaged)")
@@ -100,22 +101,25 @@ def read_words(path: "str | Path") -> list[str]:
     try:
         words = [line.strip().lower() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the list of words {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise UserError(f"the list of words {str(path)!r} cannot be read: {reason}") from error
     words = list(dict.fromkeys(words))
     if len(words) < TOP:
-        raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list (the official one has {OFFICIAL_WORDS})")
+        raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list "
+                        f"(the official one has {OFFICIAL_WORDS})")
     return words
 
 
 def hist(styles: Sequence[Style]) -> float:
     """Return the mean over styles of the histogram score."""
-    return _over_styles(styles, lambda style: histogram_score(map(load_image, style.images), map(load_image, style.references)))
+    return _over_styles(styles, lambda style: histogram_score(*(map(load_image, paths)
+                                                                for paths in (style.images, style.references))))
 
 
 def dino(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
     """Return the mean cosine of every picture with every reference of its style; `feature`: uint8 HWC -> [d]."""
     def of_style(style: Style) -> float:
-        ours, theirs = (np.stack([feature(load_image(path)) for path in paths]) for paths in (style.images, style.references))
+        ours, theirs = _of_all(style.images, feature), _of_all(style.references, feature)
         return float(np.mean([cosines(ours, other[None]).mean() for other in theirs]))
     return _over_styles(styles, of_style)
 
@@ -123,17 +127,18 @@ def dino(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -
 def lpips(styles: Sequence[Style], embedding: Callable[[np.ndarray], np.ndarray]) -> float:
     """Return the mean LPIPS of every picture with every reference of its style; `embedding`: uint8 HWC -> [D]."""
     def of_style(style: Style) -> float:
-        theirs = np.stack([embedding(load_image(path)) for path in style.references])
-        return float(np.mean([squared_distances(embedding(load_image(path))[None], theirs).mean() for path in style.images]))
+        theirs = _of_all(style.references, embedding)
+        return float(np.mean([squared_distances(_of_all([path], embedding), theirs).mean() for path in style.images]))
     return _over_styles(styles, of_style)
 
 
 def fid(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the FID of all pictures of all styles at once with all references, 64 features; `feature`: uint8 HWC -> [64]."""
-    images, references = ([path for style in styles for path in getattr(style, field)] for field in ("images", "references"))
+    """Return the FID of all pictures of all styles with all references, on 64 features: uint8 HWC -> [64]."""
+    images = [path for style in styles for path in style.images]
+    references = [path for style in styles for path in style.references]
     if min(len(images), len(references)) < 2:
-        raise UserError(f"fid needs at least 2 pictures of each side, there are {len(images)} and {len(references)} references")
-    return frechet_inception_distance(*(np.stack([feature(load_image(path)) for path in paths]) for paths in (images, references)))
+        raise UserError(f"fid needs 2 pictures of each side, there are {len(images)} and {len(references)} references")
+    return frechet_inception_distance(_of_all(images, feature), _of_all(references, feature))
 
 
 def clip_r(styles: Sequence[Style], words: Sequence[str], image: Callable[[np.ndarray], np.ndarray],
@@ -150,11 +155,15 @@ def clip_r(styles: Sequence[Style], words: Sequence[str], image: Callable[[np.nd
 
 
 def clip_iqa(styles: Sequence[Style], image: Callable[[np.ndarray], np.ndarray], anchors: np.ndarray) -> float:
-    """Return the mean over styles of the probability of "Good photo." against "Bad photo."; anchors [2, e] of unit length."""
+    """Return the mean over styles of the probability of "Good photo." against "Bad photo."; anchors [2, e]."""
     def of_style(style: Style) -> float:
-        logits = 100 * np.stack([image(load_image(path)) for path in style.images]).astype(np.float64) @ anchors.T
+        logits = 100 * _of_all(style.images, image).astype(np.float64) @ anchors.T
         return float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
     return _over_styles(styles, of_style)
+
+
+def _of_all(paths: Sequence[Path], feature: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return np.stack([feature(load_image(path)) for path in paths])
 
 
 def _over_styles(styles: Sequence[Style], score: Callable[[Style], float]) -> float:
@@ -165,8 +174,8 @@ def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping
            words: int | None = None, skipped: Sequence[str] = ()) -> dict[str, Any]:
     """Return parts, total, what is missing, and the protocol, ready for JSON.
 
-    words: how many CLIP-R chose among. The total is None, with the reason in "withheld", where it would not be the official
-    one: a part is missing, the list has another length, or pictures were left out.
+    words: how many CLIP-R chose among. The total is None, with the reason in "withheld", where it would not be the
+    official one: a part is missing, the list has another length, or pictures were left out.
     """
     reasons = [text for text, holds in (
         (f"missing: {', '.join(part for part in PARTS if part not in parts)}", set(PARTS) <= set(parts)),
@@ -175,8 +184,8 @@ def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping
     return {"parts": dict(parts), "total": None if reasons else total(parts), "withheld": "; ".join(reasons) or None,
             "missing": dict(missing),
             "protocol": {"styles": len(styles), "images": sum(len(style.images) for style in styles),
-                         "references": sum(len(style.references) for style in styles), "words": words, "skipped": list(skipped),
-                         "weights_sha256": dict(weights)}}
+                         "references": sum(len(style.references) for style in styles), "words": words,
+                         "skipped": list(skipped), "weights_sha256": dict(weights)}}
 
 
 def text_of(result: Mapping[str, Any]) -> str:
@@ -195,7 +204,8 @@ def markdown(result: Mapping[str, Any]) -> str:
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [(name, f"{value:.6f}") for name, value in result["parts"].items()]
     lines += [(name, f"withheld: {reason}") for name, reason in result["missing"].items()]
-    return [*lines, ("total", f"{result['total']:.6f}" if result["total"] is not None else f"withheld: {result['withheld']}")]
+    total = f"withheld: {result['withheld']}" if result["total"] is None else f"{result['total']:.6f}"
+    return [*lines, ("total", total)]
 
 
 def _facts(protocol: Mapping[str, Any]) -> str:
@@ -203,10 +213,3 @@ def _facts(protocol: Mapping[str, Any]) -> str:
     text += f", {protocol['words']} words" if protocol["words"] is not None else ""
     return text + (f", {len(protocol['skipped'])} damaged left out" if protocol["skipped"] else "")
 
-
-def write(result: Mapping[str, Any], json_file: "str | Path | None", markdown_file: "str | Path | None" = None) -> None:
-    """Write the report as JSON and as Markdown where a file is named; UserError when a place cannot be written."""
-    if json_file:
-        write_json(json_file, result)
-    if markdown_file:
-        write_bytes(markdown_file, markdown(result).encode())

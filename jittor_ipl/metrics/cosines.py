@@ -1,4 +1,4 @@
-"""Metrics that are cosines of features: identity (ArcFace), CLIP score (Hessel et al. 2021), CLIP direction (Gal et al. 2022)."""
+"""Cosines of features: identity (ArcFace), CLIP score (Hessel et al. 2021), CLIP direction (Gal et al. 2022)."""
 from __future__ import annotations
 
 import numpy as np
@@ -17,7 +17,7 @@ def clip_score(images: np.ndarray, text: np.ndarray) -> float:
 
 
 def clip_directions(before: np.ndarray, after: np.ndarray, source_text: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Return the cosine [n] of every picture's change in CLIP space with the change of the text; 0 for an unchanged picture.
+    """Return the cosine [n] of a picture's change in CLIP space with the text's change; 0 for an unchanged picture.
 
     before, after: features [n, d] of unit length; source_text, text: [d] of unit length.
     """

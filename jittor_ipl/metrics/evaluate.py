@@ -16,24 +16,28 @@ from jittor_ipl.metrics.catalogue import METRICS, SIFID_REFERENCES, Metric, Sets
 from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
 from jittor_ipl.metrics.image_set import ImageSet, from_array, paired
 from jittor_ipl.metrics.pixels import WINDOW
+from jittor_ipl.metrics.statistics import Statistics
 
 SEED = kernel.SEED
 _STANDS_FOR = {"inception": "Inception", "lpips": "LPIPS", "identity": "ArcFace"}
 _MISSING = {"reference": "pictures of the target domain (--reference)", "source": "the pictures before (--source)",
-            "prompt": "a text (--prompt)", "prompts": "the pictures before and two texts (--source, --prompt, --source-prompt)"}
+            "prompt": "a text (--prompt)",
+            "prompts": "the pictures before and two texts (--source, --prompt, --source-prompt)"}
 Images = "np.ndarray | ImageSet | FeatureSet"
 
 
-def measure(images: Images, reference: "Images | None" = None, source: "Images | None" = None, *, extractor: Extractor,
-            metrics: Sequence[str] | None = None, prompt: str | None = None, source_prompt: str | None = None,
-            seed: int = SEED, batch: int = 32, cache: "str | Path | None" = None) -> dict[str, Any]:
+def measure(images: Images, reference: "Images | Statistics | None" = None, source: "Images | None" = None, *,
+            extractor: Extractor, metrics: Sequence[str] | None = None, prompt: str | None = None,
+            source_prompt: str | None = None, seed: int = SEED, batch: int = 32,
+            cache: "str | Path | None" = None) -> dict[str, Any]:
     """Return {"note", "metrics", "protocol"} for `images`, all of it ready for JSON.
 
-    images, reference, source: `ImageSet`, uint8 [N, H, W, 3], or float [N, 3, H, W] in [-1, 1] (brought to 8 bits first); or a
-    `FeatureSet`, which keeps its features from one call to the next.
-    `reference` shows the target domain; `source` the same pictures before. `metrics`: keys of `METRICS`, by default all
-    that the arguments allow. "note" is the report's first line when the demo judge served, else "". Raises UserError for
-    an unknown metric, a set that is too small or does not form pairs, and a metric without what it needs.
+    images, reference, source: `ImageSet`, uint8 [N, H, W, 3], or float [N, 3, H, W] in [-1, 1] (brought to 8 bits
+    first); or a `FeatureSet`, which keeps its features from one call to the next.
+    `reference` shows the target domain, or holds its `Statistics` for FID; `source` the same pictures before.
+    `metrics`: keys of `METRICS`, by default all that the arguments allow. "note" is the report's first line when the
+    demo judge served, else "". Raises UserError for an unknown metric, a set that is too small or does not form pairs,
+    and a metric without what it needs.
     """
     kept = [part for part in (images, reference, source) if isinstance(part, FeatureSet)]
     images, reference, source = (_set(part, label) for part, label in
@@ -41,10 +45,12 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
     given = {"images": True, "reference": reference is not None, "source": source is not None,
              "prompt": bool(prompt) and extractor.clip is not None}
     given["prompts"] = given["source"] and given["prompt"] and bool(source_prompt)
-    chosen = choose(metrics, given, images)
+    if isinstance(reference, Statistics) and extractor.inception.demo:
+        raise UserError(f"{reference.file} was made with Inception, not with the demo judge: give --inception FILE")
+    chosen = choose(metrics, given, images, statistics=isinstance(reference, Statistics))
     left_out = {} if metrics is not None else too_few(given, images)
     if not chosen:
-        raise UserError(f"nothing to measure: {'; '.join(left_out.values())} (--reference and --source allow more metrics)")
+        raise UserError(f"nothing to measure: {'; '.join(left_out.values())} (--reference and --source allow more)")
     pairs = paired(images, source) if any(METRICS[key].needs in ("source", "prompts") for key in chosen) else None
     for key in chosen:
         _check_counts(key, METRICS[key], images, reference, pairs)
@@ -55,26 +61,35 @@ def measure(images: Images, reference: "Images | None" = None, source: "Images |
     prefetch(sets, chosen)
     figures = {name: value for key in chosen for name, value in METRICS[key].compute(sets).items()}
     networks = _networks(extractor, chosen)
-    return {"note": note(networks), "metrics": figures,
-            "protocol": _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source) | {"left_out": left_out}}
+    protocol = _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source)
+    return {"note": note(networks), "metrics": figures, "protocol": protocol | {"left_out": left_out}}
 
 
-def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: ImageSet | None = None) -> list[str]:
-    """Return the metrics to compute; raises UserError for an unknown one (with the nearest) or one that lacks its inputs.
+def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: ImageSet | None = None, *,
+           statistics: bool = False) -> list[str]:
+    """Return the metrics to compute; raises UserError for an unknown one (with the nearest) or one without its inputs.
 
-    Without a choice: all that the inputs allow, but those that `too_few` names, and the assignment to references, which is
-    made for few of them.
+    Without a choice: all that the inputs allow, but those that `too_few` names, and the assignment to references, which
+    is made for few of them. `statistics`: the reference is a file of mean and covariance, which serves FID alone.
     """
     if metrics is None:
         lacking = {} if images is None else too_few(given, images)
-        return [key for key, metric in METRICS.items() if given[metric.needs] and key not in (*lacking, "intra-lpips-reference")]
+        left_out = {*lacking, "intra-lpips-reference"}
+        left_out |= {key for key, metric in METRICS.items() if statistics and not _with_statistics(metric)}
+        return [key for key, metric in METRICS.items() if given[metric.needs] and key not in left_out]
     for key in metrics:
         if key not in METRICS:
             raise UserError(f"no metric {key!r}{nearest(key, METRICS)}; choose from {', '.join(METRICS)}")
         if not given[METRICS[key].needs]:
             raise UserError(f"{key} needs {_MISSING[METRICS[key].needs]}" +
                             (" and a CLIP (--clip)" if METRICS[key].network == "clip" else ""))
+        if statistics and not _with_statistics(METRICS[key]):
+            raise UserError(f"{key} needs the reference's pictures; a file of statistics serves fid alone")
     return list(dict.fromkeys(metrics))
+
+
+def _with_statistics(metric: Metric) -> bool:
+    return metric.statistics or metric.needs != "reference"
 
 
 def too_few(given: Mapping[str, bool], images: ImageSet) -> dict[str, str]:
@@ -93,13 +108,13 @@ def _needs_more(key: str, least: int, images: ImageSet) -> str:
 
 
 def _needs_larger(key: str, images: ImageSet) -> str:
-    return f"{key} needs pictures of at least {WINDOW} x {WINDOW} pixels, these have {images.size[1]} x {images.size[0]}"
+    return f"{key} needs pictures of {WINDOW} x {WINDOW} pixels or more, these have {images.size[1]} x {images.size[0]}"
 
 
-def _set(images: "Images | None", label: str) -> ImageSet | None:
+def _set(images: "Images | Statistics | None", label: str) -> ImageSet | Statistics | None:
     if isinstance(images, FeatureSet):
         return images.images
-    if images is None or isinstance(images, ImageSet):
+    if images is None or isinstance(images, (ImageSet, Statistics)):
         return images
     return from_array(images, label)
 
@@ -115,22 +130,23 @@ def _check_counts(key: str, metric: Metric, images: ImageSet, reference: ImageSe
         return
     if len(images) < metric.least:
         raise UserError(_needs_more(key, metric.least, images))
-    if metric.needs == "reference" and len(reference) < metric.least_reference:
+    if metric.needs == "reference" and isinstance(reference, ImageSet) and len(reference) < metric.least_reference:
         raise UserError(_needs_more(key, metric.least_reference, reference))
 
 
 def _sets(images: ImageSet, reference: ImageSet | None, pairs: "tuple[ImageSet, ImageSet] | None", extractor: Extractor,
           seed: int, kept: Mapping[int, FeatureSet], new: Callable[[ImageSet], FeatureSet]) -> Sets:
     """Return the sets with their features yet to come; pairs that are all of `images` share its features."""
-    def features(part: ImageSet | None) -> FeatureSet | None:
-        return None if part is None else kept.get(id(part)) or new(part)
+    def features(part: ImageSet | Statistics | None) -> FeatureSet | Statistics | None:
+        return part if part is None or isinstance(part, Statistics) else kept.get(id(part)) or new(part)
     first = features(images)
     after, before = (None, None) if pairs is None else pairs
     return Sets(first, extractor, seed, features(reference), features(before),
                 first if after is not None and after.names == images.names else features(after))
 
 
-def _texts(extractor: Extractor, chosen: list[str], prompt: str | None, source_prompt: str | None) -> dict[str, np.ndarray]:
+def _texts(extractor: Extractor, chosen: list[str], prompt: str | None,
+           source_prompt: str | None) -> dict[str, np.ndarray]:
     needs = {METRICS[key].needs for key in chosen}
     texts = {}
     if needs & {"prompt", "prompts"}:
@@ -159,9 +175,10 @@ def note(networks: Mapping[str, Network]) -> str:
 
 def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None", networks: Mapping[str, Network],
               prompt: str | None, source_prompt: str | None, source: ImageSet | None) -> dict[str, Any]:
-    parts = {"images": sets.images.images, **({"reference": sets.reference.images} if sets.reference else {}),
-             **({"source": source} if pairs else {})}
-    found = {"sets": {label: describe(part) for label, part in parts.items()}, "metrics": chosen, "seed": sets.seed,
+    reference = getattr(sets.reference, "images", sets.reference)
+    parts = {"images": sets.images.images, "reference": reference, "source": source if pairs else None}
+    found = {"sets": {label: describe(part) for label, part in parts.items() if part is not None},
+             "metrics": chosen, "seed": sets.seed,
              "networks": {name: {"name": network.name, "weights_sha256": network.sha256, "demo": network.demo}
                           for name, network in networks.items()},
              "settings": _settings(chosen, sets), "versions": versions()}
@@ -172,11 +189,15 @@ def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] |
     return found | {name: text for name, text in texts.items() if text is not None}
 
 
-def describe(images: ImageSet) -> dict[str, Any]:
+def describe(images: ImageSet | Statistics) -> dict[str, Any]:
     """Return what a report says of a set."""
+    if isinstance(images, Statistics):
+        return {"statistics": images.file, "features": len(images.mean), "sha256": images.sha256}
     facts = {"count": len(images), "height": images.size[0], "width": images.size[1], "pixels_sha256": images.sha256}
     if images.resized:
         facts["resized"] = f"central square to {images.resized} x {images.resized}, Pillow bicubic, antialiased"
+    if images.flattened:
+        facts["transparency"] = f"{images.flattened} pictures with transparent parts, laid over white"
     if images.skipped:
         facts |= {"skipped": len(images.skipped), "skipped_files": list(images.skipped)}
     return facts
@@ -184,17 +205,23 @@ def describe(images: ImageSet) -> dict[str, Any]:
 
 def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
     count = len(sets.images.images)
-    reference = len(sets.reference.images) if sets.reference else 0
+    elsewhere = isinstance(sets.reference, Statistics)
+    reference = len(sets.reference.images) if sets.reference and not elsewhere else 0
     size = min(kernel.SUBSET_SIZE, count, reference)
-    width = sets.images.get(sets.extractor.inception, "pooled")[0].shape[1] if "fid" in chosen else 0       # computed before
+    width = sets.images.get(sets.extractor.inception, "pooled")[0].shape[1] if "fid" in chosen else 0  # computed before
+    fewest = count if elsewhere else min(count, reference)
     every = {"is": f"{inception_score.SPLITS} splits after a seeded shuffle",
              "fid": f"{width} features, covariance over n - 1, float64; biased upwards, the more the fewer pictures"
-                    + (": fewer here than features" if min(count, reference) <= width else ""),
+                    + (": fewer here than features" if fewest <= width else "")
+                    + ("; whose network and resizing made the reference's file, it does not say" if elsewhere else ""),
              "kid": f"{kernel.SUBSETS} subsets of {size}, kernel (x'y / d + 1)^3, unbiased"
                     + (": each is the whole of the smaller set" if size < kernel.SUBSET_SIZE else ""),
-             "sifid": f"every picture with each of the first {min(SIFID_REFERENCES, reference)} reference pictures; deviation over references",
-             "intra-lpips": f"{clusters.CLUSTERS} clusters around medoids (PAM), mean distance to the medoid; 'all' weighs pictures alike; deviation over clusters",
-             "intra-lpips-reference": "clusters by the nearest reference picture, mean of all pairs within; deviation over clusters",
+             "sifid": f"every picture with each of the first {min(SIFID_REFERENCES, reference)} reference pictures; "
+                      "deviation over references",
+             "intra-lpips": f"{clusters.CLUSTERS} clusters around medoids (PAM), mean distance to the medoid; 'all' "
+                            "weighs pictures alike; deviation over clusters",
+             "intra-lpips-reference": "clusters by the nearest reference picture, mean of all pairs within; "
+                                      "deviation over clusters",
              "scs": "Sobel edges of smoothed luma in place of HED's", "id": "cosine of pairs", "lpips": "mean of pairs",
              "psnr": "8 bits, all channels, mean of pairs that differ",
              "ssim": "Gaussian window 11 x 11 of deviation 1.5, whole windows, mean of channels",
@@ -204,5 +231,5 @@ def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions that figures may depend on."""
-    return {"jittor_ipl": __version__, "jittor": version("jittor"), "numpy": np.__version__, "pillow": version("pillow"),
-            "python": platform.python_version()}
+    return {"jittor_ipl": __version__, "jittor": version("jittor"), "numpy": np.__version__,
+            "pillow": version("pillow"), "python": platform.python_version()}

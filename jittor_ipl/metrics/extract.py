@@ -16,8 +16,9 @@ from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics.image_set import ImageSet
 
-MEMORY = 1 << 30            # bytes of embeddings in memory while pictures are compared: two blocks of half of it; a set whose
-                            # embeddings fill no more than one block keeps them as long as it lives
+# Bytes of embeddings in memory while pictures are compared: two blocks of half of it; a set whose embeddings fill no
+# more than one block keeps them as long as it lives.
+MEMORY = 1 << 30
 
 
 class Network(Protocol):
@@ -40,8 +41,8 @@ class Network(Protocol):
 class Extractor:
     """The networks of the metrics.
 
-    inception   features "pooled" [d], "logits" [C], "patch-mean" [c], "patch-covariance" [c, c]; `heads`: how the logits
-                divide among classifiers, None for one
+    inception   features "pooled" [d], "logits" [C], "patch-mean" [c], "patch-covariance" [c, c]; `heads`: how the
+                logits divide among classifiers, None for one
     lpips       "embedding" [D]: the squared Euclidean distance of two is their perceptual distance
     identity    "identity" [d] of unit length
     clip        "clip" [e] of unit length, and `text(sentence)` [e]; None when there is none
@@ -68,7 +69,9 @@ class FeatureSet:
 
     def first(self, count: int) -> "FeatureSet":
         """Return the first `count` pictures as a set of their own; this one when it has no more."""
-        return self if count >= len(self.images) else FeatureSet(self.images.select(range(count)), self.batch, self.cache)
+        if count >= len(self.images):
+            return self
+        return FeatureSet(self.images.select(range(count)), self.batch, self.cache)
 
     def get(self, network: Network, *wanted: str) -> list[np.ndarray]:
         """Return the named features [N, ...] of all pictures, each network run once for all that is missing."""
@@ -101,9 +104,9 @@ class FeatureSet:
         return self._once(network, f"cross-{other.images.sha256}", compute)
 
     def embedding(self, network: Network, rows: range) -> np.ndarray:
-        """Return the embeddings [n, D] of the pictures at `rows`, computed anew unless a comparison could keep them all."""
-        held = self._known.get(_key(network, "embedding"))
-        return self._embed(network, rows) if held is None else held[rows.start:rows.stop]
+        """Return the embeddings [n, D] of the pictures at `rows`, computed anew unless a comparison could keep all."""
+        known = self._known.get(_key(network, "embedding"))
+        return self._embed(network, rows) if known is None else known[rows.start:rows.stop]
 
     def _all_pairs(self, network: Network) -> np.ndarray:
         """Compare block with block, so that the embeddings of two blocks at most are in memory."""
@@ -173,7 +176,7 @@ class FeatureSet:
 
 
 def _key(network: Network, name: str) -> tuple[str, str, str]:
-    """What a feature depends on besides the pictures: two files of one kind of network share its name but not their weights."""
+    """What a feature depends on besides the pictures; two files of one kind of network share a name, not weights."""
     return network.name, network.sha256, name
 
 

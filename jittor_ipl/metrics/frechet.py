@@ -1,4 +1,4 @@
-"""Fréchet distance of two normal distributions: FID (Heusel et al. 2017) and the single-image SIFID (Shaham et al. 2019).
+"""Fréchet distance of two normal distributions: FID (Heusel et al. 2017) and single-image SIFID (Shaham et al. 2019).
 
 The trace of the root of a product of covariances is taken without that root: with S1 = A A' and S2 = B B' it is the sum
 of the singular values of A'B. No regularisation, no imaginary part, and singular covariances (fewer pictures than
@@ -55,7 +55,7 @@ def single_image_distances(images: Normal, references: Normal) -> np.ndarray:
 
 
 def patch_moments(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means [n, c] and covariances [n, c, c] over the places of feature maps [n, c, h, w]; covariance over h w - 1."""
+    """Return means [n, c] and covariances [n, c, c] (over h w - 1) of the places of feature maps [n, c, h, w]."""
     assert maps.ndim == 4 and maps.shape[2] * maps.shape[3] >= 2, maps.shape
     flat = maps.reshape(*maps.shape[:2], -1).astype(np.float64)
     mean = flat.mean(-1)

@@ -21,7 +21,7 @@ def weights_sha256(refs: "Sequence[str | os.PathLike]") -> str:
 
 
 def files_sha256(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of a file, or that of the names and hashes of several; remembered while none of them changes."""
+    """Return the SHA-256 of a file, or that of the names and hashes of several; remembered while none changes."""
     return _remembered(tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
 
 
@@ -29,4 +29,5 @@ def files_sha256(files: Iterable[Path]) -> str:
 def _remembered(files: tuple[tuple[str, int, int], ...]) -> str:
     if len(files) == 1:
         return file_sha256(files[0][0])
-    return hashlib.sha256("".join(f"{file_sha256(name)}  {Path(name).name}\n" for name, *_ in files).encode()).hexdigest()
+    lines = "".join(f"{file_sha256(name)}  {Path(name).name}\n" for name, *_ in files)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """The colour histograms of the Jittor competition's checker, bin for bin, with OpenCV's arithmetic in NumPy.
 
-Two habits of the checker are part of its numbers. It multiplies 8-bit bins in 8 bits, so that of "16 x 16 x 16 RGB bins"
-only green and red count: blue is shifted out. And hues above 255 degrees wrap around to 0, so that violet counts as red.
+Two habits of the checker are part of its numbers. It multiplies 8-bit bins in 8 bits, so that of its 16 x 16 x 16 bins
+only green and red count: blue is shifted out. Hues above 255 degrees wrap around to 0, so that violet counts as red.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 RGB_BINS, HSV_BINS = 16**3, 72
 _SHIFT = 12                                                        # OpenCV's fixed point
-_HUES = np.array([20, 40, 75, 155, 190, 270, 295, 315])            # upper ends, degrees; what is above is the first again
+_HUES = np.array([20, 40, 75, 155, 190, 270, 295, 315])          # upper ends, degrees; what is above is the first again
 _LEVELS = np.array([51, 178])                                      # upper ends of low and middle saturation and value
 
 
@@ -23,19 +23,20 @@ _BY_VALUE, _BY_CHROMA = _table(255.0), _table(30.0)                # 180 half de
 
 
 def hsv(image: np.ndarray) -> np.ndarray:
-    """Return hue in half degrees 0..179, saturation and value 0..255 of a uint8 picture [H, W, 3], as OpenCV's BGR2HSV."""
+    """Return hue in half degrees 0..179, saturation, value 0..255 of a uint8 picture [H, W, 3], as OpenCV's BGR2HSV."""
     red, green, blue = (image[..., channel].astype(np.int64) for channel in range(3))
     value = image.max(axis=-1).astype(np.int64)
     chroma = value - image.min(axis=-1)
     half = 1 << (_SHIFT - 1)
     saturation = (chroma * _BY_VALUE[value] + half) >> _SHIFT
-    sector = np.where(value == red, green - blue, np.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma))
+    others = np.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma)
+    sector = np.where(value == red, green - blue, others)
     hue = (sector * _BY_CHROMA[chroma] + half) >> _SHIFT
     return np.stack([hue + 180 * (hue < 0), saturation, value], axis=-1).astype(np.uint8)
 
 
 def rgb_histogram(image: np.ndarray) -> np.ndarray:
-    """Return the float32 counts [4096] of a uint8 RGB picture [H, W, 3]; only the first 256 can be filled (see the module)."""
+    """Return the float32 counts [4096] of a uint8 RGB picture [H, W, 3]; only the first 256 can be full (see above)."""
     bins = image // 16
     blue, green, red = bins[..., 2], bins[..., 1], bins[..., 0]
     index = blue * np.uint8(16) * np.uint8(16) + green * np.uint8(16) + red
@@ -50,7 +51,8 @@ def hsv_histogram(image: np.ndarray) -> np.ndarray:
     half_degrees, saturation, value = np.moveaxis(hsv(image), -1, 0)
     degrees = half_degrees * np.uint8(2)                           # wraps at 256
     hue = np.searchsorted(_HUES, degrees, side="left") % len(_HUES)
-    index = 9 * hue + 3 * np.searchsorted(_LEVELS, saturation, side="left") + np.searchsorted(_LEVELS, value, side="left")
+    saturation, value = (np.searchsorted(_LEVELS, part, side="left") for part in (saturation, value))
+    index = 9 * hue + 3 * saturation + value
     counts = np.bincount(index.reshape(-1), minlength=HSV_BINS).astype(np.float32)
     counts[HSV_BINS - 1] = 0
     return counts
@@ -65,7 +67,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def histogram_score(images: Iterable[np.ndarray], references: Iterable[np.ndarray]) -> float:
-    """Return the score of one style: correlations with the references' mean histogram, mean of pictures, of RGB and HSV."""
+    """Return a style's score: correlation with the references' mean histogram, mean of pictures, of RGB and HSV."""
     images, references = list(images), list(references)
     scores = []
     for histogram in (rgb_histogram, hsv_histogram):

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.images.files import list_images, load_image
+from jittor_ipl.images.files import list_images, load_flattened
 from jittor_ipl.images.pixels import to_uint8
 
 MAX_SIDE = 4096             # of --size
-IN_MEMORY = 1 << 30         # bytes of pixels that are kept; the files of a larger folder are read again for every network
+IN_MEMORY = 1 << 30         # bytes of pixels that are kept; a larger folder is read again for every network
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ImageSet:
     names     of the pictures, for pairing; numbers for a set from memory
     size      height and width in pixels
     skipped   damaged files that `skip_bad` passed over: name and fault
+    flattened   pictures with transparent parts, which were laid over white
     """
 
     label: str
@@ -34,6 +35,7 @@ class ImageSet:
     skipped: tuple[str, ...] = ()
     named: bool = False
     resized: int | None = None
+    flattened: int = 0
     _pixels: np.ndarray | None = field(default=None, repr=False)
     _paths: tuple[Path, ...] = field(default=(), repr=False)
 
@@ -44,7 +46,7 @@ class ImageSet:
         """Return the pictures at `rows`: uint8 [B, H, W, 3]."""
         if self._pixels is not None:
             return self._pixels[list(rows)]
-        return np.stack([_read(self._paths[row], self.resized) for row in rows])
+        return np.stack([_read(self._paths[row], self.resized)[0] for row in rows])
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Yield all pictures in order, `size` at a time: uint8 [B, H, W, 3]."""
@@ -62,9 +64,9 @@ class ImageSet:
     def select(self, rows: Sequence[int]) -> "ImageSet":
         """Return the pictures at `rows` as a set of their own."""
         rows = list(rows)
-        return ImageSet(self.label, tuple(self.names[row] for row in rows), self.size, self.skipped, self.named, self.resized,
-                        None if self._pixels is None else self._pixels[rows],
-                        tuple(self._paths[row] for row in rows) if self._paths else ())
+        return replace(self, names=tuple(self.names[row] for row in rows),
+                       _pixels=None if self._pixels is None else self._pixels[rows],
+                       _paths=tuple(self._paths[row] for row in rows) if self._paths else ())
 
 
 def from_array(images: np.ndarray, label: str = "images") -> ImageSet:
@@ -75,7 +77,8 @@ def from_array(images: np.ndarray, label: str = "images") -> ImageSet:
     images = np.asarray(images)
     if images.dtype != np.uint8:
         if images.dtype.kind != "f" or images.ndim != 4 or images.shape[1] != 3:
-            raise UserError(f"{label}: float pictures are [N, 3, H, W] in [-1, 1], got {images.dtype} {list(images.shape)}")
+            raise UserError(f"{label}: float pictures are [N, 3, H, W] in [-1, 1], "
+                            f"got {images.dtype} {list(images.shape)}")
         if not np.isfinite(images).all():
             raise UserError(f"{label}: a picture contains NaN or infinity")
         images = to_uint8(images)
@@ -84,18 +87,20 @@ def from_array(images: np.ndarray, label: str = "images") -> ImageSet:
     return ImageSet(label, tuple(map(str, range(len(images)))), tuple(images.shape[1:3]), _pixels=images)
 
 
-def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = False, size: int | None = None) -> ImageSet:
+def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = False,
+                size: int | None = None) -> ImageSet:
     """Read the pictures of a folder, sorted by name; every file is decoded once before anything is measured.
 
     `size` cuts each to its central square and resizes that to size x size (Pillow, bicubic with antialiasing). Raises
-    UserError for a size above MAX_SIDE, an empty folder, mixed sizes, two pictures of one name, and a damaged file unless `skip_bad`.
+    UserError for a size above MAX_SIDE, an empty folder, mixed sizes, two pictures of one name, and a damaged file
+    unless `skip_bad`.
     """
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise UserError(f"pictures cannot be brought to {size} x {size}; choose a size of 1 to {MAX_SIDE}")
-    kept, pixels, skipped, used = [], [], [], 0
+    kept, pixels, skipped, used, flattened = [], [], [], 0, 0
     for path in list_images(folder):
         try:
-            picture = _read(path, size)
+            picture, transparent = _read(path, size)
         except UserError as error:
             if not skip_bad:
                 raise UserError(f"{error} (--skip-bad leaves such pictures out and counts them)") from error
@@ -104,6 +109,7 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
         kept.append(path)
         _same_size(kept, picture.shape[:2], pixels)
         used += picture.nbytes
+        flattened += transparent
         pixels.append(picture if used <= IN_MEMORY else picture[:0])     # an empty one still tells the size
     if not kept:
         raise UserError(f"{str(folder)!r} holds no picture that can be read ({len(skipped)} damaged)")
@@ -111,27 +117,28 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise UserError(f"{str(folder)!r} holds two pictures named {twice!r}; names pair pictures and must differ")
-    shape = (size, size) if size else _read(kept[0], None).shape[:2]
-    return ImageSet(label, tuple(stems), tuple(shape), tuple(skipped), True, size,
+    shape = (size, size) if size else _read(kept[0], None)[0].shape[:2]
+    return ImageSet(label, tuple(stems), tuple(shape), tuple(skipped), True, size, flattened,
                     np.stack(pixels) if used <= IN_MEMORY else None, tuple(kept))
 
 
 def _same_size(kept: list[Path], found: tuple[int, ...], before: list[np.ndarray]) -> None:
     if before and len(before[0]) and before[0].shape[:2] != tuple(found):
         (h, w), (height, width) = before[0].shape[:2], found
-        raise UserError(f"{kept[0].name} has {w} x {h} pixels, {kept[-1].name} has {width} x {height}: the pictures of a set "
-                        "have one size (--size N brings all to N x N)")
+        raise UserError(f"{kept[0].name} has {w} x {h} pixels, {kept[-1].name} has {width} x {height}: the pictures "
+                        "of a set have one size (--size N brings all to N x N)")
 
 
-def _read(path: Path, size: int | None) -> np.ndarray:
-    pixels = load_image(path)
+def _read(path: Path, size: int | None) -> tuple[np.ndarray, bool]:
+    """Return the picture, brought to `size`, and whether transparent parts of it became white."""
+    pixels, flattened = load_flattened(path)
     if size is None:
-        return pixels
+        return pixels, flattened
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(pixels[top:top + side, left:left + side])
-    return np.asarray(square if side == size else square.resize((size, size), Image.Resampling.BICUBIC))
+    return np.asarray(square if side == size else square.resize((size, size), Image.Resampling.BICUBIC)), flattened
 
 
 def paired(images: ImageSet, source: ImageSet) -> tuple[ImageSet, ImageSet]:
@@ -151,8 +158,8 @@ def paired(images: ImageSet, source: ImageSet) -> tuple[ImageSet, ImageSet]:
     lost = {entry.split(": ")[0].rsplit(".", 1)[0] for entry in (*images.skipped, *source.skipped)}
     for name in images.names:
         if name not in rows and name not in lost:
-            raise UserError(f"{images.label}: {name!r} has no partner in {source.label}{nearest(name, rows)}; pairs have equal "
-                            "file names")
+            raise UserError(f"{images.label}: {name!r} has no partner in {source.label}{nearest(name, rows)}; "
+                            "pairs have equal file names")
     extra = next((name for name in source.names if name not in set(images.names) | lost), None)
     if extra is not None:
         raise UserError(f"{source.label}: {extra!r} has no partner in {images.label}; pairs have equal file names")

@@ -1,4 +1,4 @@
-"""Kernel Inception Distance (Bińkowski et al. 2018): the unbiased squared MMD under a cubic kernel, over random subsets."""
+"""Kernel Inception Distance (Bińkowski et al. 2018): unbiased squared MMD under a cubic kernel, over random subsets."""
 from __future__ import annotations
 
 import numpy as np

@@ -22,7 +22,7 @@ Ref = "str | os.PathLike"
 
 
 class InceptionFeatures:
-    """Inception v3 of FID: "pooled" 2048, "pooled-64", "logits" 1008 (no bias), patches before the first pool (64 channels)."""
+    """Inception v3 of FID: "pooled" 2048, "pooled-64", "logits" 1008 (no bias), patches before the first pool (64)."""
 
     demo, heads = False, None
     name = "Inception v3 of FID (8 bits, TensorFlow 1's bilinear resize to 299)"
@@ -48,7 +48,8 @@ class PerceptualEmbedding:
 
     demo = False
 
-    def __init__(self, refs: "Ref | Sequence[Ref]", net: str | None = None, library: str = "lpips", size: int | None = None) -> None:
+    def __init__(self, refs: "Ref | Sequence[Ref]", net: str | None = None, library: str = "lpips",
+                 size: int | None = None) -> None:
         refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
         self.model, self.size = load_lpips(refs, net, library), size
         resized = f"antialiased bilinear resize to {size}" if size else "pictures at their own size"
@@ -75,7 +76,7 @@ def heads_of(model: Lpips) -> list:
 
 
 def embedding_of(model: Lpips, images) -> np.ndarray:
-    """Return [B, D]: the unit features of every tap, times the root of their head's weight over the number of places."""
+    """Return [B, D]: the unit features of every tap, times the root of their head's weight over the count of places."""
     parts = []
     for tap, head in zip(model.embed(images), heads_of(model)):
         scale = (head / float(tap.shape[2] * tap.shape[3])).sqrt()
@@ -91,7 +92,8 @@ class IdentityFeatures:
     def __init__(self, ref: Ref) -> None:
         self.model, self.sha256 = load_arcface(ref), weights_sha256([ref])
         kind = f"IR-{'SE' if self.model.squeezes else ''}{self.model.layers}"
-        self.name = f"{'ArcFace IR-SE50' if kind == 'IR-SE50' else f'face recogniser {kind}, not IR-SE50'} (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
+        kind = "ArcFace IR-SE50" if kind == "IR-SE50" else f"face recogniser {kind}, not IR-SE50"
+        self.name = f"{kind} (area-averaged to 256 px, cut to rows 35..223, columns 32..220, averaged to 112 px)"
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return "identity" [B, d] of float32 portraits [B, 3, H, W] in [-1, 1]."""
@@ -106,7 +108,8 @@ class ClipFeatures:
     def __init__(self, ref: Ref) -> None:
         self.demo = os.fspath(ref).startswith("demo:")
         self.model, self.sha256, self.ref = load_clip(ref), weights_sha256([ref]), os.fspath(ref)
-        self.name = f"CLIP {self.ref if self.demo else Path(ref).name} (antialiased bicubic resize to {self.model.image_resolution}, centre)"
+        self.name = (f"CLIP {self.ref if self.demo else Path(ref).name} "
+                     f"(antialiased bicubic resize to {self.model.image_resolution}, centre)")
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return "clip" [B, e] of float32 pictures [B, 3, H, W] in [-1, 1]."""
@@ -115,11 +118,12 @@ class ClipFeatures:
             return {"clip": unit(self.model.image_features(jt.array(images), antialias=True), dim=1).numpy()}
 
     def text(self, sentence: str) -> np.ndarray:
-        """Return the feature [e] of a sentence, taken as it is; raises UserError for an empty or over-long one, or unknown words."""
+        """Return the feature [e] of a sentence as it is; UserError for an empty or over-long one, or unknown words."""
         tokens = tokenize([sentence], self.model.context_length)
         known = self.model.known_tokens
         if known is not None and not np.isin(tokens[tokens > 0], known).all():
             words = [word for word in sentence.split() if not np.isin(tokenizer().encode(word), known).all()]
-            raise UserError(f"{self.ref} knows no {', '.join(map(repr, words[:4]))}: it reads only the words it was trained on")
+            raise UserError(f"{self.ref} knows no {', '.join(map(repr, words[:4]))}: "
+                            "it reads only the words it was trained on")
         with jt.no_grad():
             return unit(self.model.encode_text(jt.array(tokens)), dim=1).numpy()[0]

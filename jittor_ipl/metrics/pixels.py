@@ -28,7 +28,9 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     _check(a, b)
     assert min(a.shape[1:3]) >= WINDOW, a.shape
-    return np.array([np.mean([_ssim_channel(x[..., c].astype(np.float64), y[..., c].astype(np.float64)) for c in range(3)])
+    def channel(pixels: np.ndarray, c: int) -> np.ndarray:
+        return pixels[..., c].astype(np.float64)
+    return np.array([np.mean([_ssim_channel(channel(x, c), channel(y, c)) for c in range(3)])
                      for x, y in zip(a, b)])
 
 
@@ -43,7 +45,7 @@ def _ssim_channel(x: np.ndarray, y: np.ndarray) -> float:
 def structural_consistency_score(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Return 2 sum(s t) / sum(s^2 + t^2), 0..1, of the two pictures' edge maps (RSSA; Xiao et al. 2022): [B].
 
-    RSSA takes the edges from HED, whose weights are not free to ship; here they are `edges`, so that the figures compare
+    RSSA takes the edges from HED, whose weights are not free to ship; here they are `edges`, so the figures compare
     only with each other. Two pictures without any edge agree: 1.
     """
     _check(source, target)
@@ -53,7 +55,7 @@ def structural_consistency_score(source: np.ndarray, target: np.ndarray) -> np.n
 
 
 def edges(images: np.ndarray) -> np.ndarray:
-    """Return edge maps [B, H - 8, W - 8] in [0, 1]: Sobel's gradient of the smoothed luma, over its own 99th percentile.
+    """Return edge maps [B, H - 8, W - 8] in [0, 1]: Sobel's gradient of smoothed luma, over its own 99th percentile.
 
     The smoothing is Gaussian with a deviation of one pixel, cut at three.
     """

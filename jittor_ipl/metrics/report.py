@@ -28,7 +28,8 @@ def _rows(key: str, figures: Mapping[str, Any]) -> list[str]:
         base = name.removesuffix("_mean")
         deviation = figures.get(f"{base}_std")
         better = "" if name in ("identical_pairs", "intra_reference_clusters") else _ARROWS[metric.better]
-        rows.append(f"| {name} | {_number(figures[name])} | {'' if deviation is None else _number(deviation)} | {better} |")
+        spread = "" if deviation is None else _number(deviation)
+        rows.append(f"| {name} | {_number(figures[name])} | {spread} | {better} |")
     return rows
 
 
@@ -38,23 +39,31 @@ def _number(value: float | None) -> str:
 
 def _protocol(protocol: Mapping[str, Any]) -> list[str]:
     lines = ["Protocol:", ""]
-    for label, facts in protocol["sets"].items():
-        extra = f", {facts['resized']}" if "resized" in facts else ""
-        extra += f", {facts['skipped']} damaged left out" if facts.get("skipped") else ""
-        lines.append(f"- {label}: {facts['count']} pictures of {facts['width']} x {facts['height']} pixels{extra}; "
-                     f"SHA-256 {facts['pixels_sha256'][:16]}")
+    lines += [f"- {label}: {_set(facts)}" for label, facts in protocol["sets"].items()]
     lines += [f"- pairs: {protocol['pairs']}"] if "pairs" in protocol else []
-    lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in ("prompt", "source_prompt") if name in protocol]
+    texts = [name for name in ("prompt", "source_prompt") if name in protocol]
+    lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in texts]
     lines += [f"- {key}: {text}" for key, text in protocol["settings"].items()]
     lines += [f"- left out: {reason}" for reason in protocol["left_out"].values()]
-    lines += [f"- {role}: {facts['name']}, weights {facts['weights_sha256'][:16]}" for role, facts in protocol["networks"].items()]
-    lines.append(f"- seed {protocol['seed']}; " + ", ".join(f"{name} {version}" for name, version in protocol["versions"].items()))
-    return lines
+    lines += [f"- {role}: {facts['name']}, weights {facts['weights_sha256'][:16]}"
+              for role, facts in protocol["networks"].items()]
+    versions = ", ".join(f"{name} {version}" for name, version in protocol["versions"].items())
+    return [*lines, f"- seed {protocol['seed']}; {versions}"]
 
 
-def write(result: Mapping[str, Any], json_file: "str | Path | None", markdown_file: "str | Path | None") -> None:
-    """Write the report as JSON and as Markdown where a file is named; UserError when a place cannot be written."""
+def _set(facts: Mapping[str, Any]) -> str:
+    if "statistics" in facts:
+        return f"statistics of {facts['features']} features, {facts['statistics']}; SHA-256 {facts['sha256'][:16]}"
+    extra = "".join(f", {facts[name]}" for name in ("resized", "transparency") if name in facts)
+    extra += f", {facts['skipped']} damaged left out" if facts.get("skipped") else ""
+    return (f"{facts['count']} pictures of {facts['width']} x {facts['height']} pixels{extra}; "
+            f"SHA-256 {facts['pixels_sha256'][:16]}")
+
+
+def write_report(result: Mapping[str, Any], text: str, json_file: str | Path | None,
+                 markdown_file: str | Path | None) -> None:
+    """Write `result` as JSON and its Markdown `text` where a file is named; UserError when it cannot be written."""
     if json_file:
         write_json(json_file, result)
     if markdown_file:
-        write_bytes(markdown_file, markdown(result).encode())
+        write_bytes(markdown_file, text.encode())

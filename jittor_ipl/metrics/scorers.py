@@ -1,4 +1,4 @@
-"""The networks of the competition's score behind functions of one picture, prepared exactly as the checker prepares it."""
+"""The networks of the competition's score as functions of one picture, prepared exactly as the checker prepares it."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ DINO_SHORT, DINO_SIDE, LPIPS_SIDE = 256, 224, 256
 
 
 def dino_feature(ref: Ref) -> Feature:
-    """Return DINOv2's class token [d] of a uint8 picture: shorter side to 256 (bicubic), central 224, ImageNet's statistics."""
+    """Return DINOv2's class token [d] of a uint8 picture: shorter side 256 (bicubic), central 224, ImageNet's mean."""
     model = load_dinov2(ref)
 
     def feature(image: np.ndarray) -> np.ndarray:
@@ -33,13 +33,14 @@ def dino_feature(ref: Ref) -> Feature:
 
 
 def prepared(image: np.ndarray, short: int, side: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return float32 [1, 3, side, side] as Hugging Face's processors do: Pillow's bicubic on 8 bits, centre, normalised."""
+    """Return float32 [1, 3, side, side] as Hugging Face's processors do: Pillow's bicubic, centre, normalised."""
     height, width = image.shape[:2]
     least = min(height, width)
     size = (int(short * width / least), int(short * height / least))
-    pixels = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)) if size != (width, height) else image
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    scaled = pixels[top:top + side, left:left + side].astype(np.float32) / 255
+    if size != (width, height):
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    scaled = image[top:top + side, left:left + side].astype(np.float32) / 255
     return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)[None], dtype=np.float32)
 
 
@@ -66,15 +67,16 @@ def clip_r_features(ref: Ref) -> tuple[Feature, Callable[[str], np.ndarray]]:
 
     def image_feature(image: np.ndarray) -> np.ndarray:
         with jt.no_grad():
-            return unit(clip.encode_image(jt.array(prepared(image, side, side, *clip.normalisation()))), dim=1).numpy()[0]
+            pixels = jt.array(prepared(image, side, side, *clip.normalisation()))
+            return unit(clip.encode_image(pixels), dim=1).numpy()[0]
     return image_feature, lambda text: text_feature(clip, text)
 
 
 def clip_iqa_features(ref: Ref) -> tuple[Feature, np.ndarray]:
     """Return a function to the unit features of a picture as CLIP-IQA takes them, and its two anchors [2, e].
 
-    CLIP-IQA (Wang et al. 2023) drops the positional embedding of CLIP's ResNet, so that a picture keeps its size. The checker
-    hands it values of 0..255 where 0..1 is meant; that is part of its numbers.
+    CLIP-IQA (Wang et al. 2023) drops the positional embedding of CLIP's ResNet, so that a picture keeps its size. The
+    checker hands it values of 0..255 where 0..1 is meant; that is part of its numbers.
     """
     clip = load_clip(ref)
     if not clip.is_resnet:
