@@ -279,7 +279,7 @@ def _add_release(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", "--input1", required=True, metavar="DIR", help="the pictures that are measured")
-    parser.add_argument("--reference", "--input2", metavar="DIR", help="pictures of the target domain: FID, KID, SIFID")
+    parser.add_argument("--reference", "--input2", metavar="DIR", help="pictures of the target domain: FID, KID, SIFID; or FID's statistics, an .npz with mu and sigma")
     parser.add_argument("--source", metavar="DIR", help="the same pictures before, under the same names: SCS, identity, LPIPS, PSNR, SSIM")
     parser.add_argument("--prompt", metavar="TEXT", help="what the pictures should show: CLIP score")
     parser.add_argument("--source-prompt", metavar="TEXT", help="what the pictures before show: CLIP direction similarity")

@@ -26,22 +26,26 @@ def evaluate(arguments: Namespace) -> int:
     from jittor_ipl.metrics.catalogue import METRICS
     from jittor_ipl.metrics.evaluate import choose, measure
     from jittor_ipl.metrics.image_set import from_folder
+    from jittor_ipl.metrics.statistics import SUFFIX, read_statistics
     from jittor_ipl.runtime.streams import check_seed
     metrics = [key.strip() for key in arguments.metrics.split(",")] if arguments.metrics is not None else None
     check_seed(arguments.seed)
     given = _given(arguments)
-    chosen = choose(metrics, given)                     # a mistake is told before anything is read
+    statistics = (arguments.reference or "").endswith(SUFFIX)
+    chosen = choose(metrics, given, statistics=statistics)      # a mistake is told before anything is read
+    folders = {"images": arguments.images, "reference": None if statistics else arguments.reference, "source": arguments.source}
     sets = {label: from_folder(folder, label, skip_bad=arguments.skip_bad, size=arguments.size)
-            for label, folder in (("images", arguments.images), ("reference", arguments.reference), ("source", arguments.source))
-            if folder}
+            for label, folder in folders.items() if folder}
     for label, part in sets.items():
         for fault in part.skipped:
             print(f"left out of {label}: {fault}", file=sys.stderr)
+    if statistics:
+        sets["reference"] = read_statistics(arguments.reference)
     extractor = _extractor(arguments, any(METRICS[key].network == "clip" for key in chosen))
     result = measure(**sets, extractor=extractor, metrics=metrics, prompt=arguments.prompt, source_prompt=arguments.source_prompt,
                      seed=arguments.seed, batch=arguments.batch, cache=arguments.cache)
     print(report.markdown(result), end="")
-    report.write(result, arguments.json, arguments.markdown)
+    report.write_report(result, report.markdown(result), arguments.json, arguments.markdown)
     return 0
 
 
@@ -63,6 +67,7 @@ def _extractor(arguments: Namespace, with_clip: bool) -> "Extractor":
 def score(arguments: Namespace) -> int:
     """Print the competition's score, or those parts of it that the given files allow."""
     from jittor_ipl.metrics import competition
+    from jittor_ipl.metrics.report import write_report
     wanted = competition.PARTS if arguments.parts is None else [part.strip().replace("-", "_") for part in arguments.parts.split(",")]
     for part in wanted:
         if part not in competition.PARTS:
@@ -83,7 +88,7 @@ def score(arguments: Namespace) -> int:
     result = competition.report(styles, parts, missing, _score_weights(arguments, parts),
                                 len(words) if "clip_r" in parts else None, skipped)
     print(competition.text_of(result))
-    competition.write(result, arguments.json, arguments.markdown)
+    write_report(result, competition.markdown(result), arguments.json, arguments.markdown)
     return 0
 
 

@@ -43,6 +43,8 @@ def read_statistics(path: str | Path) -> Statistics:
                             f"at most {MAX_BYTES >> 20} are read")
         with np.load(path, allow_pickle=False) as arrays:
             mean, covariance = (np.asarray(arrays[name], np.float64) for name in ("mu", "sigma"))
+    except UserError:
+        raise
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{path}: no statistics file that can be read ({reason})") from error
