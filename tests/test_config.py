@@ -202,7 +202,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, data):
 
 def test_a_missing_huge_or_foreign_file_is_refused(tmp_path):
     (tmp_path / "huge.yaml").write_bytes(b"#" * 300_000)
-    for path, message in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory"), ("a\0b", "null"),
+    for path, message in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "is not a file but a folder"), ("a\0b", "null"),
                           (tmp_path / "huge.yaml", "larger than 256 KiB")):
         with pytest.raises(UserError, match=message):
             load_suite(path)

@@ -109,7 +109,7 @@ def test_what_is_no_picture_is_refused(tmp_path):
             load_image(tmp_path / name)
         assert name in str(caught.value) and "\n" not in str(caught.value)
     for path in (tmp_path, tmp_path / "none.png"):
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(UserError, match="cannot read the picture"):
             load_image(path)
 
 

@@ -159,14 +159,14 @@ def test_hostile_files_cost_little(outcomes):
 @pytest.mark.parametrize("name, message", [
     ("zeros-50k.png", "50000 x 50000 pixels; at most"), ("gif.png", "a GIF, not a PNG, JPEG or WebP"), ("tiff.png", "a TIFF"), ("eps.png", "an EPS"),
     ("psd.png", "a Photoshop file"), ("fits.png", "a FITS file"), ("svg.png", "an SVG"), ("zero-byte.png", "an empty file"), ("avif.png", "AVIF"),
-    ("loop-a.png", "cannot be read"), ("pipe.png", "pipe or device"), ("folder.png", "folder"), ("zero", "device"), ("to-zero.png", "device"),
+    ("loop-a.png", "cannot read the picture"), ("pipe.png", "pipe or device"), ("folder.png", "folder"), ("zero", "device"), ("to-zero.png", "device"),
     ("sparse.png", "64 MiB"), ("many-scans.jpg", "scans"), ("long-exif.png", "EXIF"), ("canvas.webp", "16777216 x 16777216 pixels")])
 def test_the_message_says_what_it_is(outcomes, name, message):
     assert message in outcomes[name][0]
 
 
 def test_odd_characters_in_a_name_are_no_traceback():
-    for name, message in (("a\0b.png", "null character"), ("a\nb\udcff.png", "a.nb.udcff.png.: cannot be read")):
+    for name, message in (("a\0b.png", "null byte"), ("a\nb\udcff.png", "cannot read the picture .*a.+nb.+udcff.png")):
         with pytest.raises(UserError, match=message) as caught:
             load_image(name)
         assert str(caught.value).isprintable()

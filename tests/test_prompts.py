@@ -88,7 +88,7 @@ def test_a_list_that_cannot_be_used(tmp_path, content, message):
 def test_a_long_name_is_counted_and_a_missing_file_named(tmp_path):
     (tmp_path / "list.txt").write_text("a {} face\n")
     assert "line 1 has" in told(tmp_path / "list.txt", target="word " * 76)
-    assert "did you mean" in told(tmp_path / "lst.txt") and "Is a directory" in told(tmp_path)
+    assert "did you mean" in told(tmp_path / "lst.txt") and "is not a file but a folder" in told(tmp_path)
 
 
 def suite(tmp_path, mapper: str, styles: str = "[disney]"):

@@ -13,9 +13,9 @@ from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import OURS, Section
 from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
-from jittor_ipl.errors import UserError, nearest_file
+from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
+from jittor_ipl.errors import UserError
 
-MAX_FILE_BYTES = 256 * 1024  # a suite of 100 styles with overrides has a tenth of this
 AnySection = TypeVar("AnySection", bound=Section)
 
 
@@ -54,16 +54,7 @@ def to_yaml(config: Section) -> str:
 
 
 def _read(path: str | Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        near = nearest_file(path) if isinstance(error, FileNotFoundError) else ""
-        raise UserError(f"cannot read the configuration {str(path)!r}: {reason}{near}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a configuration is a short YAML file")
-    value = parse_yaml(data, str(path))
+    value = parse_yaml(read_small(path, "configuration", TEXT_BYTES, pipes=True), str(path))
     if not isinstance(value, dict):
         raise UserError(f"{path}: a configuration is a list of 'key: value' lines, this is {_kind(value)}")
     return value

@@ -2,8 +2,6 @@
 from __future__ import annotations
 
 import io
-import os
-import stat
 import struct
 import warnings
 import zlib
@@ -14,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageChops, PngImagePlugin
 
 from jittor_ipl.disk.atomic import write_bytes
+from jittor_ipl.disk.small_files import read_small
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.headers import essential_png, read_header
 from jittor_ipl.images.pixels import to_uint8
@@ -64,8 +63,8 @@ def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.n
     that is no regular file, a damaged one, more than `max_pixels` pixels or `MAX_BYTES` bytes.
     """
     name = str(path) if str(path).isprintable() else ascii(str(path))      # one line, whatever the name
+    data = read_small(path, "picture", MAX_BYTES)
     try:
-        data = _read(path)
         header = read_header(data)
         if header.width * header.height > max_pixels:
             raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
@@ -78,29 +77,6 @@ def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.n
         raise UserError(f"{name}: too large for this machine's memory") from None
     except DECODER_ERRORS as error:
         raise UserError(f"{name}: a damaged picture: {_one_line(error)}") from error
-
-
-def _read(path: str | Path) -> bytes:
-    """Return the content of a regular file; a pipe or device, which could wait for ever, is refused without reading."""
-    try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait; the check below then refuses it.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UserError("cannot be read: a file name with a null character") from error
-    try:
-        size = os.fstat(descriptor).st_size
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UserError("cannot be read: a folder, pipe or device, not a picture")
-        if size > MAX_BYTES:
-            raise UserError(f"{size >> 20} MiB; pictures of at most {MAX_BYTES >> 20} MiB are read")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(size)
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}") from error
-    finally:
-        os.close(descriptor)
 
 
 def _decoded(data: bytes, kind: str) -> tuple[np.ndarray, bool]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import StyleRun, load_style_run
 from jittor_ipl.disk.folders import inside
-from jittor_ipl.disk.integrity import file_sha256, read_json, read_sealed
+from jittor_ipl.disk.integrity import file_sha256, read_sealed
 from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, MANIFEST, REPORT, SEEDS
 from jittor_ipl.disk.names import image_names, seed_name
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
 from jittor_ipl.submission.records import Seeds, StyleSeeds, read_manifest, read_seeds
@@ -143,7 +144,7 @@ def _with_seeds(found: TestSet, seeds: str) -> TestSet:
 
 def _from_file(path: Path, found: TestSet) -> dict[str, dict[str, int]]:
     """Read {name: seed}, {"00": {name: seed}}, or a whole seeds.json."""
-    content = read_json(path, kind="seed list")
+    content = read_json(path, "seed list")
     if "styles" in content:
         return {number: dict(plan.images) for number, plan in read_seeds(path).styles.items()}
     nested = content if all(isinstance(value, dict) for value in content.values()) else \

@@ -11,9 +11,10 @@ from PIL import Image
 
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.atomic import write_bytes
-from jittor_ipl.disk.integrity import read_json, read_sealed
+from jittor_ipl.disk.integrity import read_sealed
 from jittor_ipl.disk.layout import REPORT, SEEDS
 from jittor_ipl.disk.names import SUFFIX
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.images.pixels import from_uint8
@@ -74,7 +75,7 @@ def _report(folder: Path) -> dict | None:
 def _proved(path: Path | None) -> dict[str, bool]:
     if path is None or not path.is_file():
         return {}
-    return {number: bool(value) for suite in read_json(path, kind="verification").values()
+    return {number: bool(value) for suite in read_json(path, "verification").values()
             for number, value in suite["reproducible"].items()}
 
 

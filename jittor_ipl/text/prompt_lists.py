@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jittor_ipl.errors import UserError, nearest, nearest_file
+from jittor_ipl.disk.small_files import read_lines
+from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.text.tokenizer import check_prompt, shorten, tokenizer
 
 FOLDER = Path(__file__).parent / "lists"
@@ -19,7 +20,6 @@ DEMO = "demo"                   # the same: a list in the few words that the dem
 COUNT = 60                      # prompts in a list that ships, as in the thesis's advice
 CONTEXT = 77                    # tokens that OpenAI's CLIPs read, start and end included
 ENOUGH_KNOWN = 0.9              # share of a list's words that a CLIP should know; below it reads mostly gaps
-MAX_FILE_BYTES = 256 * 1024
 MAX_PROMPTS = 1000
 
 
@@ -66,7 +66,7 @@ def read_prompts(path: str | os.PathLike, target: str = "", context_length: int 
     one that no CLIP can read; and for a file that is too large, not UTF-8, or holds no prompt.
     """
     prompts: dict[tuple[int, ...], Prompt] = {}
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, "list of prompts"), 1):
         if line.startswith("#"):
             continue
         prompt = Prompt(number, line, prompt_tokens(line, target, context_length, f"{path}, line {number}"))
@@ -78,26 +78,6 @@ def read_prompts(path: str | os.PathLike, target: str = "", context_length: int 
     if not prompts:
         raise UserError(f"{path} holds no prompt: write one per line (docs/prompts.md)")
     return list(prompts.values())
-
-
-def read_lines(path: str | os.PathLike) -> list[str]:
-    """Return the lines of a text file without blanks at their ends; UserError for one that cannot be a list."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as error:
-        near = nearest_file(path) if isinstance(error, FileNotFoundError) else ""
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read the list of prompts {str(path)!r}: {reason}{near}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise UserError(f"{path}: larger than {MAX_FILE_BYTES // 1024} KiB; a list of prompts is a short text file")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[:error.start].count(b"\n") + 1
-        raise UserError(f"{path}, line {line} is not UTF-8 text: save the list as plain text in UTF-8") from None
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [line.strip() for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 def prompt_tokens(line: str, target: str, context_length: int, where: str) -> tuple[int, ...]:

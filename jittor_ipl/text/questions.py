@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from jittor_ipl.disk.small_files import read_lines
 from jittor_ipl.errors import UserError
-from jittor_ipl.text.prompt_lists import CONTEXT, FOLDER, prompt_tokens, read_lines
+from jittor_ipl.text.prompt_lists import CONTEXT, FOLDER, prompt_tokens
 
 SHIPPED = ("portraits", "pets")      # in place of a file name in a configuration
 MAX_QUESTIONS, MAX_ANSWERS = 100, 20
@@ -28,7 +29,7 @@ def read_variations(path: str | os.PathLike, class_names: tuple[str, ...],
     than two answers, an answer given twice or without {}, and for what `prompt_lists.read_prompts` refuses.
     """
     questions: list[list[str]] = []
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(read_lines(path, "list of questions"), 1):
         if line.startswith("#"):
             continue
         where, answers = f"{path}, line {number}", [answer.strip() for answer in line.split("|")]

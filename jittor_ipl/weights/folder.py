@@ -6,12 +6,12 @@ an index may only list plain file names beside it.
 """
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.models.strict import check_names
 from jittor_ipl.weights.containers.lazy import LazyArray, Tensors
@@ -94,26 +94,6 @@ def read_source(source: Source, container: str | None = None) -> tuple[Tensors, 
     return whole, replace(info, dtypes=whole.stored)
 
 
-def read_json_object(path: Path, limit: int) -> dict[str, Any]:
-    """Return the JSON object in a small file; UserError when it is larger than `limit` bytes, or no JSON object."""
-    try:
-        if not path.is_file():
-            raise UserError(f"{path} is not a file")
-        with open(path, "rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(data) > limit:
-        raise UserError(f"{path} is larger than {limit >> 20} MiB; that is no configuration")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {str(error)[:100]}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} is not a JSON object")
-    return value
-
-
 def _in_folder(folder: Path, label: str) -> list[Source]:
     """Return the one network under a well-known name, else every weight file."""
     names = sorted(entry.name for entry in folder.iterdir())
@@ -154,7 +134,7 @@ def _indexed(label: str, index: Path, config: dict[str, Any], unread: tuple[str,
 
 def _weight_map(index: Path) -> dict[str, str]:
     """Return tensor name -> shard of an index file; a shard must be a plain file name beside it."""
-    names = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
+    names = read_json(index, "index of shards", MAX_INDEX_BYTES).get("weight_map")
     if not isinstance(names, dict) or not names or not all(isinstance(shard, str) for shard in names.values()):
         raise UserError(f"{index}: 'weight_map' must map tensor names to shard files")
     for shard in set(names.values()):
@@ -169,10 +149,10 @@ def _config(folder: Path, file: str) -> dict[str, Any]:
     """Return the configuration beside `file`; a folder of Hugging Face may hold OpenCLIP's file with its own as well."""
     names = sorted(CONFIGS, key=lambda name: not file.startswith("open_clip") or not name.startswith("open_clip"))
     name = next((name for name in names if (folder / name).exists()), None)
-    config = read_json_object(folder / name, MAX_CONFIG_BYTES) if name else {}
+    config = read_json(folder / name, "configuration", MAX_CONFIG_BYTES) if name else {}
     pixels = folder / PREPROCESSOR
     if config.get("model_type") == "clip" and pixels.exists():
-        config[pixels.stem] = read_json_object(pixels, MAX_CONFIG_BYTES)
+        config[pixels.stem] = read_json(pixels, "configuration", MAX_CONFIG_BYTES)
     return config
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jittor_ipl.disk.integrity import LARGEST_JSON, file_sha256, read_sealed
+from jittor_ipl.disk.integrity import file_sha256, read_sealed
 from jittor_ipl.disk.layout import MANIFEST, SEEDS
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.folder import read_json_object
 
 _MAX_FILES = 100_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +40,7 @@ def read_manifest(path: Path) -> Manifest | None:
 def _checked(folder: Path, below: str) -> Manifest | None:
     """Return the checked manifest, None when it is some other program's."""
     try:
-        content = read_json_object(folder / MANIFEST, LARGEST_JSON)
+        content = read_json(folder / MANIFEST, "manifest")
     except UserError as error:
         return Manifest("folder", "", problems=[str(error)])
     if "files" not in content or not {"step", "suite"} & set(content):

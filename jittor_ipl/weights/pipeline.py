@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.weights.families.diffusion.fields import count
 from jittor_ipl.weights.families.diffusion.text_encoder import text_config
 from jittor_ipl.weights.families.diffusion.unet import unet_config
 from jittor_ipl.weights.families.diffusion.vae import vae_config
-from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX, read_json_object
+from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX
 
 SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
               "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
@@ -55,7 +56,7 @@ class Pipeline:
 
 def read_pipeline(folder: Path) -> Pipeline:
     """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
-    index = read_json_object(folder / PIPELINE_INDEX, MAX_CONFIG_BYTES)
+    index = read_json(folder / PIPELINE_INDEX, "configuration", MAX_CONFIG_BYTES)
     parts = {name: _class_of(name, value) for name, value in index.items() if isinstance(value, list) and value != [None, None]}
     for name, class_name in parts.items():
         _require_part(name, class_name)
@@ -110,7 +111,7 @@ def _require(name: str, value: Any, known: tuple[str, ...]) -> None:
 
 
 def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
-    return read_json_object(folder / part / name, MAX_CONFIG_BYTES)
+    return read_json(folder / part / name, "configuration", MAX_CONFIG_BYTES)
 
 
 def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -123,7 +124,7 @@ def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> l
         problems.append(f"the U-Net makes {unet['out_channels']} channels, the autoencoder's latents have {vae['latent_channels']}")
     words = folder / "tokenizer" / "vocab.json"
     if words.exists():
-        number = len(read_json_object(words, 8 << 20))
+        number = len(read_json(words, "vocabulary", 8 << 20))
         if number > text["vocab_size"]:
             problems.append(f"the tokenizer knows {number} tokens, the text encoder {text['vocab_size']}")
     return problems

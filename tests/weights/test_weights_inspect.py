@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.disk.integrity import file_sha256, read_json
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.containers.safetensors import write_safetensors
