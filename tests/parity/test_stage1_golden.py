@@ -1,23 +1,19 @@
 """Four steps of the official mapper training: prompts, features, first gradients, losses and final weights."""
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import golden
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import golden  # noqa: E402
-
 from jittor_ipl.adaptation import directions, stage1
-from jittor_ipl.models.strict import named_tensors  # noqa: E402
-from jittor_ipl.runtime.backend import jt  # noqa: E402
-from jittor_ipl.train import optim  # noqa: E402
+from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train import optim
 
 
 @pytest.fixture(scope="module")
 def world():
-    record, clip = golden.record("stage1"), golden.clip("vit")
+    record, clip = golden.Reference("stage1"), golden.clip("vit")
     prompts = directions.Prompts(clip, 4, "a photo of a", "photo", "disney")
     return record, golden.generator(), clip, prompts, directions.listen(clip, 1.0, "photo", "disney")
 
@@ -25,9 +21,9 @@ def world():
 def test_prompts_and_features(world):
     record, generator, _, prompts, _ = world
     context = golden.mapper()(generator.mapping(jt.array(record["z"][0])))
-    golden.report("prompts", golden.error(context, record["prompts"]), 1e-4)
+    record.check("prompts", context, 1e-4)
     for name, value in zip(("source", "target"), prompts.learned(context)):
-        golden.report(f"{name}_text_features", golden.error(value, record[f"{name}_text_features"]), 1e-4)
+        record.check(f"{name}_text_features", value, 1e-4)
 
 
 def test_training(world, monkeypatch):
@@ -41,11 +37,11 @@ def test_training(world, monkeypatch):
 
     monkeypatch.setattr(stage1, "Adam", Watched)
     settings = SimpleNamespace(steps=4, batch=6, lr=float(record["lr"]), lambda_domain=float(record["lambda_l"]),
-                               lambda_source=float(record["lambda_src"]), lambda_prompts=0.0, replace_domain=False, mixing=0.0)
+                               lambda_source=float(record["lambda_src"]), lambda_prompts=0.0,
+                               replace_domain=False, mixing=0.0)
     stage1.train_mapper(generator, mapper, prompts, listener, settings, seed=0, noise="const",
                         draw_z=lambda step: record["z"][step], on_step=lambda step, told, _: seen.append(told["loss"]))
-    for name, grad in first.items():
-        golden.report(f"gradient {name}", golden.error(golden.summary(grad), record[f"grad/{name}"]), 1e-3)
-    golden.report("losses", golden.error(np.float32(seen), record["losses"]), 2e-3)
+    golden.check_gradients(record, first, 1e-4)
+    record.check("losses", np.float32(seen), 2e-3)
     for name, var in named_tensors(mapper).items():
-        golden.report(f"final {name}", golden.error(golden.summary(var.numpy()), record[f"final/{name}"]), 2e-3)
+        record.check(f"final/{name}", golden.summary(var.numpy()), 2e-3)
