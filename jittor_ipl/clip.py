@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.models.clip.tensors import MEAN, STD
+from jittor_ipl.models.clip.config import MEAN, STD
 from jittor_ipl.text import tokenizer as text
 from jittor_ipl.weights.refs import ASSETS
 
@@ -77,7 +77,7 @@ def load(name: str | os.PathLike, activation: str | None = None) -> "tuple[Clip,
     """
     from jittor_ipl.weights.clip import load_clip
     model = load_clip(find(name), activation=activation)
-    return model, lambda image: _as_var(preprocess_image(image, model.image_resolution, *model.normalisation()))
+    return model, lambda image: _as_var(preprocess_image(image, model.visual.input_resolution, *model.settings.normalisation()))
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> np.ndarray:

@@ -19,6 +19,7 @@ from jittor_ipl.adaptation.directions import Prompts, listen  # noqa: E402
 from jittor_ipl.adaptation.stage1 import train_mapper  # noqa: E402
 from jittor_ipl.adaptation.stage2 import train_generator  # noqa: E402
 from jittor_ipl.config.sections import GeneratorTraining, Losses, Mapper  # noqa: E402
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip  # noqa: E402
 from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
 from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
@@ -33,7 +34,7 @@ SHAPES = {"demo": ((RESNET,), 4), "demo-2": ((RESNET, VIT), 4), "demo-3": ((RESN
 
 def _networks(shape: str):
     towers, batch = SHAPES[shape]
-    clips = [Clip(**TEXT, **tower).initialise(np.random.default_rng(i)) for i, tower in enumerate(towers)]
+    clips = [Clip(ClipConfig(**TEXT, **tower)).initialise(np.random.default_rng(i)) for i, tower in enumerate(towers)]
     return (lambda: Generator(64, 64, channels=CHANNELS)), [listen(c, 1.0, "photo", "disney") for c in clips], batch
 
 

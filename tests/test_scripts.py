@@ -123,6 +123,7 @@ styles: [disney, {{name: cubism, source: {{generator: "{folder}/none.safetensors
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """A folder with a tiny random generator, a tiny random CLIP and a suite whose second style cannot work."""
+    from jittor_ipl.models.clip.config import ClipConfig
     from jittor_ipl.models.clip.model import Clip
     from jittor_ipl.models.strict import named_tensors
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -131,8 +132,8 @@ def tiny(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     generator = Generator(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
-                transformer_width=32, transformer_heads=2, transformer_layers=1)
+    clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
+                           transformer_width=32, transformer_heads=2, transformer_layers=1))
     random = np.random.default_rng(2)
     tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
     write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})

@@ -109,7 +109,7 @@ class ClipFeatures:
         self.demo = os.fspath(ref).startswith("demo:")
         self.model, self.sha256, self.ref = load_clip(ref), weights_sha256([ref]), os.fspath(ref)
         self.name = (f"CLIP {self.ref if self.demo else Path(ref).name} "
-                     f"(antialiased bicubic resize to {self.model.image_resolution}, centre)")
+                     f"(antialiased bicubic resize to {self.model.visual.input_resolution}, centre)")
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return "clip" [B, e] of float32 pictures [B, 3, H, W] in [-1, 1]."""

@@ -63,11 +63,11 @@ def fid_feature(ref: Ref) -> Feature:
 def clip_r_features(ref: Ref) -> tuple[Feature, Callable[[str], np.ndarray]]:
     """Return functions to CLIP's unit features of a picture (Pillow's bicubic, centre) and of a text."""
     clip = load_clip(ref)
-    side = clip.image_resolution
+    side = clip.visual.input_resolution
 
     def image_feature(image: np.ndarray) -> np.ndarray:
         with jt.no_grad():
-            pixels = jt.array(prepared(image, side, side, *clip.normalisation()))
+            pixels = jt.array(prepared(image, side, side, *clip.settings.normalisation()))
             return unit(clip.encode_image(pixels), dim=1).numpy()[0]
     return image_feature, lambda text: text_feature(clip, text)
 
@@ -84,7 +84,7 @@ def clip_iqa_features(ref: Ref) -> tuple[Feature, np.ndarray]:
     anchors = np.stack([text_feature(clip, text) for text in QUALITY])
     pool = clip.visual.attnpool
     pool.positional_embedding = jt.zeros([1, pool.positional_embedding.shape[1]])
-    mean, std = clip.normalisation()
+    mean, std = clip.settings.normalisation()
 
     def feature(image: np.ndarray) -> np.ndarray:
         pixels = ((image.astype(np.float32) - mean) / std).transpose(2, 0, 1)[None]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.strict import load_into
 from jittor_ipl.weights.families.clip.family import ACTIVATIONS, EMBEDDING, ROWS
 from jittor_ipl.weights.network import Network, read_network
@@ -22,7 +23,6 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None) -> "Clip
     """Build the CLIP stored at `ref` (a file, a folder or `demo:<name>`) in any known dialect, in float32.
 
     `activation` ("quick_gelu" or "gelu") wins over what the file, its configuration or the rule for its dialect says.
-    `known_tokens` of the result is the int32 array of token ids that have an embedding, or None when all have.
     Raises UserError when there is no whole CLIP, when it is damaged, or when it is a relative that our towers are not.
     """
     from jittor_ipl.models.clip.model import Clip
@@ -32,9 +32,8 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None) -> "Clip
     _require_whole(network, os.fspath(ref))
     config = {**network.layout.config, **({"activation": activation} if activation else {})}
     tensors, known = expand_vocabulary(network.tensors, config["vocab_size"], os.fspath(ref))
-    clip = Clip(**config)
+    clip = Clip(ClipConfig(**config), known)
     load_into(clip, tensors, source=os.fspath(ref))
-    clip.known_tokens = known
     return clip
 
 

@@ -24,6 +24,7 @@ styles: [disney, anime painting]
 
 def write_tiny(folder: Path) -> Path:
     """Write a tiny generator, a tiny CLIP and their suite into `folder`; return the suite file. Computes with Jittor."""
+    from jittor_ipl.models.clip.config import ClipConfig
     from jittor_ipl.models.clip.model import Clip
     from jittor_ipl.models.strict import named_tensors
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -32,8 +33,8 @@ def write_tiny(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     generator = Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
-                transformer_width=32, transformer_heads=2, transformer_layers=1)
+    clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
+                           transformer_width=32, transformer_heads=2, transformer_layers=1))
     random = np.random.default_rng(2)
     tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
     write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})

@@ -17,6 +17,7 @@ from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics import competition, networks
 from jittor_ipl.metrics.competition import OFFICIAL_WORDS
 from jittor_ipl.metrics.frechet import frechet_inception_distance
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.features.dinov2 import Dinov2
 from jittor_ipl.models.features.inception import Inception
@@ -50,7 +51,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     dino = Dinov2(**cases.DINO)
     (folder / "dino").mkdir()
     (folder / "dino" / "config.json").write_text(json.dumps({"model_type": "dinov2", "num_attention_heads": cases.DINO["heads"]}))
-    every = {"inception": weights(Inception()), "lpips": squeeze, "vit": random(Clip(**VIT)), "resnet": random(Clip(**RESNET)),
+    every = {"inception": weights(Inception()), "lpips": squeeze, "vit": random(Clip(ClipConfig(**VIT))), "resnet": random(Clip(ClipConfig(**RESNET))),
              "dino/model": {name: cases.dino_weight(name, tuple(var.shape)) for name, var in named_tensors(dino).items()}}
     for name, tensors in every.items():
         write_safetensors(folder / f"{name}.safetensors", tensors, {})

@@ -14,8 +14,8 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.metrics import competition, histograms, scorers
 from jittor_ipl.metrics.competition import Style
+from jittor_ipl.models.clip.config import MEAN, STD, ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.clip.tensors import MEAN, STD
 from jittor_ipl.models.features.dinov2 import Dinov2
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -101,7 +101,7 @@ def test_pictures_are_prepared_as_by_clips_processor() -> None:
 
 
 def test_clip_iqa_is_piqs(monkeypatch) -> None:
-    model = Clip(**cases.CLIP_IQA)
+    model = Clip(ClipConfig(**cases.CLIP_IQA))
     load_into(model, {name: np.asarray(fill.clip(name, tuple(var.shape), 5), np.float32).reshape(tuple(var.shape))
                       for name, var in named_tensors(model).items()}, source="record")
     monkeypatch.setattr(scorers, "load_clip", lambda _: model)

@@ -9,13 +9,15 @@ from PIL import Image
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.clip.config import MEAN, STD, ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.clip.tensors import MEAN, STD
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.ops.norms import cross_entropy, unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import Adam
+from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.families.clip.shapes import infer_config
 
 TEXT = dict(embed_dim=32, context_length=12, vocab_size=50, transformer_width=64, transformer_heads=2, transformer_layers=2)
 VIT = dict(TEXT, image_resolution=32, vision_layers=2, vision_width=64, vision_patch_size=8)
@@ -24,7 +26,7 @@ TOKENS = np.array([[48, 5, 6, 7, 49, 0, 0, 0], [48, 9, 49, 0, 0, 0, 0, 0]], np.i
 
 
 def made(config: dict, seed: int = 0) -> Clip:
-    return Clip(**config).initialise(np.random.default_rng(seed))
+    return Clip(ClipConfig(**config)).initialise(np.random.default_rng(seed))
 
 
 def images(count: int, size: int = 32) -> np.ndarray:
@@ -52,27 +54,29 @@ def resnet():
 @pytest.mark.parametrize("config", [VIT, RESNET, dict(RESNET, norm="batch")], ids=["vit", "resnet-group", "resnet-batch"])
 def test_configuration_survives_json_and_is_read_from_the_shapes(config):
     model = made(config)
-    again = Clip(**json.loads(json.dumps(model.config())))
-    assert again.config() == model.config()
-    assert Clip.from_tensors(numpy_tensors(model), transformer_heads=2).config() == model.config()
+    assert ClipConfig(**json.loads(json.dumps(model.config()))) == model.settings
+    shapes = {name: value.shape for name, value in numpy_tensors(model).items()}
+    assert ClipConfig(**{**infer_config(shapes, "x"), "transformer_heads": 2}) == model.settings
 
 
-def test_half_precision_archives_are_widened_and_their_extras_left_out(vit):
+def test_half_precision_archives_are_widened_and_their_extras_left_out(tmp_path, vit):
     tensors = {name: value.astype(np.float16) for name, value in numpy_tensors(vit).items()}
     tensors.update(input_resolution=np.array(32), context_length=np.array(12), vocab_size=np.array(50))
     tensors["logit_scale"] = tensors["logit_scale"].reshape(())
-    model = Clip.from_tensors(tensors, transformer_heads=2)
+    write_safetensors(tmp_path / "half.safetensors", tensors, {"kind": "clip", "config": '{"transformer_heads": 2}'})
+    model = load_clip(tmp_path / "half.safetensors")
     assert {str(var.dtype) for var in named_tensors(model).values()} == {"float32"}
     close(model.encode_text(TOKENS), vit.encode_text(TOKENS), 1e-2)
 
 
-def test_foreign_and_incomplete_tensors_are_refused(vit):
+def test_foreign_and_incomplete_tensors_are_refused(tmp_path, vit):
     with pytest.raises(UserError, match="some.pt is not a CLIP.*ln_final.weight"):
-        Clip.from_tensors({"conv.weight": np.zeros(3)}, source="some.pt")
+        infer_config({"conv.weight": (3,)}, "some.pt")
     tensors = numpy_tensors(vit)
     del tensors["visual.ln_post.bias"]
+    write_safetensors(tmp_path / "damaged.safetensors", tensors)
     with pytest.raises(UserError, match="visual.ln_post.bias"):
-        Clip.from_tensors(tensors)
+        load_clip(tmp_path / "damaged.safetensors")
 
 
 def test_initialisation_is_openais_and_a_function_of_the_generator():

@@ -9,6 +9,7 @@ from pathlib import Path
 import generator64
 import numpy as np
 
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.strict import load_into, named_tensors
@@ -72,7 +73,9 @@ def clip(kind: str) -> Clip:
     about = json.loads((GOLDEN / "clip.json").read_text())
     tensors = {name: np.asarray(fill.clip(name, shape, about[f"seed_{kind}"]), np.float32)
                for name, shape in about[f"keys_{kind}"].items() if not name.endswith("num_batches_tracked")}
-    return Clip.from_tensors(tensors, source="golden record", **about[kind])
+    model = Clip(ClipConfig(**about[kind]))
+    load_into(model, tensors, source="golden record")
+    return model
 
 
 def mapper(seed: int = 0) -> PromptMapper:

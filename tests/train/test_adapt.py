@@ -19,6 +19,7 @@ from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.jobs.signals import Interrupted
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -47,8 +48,8 @@ def networks(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
     generator = Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
-                transformer_width=32, transformer_heads=2, transformer_layers=1)
+    clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
+                           transformer_width=32, transformer_heads=2, transformer_layers=1))
     random = np.random.default_rng(2)
     tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
     write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})

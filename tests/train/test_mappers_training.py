@@ -13,6 +13,7 @@ from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.config import StyleRun, load_style_run, load_suite
 from jittor_ipl.jobs.signals import Interrupted
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.mappers import ARCHITECTURES
 from jittor_ipl.models.strict import named_tensors
@@ -39,8 +40,8 @@ def networks(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
     generator = Generator(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 8}, rng=np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(embed_dim=12, image_resolution=16, vision_layers=1, vision_width=64, vision_patch_size=8,
-                transformer_width=16, transformer_heads=2, transformer_layers=1)
+    clip = Clip(ClipConfig(embed_dim=12, image_resolution=16, vision_layers=1, vision_width=64, vision_patch_size=8,
+                           transformer_width=16, transformer_heads=2, transformer_layers=1))
     random = np.random.default_rng(2)
     tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
     write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})

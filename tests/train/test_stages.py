@@ -11,6 +11,7 @@ from jittor_ipl import losses
 from jittor_ipl.adaptation import anchors, directions, stage1, stage2
 from jittor_ipl.adaptation.consolidation import information_of
 from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.strict import named_tensors
@@ -30,8 +31,8 @@ def new_generator():
 
 @pytest.fixture(scope="module")
 def clip():
-    return Clip(embed_dim=12, image_resolution=SIZE, vision_layers=1, vision_width=64, vision_patch_size=8,
-                transformer_width=32, transformer_heads=1, transformer_layers=1).initialise(np.random.default_rng(2))
+    return Clip(ClipConfig(embed_dim=12, image_resolution=SIZE, vision_layers=1, vision_width=64, vision_patch_size=8,
+                           transformer_width=32, transformer_heads=1, transformer_layers=1)).initialise(np.random.default_rng(2))
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +174,8 @@ def test_without_a_floor_equal_generators_train_too(listener):
 
 
 def test_every_loss_and_an_ensemble(clip):
-    resnet = Clip(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
-                  transformer_heads=1, transformer_layers=1, norm="group").initialise(np.random.default_rng(3))
+    resnet = Clip(ClipConfig(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
+                             transformer_heads=1, transformer_layers=1, norm="group")).initialise(np.random.default_rng(3))
     both = [directions.listen(one, share, "photo", "disney", parts=True,
                               questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
     both = [replace(one, varied=directions.varied(one.direction, .25, np.random.default_rng(5))) for one in both]

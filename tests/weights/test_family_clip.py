@@ -15,13 +15,14 @@ import pytest
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.clip.tensors import infer_config, tensor_shapes
 from jittor_ipl.models.strict import compare, numpy_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.families.clip import huggingface
+from jittor_ipl.weights.families.clip.shapes import infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Hints
 from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
@@ -138,7 +139,7 @@ def test_half_a_clip_is_recognised_and_refused(files, file, half):
     VIT, dict(VIT, vision_mlp=100, transformer_mlp=50), dict(VIT, image_resolution=64, vision_layers=(1, 2, 1, 3), vision_width=16, vision_patch_size=None),
     dict(VIT, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=4, vision_patch_size=None, norm="group")])
 def test_expected_shapes_are_those_of_the_network(config):
-    model = Clip(**config)
+    model = Clip(ClipConfig(**config))
     shapes = {name: value.shape for name, value in numpy_tensors(model).items()}
     assert shapes == tensor_shapes(model.config())
     inferred = infer_config(shapes, "x")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -111,8 +112,8 @@ def test_generator_delta(tmp_path: Path, generator: Generator) -> None:
 
 
 def test_compact_vocabulary(tmp_path: Path) -> None:
-    clip = Clip(embed_dim=8, image_resolution=8, vision_layers=1, vision_width=64, vision_patch_size=4, context_length=12,
-                vocab_size=40, transformer_width=64, transformer_heads=2, transformer_layers=1)
+    clip = Clip(ClipConfig(embed_dim=8, image_resolution=8, vision_layers=1, vision_width=64, vision_patch_size=4, context_length=12,
+                           vocab_size=40, transformer_width=64, transformer_heads=2, transformer_layers=1))
     tensors = {name: np.full(value.shape, 0.1, "f4") for name, value in numpy_tensors(clip).items()}
     rows = np.array([3, 39, 7], "i4")
     compact = {**tensors, clip_files.ROWS: rows, clip_files.EMBEDDING: np.arange(3 * 64, dtype="f4").reshape(3, 64)}

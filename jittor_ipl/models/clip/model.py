@@ -1,146 +1,203 @@
-"""CLIP (Radford et al. 2021) with OpenAI's names: image and text towers, preprocessing, logits, initialisation."""
+"""CLIP (Radford et al. 2021) with OpenAI's names: text tower, preprocessing of images, logits, initial values."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
 
 import numpy as np
 
-from jittor_ipl.models.clip.tensors import MEAN, STD, infer_config, initial_value
-from jittor_ipl.models.clip.text import TextTower
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.vision import ModifiedResNet, VisionTransformer
+from jittor_ipl.models.layers import LayerNorm
 from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.models.transformer import Transformer
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
 
-# What OpenAI's archives carry beside the weights, and batch norm's training counter.
-NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+Tokens = "np.ndarray | jt.Var"      # whole numbers [N, L], or [L] for one text
+
+
+class Embedding(nn.Module):
+    """Rows of `weight` [vocab_size, width] by token id."""
+
+    def __init__(self, vocab_size: int, width: int):
+        self.weight = jt.zeros([vocab_size, width])
+
+    def execute(self, tokens: np.ndarray) -> jt.Var:
+        """Map ids [N, L] to [N, L, width]."""
+        rows = self.weight[jt.array(tokens.reshape(-1).astype(np.int32))]
+        return rows.reshape(*tokens.shape, self.weight.shape[1])
+
+
+class TextTower(nn.Module):
+    """CLIP's text half: token ids, or learned vectors in place of context tokens, to one feature per text.
+
+    In OpenAI's checkpoints these tensors lie at the root, beside `visual.*`; `Clip` therefore inherits from it.
+    Attention is causal and a text's feature is read at its end token, so nothing behind the last end token of a batch
+    can reach a feature: those positions are cut off before the transformer (10 in place of 77 for a usual prompt).
+    """
+
+    def __init__(self, config: ClipConfig):
+        width, layers, heads = config.transformer_width, config.transformer_layers, config.transformer_heads
+        self.settings, self.context_length, self.vocab_size = config, config.context_length, config.vocab_size
+        self.positional_embedding = jt.zeros([config.context_length, width])
+        self.text_projection = jt.zeros([width, config.embed_dim])
+        self.transformer = Transformer(width, layers, heads, config.transformer_mlp, config.activation, config.eps)
+        self.token_embedding = Embedding(config.vocab_size, width)
+        self.ln_final = LayerNorm(width, config.eps)
+
+    def encode_text(self, tokens: Tokens) -> jt.Var:
+        """Return features [N, embed_dim], not normalised, of token ids [N, L <= context_length]."""
+        ids = self._checked(tokens)
+        ends = self._ends(ids)
+        ids = ids[:, :ends.max() + 1]
+        return self._encode(self.token_embedding(ids), ends)
+
+    def encode_prompts(self, context: jt.Var, tokens: Tokens) -> jt.Var:
+        """Return features [B, embed_dim], not normalised, of prompts whose context words are given vectors.
+
+        context [B, n_ctx, width] replaces the embeddings of tokens 1..n_ctx of `tokens` [1 or B, L], the ids of
+        "X X X X <class>" with n_ctx placeholders (CoOp; IPL section 3.2). Differentiable in `context`.
+        """
+        batch, n_ctx, width = context.shape
+        ids = self._checked(tokens)
+        assert len(ids) in (1, batch), f"{len(ids)} token rows for {batch} contexts"
+        ends = self._ends(ids)
+        assert ends.min() > n_ctx, f"the end token at {ends.min()} lies inside the {n_ctx} context places"
+        embedded = self.token_embedding(ids[:, :ends.max() + 1])                    # [1 or B, L, width]
+        assert embedded.shape[2] == width, f"context vectors of width {width} for a tower of width {embedded.shape[2]}"
+        if len(ids) == 1:
+            embedded = embedded.broadcast([batch, embedded.shape[1], width])
+            ends = np.repeat(ends, batch)
+        return self._encode(jt.concat([embedded[:, :1], context, embedded[:, 1 + n_ctx:]], dim=1), ends)
+
+    def _checked(self, tokens: Tokens) -> np.ndarray:
+        """Return token ids of any kind as whole numbers [N, L]."""
+        ids = np.asarray(tokens.numpy() if isinstance(tokens, jt.Var) else tokens)
+        ids = ids[None] if ids.ndim == 1 else ids
+        length, size = self.context_length, self.vocab_size
+        assert ids.ndim == 2 and ids.dtype.kind in "iu", f"token ids must be integers [N, L], got {ids.dtype} {ids.shape}"
+        assert ids.shape[1] <= length, f"{ids.shape[1]} tokens for a context of {length}"
+        assert 0 <= ids.min() and ids.max() < size, f"token ids {ids.min()}..{ids.max()} outside the vocabulary of {size}"
+        return ids
+
+    def _ends(self, ids: np.ndarray) -> np.ndarray:
+        """Return where each row's feature is read: its first end token, or the first of its highest id (OpenAI)."""
+        end = self.settings.end_token
+        if end is None:
+            return ids.argmax(axis=1)
+        found = ids == end
+        assert found.any(axis=1).all(), f"a text without its end token {end}"
+        return found.argmax(axis=1)
+
+    def _encode(self, x: jt.Var, ends: np.ndarray) -> jt.Var:
+        """Transform embedded tokens [N, L, width] and project the vector at each row's end token."""
+        batch, length, width = x.shape
+        mask = jt.array(np.triu(np.full((length, length), -np.inf, np.float32), 1))
+        x = self.transformer(x + self.positional_embedding[:length], mask)
+        rows = jt.array((np.arange(batch) * length + ends).astype(np.int32))
+        return jt.matmul(self.ln_final(x.reshape(batch * length, width)[rows]), self.text_projection)
 
 
 class Clip(TextTower):
-    """Image and text towers that meet in one feature space.
+    """Image and text towers that meet in one feature space; parameters start at zero, `initialise` draws them.
 
-    embed_dim               width of the shared space
-    image_resolution        side of the square the image tower sees
-    vision_layers           number of transformer blocks, or four block counts for the ResNet tower
-    vision_width            transformer width, or the ResNet's stem width
-    vision_patch_size       side of a patch (None for the ResNet)
-    context_length          longest text, start and end token included
-    vocab_size              number of token ids; the highest one is the end token
-    transformer_width, transformer_heads, transformer_layers    the text transformer
-    norm                    "batch" (stored statistics, frozen) or "group" (trains from scratch); ResNet only
-    vision_heads            attention heads of the image tower, one per 64 channels when None
-    vision_mlp, transformer_mlp    hidden channels of the MLPs, four times the width when None
-    activation              "quick_gelu" (OpenAI) or "gelu" (most of OpenCLIP); no checkpoint tells it by its weights
-    eps                     of the layer norms
-    end_token               id whose place holds a text's feature; the highest id of the text when None (OpenAI)
-    image_mean, image_std   of the training images in [0, 1], per channel; OpenAI's when None
-
-    Parameters start at zero: call `initialise` or build with `from_tensors`.
+    known_tokens   int32 [n], the token ids that have an embedding; None when all have
     """
 
-    def __init__(self, *, embed_dim: int, image_resolution: int, vision_layers: int | tuple[int, int, int, int],
-                 vision_width: int, vision_patch_size: int | None = None, context_length: int = 77, vocab_size: int = 49408,
-                 transformer_width: int = 512, transformer_heads: int = 8, transformer_layers: int = 12,
-                 norm: str = "batch", vision_heads: int | None = None, vision_mlp: int | None = None,
-                 transformer_mlp: int | None = None, activation: str = "quick_gelu", eps: float = 1e-5,
-                 end_token: int | None = None, image_mean: Sequence[float] | None = None,
-                 image_std: Sequence[float] | None = None) -> None:
-        super().__init__(embed_dim=embed_dim, context_length=context_length, vocab_size=vocab_size, width=transformer_width,
-                         heads=transformer_heads, layers=transformer_layers, mlp=transformer_mlp, activation=activation,
-                         eps=eps, end_token=end_token)
-        self.is_resnet = not isinstance(vision_layers, int)
-        layers = tuple(vision_layers) if self.is_resnet else vision_layers
-        heads = vision_heads or max(1, vision_width * (32 if self.is_resnet else 1) // 64)
-        self._config = dict(
-            embed_dim=embed_dim, image_resolution=image_resolution, vision_layers=layers, vision_width=vision_width,
-            vision_patch_size=vision_patch_size, context_length=context_length, vocab_size=vocab_size,
-            transformer_width=transformer_width, transformer_heads=transformer_heads,
-            transformer_layers=transformer_layers, norm=norm, vision_heads=heads, vision_mlp=vision_mlp,
-            transformer_mlp=transformer_mlp, activation=activation, eps=eps, end_token=end_token,
-            image_mean=_channels(image_mean), image_std=_channels(image_std))
-        self.image_resolution, self.embed_dim = image_resolution, embed_dim
-        if self.is_resnet:
-            self.visual = ModifiedResNet(image_resolution, vision_width, layers, heads, embed_dim, norm)
-        else:
-            self.visual = VisionTransformer(image_resolution, vision_patch_size, vision_width, layers, heads, embed_dim,
-                                            vision_mlp, activation, eps)
+    def __init__(self, config: ClipConfig, known_tokens: np.ndarray | None = None):
+        super().__init__(config)
+        self.known_tokens, self.is_resnet = known_tokens, config.is_resnet
+        self.visual = (ModifiedResNet if config.is_resnet else VisionTransformer)(config)
         self.logit_scale = jt.array(np.array([math.log(1 / 0.07)], np.float32))
 
     def config(self) -> dict:
-        """The constructor's numbers, ready for JSON."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self._config.items()}
+        """Return the numbers of its `ClipConfig`, ready for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self.settings).items()}
 
-    def preprocess(self, images, antialias: bool = False):
-        """Images [B, 3, H, W] in [-1, 1] -> normalised [B, 3, R, R]; the shorter side becomes R, then the centre is cut out.
+    def preprocess(self, images: jt.Var, antialias: bool = False) -> jt.Var:
+        """Return images [B, 3, H, W] in [-1, 1] normalised, [B, 3, R, R]: the shorter side becomes R, the centre stays.
 
         Bicubic without antialias is what IPL and StyleGAN-NADA compute on tensors; `antialias=True` is what CLIP's own
         pipeline does with image files. Differentiable.
         """
         assert images.ndim == 4 and images.shape[1] == 3, f"images must be [B, 3, H, W], got {tuple(images.shape)}"
-        side, (height, width) = self.image_resolution, images.shape[2:]
+        side, (height, width) = self.settings.image_resolution, images.shape[2:]
         if (height, width) != (side, side):
             short = min(height, width)
             images = resize(images, (int(side * height / short), int(side * width / short)), "bicubic", antialias)
             top, left = (round((n - side) / 2) for n in images.shape[2:])
             if (top, left) != (0, 0) or tuple(images.shape[2:]) != (side, side):
                 images = images[:, :, top:top + side, left:left + side]
-        mean, std = (value.reshape(1, 3, 1, 1) for value in self.normalisation())
+        mean, std = (value.reshape(1, 3, 1, 1) for value in self.settings.normalisation())
         return images * jt.array(0.5 / std) + jt.array((0.5 - mean) / std)        # ((x + 1) / 2 - mean) / std
 
-    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, float32 [3] each, that images in [0, 1] are normalised with."""
-        mean, std = self._config["image_mean"], self._config["image_std"]
-        return MEAN if mean is None else np.float32(mean), STD if std is None else np.float32(std)
-
-    def encode_image(self, images):
-        """Features [B, embed_dim] (not normalised) of images [B, 3, R, R] that went through `preprocess`."""
+    def encode_image(self, images: jt.Var) -> jt.Var:
+        """Return features [B, embed_dim], not normalised, of images [B, 3, R, R] that went through `preprocess`."""
         return self.visual(images)
 
-    def image_features(self, images, antialias: bool = False):
-        """Features [B, embed_dim] (not normalised) of images [B, 3, H, W] in [-1, 1].
+    def image_features(self, images: jt.Var, antialias: bool = False) -> jt.Var:
+        """Return features [B, embed_dim], not normalised, of images [B, 3, H, W] in [-1, 1].
 
         On a ResNet model these are also the texture features of StyleGAN-NADA's texture loss.
         """
         return self.encode_image(self.preprocess(images, antialias))
 
-    def scale(self):
-        """The logits' factor exp(logit_scale) [1], at most 100 as in CLIP's training (section 2.5)."""
+    def scale(self) -> jt.Var:
+        """Return the logits' factor exp(logit_scale) [1], at most 100 as in CLIP's training (section 2.5)."""
         return jt.minimum(self.logit_scale, math.log(100.0)).exp()
 
-    def execute(self, images, tokens):
-        """Logits [B, N] of preprocessed images against texts, and their transpose."""
+    def execute(self, images: jt.Var, tokens: Tokens) -> tuple[jt.Var, jt.Var]:
+        """Return the logits [B, N] of preprocessed images against texts, and their transpose."""
         image, text = unit(self.encode_image(images)), unit(self.encode_text(tokens))
         logits = nn.matmul_transpose(image, text) * self.scale()
         return logits, logits.transpose(0, 1)
 
-    def initialise(self, rng: np.random.Generator) -> "Clip":
+    def initialise(self, rng: np.random.Generator) -> Clip:
         """Draw every parameter as OpenAI's `initialize_parameters` (over PyTorch's defaults) does; returns self."""
         shapes = {name: tuple(var.shape) for name, var in sorted(named_tensors(self).items())}
         values = {}
         for name, shape in shapes.items():
-            weight = name[:-len("bias")] + "weight" if name.endswith("bias") else name
+            weight = name[:-len("bias")] + "weight" if name.endswith("bias") else name      # a bias is drawn like it
             fan_in = math.prod(shapes.get(weight, shape)[1:])
-            values[name] = initial_value(name, shape, fan_in, self._config, rng)
+            values[name] = _initial_value(name, shape, fan_in, self.settings, rng)
         load_into(self, values, source="initialisation")
         return self
 
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], *, source: str = "CLIP weights", **known) -> "Clip":
-        """Build the model that `tensors` (OpenAI's keys, any float type) describe; `known` constructor numbers win.
 
-        Raises UserError (from the strict loader) when a tensor is missing, unknown or of another shape.
-        """
-        tensors = {k: np.asarray(v) for k, v in tensors.items()
-                   if k not in NOT_WEIGHTS and not k.endswith("num_batches_tracked")}
-        model = cls(**{**infer_config({k: v.shape for k, v in tensors.items()}, source), **known})
-        tensors = {k: np.asarray(v, np.float32).reshape(1) if k == "logit_scale" else np.asarray(v, np.float32)
-                   for k, v in tensors.items()}
-        load_into(model, tensors, source=source)
-        return model
+def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipConfig,
+                   rng: np.random.Generator) -> np.ndarray:
+    """Draw one tensor; `fan_in` is the number of inputs of the layer that it belongs to."""
+    if name == "logit_scale":
+        return np.full(shape, math.log(1 / 0.07), np.float32)
+    if re.search(r"(^|\.)(ln_\w+|bn\d|downsample\.1)\.\w+$", name):
+        residual_end = re.match(r"visual\.layer\d\.\d+\.bn3\.weight", name)       # every residual branch starts at zero
+        return np.full(shape, float(name.endswith(("weight", "running_var")) and not residual_end), np.float32)
+    if name.endswith(("in_proj_bias", "out_proj.bias")):
+        return np.zeros(shape, np.float32)
+    std = _normal_std(name, shape, config)
+    if std is not None:
+        return rng.standard_normal(shape, np.float32) * np.float32(std)
+    if name.endswith("in_proj_weight"):                                           # Xavier over the packed matrix
+        bound = math.sqrt(6 / (shape[0] + shape[1]))
+    else:                                                                         # PyTorch's convolutions and linear layers
+        bound = 1 / math.sqrt(fan_in)
+    return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def _channels(values: Sequence[float] | None) -> tuple[float, ...] | None:
-    assert values is None or len(values) == 3, f"one number per colour channel is expected, got {values}"
-    return None if values is None else tuple(map(float, values))
+def _normal_std(name: str, shape: tuple[int, ...], config: ClipConfig) -> float | None:
+    """Return the standard deviation of a normally drawn tensor, None for those that keep PyTorch's uniform default."""
+    width, layers = config.transformer_width, config.transformer_layers
+    if name in ("visual.class_embedding", "visual.positional_embedding", "visual.proj"):
+        return config.vision_width ** -0.5
+    if re.fullmatch(r"visual\.attnpool\.(positional_embedding|[kqvc]_proj\.weight)", name):
+        return shape[-1] ** -0.5
+    fixed = {"token_embedding.weight": 0.02, "positional_embedding": 0.01, "text_projection": width ** -0.5}
+    if name in fixed:
+        return fixed[name]
+    if not re.match(r"transformer\..*weight", name):
+        return None
+    if name.endswith("in_proj_weight"):
+        return width ** -0.5
+    return (2 * width) ** -0.5 if name.endswith("c_fc.weight") else width ** -0.5 * (2 * layers) ** -0.5

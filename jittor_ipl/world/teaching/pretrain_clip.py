@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.norms import unit
@@ -101,8 +102,8 @@ def train(recipe: Recipe, pools: list[Pool], vocabulary: Vocabulary, state: dict
     `state` is that of a checkpoint; at `start` 0 it is the origin's, and its weights alone are taken.
     """
     mixture = Mixture([Part(pool, language, share) for pool, (_, language, share) in zip(pools, SUBJECTS)])
-    clip = Clip(**TEXT, **TOWER, vocab_size=len(vocabulary.rows)).initialise(rng(recipe.seed, "clip-weights"))
-    probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, (sum(SECTIONS), clip.embed_dim)).astype(np.float32))
+    clip = Clip(ClipConfig(**TEXT, **TOWER, vocab_size=len(vocabulary.rows))).initialise(rng(recipe.seed, "clip-weights"))
+    probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, (sum(SECTIONS), clip.settings.embed_dim)).astype(np.float32))
     parameters = {**named_tensors(clip), "probe": probe}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .98), weight_decay=.02, decoupled=True)
     if state:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.clip.tensors import SIXTEEN_HEADS, VOCAB_SIZE, infer_config, tensor_shapes
 from jittor_ipl.weights.families.clip import huggingface, openclip
+from jittor_ipl.weights.families.clip.shapes import SIXTEEN_HEADS, VOCAB_SIZE, infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.own_files import metadata_config
 
