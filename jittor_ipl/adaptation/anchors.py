@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.adaptation.directions import Listener
+from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -34,41 +34,46 @@ class Anchors:
     prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
     """
 
-    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int, clamp: bool = True):
+    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int,
+                 clamp: bool = True):
         self.source, self.listeners, self.draws = source, listeners, draws
         self.first, self.every, self.clamp = first, every, clamp
-        self.generator = Generator.from_tensors(numpy_tensors(source), lr_mlp=source.lr_mlp, conv_clamp=source.conv_clamp)
+        self.generator = Generator.from_tensors(numpy_tensors(source), lr_mlp=source.lr_mlp,
+                                                conv_clamp=source.conv_clamp)
         self.dropped: int | None = None          # the step of the present anchor
+        self.names: list[str] = []               # of the tensors that it does not share with the source
         self.offsets: list[jt.Var] = []
 
-    def visit(self, step: int, target: Generator, names: Sequence[str], ws: jt.Var, noise: list[jt.Var] | str) -> Anchor | None:
-        """Return what `step` compares with, outside any gradient, None before the first anchor.
-
-        ws: [B, style_dim] or [B, n_latent, style_dim]. Where an anchor is due it is dropped first: `names` of `target` are all
-        that differs from the source.
-        """
+    def drop_if_due(self, step: int, tensors: Mapping[str, jt.Var]) -> None:
+        """Make the target generator the anchor where `step` asks for it; `tensors` are all that differs from the source."""
         if step >= self.first and (step - self.first) % self.every == 0:
-            own = target.trainable()
-            self._drop(step, {name: own[name].numpy() for name in names})
+            self._drop(step, {name: var.numpy() for name, var in tensors.items()})
+
+    def images(self, ws: jt.Var, noise: list[jt.Var] | str) -> Anchor | None:
+        """Return what a step compares with, outside any gradient; None before the first anchor.
+
+        ws: [B, style_dim] or [B, n_latent, style_dim].
+        """
         if self.dropped is None:
             return None
         with jt.no_grad():
             return Anchor(self.generator.synthesis(ws, noise), self.offsets)
 
-    def state(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return what a resume needs: step and tensors of the present anchor, nothing before the first."""
+    def state(self) -> dict[str, np.ndarray]:
+        """Return step and tensors of the present anchor, nothing before the first."""
         if self.dropped is None:
             return {}
-        own = self.generator.trainable()
-        return {"anchor_step": np.int32([self.dropped]), **{f"anchor/{name}": own[name].numpy() for name in names}}
+        now = self.generator.trainable()
+        return {"step": np.int32([self.dropped]), **{name: now[name].numpy() for name in self.names}}
 
-    def load_state(self, step: np.ndarray, tensors: Mapping[str, np.ndarray]) -> None:
-        """Take back what `state` returned: its step, and its tensors without their prefix."""
-        self._drop(int(step[0]), tensors)
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take back what `state` returned."""
+        if state:
+            self._drop(int(state["step"][0]), {name: array for name, array in state.items() if name != "step"})
 
     def _drop(self, step: int, tensors: Mapping[str, np.ndarray]) -> None:
         self.generator.put(tensors)
-        self.dropped = step
+        self.dropped, self.names = step, list(tensors)
         self.offsets = [jt.zeros_like(one.direction) for one in self.listeners]
         with jt.no_grad():
             for index in range(BATCHES):
@@ -77,8 +82,9 @@ class Anchors:
                 pair = [generator.synthesis(w, noise) for generator in (self.source, self.generator)]
                 before, after = (jt.clamp(images, -1.0, 1.0) for images in pair) if self.clamp else pair
                 for number, one in enumerate(self.listeners):
-                    moved = unit(one.clip.image_features(after)) - unit(one.clip.image_features(before))        # [B, d]
-                    self.offsets[number] = self.offsets[number] + moved.sum(0, keepdims=True) / float(BATCHES * len(z))
+                    moved = unit(one.clip.image_features(after)) - unit(one.clip.image_features(before))    # [B, d]
+                    offset = self.offsets[number] + moved.sum(0, keepdims=True) / float(BATCHES * len(z))
+                    self.offsets[number] = offset
                 jt.sync(self.offsets)
 
 

@@ -2,23 +2,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jittor_ipl.adaptation import views
+from jittor_ipl.config.sections import GeneratorTraining
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
-
-if TYPE_CHECKING:
-    from jittor_ipl.adaptation.stage2 import GeneratorSettings
 
 
 class Draws:
     """The draws of one run; a test may put recorded numbers in their place."""
 
-    def __init__(self, seed: int, generator: Generator, settings: GeneratorSettings):
+    def __init__(self, seed: int, generator: Generator, settings: GeneratorTraining):
         self.seed, self.generator, self.settings = seed, generator, settings
 
     def z(self, step: int, index: int = 0) -> np.ndarray:

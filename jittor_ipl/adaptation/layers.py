@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from jittor_ipl.adaptation.batches import WHOLE, slices
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 
@@ -12,6 +13,7 @@ from jittor_ipl.runtime.backend import jt
 _PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
 FINE_LEVEL = 2           # "fine" trains from the third doubling on: 32 px and larger, and every stored noise map
+LossOfRows = Callable[[jt.Var, slice], jt.Var]
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
 
 
@@ -41,7 +43,7 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
         return names
     if layers == "fine":
         levels = range(FINE_LEVEL, len(generator.to_rgbs))
-        prefixes = tuple(f"{kind}." for level in levels for kind in (f"to_rgbs.{level}", f"convs.{2 * level}", f"convs.{2 * level + 1}"))
+        prefixes = tuple(f"{kind}." for i in levels for kind in (f"to_rgbs.{i}", f"convs.{2 * i}", f"convs.{2 * i + 1}"))
         return [name for name in names if name.startswith((*prefixes, "noises."))]
     convs = range(len(generator.convs))[_PHASES[layers]]
     prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
@@ -72,17 +74,24 @@ def selected(generator: Generator, names: Sequence[str], indices: Iterable[int],
     return [name for name in names if name.startswith(prefixes)]
 
 
-def choose(generator: Generator, ws: jt.Var, loss: Callable[[jt.Var], jt.Var], k: int, iterations: int) -> np.ndarray:
-    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on `loss(ws)` move most, most first."""
-    return rank(scores(ws, loss, iterations), min(k, generator.n_latent))
+def choose(generator: Generator, ws: jt.Var, loss: LossOfRows, k: int, iterations: int) -> np.ndarray:
+    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on the loss move most, most first.
+
+    `loss(ws[rows], rows)` is a mean over those images, which depend on nothing but their own row.
+    """
+    parts = slices(ws.shape[0], generator.size)
+    return rank(scores(ws, loss, iterations, parts), min(k, generator.n_latent))
 
 
-def scores(ws: jt.Var, loss: Callable[[jt.Var], jt.Var], iterations: int) -> np.ndarray:
-    """Return how far `iterations` gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3, and its code)."""
-    start = now = ws.numpy()
+def scores(ws: jt.Var, loss: LossOfRows, iterations: int, parts: Sequence[slice] = (WHOLE,)) -> np.ndarray:
+    """Return how far gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3, and its code)."""
+    start = ws.numpy()
+    now = start.copy()
     for _ in range(iterations):
-        leaf = jt.array(now)
-        now = now - np.float32(SELECTION_RATE) * jt.grad(loss(leaf), leaf).numpy()
+        for rows in parts:
+            leaf = jt.array(now[rows])
+            share = np.float32(len(now[rows]) / len(now))
+            now[rows] -= np.float32(SELECTION_RATE) * share * jt.grad(loss(leaf, rows), leaf).numpy()
     return np.abs(now - start).mean(-1).mean(0)
 
 

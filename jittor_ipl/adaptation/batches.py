@@ -1,0 +1,72 @@
+"""How many images are drawn and looked at together, so that a step on large ones fits a common machine's memory."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from jittor_ipl.adaptation.views import View
+from jittor_ipl.runtime.backend import jt
+
+# Of images under a gradient at once. A pixel keeps about 5 KiB of a generator's intermediate results until its gradient is
+# done; 64 px, 32 images at once, and 256 px, 2 images, stay whole. A constant, for the numbers must not depend on the machine.
+PIXELS = 2 * 256 ** 2
+WHOLE = slice(None)
+Noise = list[jt.Var] | str
+
+
+def slices(count: int, size: int) -> list[slice]:
+    """Return the parts of `count` images of side `size` that are computed one after the other; [WHOLE] where all fit."""
+    at_once = max(1, PIXELS // size ** 2)
+    return [WHOLE] if count <= at_once else [slice(i, min(i + at_once, count)) for i in range(0, count, at_once)]
+
+
+def noise_of(noise: Noise, rows: slice) -> Noise:
+    """Return those rows of a synthesis's noise; "const" and the like are the same for all."""
+    return noise if rows == WHOLE or isinstance(noise, str) else [one[rows] for one in noise]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step of stage 2 draws for its B images, and where each listener wants them to go."""
+
+    ws: jt.Var                      # [B, style_dim] or [B, n_latent, style_dim]
+    noise: Noise                    # of the source generator
+    target_noise: Noise
+    directions: list[jt.Var]        # per listener [1 or B, d], unit
+    views: list[View]
+    centers: np.ndarray | None      # [B, 2] of the patches
+
+    def part(self, rows: slice) -> Batch:
+        """Return the batch of those rows alone."""
+        if rows == WHOLE:
+            return self
+        return replace(
+            self, ws=self.ws[rows], noise=noise_of(self.noise, rows), target_noise=noise_of(self.target_noise, rows),
+            directions=[one[rows] if one.shape[0] > 1 else one for one in self.directions],
+            views=[View(*(None if array is None else array[rows] for array in view)) for view in self.views],
+            centers=None if self.centers is None else self.centers[rows])
+
+
+def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows: Sequence[slice],
+              params: Sequence[jt.Var]) -> tuple[jt.Var, dict[str, jt.Var], list[jt.Var]]:
+    """Return a loss [1], the terms [1] that it is the sum of, and its gradients, over a batch.
+
+    Every term must be a mean over images, or not depend on them: with several `rows` each part counts by its share of the
+    batch, and nothing of it but the sums is kept. The terms of a whole batch are not computed yet.
+    """
+    if list(rows) == [WHOLE]:
+        terms = terms_of(batch)
+        loss = sum(terms.values())
+        return loss, terms, jt.grad(loss, params)
+    terms, grads = {}, [0.0] * len(params)
+    for one in rows:
+        share = (one.stop - one.start) / batch.ws.shape[0]
+        of_part = {name: share * term for name, term in terms_of(batch.part(one)).items()}
+        new = jt.grad(sum(of_part.values()), params)
+        with jt.no_grad():
+            grads = [total + grad for total, grad in zip(grads, new)]
+            terms = {name: terms.get(name, 0.0) + term.detach() for name, term in of_part.items()}
+        jt.sync([*grads, *terms.values()])
+    return sum(terms.values()), terms, grads

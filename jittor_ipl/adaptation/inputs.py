@@ -1,0 +1,44 @@
+"""What a run is made of, as one hash: its settings and the bytes of every file it reads."""
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from jittor_ipl.config import StyleRun, prompts_path
+from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.images.files import list_images
+from jittor_ipl.text.questions import variations_path
+from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_sources
+from jittor_ipl.weights.network import locate
+from jittor_ipl.weights.refs import resolve
+
+
+def run_identity(config: StyleRun) -> str:
+    """Return the SHA-256 (hex) of all that decides a run's weights: settings, weight files, prompts, style images.
+
+    Raises `UserError` when one of the files is missing.
+    """
+    parts = [config.training_hash(), *(file_sha256(path) for path in run_files(config))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def run_files(config: StyleRun) -> list[Path]:
+    """Return every file that a run reads, in a fixed order; raises `UserError` when one is missing."""
+    files = [resolve(config.source.generator), *(file for model in config.clip for file in _clip_files(model.model))]
+    listed = prompts_path(config)
+    if listed is not None:
+        files.append(listed)
+    if config.losses.variations:
+        files.append(variations_path(config.generator.variations))
+    if config.style_images is not None:
+        files += list_images(config.style_images)
+    return files
+
+
+def _clip_files(ref: str) -> list[Path]:
+    """Return the file of a CLIP, or of a folder its weight files, their index and the configuration beside them."""
+    path = locate(ref)
+    if not path.is_dir():
+        return [path]
+    found = {file for source in find_sources(path) for file in (*source.files, source.index) if file is not None}
+    return sorted(found | {path / name for name in (*CONFIGS, PREPROCESSOR) if (path / name).is_file()})

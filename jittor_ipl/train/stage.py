@@ -1,0 +1,92 @@
+"""One training loop in a folder: it goes on after its newest whole checkpoint, logs, saves, and stops when asked to."""
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from jittor_ipl.config.sections import Run
+from jittor_ipl.errors import UserError
+from jittor_ipl.jobs.signals import StopOnSignal
+from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
+from jittor_ipl.train.log import RunLog
+from jittor_ipl.train.state import Loop, State
+
+
+class Stage(Loop):
+    """A `Loop` with checkpoints in `folder/checkpoints/<name>/`, records in `folder/metrics.jsonl`, and a clock.
+
+    Only checkpoints of the same `identity` and of at most `total` steps count. settings: how often to log, show and save.
+    title: stands before what a person reads. advice: what helps when the loss is not finite. stop: looked at after every
+    step; when a signal came the step is saved and the loop ends. show: called with (step, state) every
+    `settings.sample_every` steps. renamed: names that arrays of the state had in older checkpoints -> names of today.
+    """
+
+    def __init__(self, folder: Path, name: str, total: int, settings: Run, *, identity: str | None = None, title: str = "",
+                 advice: str = "lower the learning rate", stop: StopOnSignal | None = None,
+                 show: Callable[[int, State], None] | None = None, renamed: Mapping[str, str] | None = None,
+                 checkpoints: Path | None = None, stream: TextIO | None = None):
+        self.folder, self.name, self.total, self.settings, self.identity = folder, name, total, settings, identity
+        self.title, self.advice, self.stop, self.show, self.stream = title, advice, stop, show, stream or sys.stderr
+        self.checkpoints = Checkpoints(checkpoints or folder / "checkpoints" / name, settings.keep)
+        self.checkpoints.clean()
+        latest = self.checkpoints.latest(self._fits, self._print)
+        state = None
+        if latest:
+            state = {(renamed or {}).get(key, key): array for key, array in latest.tensors("state").items()}
+            self._compare_threads(latest)
+        super().__init__(latest.step if latest else 0, state, self.after_step)
+        self._seconds_before = latest.state().get("seconds", 0.0) if latest else 0.0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Stage:
+        self.log = RunLog(self.folder, self.name, self.total, self.start, self.settings.log_every,
+                          self.settings.tensorboard, self.stream, title=f"{self.title} {self.name}".strip())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.close()
+
+    def seconds(self) -> float:
+        """Return the time spent in this stage so far, over all sittings."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def after_step(self, step: int, metrics: Mapping[str, float], state: Callable[[], State]) -> bool:
+        """Log, show and save as the settings ask; return True when the run was asked to stop."""
+        if not math.isfinite(metrics["loss"]):
+            raise UserError(f"{self.title}: the loss of the {self.name} is not finite at step {step}: {self.advice}")
+        self.log.step(step, metrics)
+        settings, last = self.settings, step == self.total
+        stopping = self.stop is not None and self.stop.received is not None
+        showing = self.show is not None and (last or step % settings.sample_every == 0)
+        saving = stopping or last or step % settings.checkpoint_every == 0
+        now = state() if showing or saving else {}
+        if showing:
+            self.show(step, now)
+        if saving:
+            self.log.sync()
+            facts = {"identity": self.identity, "seconds": self.seconds(), "threads": threads()}
+            self.checkpoints.save(step, {"state": now}, facts)
+        return stopping
+
+    def _fits(self, checkpoint: Checkpoint) -> bool:
+        return checkpoint.step <= self.total and checkpoint.state().get("identity") == self.identity
+
+    def _compare_threads(self, latest: Checkpoint) -> None:
+        before = latest.state().get("threads", "another number of")
+        if before != threads():
+            self._print(f"{latest.path}: made with {before} threads, now there are {threads()}: the weights will differ "
+                        "in their last bits (set OMP_NUM_THREADS for equal ones)")
+
+    def _print(self, line: str) -> None:
+        print(line, file=self.stream, flush=True)
+
+
+def threads() -> int:
+    """Return the number of threads that OpenMP takes: oneDNN sums a convolution's weight gradient in that many parts."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else len(os.sched_getaffinity(0))
