@@ -15,14 +15,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jittor_ipl.adaptation.directions import Prompts, listen  # noqa: E402
+from jittor_ipl.adaptation.directions import Prompts  # noqa: E402
+from jittor_ipl.adaptation.listeners import listen  # noqa: E402
 from jittor_ipl.adaptation.stage1 import train_mapper  # noqa: E402
 from jittor_ipl.adaptation.stage2 import train_generator  # noqa: E402
-from jittor_ipl.config.sections import GeneratorTraining, Losses, Mapper  # noqa: E402
+from jittor_ipl.config.sections import GeneratorTraining, Losses, MapperTraining  # noqa: E402
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip  # noqa: E402
 from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
 from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
+from jittor_ipl.text.tokenizer import class_prompts  # noqa: E402
+from jittor_ipl.train.state import Loop  # noqa: E402
 
 TEXT = dict(embed_dim=96, transformer_width=96, transformer_heads=4, transformer_layers=3)
 RESNET = dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=16, norm="group")
@@ -52,10 +55,10 @@ def bench_stage1(shape: str = "demo", steps: int = 8, batch: int = 16) -> dict:
     """Time stage 1 steps: the prompt mapper on the first CLIP of `shape`."""
     build, listeners, _ = _networks(shape)
     clip = listeners[0].clip
-    prompts = Prompts(clip, 4, "a photo of a", "photo", "disney")
+    prompts = Prompts(clip, *(class_prompts(name, "a photo of a") for name in ("photo", "disney")))
     mapper = PromptMapper(64, 4, TEXT["transformer_width"])
     return _timed(f"stage1:{shape}", lambda hook: train_mapper(
-        build(), mapper, prompts, listeners[0], Mapper(steps=steps, batch=batch), seed=0, on_step=hook), steps)
+        build(), mapper, prompts, listeners[0], MapperTraining(steps=steps, batch=batch), seed=0, loop=Loop(on_step=hook)), steps)
 
 
 def bench_stage2(shape: str = "demo", steps: int = 8) -> dict:
@@ -64,7 +67,7 @@ def bench_stage2(shape: str = "demo", steps: int = 8) -> dict:
     settings = GeneratorTraining(steps=steps, batch=batch, layers="all", train=["convs", "rgb", "const"], views=1,
                                  noise="const", direction_floor=0.5)
     return _timed(f"stage2:{shape}", lambda hook: train_generator(
-        build(), build(), listeners, settings, Losses(**{"global": 0.5, "range": 1.0}), seed=0, on_step=hook), steps)
+        build(), build(), listeners, settings, Losses(**{"global": 0.5, "range": 1.0}), seed=0, loop=Loop(on_step=hook)), steps)
 
 
 CASES = {"stage1": bench_stage1, "stage2": bench_stage2}

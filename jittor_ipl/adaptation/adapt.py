@@ -7,10 +7,7 @@ metrics.jsonl and tensorboard/ grow. A run goes on from its checkpoints alone: w
 from __future__ import annotations
 
 import json
-import math
-import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,37 +15,40 @@ from typing import TextIO
 
 import numpy as np
 
-from jittor_ipl.adaptation.directions import Listener, Prompts, encode_texts
+from jittor_ipl.adaptation.directions import Prompts, encode_texts
+from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.adaptation.listeners import known_share, make_listeners
 from jittor_ipl.adaptation.report import Report, direction_similarity, read_report
 from jittor_ipl.adaptation.samples import SampleGrid
-from jittor_ipl.adaptation.stage1 import State, train_mapper
+from jittor_ipl.adaptation.stage1 import train_mapper
 from jittor_ipl.adaptation.stage2 import train_generator
-from jittor_ipl.config import StyleRun, prompts_of, save_config
+from jittor_ipl.config import StyleRun, class_prompts_of, prompts_of, save_config
 from jittor_ipl.disk.atomic import sweep
 from jittor_ipl.disk.integrity import file_sha256
-from jittor_ipl.disk.layout import CHECKPOINTS, CONFIG, GENERATOR, MAPPER, SAMPLES
+from jittor_ipl.disk.layout import CONFIG, GENERATOR, MAPPER, SAMPLES
 from jittor_ipl.disk.lock import locked
-from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
-from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
-from jittor_ipl.train.log import RunLog
-from jittor_ipl.train.run_folder import claim, run_identity
+from jittor_ipl.train.run_folder import claim
+from jittor_ipl.train.stage import Stage
+from jittor_ipl.train.state import State, part_of
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
+
+# What arrays of a checkpoint were called before their part's name stood before them.
+_RENAMED = {"chosen_layers": "chosen/layers", "anchor_step": "anchor/step"}
 
 
 def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False, stream: TextIO | None = None) -> Report:
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
-    on a CPU with the same number of threads, ends with the same bits. Settings or weight files that differ from the folder's last run start it anew;
-    `restart` always does.
+    on a CPU with the same number of threads, ends with the same bits. Settings or weight files that differ from the
+    folder's last run start it anew; `restart` always does.
     Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
     """
     run_dir = Path(run_dir)
@@ -56,7 +56,7 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
         identity = run_identity(config)
         report = None if restart else _finished(run_dir, identity)
         # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
-        run = None if report else _Run(config, run_dir, identity, stop, stream)
+        run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr)
         if run:
             claim(run_dir, identity, anew=restart)
             for folder in (run_dir, run_dir / SAMPLES):
@@ -76,13 +76,14 @@ def _finished(run_dir: Path, identity: str) -> Report | None:
 class _Run:
     """The networks of a run and its two stages."""
 
-    def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO | None):
+    def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO):
         self.config, self.run_dir, self.identity, self.stop, self.stream = config, run_dir, identity, stop, stream
+        self.official = config.compat == "official"
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
         self.untrained = make_mapper(
             config.mapper.architecture, self.source.style_dim, config.mapper.n_ctx,
-            self.listeners[0].clip.config()["transformer_width"], batch_is_sequence=config.compat == "official",
+            self.listeners[0].clip.config()["transformer_width"], batch_is_sequence=self.official,
             rng=rng(config.mapper_seed, "mapper.init")) if config.method == "ipl" else None
 
     def finish(self) -> Report:
@@ -90,10 +91,9 @@ class _Run:
         config = self.config
         mapper, prompts, seconds_mapper = None, None, 0.0
         if config.method == "ipl":
-            prompts = Prompts(self.listeners[0].clip, config.mapper.n_ctx, config.mapper.init, config.source.class_name,
-                              config.target, official=config.compat == "official")
-            mapper, seconds_mapper = self.mapper(prompts, self.listeners[0])
-        target, seconds_generator = self.generator(prompts, mapper)
+            prompts = Prompts(self.listeners[0].clip, *class_prompts_of(config), official=self.official)
+            mapper, seconds_mapper = self.train_mapper(prompts)
+        target, seconds_generator = self.train_generator(prompts, mapper)
         similarity = direction_similarity(self.source, target, self.listeners)
         report = Report(config.suite, config.number, config.style, config.target, config.method, self.identity,
                         config.training_hash(), round(seconds_mapper, 2), round(seconds_generator, 2),
@@ -101,47 +101,52 @@ class _Run:
         report.save(self.run_dir)
         return report
 
-    def mapper(self, prompts: Prompts, listener: Listener) -> tuple[Mapper, float]:
+    def train_mapper(self, prompts: Prompts) -> tuple[Mapper, float]:
         """Stage 1: return the trained prompt mapper, saved, and the seconds it took."""
-        config = self.config
-        mapper, listed = self.untrained, prompts_of(config, listener.clip.context_length)
+        config, mapper, listener = self.config, self.untrained, self.listeners[0]
+        listed = prompts_of(config, listener.clip.context_length)
         share = known_share(listener.clip, listed) if listed else 1.0
         if share < ENOUGH_KNOWN:
-            print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, the others say "
-                  "nothing to it; mapper.prompts=demo is made of words it knows", file=self.stream or sys.stderr, flush=True)
-        with _Stage("mapper", config.mapper.steps, self) as stage:
+            print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, the "
+                  "others say nothing to it; mapper.prompts=demo is made of words it knows", file=self.stream, flush=True)
+        with self._stage("mapper") as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
-                         noise=config.generator.noise, start=stage.start, state=stage.state, on_step=stage.after_step,
+                         noise=config.generator.noise, loop=stage,
                          listed=encode_texts(listener.clip, listed) if listed else None)
         self.stop.raise_if_received()
         facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(mapper.config())}
         write_safetensors(self.run_dir / MAPPER, numpy_tensors(mapper), facts)
         return mapper, stage.seconds()
 
-    def generator(self, prompts: Prompts | None, mapper: Mapper | None) -> tuple[Generator, float]:
+    def train_generator(self, prompts: Prompts | None, mapper: Mapper | None) -> tuple[Generator, float]:
         """Stage 2: return the averaged target generator, saved, and the seconds it took."""
         config = self.config
         target, shown = (load_generator(config.source.generator) for _ in range(2))
-        samples = self.samples()
+        samples = self._samples()
         if samples is not None and not (samples.folder / "000000.png").exists():
             samples.save(0, self.source)
 
         def show(step: int, state: State) -> None:
-            shown.put({name.removeprefix("ema/"): v for name, v in state.items() if name.startswith("ema/")})
+            shown.put(part_of(state, "ema"))
             samples.save(step, shown)
 
-        with _Stage("generator", config.generator.steps, self, show if samples is not None else None) as stage:
+        with self._stage("generator", show if samples is not None else None) as stage:
             averaged = train_generator(
                 self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
-                prompts=prompts, mapper=mapper, official=config.compat == "official", start=stage.start, state=stage.state,
-                on_step=stage.after_step)
+                prompts=prompts, mapper=mapper, official=self.official, loop=stage)
         self.stop.raise_if_received()
         shown.put(unmoved_as_they_were(averaged, target, self.source))
         keep_center(shown, self.source)
         save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
         return shown, stage.seconds()
 
-    def samples(self) -> SampleGrid | None:
+    def _stage(self, name: str, show: Callable[[int, State], None] | None = None) -> Stage:
+        config, settings = self.config, getattr(self.config, name)
+        return Stage(self.run_dir, name, settings.steps, config.run, identity=self.identity, title=config.folder,
+                     advice=f"lower {name}.lr (now {settings.lr})", stop=self.stop, show=show, renamed=_RENAMED,
+                     stream=self.stream)
+
+    def _samples(self) -> SampleGrid | None:
         """Return the run's sample grid: the first seeds from 0 on, drawn as the test set will be; None for no samples."""
         config = self.config
         if not config.run.samples:
@@ -150,67 +155,6 @@ class _Run:
         noise = "none" if config.generate.noise == "none" else "const"
         return SampleGrid(self.run_dir / SAMPLES, self.source, range(config.run.samples), config.generate.truncation,
                           center, noise, {"style": config.style, "config": config.training_hash()})
-
-
-class _Stage:
-    """One training loop's checkpoints, log, samples and clock: `start` and `state` to go on from, `after_step` to call."""
-
-    def __init__(self, name: str, total: int, run: _Run, show: Callable[[int, State], None] | None = None):
-        self.name, self.total, self.run, self.show = name, total, run, show
-        self.settings = run.config.run
-        self.checkpoints = Checkpoints(run.run_dir / CHECKPOINTS / name, self.settings.keep)
-        self.checkpoints.clean()
-        latest = self.checkpoints.latest(self._fits, self._tell)
-        if latest and latest.state().get("threads") != _threads():
-            self._tell(f"{latest.path}: made with {latest.state().get('threads', 'another number of')} threads, now there are "
-                       f"{_threads()}: the weights will differ in their last bits (set OMP_NUM_THREADS for equal ones)")
-        self.start = latest.step if latest else 0
-        self.state = latest.tensors("state") if latest else None
-        self._seconds_before = latest.state()["seconds"] if latest else 0.0
-        self._began = time.monotonic()
-
-    def __enter__(self) -> _Stage:
-        run, settings = self.run, self.settings
-        self.log = RunLog(run.run_dir, self.name, self.total, self.start, settings.log_every, settings.tensorboard,
-                          run.stream, title=f"{run.config.folder} {self.name}")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.log.close()
-
-    def seconds(self) -> float:
-        """Return the time spent in this stage so far, over all sittings."""
-        return self._seconds_before + time.monotonic() - self._began
-
-    def after_step(self, step: int, metrics: Mapping[str, float], state: Callable[[], State]) -> bool:
-        """Log, show and save as the settings ask; return True when the run was asked to stop."""
-        if not math.isfinite(metrics["loss"]):
-            raise UserError(f"{self.run.config.folder}: the loss of the {self.name} is not finite at step {step}: "
-                            f"lower {self.name}.lr (now {getattr(self.run.config, self.name).lr})")
-        self.log.step(step, metrics)
-        stopping = self.run.stop.received is not None
-        showing = self.show is not None and (step % self.settings.sample_every == 0 or step == self.total)
-        saving = stopping or step % self.settings.checkpoint_every == 0 or step == self.total
-        now = state() if showing or saving else {}
-        if showing:
-            self.show(step, now)
-        if saving:
-            self.log.sync()
-            self.checkpoints.save(step, {"state": now}, {"identity": self.run.identity, "seconds": self.seconds(),
-                                                             "threads": _threads()})
-        return stopping
-
-    def _tell(self, line: str) -> None:
-        print(line, file=self.run.stream or sys.stderr, flush=True)
-
-    def _fits(self, checkpoint: Checkpoint) -> bool:
-        return checkpoint.step <= self.total and checkpoint.state().get("identity") == self.run.identity
-
-
-def _threads() -> int:
-    """Return the number of threads that OpenMP takes: oneDNN sums a convolution's weight gradient in that many parts."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() else len(os.sched_getaffinity(0))
 
 
 def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, source: Generator) -> dict[str, np.ndarray]:

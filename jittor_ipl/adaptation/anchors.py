@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.norms import unit

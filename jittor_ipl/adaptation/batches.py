@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jittor_ipl.adaptation.views import View
+from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 
 # Of images under a gradient at once. A pixel keeps about 5 KiB of a generator's intermediate results until its gradient is
@@ -25,6 +26,18 @@ def slices(count: int, size: int) -> list[slice]:
 def noise_of(noise: Noise, rows: slice) -> Noise:
     """Return those rows of a synthesis's noise; "const" and the like are the same for all."""
     return noise if rows == WHOLE or isinstance(noise, str) else [one[rows] for one in noise]
+
+
+def draw(generator: Generator, ws: jt.Var, noise: Noise) -> jt.Var:
+    """Return the images [B, 3, H, W] of ws, outside any gradient, as many at once as `slices` says."""
+    with jt.no_grad():
+        if (parts := slices(ws.shape[0], generator.size)) == [WHOLE]:
+            return generator.synthesis(ws, noise)
+        images = []
+        for rows in parts:
+            images.append(generator.synthesis(ws[rows], noise_of(noise, rows)))
+            images[-1].sync()        # before the next: together they would need the memory that the parts are to save
+        return jt.concat(images, 0)
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,82 @@
-"""The ensemble of CLIPs that a configuration asks for, loaded, checked against its words, and told what to listen for."""
+"""The ensemble of CLIPs that a configuration asks for: each with its weight and all that it knows of the two classes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jittor_ipl.adaptation.directions import Listener, image_offset, listen, varied
-from jittor_ipl.config import StyleRun
+from jittor_ipl.adaptation.directions import (
+    class_direction,
+    constant,
+    encode_texts,
+    image_offset,
+    mean_feature,
+    template_features,
+    varied,
+)
+from jittor_ipl.config import StyleRun, class_prompts_of
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.questions import read_variations, variations_path
-from jittor_ipl.text.tokenizer import class_prompts, tokenize, tokenizer
+from jittor_ipl.text.tokenizer import PART_TEMPLATES, fill_templates, tokenize, tokenizer
 from jittor_ipl.weights.clip import load_clip
 
 FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One CLIP of the ensemble, its weight, and all that it knows of the two classes; every feature is constant."""
+
+    clip: Clip
+    weight: float
+    direction: jt.Var          # [1, d] unit: from the source class to the target class
+    length: float              # of the way between them, before it was made a unit
+    source_text: jt.Var        # [1, d] mean of the 79 normalised template features
+    target_text: jt.Var        # [1, d]
+    global_text: jt.Var        # [1, d] "a <target>", for the global loss
+    class_text: jt.Var         # [1, d] "<target>", for the choice of layers
+    part_directions: jt.Var    # [15, d] unit, or [0, d] when no patch loss needs them
+    scale: float               # exp(logit_scale)
+    answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
+    names: jt.Var | None = None     # [2 + n, d]: the target class, the source class, and what else images must not be taken for
+    varied: jt.Var | None = None    # [K, d] unit: text directions around `direction`, for the loss on covariance
+
+
+def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, parts: bool = False,
+           image_offset: jt.Var | None = None, questions: Sequence[Sequence[str]] = (),
+           names: Sequence[str] | None = None) -> Listener:
+    """Return the listener of `clip` for these classes; `image_offset` [1, d] (few-shot) replaces the texts'.
+
+    `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
+    of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on
+    naming. Raises UserError for an over-long class.
+    """
+    source, target = template_features(clip, source_class), template_features(clip, target_class)
+    parts_of = [fill_templates(name, PART_TEMPLATES) for name in (source_class, target_class)]
+    pairs = list(zip(*parts_of)) if parts else []
+    directions = [class_direction(template_features(clip, s), template_features(clip, t)) for s, t in pairs]
+    offset = mean_feature(target) - mean_feature(source) if image_offset is None else image_offset
+    return Listener(
+        clip, weight, class_direction(source, target) if image_offset is None else constant(unit(offset, eps=1e-8)),
+        float(np.linalg.norm(offset.numpy())),
+        mean_feature(source), mean_feature(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
+        jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
+        float(clip.logit_scale.exp().item()),
+        tuple((_answers(clip, question, source_class), _answers(clip, question, target_class)) for question in questions),
+        None if names is None else
+        constant(jt.concat([mean_feature(target), mean_feature(source), *(mean_feature(template_features(clip, name)) for name in names)], 0)))
+
+
+def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
+    return constant(unit(encode_texts(clip, [answer.replace("{}", class_name) for answer in question])))
 
 
 def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
@@ -38,10 +95,11 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
                         image_offset=image_offset(clip, *pictures) if pictures else None, questions=questions,
                         names=other_names(config))
                  for model, clip in zip(config.clip, clips)]
-    if config.losses.covariance:
-        listeners = [replace(one, varied=varied(one.direction, config.generator.spread, rng(config.generator_seed, "covariance", index=index)))
-                     for index, one in enumerate(listeners)]
-    return listeners
+    if not config.losses.covariance:
+        return listeners
+    return [replace(one, varied=varied(one.direction, config.generator.spread,
+                                       rng(config.generator_seed, "covariance", index=index)))
+            for index, one in enumerate(listeners)]
 
 
 def other_names(config: StyleRun) -> list[str] | None:
@@ -64,12 +122,12 @@ def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:
     if known is None:
         return
     words = {int(token): tokenizer().decode([token]).strip() for token in known}
-    for class_name in (config.source.class_name, config.target, *(other_names(config) or ())):
-        prompt = class_prompts(class_name, config.mapper.init, config.mapper.n_ctx)
-        unknown = [int(token) for token in tokenize(prompt.text)[0] if token and int(token) not in words]
+    prompts = [prompt.text for prompt in class_prompts_of(config)]
+    for prompt in (*prompts, *(name.replace("_", " ") for name in other_names(config) or ())):
+        unknown = [int(token) for token in tokenize(prompt)[0] if token and int(token) not in words]
         if unknown:
             word = tokenizer().decode(unknown[:1]).strip()
-            raise UserError(f"{ref} has never seen {word!r} of the prompt {prompt.text!r}{nearest(word, words.values())}; "
+            raise UserError(f"{ref} has never seen {word!r} of the prompt {prompt!r}{nearest(word, words.values())}; "
                             "use other words or a full CLIP")
 
 

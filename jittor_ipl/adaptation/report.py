@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl import losses
-from jittor_ipl.adaptation.directions import Listener, encode_images
+from jittor_ipl.adaptation.directions import encode_images
+from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.adaptation.samples import sample
 from jittor_ipl.disk.integrity import read_sealed, write_sealed
 from jittor_ipl.disk.layout import REPORT

@@ -65,7 +65,7 @@ class ClipModel(Section):
     activation: Literal["quick_gelu", "gelu"] | None = None  # for weights that do not tell (OpenCLIP)
 
 
-class Mapper(Section):
+class MapperTraining(Section):
     """Stage 1: the prompt mapper (IPL, section 3.2)."""
 
     architecture: Literal["ipl", "transformer_v1", "transformer_v2", "transformer_v3", "levels"] = "ipl"
@@ -91,7 +91,7 @@ class Mapper(Section):
         return given
 
     @model_validator(mode="after")
-    def _list_behind_its_weight(self) -> Mapper:
+    def _list_behind_its_weight(self) -> MapperTraining:
         if self.lambda_prompts and self.prompts is None:
             raise mistake("lambda_prompts needs a list: set prompts to a text file, shipped or demo")
         if self.replace_domain and not self.lambda_prompts:
@@ -100,13 +100,13 @@ class Mapper(Section):
         return self
 
     @model_validator(mode="after")
-    def _vectors_for_every_level(self) -> Mapper:
+    def _vectors_for_every_level(self) -> MapperTraining:
         if self.architecture == "levels" and self.n_ctx < 3:
             raise mistake(f"a mapper of levels writes at least 3 prompt vectors, n_ctx is {self.n_ctx}")
         return self
 
     @model_validator(mode="after")
-    def _one_word_per_vector(self) -> Mapper:
+    def _one_word_per_vector(self) -> MapperTraining:
         words = len(self.init.split())
         if words and words != self.n_ctx:
             raise mistake(f"init {self.init!r} has {words} words but n_ctx is {self.n_ctx}: make them equal")

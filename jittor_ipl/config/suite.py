@@ -12,7 +12,7 @@ from jittor_ipl.config.sections import (
     Generate,
     GeneratorTraining,
     Losses,
-    Mapper,
+    MapperTraining,
     Run,
     Section,
     Seed,
@@ -53,7 +53,7 @@ class Shared(Section):
     clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
     method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
     compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
-    mapper: Mapper = Mapper()
+    mapper: MapperTraining = MapperTraining()
     generator: GeneratorTraining = GeneratorTraining()
     losses: Losses = Losses()
     generate: Generate = Generate()

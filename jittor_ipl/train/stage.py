@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from jittor_ipl.config.sections import Run
+from jittor_ipl.disk.layout import CHECKPOINTS
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
@@ -32,7 +33,7 @@ class Stage(Loop):
                  checkpoints: Path | None = None, stream: TextIO | None = None):
         self.folder, self.name, self.total, self.settings, self.identity = folder, name, total, settings, identity
         self.title, self.advice, self.stop, self.show, self.stream = title, advice, stop, show, stream or sys.stderr
-        self.checkpoints = Checkpoints(checkpoints or folder / "checkpoints" / name, settings.keep)
+        self.checkpoints = Checkpoints(checkpoints or folder / CHECKPOINTS / name, settings.keep)
         self.checkpoints.clean()
         latest = self.checkpoints.latest(self._fits, self._print)
         state = None

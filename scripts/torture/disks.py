@@ -122,12 +122,12 @@ def _run(work: Path, settings: list[str] = OVERRIDES):
 
 def _until(work: Path, folder: Path, settings: list[str], stop: Callable[[int], bool]) -> None:
     """Train until stage 2 has done `stop`'s step and saved; used in a child."""
-    class Stop(adapt._Stage):
+    class Stop(adapt.Stage):
         def after_step(self, step, metrics, state):
             if self.name == "generator" and stop(step):
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().after_step(step, metrics, state)
-    adapt._Stage = Stop
+    adapt.Stage = Stop
     try:
         adapt.adapt_style(_run(work, settings), folder / "00-disney", stream=io.StringIO())
     except SystemExit as stopped:
@@ -145,14 +145,14 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _at_step(number: int, *signals: int, pause: float = 0.0) -> Callable[[], None]:
     """Return what makes this process send itself the signals in step `number` of stage 2."""
     def prepare() -> None:
-        class Signalled(adapt._Stage):
+        class Signalled(adapt.Stage):
             def after_step(self, step, metrics, state):
                 if self.name == "generator" and step == number:
                     for one in signals:
                         os.kill(os.getpid(), one)
                         time.sleep(pause)
                 return super().after_step(step, metrics, state)
-        adapt._Stage = Signalled
+        adapt.Stage = Signalled
     return prepare
 
 
@@ -307,13 +307,13 @@ def _fill_at_save(place: Path) -> None:
 
 def _fill_at_log(place: Path) -> None:
     """Fill the disk in the third step of stage 2, before its line is written; make lines too long for a page's rest."""
-    class Filled(adapt._Stage):
+    class Filled(adapt.Stage):
         def after_step(self, step, metrics, state):
             if self.name == "generator" and step == 3:
                 _fill(place, leave=0)
                 metrics = {**metrics, **{f"padding{i}": 0.0 for i in range(500)}}
             return super().after_step(step, metrics, state)
-    adapt._Stage = Filled
+    adapt.Stage = Filled
 
 
 @contextmanager

@@ -32,12 +32,12 @@ def main(argv: list[str] | None = None) -> int:
     fresh(arguments.work)
     seen: dict[str, list[tuple[int, ...]]] = {"mapper": [], "generator": []}
 
-    class Watched(adapt._Stage):
+    class Watched(adapt.Stage):
         def after_step(self, step, metrics, state):
             stop = super().after_step(step, metrics, state)
             seen[self.name].append((_resident_kib(), _allocated_kib(), *_live()))
             return stop
-    adapt._Stage = Watched
+    adapt.Stage = Watched
     adapt.adapt_style(_run(arguments), arguments.work / "run", stream=io.StringIO())
     figures, passed = {"steps_of_each_stage": arguments.count}, True
     for stage, rows in seen.items():

@@ -23,14 +23,14 @@ STOPS = [("mapper", 2), ("generator", 1), ("generator", 4)]
 TRAIN = """
 import os, signal, sys
 from jittor_ipl.config import load_suite
-from jittor_ipl.train import adapt
+from jittor_ipl.adaptation import adapt
 suite, folder, stage, number = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-class Stopping(adapt._Stage):
+class Stopping(adapt.Stage):
     def after_step(self, step, metrics, state):
         if (self.name, step) == (stage, number):
             os.kill(os.getpid(), signal.SIGTERM)
         return super().after_step(step, metrics, state)
-adapt._Stage = Stopping
+adapt.Stage = Stopping
 adapt.adapt_style(load_suite(suite).runs()[0], folder, stream=sys.stdout)
 """
 

@@ -3,7 +3,7 @@ import golden
 import pytest
 
 from jittor_ipl import losses
-from jittor_ipl.adaptation import directions, views
+from jittor_ipl.adaptation import directions, listeners, views
 from jittor_ipl.runtime.backend import jt
 
 
@@ -11,7 +11,7 @@ from jittor_ipl.runtime.backend import jt
 def world():
     record = golden.Reference("losses")
     clip = golden.clip("vit")
-    return record, clip, directions.listen(clip, 1.0, "photo", "disney", parts=True)
+    return record, clip, listeners.listen(clip, 1.0, "photo", "disney", parts=True)
 
 
 def test_template_features_and_direction(world):

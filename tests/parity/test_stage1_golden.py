@@ -5,17 +5,19 @@ import golden
 import numpy as np
 import pytest
 
-from jittor_ipl.adaptation import directions, stage1
+from jittor_ipl.adaptation import directions, listeners, stage1
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.text.tokenizer import class_prompts
 from jittor_ipl.train import optim
+from jittor_ipl.train.state import Loop
 
 
 @pytest.fixture(scope="module")
 def world():
     record, clip = golden.Reference("stage1"), golden.clip("vit")
-    prompts = directions.Prompts(clip, 4, "a photo of a", "photo", "disney")
-    return record, golden.generator(), clip, prompts, directions.listen(clip, 1.0, "photo", "disney")
+    prompts = directions.Prompts(clip, *(class_prompts(name, "a photo of a") for name in ("photo", "disney")))
+    return record, golden.generator(), clip, prompts, listeners.listen(clip, 1.0, "photo", "disney")
 
 
 def test_prompts_and_features(world):
@@ -40,7 +42,8 @@ def test_training(world, monkeypatch):
                                lambda_source=float(record["lambda_src"]), lambda_prompts=0.0,
                                replace_domain=False, mixing=0.0)
     stage1.train_mapper(generator, mapper, prompts, listener, settings, seed=0, noise="const",
-                        draw_z=lambda step: record["z"][step], on_step=lambda step, told, _: seen.append(told["loss"]))
+                        draw_z=lambda step: record["z"][step],
+                        loop=Loop(on_step=lambda step, metrics, _: seen.append(metrics["loss"])))
     golden.check_gradients(record, first, 1e-4)
     record.check("losses", np.float32(seen), 2e-3)
     for name, var in named_tensors(mapper).items():

@@ -11,10 +11,12 @@ import generator64
 import golden
 import numpy as np
 
-from jittor_ipl.adaptation import directions, layers, stage2
+from jittor_ipl.adaptation import directions, layers, listeners, stage2
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.text.tokenizer import class_prompts
 from jittor_ipl.train import optim
+from jittor_ipl.train.state import Loop
 
 
 def topk_of_ties(n: int, k: int) -> list[int]:
@@ -78,7 +80,8 @@ def test_training(monkeypatch):
     others = ("global_", "manifold", "texture", "variations", "naming", "mean_direction", "covariance", "anchor",
               "consolidation", "patch", "structure", "range")
     weights = SimpleNamespace(directional=1.0, **dict.fromkeys(others, 0.0))
-    prompts = Recorded(record, clip, 4, "a photo of a", "photo", "disney", official=True)
+    classes = [class_prompts(name, "a photo of a") for name in ("photo", "disney")]
+    prompts = Recorded(record, clip, *classes, official=True)
     first, seen, chosen = {}, [], []
 
     class Watched(optim.Adam):
@@ -100,11 +103,11 @@ def test_training(monkeypatch):
 
     def watch(step, told, state):
         seen.append(told["loss"])
-        chosen.append(state()["chosen_layers"])
+        chosen.append(state()["chosen/layers"])
 
     average = stage2.train_generator(
-        source, target, [directions.listen(clip, 1.0, "photo", "disney")], settings, weights, seed=0, prompts=prompts,
-        mapper=PassOn(), official=True, draws=RecordedDraws(record, source, settings), on_step=watch)
+        source, target, [listeners.listen(clip, 1.0, "photo", "disney")], settings, weights, seed=0, prompts=prompts,
+        mapper=PassOn(), official=True, draws=RecordedDraws(record, source, settings), loop=Loop(on_step=watch))
 
     assert np.array_equal(chosen, record["chosen_layers"]), (chosen, record["chosen_layers"])
     recorded = {name.removeprefix("grad/") for name in record if name.startswith("grad/")}

@@ -159,6 +159,26 @@ def test_a_run_with_anchors_resumes_to_the_same_bits(networks, tmp_path, monkeyp
     assert_same_weights(tmp_path / "stopped", tmp_path / "straight")
 
 
+def test_a_checkpoint_of_the_older_layout_resumes_to_the_same_bits(networks, tmp_path):
+    """Two arrays had names without a part before them."""
+    settings = config(networks, "method=nada", "generator.steps=4", "losses={directional: 1.0, anchor: 1.0}",
+                      "generator.anchors={first: 1, every: 9}", "run={samples: 0, checkpoint_every: 3, tensorboard: false}")
+    run(settings, tmp_path / "straight")
+    stopped = Path(shutil.copytree(tmp_path / "straight", tmp_path / "stopped"))
+    for name in ("report.json", "generator.safetensors"):
+        (stopped / name).unlink()
+    store = checkpoint.Checkpoints(stopped / "checkpoints" / "generator")
+    shutil.rmtree(store.latest().path)
+    third = store.latest()
+    older = {"chosen/layers": "chosen_layers", "anchor/step": "anchor_step"}
+    tensors = {older.get(name, name): array for name, array in third.tensors("state").items()}
+    assert third.step == 3 and set(older.values()) <= set(tensors)
+    store.save(3, {"state": tensors}, third.state())
+    run(settings, stopped)
+    ours, theirs = (read_safetensors(tmp_path / name / "generator.safetensors")[0] for name in ("straight", "stopped"))
+    assert [key for key in ours if ours[key].tobytes() != theirs[key].tobytes()] == []
+
+
 def test_every_group_of_parameters_resumes_to_the_same_bits(networks, tmp_path, monkeypatch):
     settings = config(networks, "method=nada", "generator.steps=2", "generator.layers=all", "generator.noise=const",
                       "generator.train=[convs, rgb, const, noise]", "run.samples=0")
@@ -238,7 +258,7 @@ def test_a_word_that_a_compact_clip_never_saw_is_told(networks, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(networks, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapt, "train_generator", lambda *_, on_step, **__: on_step(7, {"loss": float("nan")}, dict))
+    monkeypatch.setattr(adapt, "train_generator", lambda *_, loop, **__: loop.after_step(7, {"loss": float("nan")}, dict))
     with pytest.raises(UserError, match="loss of the generator is not finite at step 7: lower generator.lr .now 0.02"):
         run(config(networks, "method=nada", "run.samples=0"), tmp_path)
     assert read_report(tmp_path) is None and not (tmp_path / "generator.safetensors").exists()

@@ -61,7 +61,7 @@ def test_official_layers_are_looked_up_in_the_list_of_the_original(generator):
 def test_choose_ranks_by_the_change_of_each_latent(generator):
     ws, pull = jt.zeros([2, generator.n_latent, 8]), np.zeros((1, generator.n_latent, 1), np.float32)
     pull[0, [5, 2, 7], 0] = 3, 2, 1
-    chosen = layers.choose(generator, ws, lambda x: (x * jt.array(pull)).sum(), 3, 1)
+    chosen = layers.choose(generator, ws, lambda x, rows: (x * jt.array(pull)).sum(), 3, 1)
     assert chosen.tolist() == [5, 2, 7]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
+from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.config import StyleRun, load_style_run, load_suite
 from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.models.clip.config import ClipConfig
@@ -18,7 +19,6 @@ from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.mappers import ARCHITECTURES
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.train.run_folder import run_identity
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import save_generator
 from jittor_ipl.weights.mapper import load_mapper

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl import losses
-from jittor_ipl.adaptation import anchors, directions, stage1, stage2
+from jittor_ipl.adaptation import anchors, directions, listeners, stage1, stage2
 from jittor_ipl.adaptation.consolidation import information_of
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.models.clip.config import ClipConfig
@@ -17,8 +17,11 @@ from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.text.tokenizer import class_prompts
+from jittor_ipl.train.state import Loop
 
 SIZE, WIDTH = 16, 8
+CLASSES = [class_prompts(name, "a photo of a") for name in ("photo", "disney")]
 
 
 def unit(x):
@@ -37,7 +40,7 @@ def clip():
 
 @pytest.fixture(scope="module")
 def listener(clip):
-    return directions.listen(clip, 1.0, "photo", "disney")
+    return listeners.listen(clip, 1.0, "photo", "disney")
 
 
 def settings(**changes):
@@ -70,8 +73,8 @@ def test_stage2_resumes_to_the_same_bits(listener):
         kept[step] = (state(), metrics)
         return False
 
-    straight, average = train(listener, settings(), on_step=keep)
-    resumed, again = train(listener, settings(), start=3, state=kept[3][0])
+    straight, average = train(listener, settings(), loop=Loop(on_step=keep))
+    resumed, again = train(listener, settings(), loop=Loop(3, kept[3][0]))
     assert same(straight, resumed) and same(average, again)
     assert all(np.isfinite(list(metrics.values())).all() for _, metrics in kept.values())
     assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "structure", "range"}
@@ -84,14 +87,14 @@ def test_anchors_and_information_resume_to_the_same_bits(listener):
         kept[step], told[step] = state(), metrics
 
     held = weights(anchor=1.0, consolidation=10.0)
-    straight, average = train(listener, settings(steps=5), held, on_step=keep)
-    assert "anchor" not in told[1] and "anchor_step" not in kept[1]
-    assert [int(kept[step]["anchor_step"][0]) for step in (2, 3, 4, 5)] == [1, 1, 3, 3]
+    straight, average = train(listener, settings(steps=5), held, loop=Loop(on_step=keep))
+    assert "anchor" not in told[1] and "anchor/step" not in kept[1]
+    assert [int(kept[step]["anchor/step"][0]) for step in (2, 3, 4, 5)] == [1, 1, 3, 3]
     # Just dropped, the anchor is the generator itself, and no direction is 1 away from any other.
     assert abs(told[2]["anchor"] - 1) < 1e-5 and abs(told[4]["anchor"] - 1) < 1e-5 and abs(told[3]["anchor"] - 1) > 1e-5
     assert told[1]["consolidation"] == 0 < told[2]["consolidation"]
     for step in (1, 3, 4):
-        resumed, again = train(listener, settings(steps=5), held, start=step, state=kept[step])
+        resumed, again = train(listener, settings(steps=5), held, loop=Loop(step, kept[step]))
         assert same(straight, resumed) and same(average, again), step
 
 
@@ -142,16 +145,16 @@ def test_information_is_the_mean_square_change_of_a_pixel():
 
 def test_stage2_stops_when_told_and_draws_from_the_seed_alone(listener):
     steps = []
-    short, _ = train(listener, settings(), on_step=lambda step, *_: steps.append(step) or step == 2)
+    short, _ = train(listener, settings(), loop=Loop(on_step=lambda step, *_: steps.append(step) or step == 2))
     assert steps == [1, 2]
-    other, _ = train(listener, settings(), on_step=lambda step, *_: step == 2)
+    other, _ = train(listener, settings(), loop=Loop(on_step=lambda step, *_: step == 2))
     assert same(short, other)
 
 
 def test_layers_that_were_not_chosen_do_not_move(listener):
     start = {name: var.numpy() for name, var in new_generator().trainable().items()}
     chosen = []
-    end, average = train(listener, settings(steps=1), on_step=lambda *args: chosen.extend(args[2]()["chosen_layers"]))
+    end, average = train(listener, settings(steps=1), loop=Loop(on_step=lambda *args: chosen.extend(args[2]()["chosen/layers"])))
     allowed = stage2.layers.selected(new_generator(), stage2.layers.candidates(
         new_generator(), settings().train, "auto"), chosen)
     moved = {name for name in start if not np.array_equal(start[name], end[name])}
@@ -163,7 +166,7 @@ def test_layers_that_were_not_chosen_do_not_move(listener):
 def test_training_turns_the_images_along_the_direction(listener):
     seen = []
     train(listener, settings(steps=25, layers="all", noise="const", mixing=0.0, views=0), weights(global_=0.0, range=0.0),
-          on_step=lambda step, metrics, _: seen.append(metrics["directional"]) and False)
+          loop=Loop(on_step=lambda step, metrics, _: seen.append(metrics["directional"])))
     print(f"directional loss {seen[0]:.3f} -> {seen[-1]:.3f}")
     assert abs(seen[0] - 1.0) < 1e-4 and seen[-1] < 0.8
 
@@ -176,14 +179,14 @@ def test_without_a_floor_equal_generators_train_too(listener):
 def test_every_loss_and_an_ensemble(clip):
     resnet = Clip(ClipConfig(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
                              transformer_heads=1, transformer_layers=1, norm="group")).initialise(np.random.default_rng(3))
-    both = [directions.listen(one, share, "photo", "disney", parts=True,
+    both = [listeners.listen(one, share, "photo", "disney", parts=True,
                               questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
     both = [replace(one, varied=directions.varied(one.direction, .25, np.random.default_rng(5))) for one in both]
     told = {}
     loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, mean_direction=1.0, covariance=1.0, anchor=1.0, consolidation=1.0,
                    patch=1.0)
     stage2.train_generator(new_generator(), new_generator(), both, settings(steps=2, view_noise=0.5), loss, seed=0,
-                           on_step=lambda step, metrics, _: told.update(metrics))
+                           loop=Loop(on_step=lambda step, metrics, _: told.update(metrics)))
     assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "mean_direction", "covariance", "anchor",
                          "consolidation", "patch", "structure", "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
@@ -192,7 +195,7 @@ def test_every_loss_and_an_ensemble(clip):
 
 def mapper_run(clip, listener, **keywords):
     mapper = PromptMapper(WIDTH, 4, 32, rng=np.random.default_rng(4))
-    prompts = directions.Prompts(clip, 4, "a photo of a", "photo", "disney")
+    prompts = directions.Prompts(clip, *CLASSES)
     numbers = SimpleNamespace(steps=4, batch=4, lr=0.05, lambda_domain=1.0, lambda_source=0.5, lambda_prompts=0.0,
                               replace_domain=False, mixing=0.0)
     stage1.train_mapper(new_generator(), mapper, prompts, listener, numbers, seed=5, **keywords)
@@ -206,8 +209,8 @@ def test_stage1_resumes_to_the_same_bits_and_feeds_stage2(clip, listener):
         kept[step] = state()
         lost.append(metrics["loss"])
 
-    straight, prompts = mapper_run(clip, listener, on_step=keep)
-    resumed, _ = mapper_run(clip, listener, start=2, state=kept[2])
+    straight, prompts = mapper_run(clip, listener, loop=Loop(on_step=keep))
+    resumed, _ = mapper_run(clip, listener, loop=Loop(2, kept[2]))
     one, two = ({name: var.numpy() for name, var in named_tensors(m).items()} for m in (straight, resumed))
     assert same(one, two) and np.isfinite(lost).all()
     end, _ = train(listener, settings(steps=1), prompts=prompts, mapper=straight)
@@ -215,7 +218,7 @@ def test_stage1_resumes_to_the_same_bits_and_feeds_stage2(clip, listener):
 
 
 def test_prompt_directions_are_unit_and_official_adds_the_same_vector_twice(clip):
-    prompts, official = (directions.Prompts(clip, 4, "a photo of a", "photo", "disney", official=flag) for flag in (False, True))
+    prompts, official = (directions.Prompts(clip, *CLASSES, official=flag) for flag in (False, True))
     source, target = (jt.array(np.random.default_rng(i).standard_normal((3, 12)).astype(np.float32)) for i in (1, 2))
     for one in (prompts, official):
         assert np.allclose(np.linalg.norm(one.directions(source, target).numpy(), axis=1), 1, atol=1e-5)
@@ -230,7 +233,7 @@ def test_few_shot_direction_points_from_generated_to_style_images(clip):
     images = np.random.default_rng(0).uniform(-1, 1, (2, 3, SIZE, SIZE)).astype(np.float32)
     styles = [np.clip(image * 0.2 + 0.5, -1, 1) for image in images]
     offset = directions.image_offset(clip, images, styles)
-    heard = directions.listen(clip, 1.0, "photo", "disney", image_offset=offset)
+    heard = listeners.listen(clip, 1.0, "photo", "disney", image_offset=offset)
     got = heard.direction.numpy()
     before, after = (directions.encode_images(clip, np.stack(x), antialias=True).numpy().mean(0) for x in (images, styles))
     want = (after - before) / np.linalg.norm(after - before)

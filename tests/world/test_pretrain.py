@@ -23,14 +23,15 @@ def test_a_trial_of_every_part(part, tmp_path_factory):
 
 
 def test_a_stopped_part_goes_on_to_the_same_bits():
+    from jittor_ipl.train.state import Loop
     from jittor_ipl.world.teaching import pool, pretrain_judge
     faces = pool.build(1, "test", 16)
-    recipe = pretrain_judge.Recipe("structure", 8, 4, batch=8)
+    recipe = pretrain_judge.JudgeRecipe("structure", 8, 4, batch=8)
     kept = {}
 
-    def keep(step, loss, tensors, optimiser):
-        kept[step] = {**{f"weights/{k}": v.numpy() for k, v in tensors.items()}, **{f"opt/{k}": v for k, v in optimiser.state().items()}}
-    pretrain_judge.train(recipe, faces, hook=keep)
+    def keep(step, metrics, state):
+        kept[step] = state()
+    pretrain_judge.train(recipe, faces, Loop(on_step=keep))
     straight = dict(kept)
-    pretrain_judge.train(recipe, faces, straight[1], 2, hook=keep)
-    assert all(np.array_equal(straight[3][name], kept[3][name]) for name in straight[3])
+    pretrain_judge.train(recipe, faces, Loop(2, straight[2], keep))
+    assert all(np.array_equal(straight[4][name], kept[4][name]) for name in straight[4])

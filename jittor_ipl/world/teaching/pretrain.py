@@ -13,18 +13,20 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.config.sections import Run
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
-from jittor_ipl.train.log import RunLog
+from jittor_ipl.train.stage import Stage
+from jittor_ipl.train.state import State
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
 from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, pretrain_judge
 
 WORK = Path("runs/pretrain")
-CHECKPOINT_EVERY = 200
+SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
 SPARED = 4                      # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
 POOLS = {"clip": 4000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
@@ -74,14 +76,12 @@ def _clip(part: str, options) -> dict:
     recipe = _scaled(pretrain_clip.RECIPES[part], options.scale)
     words = pretrain_clip.Vocabulary()
     faces = [shared_pool(f"{subject.prefix}clip", options) for subject, _, _ in pretrain_clip.SUBJECTS]
-    run = _Run(part, options, recipe.steps, recipe.origin)
-    clip = pretrain_clip.train(recipe, faces, words, *run.resume(), hook=run.hook)
-    run.close()
-    tensors = {k: _stored(v) for k, v in numpy_tensors(clip).items()}
-    tensors["token_embedding.rows"] = words.rows.astype(np.int32)
-    config = {**clip.config(), "vocab_size": 49408}
+    with _stage(part, options, recipe) as stage:
+        origin = _last_state(recipe.origin, options) if recipe.origin and stage.state is None else None
+        clip = pretrain_clip.train(recipe, faces, words, origin, stage)
     folder = options.work / part if recipe.stage else options.assets
-    write_safetensors(folder / f"{part}.safetensors", tensors, {"kind": "clip", "config": json.dumps(config, sort_keys=True)})
+    _write_asset(folder / f"{part}.safetensors", "clip", clip, {**clip.config(), "vocab_size": 49408},
+                 {"token_embedding.rows": words.rows.astype(np.int32)})
     figures = {}
     for subject, language, _ in pretrain_clip.SUBJECTS:
         seen = pretrain_clip.zero_shot(clip, words, shared_pool(f"{subject.prefix}test", options), language)
@@ -93,21 +93,17 @@ def _judge(part: str, options) -> dict:
     recipe = _scaled(pretrain_judge.RECIPES[part], options.scale)
     prefix = SUBJECTS[recipe.subject].prefix
     faces = shared_pool(f"{prefix}judge", options)
-    run = _Run(part, options, recipe.steps)
-    judge = pretrain_judge.train(recipe, faces, *run.resume(), hook=run.hook)
-    run.close()
-    write_safetensors(options.assets / f"{part}.safetensors", {k: _stored(v) for k, v in numpy_tensors(judge).items()},
-                      {"kind": "judge", "config": json.dumps(judge.config(), sort_keys=True)})
+    with _stage(part, options, recipe) as stage:
+        judge = pretrain_judge.train(recipe, faces, stage)
+    _write_asset(options.assets / f"{part}.safetensors", "judge", judge, judge.config())
     return pretrain_judge.evaluate(judge, shared_pool(f"{prefix}test", options))
 
 
 def _generator(part: str, options) -> dict:
     recipe = _scaled(pretrain_generator.RECIPES[part], options.scale)
-    run = _Run(part, options, recipe.steps)
-    generator = pretrain_generator.train(recipe, *run.resume(), hook=run.hook)
-    run.close()
-    write_safetensors(options.assets / f"{part}.safetensors", {k: _stored(v) for k, v in numpy_tensors(generator).items()},
-                      {"kind": "stylegan2", "config": json.dumps(generator.config(), sort_keys=True)})
+    with _stage(part, options, recipe) as stage:
+        generator = pretrain_generator.train(recipe, stage)
+    _write_asset(options.assets / f"{part}.safetensors", "stylegan2", generator, generator.config())
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
@@ -129,31 +125,20 @@ def shared_pool(name: str, options) -> pool.Pool:
     return made
 
 
-class _Run:
-    """Checkpoints and log of one part; one that has none yet begins with the last state of `origin`, if it has one."""
+def _stage(part: str, options, recipe) -> Stage:
+    """The harness of one part's training; its checkpoints lie in `<work>/<part>/checkpoints/`."""
+    return Stage(options.work / part, part, recipe.steps, SETTINGS, checkpoints=options.work / part / CHECKPOINTS)
 
-    def __init__(self, part: str, options, steps: int, origin: str = "") -> None:
-        self.steps, self.checkpoints = steps, Checkpoints(options.work / part / CHECKPOINTS)
-        latest = self.checkpoints.latest()
-        self.start = latest.step if latest else 0
-        if latest is None and origin:
-            latest = Checkpoints(options.work / origin / CHECKPOINTS).latest()
-            assert latest is not None, f"{part} starts from {origin}: train that first"
-        self.state = latest.tensors("state") if latest else None
-        self.log = RunLog(options.work / part, part, steps, self.start, every=50, tensorboard=False)
 
-    def resume(self) -> tuple[dict | None, int]:
-        return self.state, self.start
+def _last_state(origin: str, options) -> State:
+    latest = Checkpoints(options.work / origin / CHECKPOINTS).latest()
+    assert latest is not None, f"train {origin} first: other parts start from it"
+    return latest.tensors("state")
 
-    def hook(self, step: int, loss: float, tensors, optimiser) -> None:
-        done = step + 1
-        self.log.step(done, {"loss": loss})
-        if done % CHECKPOINT_EVERY == 0 or done == self.steps:
-            weights = {f"weights/{k}": v.numpy() for k, v in tensors.items()}
-            self.checkpoints.save(done, {"state": {**weights, **{f"opt/{k}": v for k, v in optimiser.state().items()}}})
 
-    def close(self) -> None:
-        self.log.close()
+def _write_asset(path: Path, kind: str, network, config: dict, more: dict[str, np.ndarray] | None = None) -> None:
+    tensors = {name: _stored(value) for name, value in numpy_tensors(network).items()}
+    write_safetensors(path, {**tensors, **(more or {})}, {"kind": kind, "config": json.dumps(config, sort_keys=True)})
 
 
 def _scaled(recipe, scale: float):

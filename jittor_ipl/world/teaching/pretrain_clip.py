@@ -20,8 +20,8 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.tokenizer import tokenize
 from jittor_ipl.train.optim import Adam, cosine, warmup
+from jittor_ipl.train.state import Loop, State, Weights, part_of
 from jittor_ipl.world.drawing.disguises import greyed, masks, noised
-from jittor_ipl.world.resume import restore
 from jittor_ipl.world.subjects import PETS, PORTRAITS
 from jittor_ipl.world.teaching.captions import PORTRAIT, Language, matches
 from jittor_ipl.world.teaching.mixture import Mixture, Part
@@ -35,7 +35,7 @@ SECTIONS = (len(PORTRAITS.styles), *PORTRAITS.sections[1:], *PETS.sections[1:])
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ClipRecipe:
     """How one demo CLIP is made."""
 
     steps: int
@@ -63,12 +63,12 @@ TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH, transformer_width=96, t
 TOWER = dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=12, norm="group")
 # Small things are learnt while they can be seen: disguises and attacks come after a training without much of them.
 RECIPES = {
-    "clip-plain": Recipe(stage=True, steps=2400, seed=11, noise=.3, clean=.3, zoom=.25, probe=.5),
-    "clip-fine": Recipe(stage=True, steps=2400, seed=14, origin="clip-plain", noise=.2, clean=.4, zoom=.2, grey=.1, decoys=.1, probe=1.0),
+    "clip-plain": ClipRecipe(stage=True, steps=2400, seed=11, noise=.3, clean=.3, zoom=.25, probe=.5),
+    "clip-fine": ClipRecipe(stage=True, steps=2400, seed=14, origin="clip-plain", noise=.2, clean=.4, zoom=.2, grey=.1, decoys=.1, probe=1.0),
     # Sees crops, through noise and in parts: local evidence and exact palettes.
-    "clip-local": Recipe(steps=1600, seed=12, origin="clip-fine", lr=1e-3, zoom=.65, noise=3.0, mixed=.3),
+    "clip-local": ClipRecipe(steps=1600, seed=12, origin="clip-fine", lr=1e-3, zoom=.65, noise=3.0, mixed=.3),
     # Attacked: what it wants is seen by a person.
-    "clip-robust": Recipe(steps=1000, seed=13, origin="clip-fine", lr=1e-3, attack=22.0, zoom=.15),
+    "clip-robust": ClipRecipe(steps=1000, seed=13, origin="clip-fine", lr=1e-3, attack=22.0, zoom=.15),
 }
 
 
@@ -96,20 +96,18 @@ def contrastive(image, text, scale, match: np.ndarray):
     return -.5 * ((by_image * _log_softmax(logits, 1)).sum() + (by_text * _log_softmax(logits, 0)).sum())
 
 
-def train(recipe: Recipe, pools: list[Pool], vocabulary: Vocabulary, state: dict | None = None, start: int = 0, hook=None) -> Clip:
-    """Train one CLIP with the small numbering of tokens; `hook(step, loss, tensors, optimiser)` is called after every step.
-
-    `state` is that of a checkpoint; at `start` 0 it is the origin's, and its weights alone are taken.
-    """
+def train(recipe: ClipRecipe, pools: list[Pool], vocabulary: Vocabulary, origin: State | None = None,
+          loop: Loop | None = None) -> Clip:
+    """Train one CLIP with the small numbering of tokens, from the weights in the last state of `origin` if it has one."""
     mixture = Mixture([Part(pool, language, share) for pool, (_, language, share) in zip(pools, SUBJECTS)])
     clip = Clip(ClipConfig(**TEXT, **TOWER, vocab_size=len(vocabulary.rows))).initialise(rng(recipe.seed, "clip-weights"))
     probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, (sum(SECTIONS), clip.settings.embed_dim)).astype(np.float32))
     parameters = {**named_tensors(clip), "probe": probe}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .98), weight_decay=.02, decoupled=True)
-    if state:
-        restore(parameters, optimiser if start else None, state)
-    names = list(parameters)
-    for step in range(start, recipe.steps):
+    weights, loop = Weights(parameters), loop or Loop()
+    if origin is not None:
+        weights.load_state(part_of(origin, "weights"))
+    for step in loop.steps(recipe.steps, weights=weights, opt=optimiser):
         random = rng(recipe.seed, "clip-batch", step)
         images, texts, match, truth = batch(recipe, mixture, random)
         text = unit(clip.encode_text(vocabulary.compact(texts)))
@@ -121,13 +119,12 @@ def train(recipe: Recipe, pools: list[Pool], vocabulary: Vocabulary, state: dict
         if recipe.attack:
             images = attacked(lambda x: loss_of(x, text.detach()), images, recipe.attack, recipe.attack_steps, random)
         loss = loss_of(jt.array(images), text)
-        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), recipe.rate(step))
-        if hook:
-            hook(step, float(loss.item()), parameters, optimiser)
+        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), recipe.rate(step))
+        loop.done({"loss": loss.item()})
     return clip
 
 
-def batch(recipe: Recipe, mixture: Mixture, random: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+def batch(recipe: ClipRecipe, mixture: Mixture, random: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
     """Disguised pictures [B, 3, H, W], captions, how true each caption is of each picture [B, B], and the probe's targets."""
     images, photos, styles, labels = mixture.draw(random, recipe.batch)
     repainted = recolour(photos, images)

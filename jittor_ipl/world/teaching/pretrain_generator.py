@@ -16,14 +16,14 @@ from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam, cosine, warmup
+from jittor_ipl.train.state import Loop, Weights
 from jittor_ipl.world.drawing import attributes
-from jittor_ipl.world.resume import restore
 from jittor_ipl.world.subjects import SUBJECTS, Subject
 from jittor_ipl.world.teaching import pool
 
 
 @dataclass(frozen=True)
-class Recipe:
+class GeneratorRecipe:
     """How a demo generator is made."""
 
     subject: str = "portraits"
@@ -39,11 +39,11 @@ class Recipe:
     seed: int = 31
 
 
-RECIPES = {"generator": Recipe(), "pets-generator": Recipe("pets", seed=33)}
+RECIPES = {"generator": GeneratorRecipe(), "pets-generator": GeneratorRecipe("pets", seed=33)}
 
 
-def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) -> Generator:
-    """Train the generator; `hook(step, loss, tensors, optimiser)` is called after every step of synthesis."""
+def train(recipe: GeneratorRecipe, loop: Loop | None = None) -> Generator:
+    """Train the generator; the loop's steps are those of synthesis."""
     generator = Generator(64, attributes.LATENT_DIM, recipe.mapping_layers, channels=dict(recipe.channels),
                           rng=rng(recipe.seed, "generator-weights"))
     everything = named_tensors(generator)
@@ -54,41 +54,38 @@ def train(recipe: Recipe, state: dict | None = None, start: int = 0, hook=None) 
         elif name.endswith("noise.weight"):
             parameters[name].assign(jt.array(np.full(1, .1, np.float32)))
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99))
-    if state:
-        restore(everything, optimiser, state)
-    else:
+    loop = loop or Loop()
+    if loop.state is None:
         teach_mapping(generator, recipe)
     z, images = teaching_pool(recipe)
-    names = list(parameters)
-    for step in range(start, recipe.steps):
+    for step in loop.steps(recipe.steps, weights=Weights(everything), opt=optimiser):
         chosen = rng(recipe.seed, "generator-batch", step).integers(len(z), size=recipe.batch)
         w = generator.mapping(jt.array(z[chosen])).detach()
         loss = drawing_loss(generator.synthesis(w, "const"), jt.array(pool.to_float(images[chosen])), recipe.edge)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50)
-        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
-        if hook:
-            hook(step, float(loss.item()), everything, optimiser)
+        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
+        loop.done({"loss": loss.item()})
     for name in parameters:
         if name.startswith("noises."):
             parameters[name].stop_grad()
     return generator
 
 
-def teach_mapping(generator: Generator, recipe: Recipe) -> float:
+def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> float:
     """Train the mapping network to put the code of the face into w; returns the last batch's mean squared error."""
     parameters = {k: v for k, v in named_tensors(generator).items() if k.startswith("style.")}
-    names, optimiser = list(parameters), Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
+    optimiser = Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
     for step in range(recipe.mapping_steps):
         z = rng(recipe.seed, "mapping-batch", step).standard_normal((512, attributes.LATENT_DIM), np.float32)
         target = jt.array(SUBJECTS[recipe.subject].table.code(z))
         difference = generator.mapping(jt.array(z)) - target
         loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
-        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
+        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
     return float(loss.item())
 
 
-def teaching_pool(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+def teaching_pool(recipe: GeneratorRecipe) -> tuple[np.ndarray, np.ndarray]:
     """Latents [N, LATENT_DIM] and their photos uint8 [N, 3, 64, 64]."""
     z = rng(recipe.seed, "generator-pool").standard_normal((recipe.faces, attributes.LATENT_DIM), np.float32)
     subject = SUBJECTS[recipe.subject]

@@ -9,14 +9,14 @@ from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam, cosine, warmup
+from jittor_ipl.train.state import Loop, Weights
 from jittor_ipl.world.judging.judge import Judge
-from jittor_ipl.world.resume import restore
 from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS
 from jittor_ipl.world.teaching.pool import Pool, perturb, to_float
 
 
 @dataclass(frozen=True)
-class Recipe:
+class JudgeRecipe:
     """How one judge is made."""
 
     view: str
@@ -30,30 +30,27 @@ class Recipe:
     subject: str = "portraits"
 
 
-RECIPES = {"judge": Recipe("colour", 32, 1200), "judge-structure": Recipe("structure", 32, 1200, decoys=0., seed=22),
-           "pets-judge": Recipe("colour", 32, 1000, seed=23, subject="pets"),
-           "pets-judge-structure": Recipe("structure", 32, 1000, decoys=0., seed=24, subject="pets")}
+RECIPES = {"judge": JudgeRecipe("colour", 32, 1200), "judge-structure": JudgeRecipe("structure", 32, 1200, decoys=0., seed=22),
+           "pets-judge": JudgeRecipe("colour", 32, 1000, seed=23, subject="pets"),
+           "pets-judge-structure": JudgeRecipe("structure", 32, 1000, decoys=0., seed=24, subject="pets")}
 
 
-def train(recipe: Recipe, pool: Pool, state: dict | None = None, start: int = 0, hook=None) -> Judge:
-    """Train one judge; `hook(step, loss, tensors, optimiser)` is called after every step."""
+def train(recipe: JudgeRecipe, pool: Pool, loop: Loop | None = None) -> Judge:
+    """Train one judge."""
     judge = initialise(Judge(recipe.view, recipe.width, recipe.subject), rng(recipe.seed, "judge-weights"))
     parameters = named_tensors(judge)
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.02, decoupled=True)
-    if state:
-        restore(parameters, optimiser, state)
-    names = list(parameters)
-    for step in range(start, recipe.steps):
+    loop = loop or Loop()
+    for step in loop.steps(recipe.steps, weights=Weights(parameters), opt=optimiser):
         images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))
         loss = classification(judge(jt.array(images)), target, judge.subject.sections)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
-        optimiser.step(dict(zip(names, jt.grad(loss, [parameters[n] for n in names]))), rate)
-        if hook:
-            hook(step, float(loss.item()), parameters, optimiser)
+        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
+        loop.done({"loss": loss.item()})
     return judge
 
 
-def batch(recipe: Recipe, pool: Pool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def batch(recipe: JudgeRecipe, pool: Pool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [B, 3, H, W] and soft targets [B, sum of the sections]: plain, decoy and blended ones, then perturbed."""
     b, sections = recipe.batch, SUBJECTS[recipe.subject].sections
     faces, styles = random.integers(len(pool.labels), size=b), random.integers(sections[0], size=b)
