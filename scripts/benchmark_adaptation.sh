@@ -9,4 +9,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 use_environment requirements.txt
-exec "$PYTHON" -m jittor_ipl.benchmark "$@"
+exec "$PYTHON" -m jittor_ipl benchmark "$@"

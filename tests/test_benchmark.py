@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jittor_ipl.benchmark.__main__ import main
+from jittor_ipl import cli
 from jittor_ipl.benchmark.figures import FIGURES
 from jittor_ipl.benchmark.plan import RECORD, chosen, plan
 from jittor_ipl.benchmark.report import markdown
@@ -122,7 +122,7 @@ def test_the_benchmark_of_real_weights_says_which_file_it_lacks(tmp_path, capsys
     runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 3)}
     assert runs["official"].compat == "official" and runs["ipl-star"].mapper.prompts == "shipped" and runs["ours"].generator.variations == "pets"
     assert runs["ours"].generator.steps * runs["ours"].generator.batch == runs["nada"].generator.steps * runs["nada"].generator.batch
-    assert main(["--config", path, "--output", str(tmp_path), "--write", str(tmp_path / "r.md")]) == 2
+    assert cli.main(["benchmark", "--config", path, "--output", str(tmp_path), "--write", str(tmp_path / "r.md")]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: 'references/disney' is not a folder") and told.count("\n") == 1 and not (tmp_path / "r.md").exists()
 
@@ -133,7 +133,7 @@ def test_cells_are_chosen(bench, tmp_path):
     assert {cell.key for cell in chosen(cells, "/disney")} >= {("truth", "disney", None), ("nada", "disney", 2)}
     with pytest.raises(UserError, match="did you mean 'disney'"):
         chosen(cells, "/disny")
-    assert main(["--config", str(bench()), "--output", str(tmp_path), "--only", "//9"]) == 2
+    assert cli.main(["benchmark", "--config", str(bench()), "--output", str(tmp_path), "--only", "//9"]) == 2
 
 
 def test_a_cell_is_done_once(bench, tmp_path, doing):
@@ -253,12 +253,12 @@ def real(tmp_path_factory) -> Path:
     folder, path = tmp_path_factory.mktemp("real"), ROOT / "configs/demo.yaml"
     text = BENCH.format(steps=1, more="sheet: {columns: 3}", suite=path).replace("disney, ukiyo-e", "disney").replace("[2, 3]", "[2]")
     (folder / "bench.yaml").write_text(text)
-    assert main(command(folder, "--only", "source,truth,nada")) == 0
+    assert cli.main(command(folder, "--only", "source,truth,nada")) == 0
     return folder
 
 
 def command(folder: Path, *words: str) -> list[str]:
-    return ["--config", str(folder / "bench.yaml"), "--output", str(folder / "cells"), "--write", str(folder / "docs/report.md"), *words]
+    return ["benchmark", "--config", str(folder / "bench.yaml"), "--output", str(folder / "cells"), "--write", str(folder / "docs/report.md"), *words]
 
 
 def test_a_real_cell(real):
@@ -275,7 +275,7 @@ def test_a_real_cell(real):
 
 def test_a_real_cell_is_reported_and_not_done_again(real, capsys):
     before = (real / "cells/nada/portraits/disney/2" / RECORD).stat().st_mtime_ns
-    assert main(command(real, "--only", "source,truth,nada")) == 0
+    assert cli.main(command(real, "--only", "source,truth,nada")) == 0
     assert "3 of 3 cells are done" in capsys.readouterr().err
     assert (real / "cells/nada/portraits/disney/2" / RECORD).stat().st_mtime_ns == before
     text = (real / "docs/report.md").read_text()

@@ -1,41 +1,157 @@
-"""What `inspect` and `convert` do, from parsed arguments to an exit code; neither imports Jittor."""
+"""`inspect`: what a weight file or folder is, as text for a terminal: short by default, every key with --all."""
 from __future__ import annotations
 
 import json
+import re
 import sys
-from argparse import Namespace
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from jittor_ipl.commands import options
+from jittor_ipl.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jittor_ipl.weights.inspect import Entry, Inspection, Report
+
+EXAMPLES = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
+  python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
+  python -m jittor_ipl inspect demo:generator --json"""
+_LINES, _PROBLEMS = 24, 20
+_FORMATS = {"torch-zip": "PyTorch zip archive", "torch-legacy": "PyTorch legacy stream", "npy": "NumPy array",
+            "torchscript": "TorchScript archive", "pickle": "plain pickle",
+            "jittor-pickle": "pickle with Jittor's checksum"}
 
 
-def inspect(arguments: Namespace) -> int:
-    """Print what a weight file or folder is; 0 when it is sound, 1 with problems, 2 when it cannot be read."""
-    from jittor_ipl.weights.inspect import inspect as look
-    from jittor_ipl.weights.inspect_text import render
-    inspection = look(arguments.path, arguments.container)
-    if arguments.json:
-        print(json.dumps(inspection.to_dict(), indent=2))
-    else:
-        print(render(inspection, every=arguments.all, keys=arguments.keys))
+@click.command(cls=options.Command, examples=EXAMPLES)
+@click.argument("path", metavar="FILE|FOLDER")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the text.")
+@click.option("--all", "every", is_flag=True, help="Print every tensor and every problem.")
+@click.option("--keys", metavar="PATTERN", help="List the tensors whose names match, such as '*.weight'.")
+@options.container
+def command(path: str, as_json: bool, every: bool, keys: str | None, container: str | None) -> int:
+    """Say what a weight file, a folder of networks or demo:<name> is, and what is wrong with it."""
+    from jittor_ipl.weights.inspect import inspect
+    inspection = inspect(path, container)
+    print(json.dumps(inspection.to_dict(), indent=2) if as_json else render(inspection, every=every, keys=keys))
     sys.stdout.flush()
     for report in inspection.networks:
         if report.error:
-            print(f"error: {report.error}", file=sys.stderr)
+            click.echo(f"error: {report.error}", err=True)
     return inspection.exit_code
 
 
-def convert(arguments: Namespace) -> int:
-    """Write a weight file or folder anew, and say where each network went and what was left out; 1 when one was refused."""
-    from jittor_ipl.weights.convert import Options, Refused
-    from jittor_ipl.weights.convert import convert as write
-    options = Options(arguments.dialect, arguments.format, arguments.dtype, arguments.name, arguments.overwrite, arguments.container)
-    refused = False
-    for done in write(arguments.path, arguments.to, options):
-        if isinstance(done, Refused):
-            refused = True
-            print(f"not converted: {done.label}: {done.reason}", file=sys.stderr)
-            continue
-        print(f"{done.layout.kind} ({done.layout.dialect}) -> {done.path}: {done.tensors} tensors, SHA-256 {done.sha256}")
-        if done.left_out:
-            shown = ", ".join(ascii(name)[1:-1] for name in done.left_out[:12]) + (", ..." if len(done.left_out) > 12 else "")
-            print(f"  not converted: {shown}")
-        sys.stdout.flush()
-    return int(refused)
+def render(inspection: Inspection, *, every: bool = False, keys: str | None = None) -> str:
+    """Return the lines to print; `keys` is a pattern such as "*.weight" that limits the listed tensors.
+
+    Raises UserError when `keys` matches no tensor.
+    """
+    if keys is not None:
+        _require_match(inspection, keys)
+    blocks = [_manifest(inspection)] if inspection.manifest else []
+    blocks += [_network(report, inspection.path, every, keys) for report in inspection.networks]
+    return "\n\n".join("\n".join(lines) for lines in blocks)
+
+
+def _require_match(inspection: Inspection, keys: str) -> None:
+    names = [entry.name for report in inspection.networks for entry in report.tensors]
+    if names and not any(fnmatchcase(name, keys) for name in names):
+        raise UserError(f"--keys {keys!r} matches none of {len(names)} tensors{nearest(keys, names)}; "
+                        "write it like '*.weight'")
+
+
+def _manifest(inspection: Inspection) -> list[str]:
+    manifest = inspection.manifest
+    state = f"{manifest.files} files as recorded" if not manifest.problems else f"{len(manifest.problems)} problems"
+    return [inspection.path, *_line("folder", f"{manifest.kind}, {manifest.about}"), *_line("manifest", state),
+            *_listed("problems", manifest.problems)]
+
+
+def _network(report: Report, path: str, every: bool, keys: str | None) -> list[str]:
+    title = f"{path}: {report.label}" if report.label else path
+    files = [f"{file['name']}, {size(file['bytes'])}" + (f", SHA-256 {file['sha256']}" if file["sha256"] else "")
+             for file in report.files]
+    lines = [title, *_listed("file", files)]
+    if report.error:
+        return [*lines, *_line("unreadable", report.error), *_listed("asks for", report.refused_globals)]
+    config = ", ".join(f"{key} {value}" for key, value in report.config.items())
+    place = f", network under {report.container!r}" if report.container else ""
+    return [*lines,
+            *_line("format", _FORMATS.get(report.format, report.format) + place),
+            *_line("network", _names(report)),
+            *_line("config", _cut(config)),
+            *_line("tensors", _totals(report) if report.files else ""),
+            *_line("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
+            *_line("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
+            *_line("not read", _cut(", ".join(report.not_read), every)),
+            *_listed("metadata", [f"{key}: {text}" for key, text in report.metadata.items() if key != "config"]),
+            *_listed("keys", list(_keys(report.tensors, every, keys))),
+            *_listed("problems", _few(report.problems, every)),
+            *_line("next", report.next_step)]
+
+
+def _names(report: Report) -> str:
+    if not report.dialect:
+        return report.kind or "unknown"
+    return f"{report.kind}, this project's own file" if report.dialect == "ours" else \
+        f"{report.kind} in the names of {report.dialect}"
+
+
+def _totals(report: Report) -> str:
+    kinds = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
+    return f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({kinds})"
+
+
+def _keys(tensors: list[Entry], every: bool, pattern: str | None) -> Iterator[str]:
+    """Yield a line per tensor, or per run of layers that differ in their numbers only."""
+    chosen = [entry for entry in tensors if pattern is None or fnmatchcase(entry.name, pattern)]
+    rows = [(e.name, str(list(e.shape)), e.dtype) for e in chosen] if every or pattern else _grouped(chosen)
+    shown = rows if every else rows[:_LINES]
+    width = max((len(name) for name, *_ in shown), default=0)
+    yield from (f"{name:<{min(width, 72)}}  {shape}  {dtype}" for name, shape, dtype in shown)
+    if len(rows) > len(shown):
+        yield f"... and {len(rows) - len(shown)} more lines (--all shows every tensor)"
+
+
+def _grouped(tensors: list[Entry]) -> list[tuple[str, str, str]]:
+    groups: dict[str, list[Entry]] = {}
+    for entry in tensors:
+        groups.setdefault(re.sub(r"(?<![A-Za-z])\d+", "#", entry.name), []).append(entry)
+    rows = []
+    for template, entries in groups.items():
+        shapes = [str(shape) for shape, _ in groupby(list(entry.shape) for entry in entries)]
+        dtypes = "/".join(dict.fromkeys(entry.dtype for entry in entries))
+        name = entries[0].name if len(entries) == 1 else f"{template}  x{len(entries)}"
+        rows.append((name, shapes[0] if len(shapes) == 1 else f"{shapes[0]} .. {shapes[-1]}", dtypes))
+    return rows
+
+
+def _few(problems: list[str], every: bool) -> list[str]:
+    if not problems:
+        return ["none"]
+    if every or len(problems) <= _PROBLEMS:
+        return problems
+    return [*problems[:_PROBLEMS], f"... and {len(problems) - _PROBLEMS} more (--all shows them)"]
+
+
+def _line(name: str, text: str) -> list[str]:
+    return [f"  {name:<10} {text}"] if text else []
+
+
+def _listed(name: str, texts: list[str]) -> list[str]:
+    return [f"  {name if index == 0 else '':<10} {text}" for index, text in enumerate(texts)]
+
+
+def _cut(text: str, every: bool = False) -> str:
+    return text if every or len(text) <= 400 else text[:397] + "..."
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people: 12 bytes, 3.4 KiB, 5.6 MiB."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} bytes"

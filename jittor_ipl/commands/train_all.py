@@ -1,53 +1,73 @@
-"""The whole way of a suite: adapt every style, make the seeded pictures, prove them, show what came out."""
+"""`train-all`, which train_all.sh calls: adapt every style, make the seeded pictures, verify them, show them."""
 from __future__ import annotations
 
 import re
 import sys
 import time
-from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from jittor_ipl.config import StyleRun, Suite, load_suite
+import click
+
+from jittor_ipl.commands import options
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.jobs.dealing import Task, deal
 
-ROOT = Path(__file__).resolve().parents[2]  # of the checkout, where run_all.py and test.py lie
+if TYPE_CHECKING:
+    from jittor_ipl.config import StyleRun
+    from jittor_ipl.jobs.dealing import Task
+
 METHODS = ("ipl", "nada")
 VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
+EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
+  python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
 
 
-def train_all(arguments: Namespace) -> int:
-    """Run `train_all.sh`'s work for the parsed arguments; return 0, or 1 when a style failed or differed."""
+@click.command(cls=options.Command, examples=EXAMPLES)
+@options.suite
+@click.option("--styles", default="", metavar="A,B", help="Only these, or any words.  [default: all of the suite]")
+@options.new_style
+@click.option("--method", default="", help="ipl or nada.  [default: the suite's]")
+@click.option("--gpus", default="", metavar="0,1", help="One process per GPU.  [default: the CPU]")
+@options.changes
+def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:
+    """Adapt, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
+    from jittor_ipl.config import choose_runs, load_suite
+    from jittor_ipl.jobs.dealing import deal
     started = time.monotonic()
-    overrides = _overrides(arguments)
-    suite = load_suite(arguments.config, overrides)
-    runs = [suite.run_of(style) for style in _listed(arguments.styles)] or suite.runs()
-    devices = _devices(arguments.gpus)
+    overrides = _overrides(config, method, changes)
+    suite = load_suite(config, overrides)
+    runs = choose_runs(suite, _names(styles), new_style)
+    devices = _devices(gpus)
     folder, results = Path("runs") / suite.suite, Path("results") / suite.suite
-    codes = deal([_adapt(arguments.config, overrides, run, folder) for run in runs], devices)
+    codes = deal([_adapting(config, overrides, run, folder) for run in runs], devices)
     failed = [label for label, code in codes.items() if code]
     finished = [run for run in runs if run.style not in failed]
-    proved = bool(finished) and _make_and_prove(folder, results, finished)
-    _show(suite, runs, folder, results)
+    verified = bool(finished) and _make_and_verify(folder, results, finished)
+    _show(runs, folder, results)
     if failed:
-        print(f"failed: {', '.join(failed)} (see above; run again to retry)", file=sys.stderr)
+        click.echo(f"failed: {', '.join(failed)} (see above; run again to retry)", err=True)
     print(f"{len(finished)} of {len(runs)} styles done in {time.monotonic() - started:.0f} s")
-    return int(bool(failed) or not proved)
+    return int(bool(failed) or not verified)
 
 
-def _overrides(arguments: Namespace) -> list[str]:
+def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
     """Return the settings that the call changes; another method than the suite's own gets folders of its own."""
-    if not arguments.method:
-        return arguments.set
-    if arguments.method not in METHODS:
-        raise UserError(f"unknown method {arguments.method!r}{nearest(arguments.method, METHODS)}; choose ipl or nada")
-    suite = load_suite(arguments.config, arguments.set)
-    name = suite.suite if suite.method == arguments.method else f"{suite.suite}-{arguments.method}"
-    return [*arguments.set, f"method={arguments.method}", f'suite="{name}"']
+    from jittor_ipl.config import load_suite
+    if not method:
+        return list(changes)
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}{nearest(method, METHODS)}; choose ipl or nada")
+    suite = load_suite(config, changes)
+    name = suite.suite if suite.method == method else f"{suite.suite}-{method}"
+    return [*changes, f"method={method}", f'suite="{name}"']
 
 
-def _listed(text: str) -> list[str]:
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+def _names(text: str) -> list[str]:
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if text and not names:
+        raise UserError(f"STYLES {text!r} names no style: write disney,cubism, or nothing for all of the suite")
+    return names
 
 
 def _devices(text: str) -> list[dict[str, str]]:
@@ -58,23 +78,30 @@ def _devices(text: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": number, "JITTOR_IPL_DEVICE": "cuda"} for number in numbers] or [{}]
 
 
-def _adapt(config: str, overrides: list[str], run: StyleRun, folder: Path) -> Task:
+def _task(label: str, *words: object) -> Task:
+    """Return a command of this package, in a process of its own as a person would start it."""
+    from jittor_ipl.jobs.dealing import Task
+    return Task(label, [sys.executable, "-m", "jittor_ipl", *map(str, words)])
+
+
+def _adapting(config: Path, overrides: list[str], run: StyleRun, folder: Path) -> Task:
     settings = [word for override in overrides for word in ("--set", override)]
-    return Task(run.style, [sys.executable, "-m", "jittor_ipl", "adapt", "--config", config, "--style", run.style, *settings,
-                            "--output", str(folder)])
+    return _task(run.style, "adapt", "--config", config, f"--style={run.style}", "--new-style", *settings,
+                 "--output", folder)
 
 
-def _make_and_prove(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
-    """Call run_all.py and test.py, each in a process of its own as a person would; tell whether both ended well."""
-    styles = [word for run in runs for word in ("--style", run.style)]
-    python, verified = sys.executable, results / VERIFIED
-    build = Task("run_all.py", [python, str(ROOT / "run_all.py"), "--weights", str(folder), *styles])
-    prove = Task("test.py", [python, str(ROOT / "test.py"), "--weights", str(folder), *styles, "--json", str(verified)])
+def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
+    """Make the pictures and compare them; tell whether both ended well."""
+    from jittor_ipl.jobs.dealing import deal
+    styles = [f"--style={run.style}" for run in runs]
+    verified = results / VERIFIED
     verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
-    return all(not any(deal([task]).values()) for task in (build, prove))
+    tasks = (_task("run_all.py", "build", "--weights", folder, *styles),
+             _task("test.py", "verify", "--weights", folder, *styles, "--json", verified))
+    return all(not any(deal([task]).values()) for task in tasks)
 
 
-def _show(suite: Suite, runs: list[StyleRun], folder: Path, results: Path) -> None:
+def _show(runs: list[StyleRun], folder: Path, results: Path) -> None:
     """Print the table and write the contact sheet of all that the results folder holds."""
     from jittor_ipl.disk.layout import SEEDS
     from jittor_ipl.submission.summary import rows, table, write_sheet

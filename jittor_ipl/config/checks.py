@@ -1,13 +1,45 @@
-"""What a run says in words, checked before any training: its seeds, its prompts and its list of prompts."""
+"""What a run says in words, checked before any training: its style's name, its seeds and its prompts."""
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
-from jittor_ipl.config.suite import StyleRun
+from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import parse_seeds
 from jittor_ipl.text.prompt_lists import CONTEXT, fill, list_path, read_prompts
 from jittor_ipl.text.tokenizer import ClassPrompt, check_prompt, class_prompts, fill_templates, tokenize
+
+
+def choose_runs(suite: Suite, styles: Sequence[str], as_written: bool = False) -> list[StyleRun]:
+    """Return the runs of these styles, all of the suite's when none is named; any words get the suite's settings.
+
+    Raises `UserError` for words that look like a listed style misspelt (but `as_written`) or that no CLIP can read.
+    """
+    return [_run_of(suite, style, as_written) for style in dict.fromkeys(styles)] or suite.runs()
+
+
+def _run_of(suite: Suite, style: str, as_written: bool) -> StyleRun:
+    if suite.lists(style):
+        return suite.run_of(style)
+    near = next((name for name in suite.names() if misspelt(style, name)), None)
+    if near and not as_written:
+        raise UserError(f"the suite {suite.suite!r} has no style {style!r} (did you mean {near!r}?): "
+                        "--new-style insists on the words as they are")
+    run = suite.run_of_words(style)
+    check_prompts(run, f"the style {style!r}")
+    return run
+
+
+def misspelt(style: str, name: str) -> bool:
+    """Tell whether `style` looks like `name` with a slip of the pen: each word nearly the same, or blanks astray."""
+    def alike(one: str, other: str, least: float) -> bool:
+        return SequenceMatcher(None, one, other, autojunk=False).ratio() >= least
+    words, others = (re.split(r"[\s_-]+", text.strip().casefold()) for text in (style, name))
+    return alike("".join(words), "".join(others), 0.9) or \
+        len(words) == len(others) and all(alike(*pair, 0.75) for pair in zip(words, others))
 
 
 def prompts_path(run: StyleRun) -> Path | None:

@@ -1,6 +1,7 @@
 """From a YAML file and overrides to a validated suite; every mistake is one line with the file's name."""
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,16 +15,36 @@ from jittor_ipl.config.sections import OURS, Section
 from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
-from jittor_ipl.errors import UserError
+from jittor_ipl.errors import UserError, nearest
 
+SUITES = Path(__file__).parent / "suites"
 AnySection = TypeVar("AnySection", bound=Section)
+
+
+def suite_path(name: str | Path) -> Path:
+    """Return the file of a suite: `name` where it is a file, else a shipped one (`demo`, `configs/demo.yaml`).
+
+    Raises `UserError` for a word that names none; any other path that leads nowhere is left to its reader.
+    """
+    path, ending = Path(name), ".yaml"
+    shipped = SUITES / f"{path.stem}{ending}"
+    here = Path("configs") / f"{path.name}{ending}"
+    places = {Path(): [here, shipped], Path("configs"): [shipped]}.get(path.parent, [])
+    found = next((place for place in (path, *places) if place.is_file()), None)
+    if found is None and re.fullmatch(r"[\w-]+", str(name)) and not path.exists():
+        known = sorted(file.stem for file in SUITES.glob(f"*{ending}"))
+        raise UserError(f"no suite {name!r} ships{nearest(str(name), known)}; there are {', '.join(known)}: "
+                        "name one of these, or a file")
+    return found or path
 
 
 def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     """Read a suite from YAML and apply overrides such as `generator.steps=10` (they win over a style's own settings).
 
-    Raises `UserError` naming the file and the key for anything unknown, mistyped, out of range or unsafe.
+    `path` is a file, or the name of a suite that ships. Raises `UserError` naming the file and the key for anything
+    unknown, mistyped, out of range or unsafe.
     """
+    path = suite_path(path)
     settings = _read(path)
     for override in overrides:
         _apply(settings, override)

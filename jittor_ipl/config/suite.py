@@ -20,7 +20,7 @@ from jittor_ipl.config.sections import (
     Words,
     mistake,
 )
-from jittor_ipl.disk.names import MAX_STYLES, check_distinct, folder_of, safe_name
+from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
 from jittor_ipl.errors import UserError, nearest
 
 # Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of
@@ -63,7 +63,7 @@ class Shared(Section):
 class StyleRun(Shared):
     """Everything that one style's run depends on: the suite's settings with the style's overrides merged in."""
 
-    number: int = Field(ge=0, lt=MAX_STYLES)
+    number: int = Field(ge=0, lt=MAX_NUMBER)
     style: StyleName
     target: Words = Field(min_length=1)              # the target class in words
     style_images: str | None = None                  # a folder of pictures that replaces the text direction
@@ -143,10 +143,28 @@ class Suite(Shared):
 
     def run_of(self, style: str) -> StyleRun:
         """Return the resolved run of the style with this name; `UserError` with the nearest name when there is none."""
-        names = [entry.name for entry in self.styles]
+        names = self.names()
         if style not in names:
-            raise UserError(f"unknown style {style!r}{nearest(style, names)}; the suite {self.suite!r} has: {', '.join(names)}")
+            raise UserError(f"unknown style {style!r}{nearest(style, names)}; the suite {self.suite!r} has: "
+                            f"{', '.join(names)}")
         return self.resolve(names.index(style))
+
+    def run_of_words(self, style: str) -> StyleRun:
+        """Return the run of a style that is not listed: the suite's settings, and a number that belongs to its name.
+
+        Raises `UserError` for words that cannot be a folder's name, or whose folder would be a listed style's.
+        """
+        safe_name(style, "style name", reserve=len("000000-"))
+        check_distinct([*self.names(), style])
+        return self._resolved(StyleEntry(name=style), number_of(style))
+
+    def names(self) -> list[str]:
+        """Return the names of the listed styles."""
+        return [entry.name for entry in self.styles]
+
+    def lists(self, style: str) -> bool:
+        """Tell whether the style is one of the suite's own."""
+        return style in self.names()
 
     def runs(self) -> list[StyleRun]:
         """Return the resolved run of every style, in the order of the file."""
@@ -154,7 +172,9 @@ class Suite(Shared):
 
     def resolve(self, number: int) -> StyleRun:
         """Return the run of the style at this place of the list: the suite's settings with its own over them."""
-        entry = self.styles[number]
+        return self._resolved(self.styles[number], number)
+
+    def _resolved(self, entry: StyleEntry, number: int) -> StyleRun:
         settings = merged(self.model_dump(by_alias=True, exclude={"styles"}), entry.overrides())
         return StyleRun.model_validate({**settings, "number": number, "style": entry.name,
                                         "target": entry.target or entry.name, "style_images": entry.style_images})

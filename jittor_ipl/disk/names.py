@@ -1,13 +1,15 @@
 """Names that become folders and pictures: what a style, a suite or an image may be called."""
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from collections.abc import Iterable
 
 from jittor_ipl.errors import UserError
 
 MAX_NAME_BYTES = 255  # of one path component on Linux and macOS file systems
-MAX_STYLES = 100      # folders are numbered with two digits
+MAX_STYLES = 100      # of a suite: their folders are numbered with two digits
+MAX_NUMBER = 10**6    # styles that no suite lists have six
 SUFFIX = ".png"       # of pictures
 
 
@@ -35,6 +37,11 @@ def safe_name(name: str, what: str = "name", reserve: int = 0) -> str:
 def folder_of(number: int, style: str) -> str:
     """Return the folder of a style in a suite: two digits and the name, `00-anime-painting`."""
     return f"{number:02d}-{style.replace(' ', '-')}"
+
+
+def number_of(style: str) -> int:
+    """Return the number of a style that no suite lists, 100000 to 999999: always the same, from its name alone."""
+    return 100_000 + int(hashlib.sha256(folded(style).encode()).hexdigest(), 16) % 900_000
 
 
 def folded(name: str) -> str:

@@ -16,7 +16,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import MAX_SEED
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Number = Annotated[str, Field(pattern=r"^[0-9]{2}$")]
+Number = Annotated[str, Field(pattern=r"^[0-9]{2,6}$")]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 AnyRecord = TypeVar("AnyRecord", bound="_Record")
 

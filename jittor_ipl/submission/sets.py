@@ -17,7 +17,7 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
 from jittor_ipl.submission.records import Seeds, StyleSeeds, read_manifest, read_seeds
 
-_RUN_FOLDER = re.compile(r"[0-9]{2}-.+")
+_RUN_FOLDER = re.compile(r"[0-9]{2,6}-.+")
 
 
 @dataclass(frozen=True)

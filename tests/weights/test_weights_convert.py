@@ -206,7 +206,6 @@ def test_a_write_that_does_not_read_back_is_not_kept(tmp_path, rosinality, monke
 
 def test_the_help_names_every_dialect(capsys):
     from jittor_ipl.weights.convert import known_dialects
-    with pytest.raises(SystemExit):
-        cli.main(["convert", "--help"])
+    assert cli.main(["convert", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert all(dialect in out for dialect in known_dialects())

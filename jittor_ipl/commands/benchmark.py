@@ -1,0 +1,93 @@
+"""`benchmark`: train and measure the methods' cells that are not done, then write the report and the contact sheets."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from jittor_ipl.commands import options
+
+if TYPE_CHECKING:
+    from jittor_ipl.benchmark.plan import Cell
+    from jittor_ipl.benchmark.settings import Benchmark
+
+CACHE, SHEETS, REPORT = ".cache", "sheets", Path("docs/benchmark.md")
+SCRIPT = "bash scripts/benchmark_adaptation.sh"
+EXAMPLES = """  python -m jittor_ipl benchmark --jobs 2
+  python -m jittor_ipl benchmark --only ours,ipl/disney/2 --list"""
+
+
+@click.command(cls=options.Command, examples=EXAMPLES)
+@click.option("--config", default="benchmark", metavar="FILE", help="A benchmark's file, or the name of a shipped one.")
+@click.option("--only", default="", metavar="METHODS/STYLES/SEEDS",
+              help="This part alone, each a comma list or empty for all: ours,ipl/disney/2, //3")
+@click.option("--jobs", type=options.POSITIVE, default=1, metavar="N", help="Processes side by side.")
+@click.option("--threads", type=options.POSITIVE, metavar="N", help="Threads of each process; another number "
+              "changes the last bits of the weights.  [default: OMP_NUM_THREADS, else cores / jobs]")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="Start no cell after this time.")
+@click.option("--output", metavar="DIR", help="Folder of the cells.  [default: runs/NAME]")
+@click.option("--write", metavar="FILE", help="The report.  [default: docs/benchmark.md of the shipped one "
+              "where docs is here, else report.md beside the cells]")
+@click.option("--report", "report_only", is_flag=True, help="Train nothing: write the report of what is done.")
+@click.option("--list", "listing", is_flag=True, help="Name the cells and whether they are done.")
+@click.option("--inception", metavar="FILE", help="Weights of Inception v3 (FID) in place of the demo judge.")
+@click.option("--lpips", metavar="FILE", help="Weights of LPIPS, one file or backbone,heads.")
+@click.option("--arcface", metavar="FILE", help="Weights of ArcFace IR-SE50.")
+@click.option("--clip", metavar="FILE", help="CLIP of the direction similarity.")
+def command(config: str, only: str, jobs: int, threads: int | None, time_limit: float | None, output: str | None,
+            write: str | None, report_only: bool, listing: bool, **networks: str | None) -> int:
+    """Train and measure methods against each other. The same command goes on; 1 when a cell failed."""
+    # Before NumPy and Jittor start their threads; processes of their own inherit it.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, len(os.sched_getaffinity(0)) // jobs)))
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+    from jittor_ipl.benchmark.plan import chosen, plan
+    from jittor_ipl.benchmark.settings import load_benchmark
+    from jittor_ipl.config import suite_path
+    file = options.suite_file(config)
+    benchmark = _with_networks(load_benchmark(file), networks)
+    root = Path(output or Path("runs") / benchmark.name)
+    cells = plan(benchmark, root)
+    wanted = chosen(cells, only)
+    if listing:
+        print("\n".join(f"{'done' if cell.record() else 'to do'}  {cell.label}" for cell in wanted))
+        return 0
+    failed = [] if report_only else _work(wanted, root, jobs, time_limit)
+    ships = file.resolve() == suite_path("benchmark").resolve()
+    path = Path(write) if write else REPORT if ships and REPORT.parent.is_dir() else root / "report.md"
+    _report(benchmark, cells, root, path, SCRIPT if ships else f"{SCRIPT} --config {config}")
+    for line in failed:
+        click.echo(f"failed: {line}", err=True)
+    return int(bool(failed))
+
+
+def _with_networks(benchmark: Benchmark, networks: dict[str, str | None]) -> Benchmark:
+    """Return the benchmark with the networks that the call names in place of the file's."""
+    given = {name: ref.split(",") if name == "lpips" else ref for name, ref in networks.items() if ref}
+    return benchmark.model_copy(update={"networks": benchmark.networks.model_copy(update=given)})
+
+
+def _work(wanted: list[Cell], root: Path, jobs: int, time_limit: float | None) -> list[str]:
+    """Do the cells that are not done; return a line for each that failed."""
+    from jittor_ipl.benchmark.work import work
+    for cell in wanted:
+        cell.identity()         # a file that is missing is told once, before anything is trained
+    tally = work(wanted, root / CACHE, jobs, time_limit)
+    if tally.left:
+        click.echo(f"the time is over: {tally.left} cells left; the same command goes on", err=True)
+    return tally.failed
+
+
+def _report(benchmark: Benchmark, cells: list[Cell], root: Path, path: Path, script: str) -> None:
+    """Write the report to `path`, the small sheet beside it, and a sheet a style under `root`; print where."""
+    from jittor_ipl.benchmark.report import markdown
+    from jittor_ipl.benchmark.results import gather
+    from jittor_ipl.benchmark.sheets import write_sheets, write_small
+    from jittor_ipl.disk.atomic import write_bytes
+    results = gather(cells)
+    write_sheets(benchmark, cells, root / SHEETS)
+    small = write_small(benchmark, cells, path.with_name(f"{path.stem}-sheet.png"))
+    write_bytes(path, markdown(benchmark, results, small.name if small else None, script).encode())
+    print(f"{len(results.done())} of {len(results.records)} cells: {path}   contact sheets: {root / SHEETS}")

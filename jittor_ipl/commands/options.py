@@ -1,0 +1,135 @@
+"""What the commands share: options, both spellings of a name, examples in the help."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+CHECKOUT = Path(__file__).resolve().parents[2]  # where B_weight lies, in a checkout
+POSITIVE = click.IntRange(min=1)
+# `_` counts as `-` in every name: both spellings are right.
+CONTEXT = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"],
+           "show_default": True, "terminal_width": 100}
+
+
+class Option(click.Option):
+    """An option with a heading of its own in the help; with `several`, more than one value may follow its name."""
+
+    def __init__(self, *args: Any, heading: str = "options", several: bool = False, **more: Any):
+        super().__init__(*args, **more, multiple=several or more.pop("multiple", False))
+        self.heading, self.several = heading, several
+
+
+class Command(click.Command):
+    """A command that shows examples, knows --debug, and never takes an option for the value of the one before it."""
+
+    def __init__(self, *args: Any, examples: str, **more: Any):
+        super().__init__(*args, **{"context_settings": CONTEXT, **more})
+        self.examples = examples
+        self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False,
+                                        help="Show the traceback of an error."))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words of a call; raises `click.UsageError`."""
+        named = {name: param for param in self.params if isinstance(param, click.Option) and not param.is_flag
+                 and param.flag_value is None for name in param.opts}
+        return super().parse_args(ctx, _with_values(ctx, args, named))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under their headings, then the commands of a group."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record:
+                headings.setdefault(getattr(param, "heading", "options"), []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        formatter.write(f"\nexamples:\n{self.examples}\n")
+
+
+class Group(Command, click.Group):
+    """A command of commands."""
+
+
+def _with_values(ctx: click.Context, args: Sequence[str], named: Mapping[str, click.Option]) -> list[str]:
+    """Return the words with the name of an option of several values before each of them; UsageError for one without."""
+    words, rest = [], list(args)
+    while rest:
+        name = rest.pop(0)
+        option = named.get(ctx.token_normalize_func(name))
+        if name == "--":
+            return [*words, name, *rest]
+        if option is None:
+            words.append(name)
+            continue
+        if not rest or _is_name(rest[0]):
+            raise click.BadOptionUsage(name, f"{name} needs a value", ctx)
+        words += [name, rest.pop(0)]
+        while getattr(option, "several", False) and rest and not _is_name(rest[0]):
+            words += [name, rest.pop(0)]
+    return words
+
+
+def _is_name(word: str) -> bool:
+    """Tell an option's name from a value, which may be a negative number or begin with a dash and have blanks."""
+    return word.startswith("-") and word[1:2] not in ("", ".", *"0123456789") and " " not in word
+
+
+def note(text: str) -> None:
+    """Print a remark to the errors' stream."""
+    click.echo(f"note: {text}", err=True)
+
+
+def suite_file(name: str) -> Path:
+    """Return the file of a suite or a benchmark; a shipped one that stands in for a path is told in a line."""
+    from jittor_ipl.config import suite_path
+    path = suite_path(name)
+    if str(path) != name and Path(name).parent != Path():
+        note(f"there is no {name} here; this is the one that ships, {path}")
+    return path
+
+
+class _SuiteFile(click.ParamType):
+    name = "suite"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return suite_file(value)
+
+
+class _Shipped(click.ParamType):
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        shipped = CHECKOUT / value
+        if Path(value).parts[:1] != ("B_weight",) or Path(value).exists() or not shipped.exists():
+            return value
+        note(f"there is no {value} here; this is the one that ships, {shipped}")
+        return str(shipped)
+
+
+SHIPPED = _Shipped()  # a path that may begin with B_weight, which is found from anywhere
+suite = click.option("--config", "--config-file", type=_SuiteFile(), default="demo", metavar="SUITE",
+                     help="A suite's file, or the name of one that ships.")
+styles = click.option("--style", "--target-class", "styles", multiple=True, metavar="NAME",
+                      help="A style of the suite or any other words; may be given again.  [default: all of the suite]")
+new_style = click.option("--new-style", is_flag=True, help="Take the words as they are, however near a listed style.")
+made_styles = click.option("--style", "styles", multiple=True, metavar="NAME",
+                           help="Only this style, by name or number; may be given again.")
+changes = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
+                       help="Change any setting: generator.steps=10")
+batch = click.option("--batch", "--batch-size", type=POSITIVE, default=8, metavar="N",
+                     help="Pictures handed to Jittor at once; changes no pixel.")
+workers = click.option("--workers", type=POSITIVE, default=1, metavar="N", help="Processes; changes no pixel.")
+skip_bad = click.option("--skip-bad", is_flag=True, help="Leave damaged pictures out, and count them.")
+report_json = click.option("--json", "json_file", metavar="FILE", help="Write the outcome as JSON too.")
+report_markdown = click.option("--markdown", "markdown_file", metavar="FILE", help="Write it as Markdown too.")
+container = click.option("--container", metavar="KEY",
+                         help="Of a checkpoint with several networks the one under this key.")
