@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 CHECKOUT = Path(__file__).resolve().parents[2]  # where B_weight lies, in a checkout
-POSITIVE = click.IntRange(min=1)
 # `_` counts as `-` in every name: both spellings are right.
 CONTEXT = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"],
            "show_default": True, "terminal_width": 100}
@@ -88,6 +87,16 @@ def note(text: str) -> None:
     click.echo(f"note: {text}", err=True)
 
 
+class _Positive(click.ParamType):
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and int(text) >= 1):
+            self.fail(f"{text!r} is not a whole number from 1 on", param, ctx)
+        return int(text)
+
+
 def suite_file(name: str) -> Path:
     """Return the file of a suite or a benchmark; a shipped one that stands in for a path is told in a line."""
     from jittor_ipl.config import suite_path
@@ -115,6 +124,7 @@ class _Shipped(click.ParamType):
         return str(shipped)
 
 
+POSITIVE = _Positive()
 SHIPPED = _Shipped()  # a path that may begin with B_weight, which is found from anywhere
 suite = click.option("--config", "--config-file", type=_SuiteFile(), default="demo", metavar="SUITE",
                      help="A suite's file, or the name of one that ships.")
