@@ -1,12 +1,14 @@
 """The networks of the competition's score as functions of one picture, prepared exactly as the checker prepares it."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.images.centre import normalised_centre
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.metrics.competition import QUALITY
 from jittor_ipl.metrics.networks import InceptionFeatures, PerceptualEmbedding, Ref
@@ -33,15 +35,8 @@ def dino_feature(ref: Ref) -> Feature:
 
 
 def prepared(image: np.ndarray, short: int, side: int, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Return float32 [1, 3, side, side] as Hugging Face's processors do: Pillow's bicubic, centre, normalised."""
-    height, width = image.shape[:2]
-    least = min(height, width)
-    size = (int(short * width / least), int(short * height / least))
-    if size != (width, height):
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-    scaled = image[top:top + side, left:left + side].astype(np.float32) / 255
-    return np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)[None], dtype=np.float32)
+    """Return float32 [1, 3, side, side] of a uint8 picture [H, W, 3] as Hugging Face's processors prepare it."""
+    return normalised_centre(Image.fromarray(image), short, side, mean, std, math.floor)[None]
 
 
 def lpips_embedding(refs: list[Ref]) -> Feature:

@@ -78,6 +78,16 @@ def requested_device() -> str:
     return device
 
 
+def require_device(name: object) -> None:
+    """Raise UserError unless `name` ("cpu", "cuda", "cuda:0", None for any) is the device that this process computes on."""
+    wanted, ours = str(name).partition(":")[0], requested_device()
+    if name is not None and wanted not in DEVICES:
+        raise UserError(f"there is no device {str(name)[:40]!r}; choose cpu or cuda{nearest(wanted, DEVICES)}")
+    if name is not None and wanted != ours:
+        raise UserError(f"device {str(name)[:40]!r} was asked for, but Jittor computes on {ours} in this process; set "
+                        f"JITTOR_IPL_DEVICE={wanted} before Python starts, or leave the device out")
+
+
 def _variables(device: str) -> dict[str, str]:
     """The settings that Jittor reads from the environment while it is imported."""
     under_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ

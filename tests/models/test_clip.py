@@ -1,7 +1,10 @@
 """CLIP beyond the recorded numbers: initialisation, inference of the configuration, both towers in training, the library."""
 import json
 import math
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +12,13 @@ from PIL import Image
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
+from jittor_ipl.images.centre import normalised_centre
 from jittor_ipl.models.clip.config import MEAN, STD, ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.ops.norms import cross_entropy, unit
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.bootstrap import _variables      # what lets Jittor itself be imported on this machine
 from jittor_ipl.train.optim import Adam
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -196,6 +201,66 @@ def test_load_by_path_and_compare_as_with_jclip(tmp_path, vit):
     close(per_image, cosine * model.scale().item())
 
 
+# How users of either library write: with Jittor for PyTorch, and this module for theirs.
+LIKE_OPENAI = """
+import jittor as torch
+from PIL import Image
+from jittor_ipl import clip
+
+device = "cuda" if torch.has_cuda and torch.flags.use_cuda else "cpu"
+model, preprocess = clip.load("demo:clip-local", device, jit=False, download_root="~/.cache/clip")
+model = model.to(device).float().eval()
+names = ["photo", "sketch"]
+texts = torch.cat([clip.tokenize(f"a {name}") for name in names]).to(device)
+image = preprocess(Image.new("RGB", (80, 64), (90, 60, 30))).unsqueeze(0).to(device)
+assert tuple(image.shape[2:]) == (model.visual.input_resolution,) * 2 and texts.shape[1] == model.context_length
+with torch.no_grad():
+    image_features = model.encode_image(image.to(model.dtype))
+    text_features = model.encode_text(texts)
+image_features /= image_features.norm(dim=-1, keepdim=True)
+text_features /= text_features.norm(dim=-1, keepdim=True)
+similarity = (model.logit_scale.exp() * image_features @ text_features.transpose(0, 1)).softmax(dim=-1)
+values, indices = similarity[0].topk(2)
+print("probabilities", *similarity.cpu().numpy()[0].tolist())
+assert sorted(names[int(i)] for i in indices.numpy()) == names and "demo:clip-local" in clip.available_models()
+"""
+LIKE_JCLIP = """
+import jittor as jt
+import jittor_ipl.clip as clip
+from PIL import Image
+
+jt.flags.use_cuda = 0
+model, preprocess = clip.load("demo:clip-local")
+image = preprocess(Image.new("RGB", (80, 64), (90, 60, 30))).unsqueeze(0)
+text = clip.tokenize(["a photo", "a sketch"], context_length=77, truncate=True)
+assert isinstance(text, jt.Var) and str(text.dtype) == "int32"
+with jt.no_grad():
+    per_image, per_text = model(image, text)
+    print("probabilities", *per_image.softmax(dim=-1).numpy()[0].tolist())
+"""
+
+
+def test_scripts_written_for_openais_clip_and_for_jclip_run(tmp_path):
+    found = []
+    for script in (LIKE_OPENAI, LIKE_JCLIP):
+        (tmp_path / "script.py").write_text(script)
+        done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                              env={**os.environ, **_variables("cpu"), "PYTHONPATH": str(Path(library.__file__).parents[1])})
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append([float(word) for word in done.stdout.split("probabilities")[1].split()])
+    assert np.allclose(*found, atol=1e-6) and 0.01 < found[0][0] < 0.99, found
+
+
+@pytest.mark.parametrize("call, message", [
+    (dict(device="cuda:0"), "JITTOR_IPL_DEVICE=cuda"), (dict(device="gelu"), "choose cpu or cuda"),
+    (dict(name="RN50", download_root="elsewhere"), "nothing is downloaded; looked for elsewhere/RN50"),
+    (dict(name="vit"), "give the path of a file, or one of RN50"), (dict(activation="relu"), "quick_gelu or gelu")])
+def test_a_wrong_call_of_load_is_one_line_with_the_cure(call, message):
+    with pytest.raises(UserError, match=message) as caught:
+        library.load(**{"name": "demo:clip-local", **call})
+    assert "\n" not in str(caught.value)
+
+
 def test_files_are_found_under_openais_and_jclips_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -215,7 +280,7 @@ def test_image_files_go_through_pillows_filter():
     picture = Image.fromarray(pixels, "RGBA")
     resized = picture.resize((57, 32), Image.Resampling.BICUBIC).crop((12, 0, 44, 32)).convert("RGB")
     expected = (np.asarray(resized, np.float32).transpose(2, 0, 1) / 255 - MEAN[:, None, None]) / STD[:, None, None]
-    assert np.allclose(library.preprocess_image(picture, 32), expected, atol=1e-6)
+    assert np.allclose(normalised_centre(picture, 32, 32, MEAN, STD), expected, atol=1e-6)
 
 
 def test_the_clipboard_tool_is_not_taken_for_jclip(tmp_path, monkeypatch):

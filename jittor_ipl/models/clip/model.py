@@ -14,6 +14,7 @@ from jittor_ipl.models.transformer import Transformer
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
+from jittor_ipl.runtime.bootstrap import require_device
 
 Tokens = "np.ndarray | jt.Var"      # whole numbers [N, L], or [L] for one text
 
@@ -115,6 +116,20 @@ class Clip(TextTower):
     def config(self) -> dict:
         """Return the numbers of its `ClipConfig`, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self.settings).items()}
+
+    @property
+    def dtype(self) -> str:
+        """The type of its weights and features, "float32"; with `float` and `to` for programs written for OpenAI's CLIP."""
+        return self.visual.conv1.weight.dtype
+
+    def float(self) -> Clip:
+        """Return the model, which is float32 already."""
+        return self
+
+    def to(self, device: object) -> Clip:
+        """Return the model; raises UserError unless `device` ("cpu", "cuda:0") is the one that this process computes on."""
+        require_device(device)
+        return self
 
     def preprocess(self, images: jt.Var, antialias: bool = False) -> jt.Var:
         """Return images [B, 3, H, W] in [-1, 1] normalised, [B, 3, R, R]: the shorter side becomes R, the centre stays.
