@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.runtime import bootstrap, device, doctor, streams, system
+from jittor_ipl.runtime import bootstrap, device, doctor, streams, system, threads
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,7 +91,8 @@ def test_importing_jittor_leaves_the_process_as_it_was():
 
 def test_jittor_alone_does_change_the_process():
     """Why the bootstrap restores: the bare import switches certificate checks off and takes Ctrl-C over."""
-    link = "from jittor_ipl.runtime import bootstrap; bootstrap.link_onednn(); os.environ.update(bootstrap._variables('cpu'))"
+    link = ("from jittor_ipl.runtime import bootstrap; bootstrap.link_onednn(); "
+            "os.environ.update(bootstrap._variables('cpu'))")
     done = python(SNAPSHOT.replace("from jittor_ipl.runtime.backend import jt", f"{link}; import jittor as jt"))
     assert done.returncode == 0, done.stderr
     assert {"https", "recursion", "stack", "caught", "random", "numpy"} <= set(json.loads(done.stdout))
@@ -102,6 +103,53 @@ def test_light_modules_do_not_import_jittor():
     code = "import sys, " + ", ".join(f"jittor_ipl.{name}" for name in modules)
     done = python(code + "; sys.exit('jittor' in sys.modules or 'jittor_utils' in sys.modules)")
     assert done.returncode == 0, done.stderr
+
+
+# --- threads that wait -----------------------------------------------------------------------------------------------
+
+DOORS = {"training and pictures": "from jittor_ipl.runtime.backend import jt",
+         "the record of a set": "from jittor_ipl.runtime import device; device.fingerprint()",
+         "a worker process": "import multiprocessing as m\n"
+                             "from jittor_ipl.runtime import device\n"
+                             "if __name__ == '__main__': m.set_start_method('spawn'); p = m.Process("
+                             "target=device.fingerprint); p.start(); p.join(); assert p.exitcode == 0"}
+
+
+def spins(code: str, **environment: str) -> list[str]:
+    """Return what every process of `code` that loads libgomp takes from GOMP_SPINCOUNT; libgomp itself shows it."""
+    kept = {name: "" for name in threads.USERS_CHOICE if name in os.environ}
+    code = "import os\n" + "".join(f"del os.environ[{name!r}]\n" for name in kept if name not in environment) + code
+    done = python(code, OMP_DISPLAY_ENV="verbose", **environment)
+    assert done.returncode == 0, done.stderr
+    return [line.partition("=")[2].strip(" '") for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_waiting_threads_sleep_whatever_loads_the_openmp_library(door):
+    assert spins(DOORS[door]) == [threads.SPINS]
+
+
+def test_the_users_choice_for_waiting_threads_wins():
+    door = DOORS["training and pictures"]
+    assert spins(door, GOMP_SPINCOUNT="12345") == ["12345"]
+    assert int(spins(door, OMP_WAIT_POLICY="active")[0]) > 10**6
+
+
+def test_numpy_does_not_load_the_openmp_library():
+    done = python("import numpy, PIL._imaging; print('libgomp.so' in open('/proc/self/maps').read())")
+    assert done.stdout == "False\n"
+
+
+def test_waiting_changes_no_bit():
+    code = ("import hashlib, numpy as np\n"
+            "from jittor_ipl.runtime.backend import jt\n"
+            "from jittor_ipl.ops.conv import conv2d\n"
+            "random = np.random.RandomState(0)\n"
+            "x, w = (jt.array(random.randn(*s).astype(np.float32)) for s in ((4, 32, 32, 32), (32, 32, 3, 3)))\n"
+            "y = conv2d(x, w, padding=1)\n"
+            "print([hashlib.sha256(v.numpy().tobytes()).hexdigest() for v in (y, *jt.grad((y * y).sum(), [x, w]))])")
+    found = {python(code, GOMP_SPINCOUNT=count).stdout for count in (threads.SPINS, "300000")}
+    assert len(found) == 1 and "[" in found.pop()
 
 
 # --- honest arithmetic -----------------------------------------------------------------------------------------------
@@ -184,8 +232,8 @@ def test_unwritable_home_is_one_line(tmp_path, monkeypatch):
 
 def test_doctor_reports_in_a_fixed_order():
     checks = doctor.run_checks()
-    assert [check.name for check in checks] == ["python", "compiler", "python headers", "oneDNN", "CUDA", "cache folder",
-                                                "disk space", "CLIP vocabulary", "jclip", "jtorch"]
+    assert [check.name for check in checks] == ["python", "compiler", "python headers", "oneDNN", "CUDA",
+                                                "cache folder", "disk space", "CLIP vocabulary", "jclip", "jtorch"]
     assert all(check.detail and "\n" not in check.detail for check in checks)
     assert all(check.fix for check in checks if not check.ok)
 

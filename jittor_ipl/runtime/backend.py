@@ -1,6 +1,7 @@
 """The one door to Jittor: `from jittor_ipl.runtime.backend import jt, nn`.
 
-Importing this module prepares the environment (`bootstrap.prepare`), imports Jittor and puts the process back as it was.
+Importing this module prepares the environment, imports Jittor (`bootstrap.import_jittor`) and puts the process back as
+it was.
 """
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime import kernels, memory, system
+from jittor_ipl.runtime.threads import sleep_while_waiting
 
 DEVICES = ("cpu", "cuda")
 # Jittor's own compile commands read these again, so they stay.
@@ -37,7 +38,7 @@ def import_jittor() -> ModuleType:
     """
     device = requested_device()
     system.require(device)
-    with _process_restored():
+    with _process_restored(), sleep_while_waiting():
         os.environ.update(_variables(device))
         os.environ.pop("SKEY", None)
         link_onednn()
@@ -110,7 +111,8 @@ def link_onednn() -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write Jittor's cache {home}: {error.strerror}; set HOME to a writable folder") from error
+        raise UserError(f"cannot write Jittor's cache {home}: {error.strerror}; "
+                        "set HOME to a writable folder") from error
     for name, target in (("lib", library), ("include", include)):
         link = home / name
         if link.is_dir() and not link.is_symlink():  # a copy that Jittor downloaded itself

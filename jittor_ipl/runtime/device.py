@@ -9,13 +9,14 @@ from pathlib import Path
 
 from jittor_ipl.runtime import kernels, system
 from jittor_ipl.runtime.bootstrap import requested_device
+from jittor_ipl.runtime.threads import sleep_while_waiting
 
 
 def fingerprint() -> dict[str, str]:
-    """Return what decides the bits of a result, name -> text; machines that agree in all of it may be compared exactly.
+    """Return what decides the bits of a result, name -> text; machines that agree in all of it compare exactly.
 
-    Holds the device, the CPU's instruction sets (and a hash of them), oneDNN, Jittor, NumPy, the compiler and the kernel
-    flags. Does not import Jittor.
+    Holds the device, the CPU's instruction sets (and a hash of them), oneDNN, Jittor, NumPy, the compiler and the
+    kernel flags. Does not import Jittor.
     """
     isa = cpu_instruction_sets()
     compiler = system.compiler()
@@ -50,10 +51,11 @@ def _cpu_flags() -> list[str]:
 def onednn_version() -> str:
     """Return the version and commit that the oneDNN library itself reports, or "none"."""
     class Version(ctypes.Structure):
-        _fields_ = [("major", ctypes.c_int), ("minor", ctypes.c_int), ("patch", ctypes.c_int), ("hash", ctypes.c_char_p)]
+        _fields_ = [*((part, ctypes.c_int) for part in ("major", "minor", "patch")), ("hash", ctypes.c_char_p)]
 
     try:
-        library = ctypes.CDLL(str(system.onednn()[0] / "libmkldnn.so"))
+        with sleep_while_waiting():  # this loads the OpenMP library
+            library = ctypes.CDLL(str(system.onednn()[0] / "libmkldnn.so"))
     except (OSError, ValueError):
         return "none"
     library.dnnl_version.restype = ctypes.POINTER(Version)

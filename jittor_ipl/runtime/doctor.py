@@ -34,11 +34,12 @@ class Check:
 
 
 def run_checks(deep: bool = False) -> list[Check]:
-    """Return the findings about this machine in a fixed order; `deep` also compiles and runs a kernel (minutes when cold).
+    """Return the findings about this machine in fixed order; `deep` also compiles and runs a kernel (minutes when new).
 
     Never raises for a fault of the machine: it becomes a `Check` with `ok` False.
     """
-    checks: list[Callable[[], Check]] = [python, compiler, headers, onednn, cuda, cache, disk, vocabulary, jclip, jtorch]
+    checks: list[Callable[[], Check]] = [python, compiler, headers, onednn, cuda, cache, disk, vocabulary,
+                                         jclip, jtorch]
     return [check() for check in checks + ([kernel] if deep else [])]
 
 

@@ -17,7 +17,7 @@ MAX_SEEDS_PER_LIST = 1_000_000
 
 
 def check_seed(seed: int) -> int:
-    """Return `seed` when it is a whole number in 0..2**32-1, the range of NumPy's `RandomState`; else raise `UserError`."""
+    """Return `seed` when it is a whole number in 0..2**32-1, as NumPy's `RandomState` takes; else raise `UserError`."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
         raise UserError(f"seed {seed!r} is not a whole number; choose one in 0..{MAX_SEED}")
     if not 0 <= seed <= MAX_SEED:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from jittor_ipl.config.sections import Run
 from jittor_ipl.disk.layout import CHECKPOINTS
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
+from jittor_ipl.runtime.threads import thread_count
 from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
 from jittor_ipl.train.log import RunLog
 from jittor_ipl.train.state import Loop, State
@@ -70,7 +70,7 @@ class Stage(Loop):
             self.show(step, now)
         if saving:
             self.log.sync()
-            facts = {"identity": self.identity, "seconds": self.seconds(), "threads": threads()}
+            facts = {"identity": self.identity, "seconds": self.seconds(), "threads": thread_count()}
             self.checkpoints.save(step, {"state": now}, facts)
         return stopping
 
@@ -79,15 +79,9 @@ class Stage(Loop):
 
     def _compare_threads(self, latest: Checkpoint) -> None:
         before = latest.state().get("threads", "another number of")
-        if before != threads():
-            self._print(f"{latest.path}: made with {before} threads, now there are {threads()}: the weights will differ "
+        if before != thread_count():
+            self._print(f"{latest.path}: made with {before} threads, now there are {thread_count()}: the weights will differ "
                         "in their last bits (set OMP_NUM_THREADS for equal ones)")
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
-
-
-def threads() -> int:
-    """Return the number of threads that OpenMP takes: oneDNN sums a convolution's weight gradient in that many parts."""
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() else len(os.sched_getaffinity(0))

@@ -1,7 +1,7 @@
 """The face recogniser that identity is measured with: ArcFace on an IR-SE ResNet (Deng et al. 2019; Hu et al. 2018).
 
 Attribute names are those of TreB1eN's InsightFace_Pytorch, whose `model_ir_se50.pth` StyleCLIP, pSp, ReStyle and the
-works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorch 6.9; scripts/benchmark_features.py).
+works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorch 6.9; scripts/speed/features.py).
 """
 from __future__ import annotations
 

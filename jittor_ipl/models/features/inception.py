@@ -2,7 +2,7 @@
 
 It differs from torchvision's in its pools (the mean leaves out the padding; the last block takes the maximum), in its
 1,008 classes, and in TensorFlow 1's way of resizing. Attribute names are those of pytorch-fid's and torch-fidelity's
-weights. One core of an AMD EPYC handles 6.7 pictures a second (PyTorch 5.7; scripts/benchmark_features.py).
+weights. One core of an AMD EPYC handles 6.7 pictures a second (PyTorch 5.7; scripts/speed/features.py).
 """
 from __future__ import annotations
 

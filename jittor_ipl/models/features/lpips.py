@@ -2,7 +2,7 @@
 
 Attribute names are torchvision's for the network ("features.0.weight") and the lpips package's for the learned heads
 ("lin0.model.1.weight"). At 256 px one core of an AMD EPYC handles 2.4 pictures a second with VGG, 56 with the others
-(scripts/benchmark_features.py).
+(scripts/speed/features.py).
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Step times and peak memory of stage 1 and stage 2 for named shapes, as JSON; random weights, nothing to download.
 
-    python scripts/benchmark_training.py                 both stages at the demo's size
-    python scripts/benchmark_training.py stage2:demo stage2:demo-3
+    python scripts/speed/training.py                 both stages at the demo's size
+    python scripts/speed/training.py stage2:demo stage2:demo-3
 """
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from jittor_ipl.adaptation.directions import Prompts  # noqa: E402
 from jittor_ipl.adaptation.listeners import listen  # noqa: E402
 from jittor_ipl.adaptation.stage1 import train_mapper  # noqa: E402
 from jittor_ipl.adaptation.stage2 import train_generator  # noqa: E402
 from jittor_ipl.config.sections import GeneratorTraining, Losses, MapperTraining  # noqa: E402
-from jittor_ipl.models.clip.config import ClipConfig
+from jittor_ipl.models.clip.config import ClipConfig  # noqa: E402
 from jittor_ipl.models.clip.model import Clip  # noqa: E402
 from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
 from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
@@ -42,7 +42,7 @@ def _networks(shape: str):
 
 
 def _timed(name: str, run, steps: int) -> dict:
-    """Call `run(hook)`; the first step compiles kernels and is told apart. CPU seconds tell more than wall time on a busy machine."""
+    """Call `run(hook)`; the first step compiles kernels and stands apart. On a busy machine CPU seconds tell more."""
     times = [(time.perf_counter(), time.process_time())]
     run(lambda *_: times.append((time.perf_counter(), time.process_time())))
     wall, cpu = np.diff(np.array(times), axis=0).T
@@ -51,26 +51,32 @@ def _timed(name: str, run, steps: int) -> dict:
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
 
 
-def bench_stage1(shape: str = "demo", steps: int = 8, batch: int = 16) -> dict:
+def measure_stage1(shape: str = "demo", steps: int = 8, batch: int = 16) -> dict:
     """Time stage 1 steps: the prompt mapper on the first CLIP of `shape`."""
     build, listeners, _ = _networks(shape)
     clip = listeners[0].clip
     prompts = Prompts(clip, *(class_prompts(name, "a photo of a") for name in ("photo", "disney")))
     mapper = PromptMapper(64, 4, TEXT["transformer_width"])
     return _timed(f"stage1:{shape}", lambda hook: train_mapper(
-        build(), mapper, prompts, listeners[0], MapperTraining(steps=steps, batch=batch), seed=0, loop=Loop(on_step=hook)), steps)
+        build(), mapper, prompts, listeners[0], MapperTraining(steps=steps, batch=batch), seed=0,
+        loop=Loop(on_step=hook)), steps)
 
 
-def bench_stage2(shape: str = "demo", steps: int = 8) -> dict:
-    """Time stage 2 steps: all layers of the generator, one random view, all CLIPs of `shape`."""
+def run_stage2(shape: str, steps: int, hook) -> None:
+    """Run stage 2: all layers of the generator, one random view, all CLIPs of `shape`."""
     build, listeners, batch = _networks(shape)
     settings = GeneratorTraining(steps=steps, batch=batch, layers="all", train=["convs", "rgb", "const"], views=1,
                                  noise="const", direction_floor=0.5)
-    return _timed(f"stage2:{shape}", lambda hook: train_generator(
-        build(), build(), listeners, settings, Losses(**{"global": 0.5, "range": 1.0}), seed=0, loop=Loop(on_step=hook)), steps)
+    train_generator(build(), build(), listeners, settings, Losses(**{"global": 0.5, "range": 1.0}), seed=0,
+                    loop=Loop(on_step=hook))
 
 
-CASES = {"stage1": bench_stage1, "stage2": bench_stage2}
+def measure_stage2(shape: str = "demo", steps: int = 8) -> dict:
+    """Time the steps of stage 2."""
+    return _timed(f"stage2:{shape}", lambda hook: run_stage2(shape, steps, hook), steps)
+
+
+CASES = {"stage1": measure_stage1, "stage2": measure_stage2}
 
 
 def main(asked: list[str]) -> None:

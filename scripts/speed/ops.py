@@ -1,6 +1,6 @@
 """Time every operator against its reference and against the floor of this machine, as JSON lines.
 
-    python scripts/benchmark_ops.py [--threads N] [--repeats N]
+    python scripts/speed/ops.py [--threads N] [--repeats N]
 
 `floor_ms` is the time that the bytes moved need at the measured copy speed, or that the multiplications need at the
 measured speed of one large matrix product, whichever is longer. `kernel_ms` close to it leaves nothing to gain.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 @dataclass
@@ -67,7 +67,8 @@ def cases(jt) -> list[Case]:
         return lambda v: function(v, blur, up, down, pad)
 
     found = [Case("bias_act", bias_act.bias_act, bias_act.bias_act_reference, [x, bias], 2 * size)]
-    for name, up, down, pad, scale in (("blur", 1, 1, (2, 1), 2), ("up", 2, 1, (2, 1), 5), ("down", 1, 2, (1, 1), 1.25)):
+    for name, up, down, pad, scale in (("blur", 1, 1, (2, 1), 2), ("up", 2, 1, (2, 1), 5),
+                                       ("down", 1, 2, (1, 1), 1.25)):
         found.append(Case(f"upfirdn2d {name}", resampled(upfirdn2d.upfirdn2d, up, down, pad),
                           resampled(upfirdn2d.upfirdn2d_reference, up, down, pad), [x], scale * size))
     found += [

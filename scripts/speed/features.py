@@ -1,6 +1,6 @@
 """Measure the networks of the metrics: pictures per second of CPU time, one JSON line each.
 
-    OMP_NUM_THREADS=1 python scripts/benchmark_features.py
+    OMP_NUM_THREADS=1 python scripts/speed/features.py
 
 Four pictures of 256 px, the best of three; weights are zeros, which takes as long as any others.
 """
@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np  # noqa: E402
 

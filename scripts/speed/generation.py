@@ -1,10 +1,10 @@
 """Speed and peak memory of generation and training for named shapes, one JSON object per line; random weights.
 
-    python scripts/benchmark.py --list
-    python scripts/benchmark.py generate:config-f-256 train:demo-64     (all of them without names)
+    python scripts/speed/generation.py --list
+    python scripts/speed/generation.py generate:config-f-256 train:demo-64     (all of them without names)
 
-Every case runs in a process of its own, so that its peak memory is its own. CPU seconds (all threads together) tell more
-than wall seconds on a busy machine. A case is a function that returns a dictionary: add it to CASES.
+Every case runs in a process of its own, so that its peak memory is its own. CPU seconds (all threads together) tell
+more than wall seconds on a busy machine. A case is a function that returns a dictionary: add it to CASES.
 """
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 DEMO_CHANNELS = {4: 128, 8: 128, 16: 80, 32: 48, 64: 32}
 
 
-def bench_generation(size: int, batch: int, style_dim: int = 512, channels: dict[int, int] | None = None,
+def measure_generation(size: int, batch: int, style_dim: int = 512, channels: dict[int, int] | None = None,
                      gradients: bool = False, repeats: int = 4) -> dict:
     """Time z -> images (with `gradients`: and back to every parameter) against the floor set by the convolutions."""
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -52,18 +52,19 @@ def bench_generation(size: int, batch: int, style_dim: int = 512, channels: dict
 
 def convolution_gflop(channels: dict[int, int], batch: int) -> float:
     """Return the floating-point operations (1e9) of the 3x3 convolutions; all else is a few per cent of them."""
-    r = sorted(channels)
+    sizes = sorted(channels)
     products = channels[4] ** 2 * 16
-    products += sum(channels[a] * channels[b] * a * a + channels[b] ** 2 * b * b for a, b in zip(r, r[1:]))
+    products += sum(channels[a] * channels[b] * a * a + channels[b] ** 2 * b * b for a, b in zip(sizes, sizes[1:]))
     return 2 * 9 * batch * products / 1e9
 
 
 def convolution_rate() -> float:
-    """Return the GFLOP per CPU second that one large 3x3 convolution reaches on this machine, layout changes included."""
+    """Return the GFLOP per CPU second that one large 3x3 convolution reaches here, layout changes included."""
     from jittor_ipl.ops.conv import conv2d
     from jittor_ipl.runtime.backend import jt
-    x, w = (jt.array(np.random.RandomState(1).randn(*s).astype(np.float32)) for s in ((4, 512, 32, 32), (512, 512, 3, 3)))
-    return max(2 * 9 * 4 * 512 * 512 * 1024 / 1e9 / timed(lambda: conv2d(x, w, padding=1).sync(True))[1] for _ in range(5))
+    random, work = np.random.RandomState(1), 2 * 9 * 4 * 512 * 512 * 1024 / 1e9
+    x, w = (jt.array(random.randn(*shape).astype(np.float32)) for shape in ((4, 512, 32, 32), (512, 512, 3, 3)))
+    return max(work / timed(lambda: conv2d(x, w, padding=1).sync(True))[1] for _ in range(5))
 
 
 def timed(call: Callable[[], None]) -> tuple[float, float]:
@@ -73,18 +74,18 @@ def timed(call: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def bench_training(stage: str, shape: str) -> dict:
-    """Time one stage of training; the shapes live in benchmark_training.py."""
-    import benchmark_training
-    return getattr(benchmark_training, f"bench_{stage}")(shape)
+def measure_training(stage: str, shape: str) -> dict:
+    """Time one stage of training; the shapes live in training.py beside this file."""
+    import training
+    return training.CASES[stage](shape)
 
 
 CASES: dict[str, Callable[[], dict]] = {
-    "generate:config-f-256": lambda: bench_generation(256, 4),
-    "generate:demo-64": lambda: bench_generation(64, 16, 64, DEMO_CHANNELS),
-    "train:demo-64": lambda: bench_generation(64, 16, 64, DEMO_CHANNELS, gradients=True),
-    "stage1:demo": lambda: bench_training("stage1", "demo"),
-    "stage2:demo": lambda: bench_training("stage2", "demo"),
+    "generate:config-f-256": lambda: measure_generation(256, 4),
+    "generate:demo-64": lambda: measure_generation(64, 16, 64, DEMO_CHANNELS),
+    "train:demo-64": lambda: measure_generation(64, 16, 64, DEMO_CHANNELS, gradients=True),
+    "stage1:demo": lambda: measure_training("stage1", "demo"),
+    "stage2:demo": lambda: measure_training("stage2", "demo"),
 }
 
 
