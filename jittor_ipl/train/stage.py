@@ -80,8 +80,8 @@ class Stage(Loop):
     def _compare_threads(self, latest: Checkpoint) -> None:
         before = latest.state().get("threads", "another number of")
         if before != thread_count():
-            self._print(f"{latest.path}: made with {before} threads, now there are {thread_count()}: the weights will differ "
-                        "in their last bits (set OMP_NUM_THREADS for equal ones)")
+            self._print(f"{latest.path}: made with {before} threads, now there are {thread_count()}: the weights will "
+                        "differ in their last bits (set OMP_NUM_THREADS for equal ones)")
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
