@@ -284,9 +284,10 @@ def test_a_real_cell_is_reported_and_not_done_again(real, capsys):
 
 
 def test_real_weights_withhold_what_needs_the_truth(bench, tmp_path):
+    from jittor_ipl.models.stylegan2.config import GeneratorConfig
     from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.weights.generator import save_generator
-    save_generator(Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1)),
+    save_generator(Generator(GeneratorConfig(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}), np.random.default_rng(1)),
                    tmp_path / "generator.safetensors")
     for number in range(3):
         save_png(tmp_path / f"references/{number}.png", np.random.default_rng(number).uniform(-1, 1, (3, 40, 32)).astype(np.float32))

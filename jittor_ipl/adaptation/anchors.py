@@ -8,7 +8,6 @@ import numpy as np
 
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.adaptation.listeners import Listener
-from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
@@ -38,8 +37,7 @@ class Anchors:
                  clamp: bool = True):
         self.source, self.listeners, self.draws = source, listeners, draws
         self.first, self.every, self.clamp = first, every, clamp
-        self.generator = Generator.from_tensors(numpy_tensors(source), lr_mlp=source.lr_mlp,
-                                                conv_clamp=source.conv_clamp)
+        self.generator = source.copy()
         self.dropped: int | None = None          # the step of the present anchor
         self.names: list[str] = []               # of the tensors that it does not share with the source
         self.offsets: list[jt.Var] = []

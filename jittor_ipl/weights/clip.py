@@ -11,7 +11,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.strict import load_into
 from jittor_ipl.weights.families.clip.family import ACTIVATIONS, EMBEDDING, ROWS
-from jittor_ipl.weights.network import Network, read_network
+from jittor_ipl.weights.network import read_network
 
 if TYPE_CHECKING:
     from jittor_ipl.models.clip.model import Clip
@@ -29,21 +29,15 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None, containe
     from jittor_ipl.models.clip.model import Clip
     if activation not in (None, *ACTIVATIONS):
         raise UserError(f"no activation {str(activation)[:40]!r} in a CLIP; it is {' or '.join(ACTIVATIONS)}")
-    network = read_network(ref, container=container)
-    _require_whole(network, os.fspath(ref))
+    network = read_network(ref, kind=("clip", *_HALVES), container=container)
+    half = _HALVES.get(network.layout.kind)
+    if half:
+        raise UserError(f"{ref} holds only the {half} half of a CLIP; give the whole model (CLIPModel)")
     config = {**network.layout.config, **({"activation": activation} if activation else {})}
     tensors, known = expand_vocabulary(network.tensors, config["vocab_size"], os.fspath(ref))
     clip = Clip(ClipConfig(**config), known)
     load_into(clip, tensors, source=os.fspath(ref))
     return clip
-
-
-def _require_whole(network: Network, label: str) -> None:
-    kind = network.layout.kind
-    if kind in _HALVES:
-        raise UserError(f"{label} holds only the {_HALVES[kind]} half of a CLIP; give the whole model (CLIPModel)")
-    if kind != "clip":
-        raise UserError(f"{label} holds a {kind!r} network, a 'clip' network is expected")
 
 
 def expand_vocabulary(tensors: Mapping[str, np.ndarray], vocab_size: int,

@@ -23,7 +23,15 @@ from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.delta import fingerprint, is_delta
 from jittor_ipl.weights.families.family import Family, Hints, Layout
-from jittor_ipl.weights.families.registry import Recognised, families, identify, select, select_part, shapes_of, take
+from jittor_ipl.weights.families.registry import (
+    Recognised,
+    converted,
+    families,
+    identify,
+    select,
+    select_part,
+    shapes_of,
+)
 from jittor_ipl.weights.folder import TENSORS_SHA256, Source, find_sources, read_source
 from jittor_ipl.weights.generator import adapted_tensors
 from jittor_ipl.weights.inspect import not_finite
@@ -146,13 +154,13 @@ def _pieces(source: Source, options: Options) -> Iterator[Piece]:
     found = _identified(tensors, hints_of(source, info), label)
     left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
                 *(name for name in select(found, tensors) if name not in found.layout.expected))
-    yield _piece(source.label, found, take(found, tensors, source=label, extras=info.extras), label, info.format, left_out)
+    yield _piece(source.label, found, converted(found, tensors, source=label, extras=info.extras), label, info.format, left_out)
     for prefix in found.layout.parts:
         inner = select_part(found, tensors, prefix)
         if inner:
             where = f"{label}, under {prefix!r}"
             part = _identified(inner, Hints(info.format), where)
-            yield _piece("/".join(filter(None, (source.label, prefix.rstrip(".")))), part, take(part, inner, source=where), where, info.format)
+            yield _piece("/".join(filter(None, (source.label, prefix.rstrip(".")))), part, converted(part, inner, source=where), where, info.format)
 
 
 def _identified(tensors: Mapping[str, np.ndarray], hints: Hints, label: str) -> Recognised:

@@ -25,7 +25,7 @@ def load_inception(ref: str | os.PathLike) -> "Inception":
     Raises UserError for anything else, above all for torchvision's network, whose features are other numbers.
     """
     from jittor_ipl.models.features.inception import Inception
-    network = _read(ref, "inception-v3")
+    network = read_network(ref, kind="inception-v3")
     if network.layout.config["weights"] != "fid":
         raise UserError(f"{ref} is torchvision's Inception, trained on 1,000 classes; FID, KID and the Inception Score are "
                         f"defined with TensorFlow's of 1,008 classes ({_FID_FILE})")
@@ -43,7 +43,7 @@ def load_lpips(refs: "str | os.PathLike | Sequence[str | os.PathLike]", net: str
     refs = [refs] if isinstance(refs, (str, os.PathLike)) else list(refs)
     if net not in (None, *NETS):
         raise UserError(f"LPIPS has no network {net!r}; choose one of {', '.join(NETS)}")
-    parts = [_read(ref, "lpips") for ref in refs]
+    parts = [read_network(ref, kind="lpips") for ref in refs]
     found = sorted({part.layout.config["net"] for part in parts} | ({net} if net else set()))
     if len(found) != 1:
         held = ", ".join(f"{ref}: {part.layout.config['net']}" for ref, part in zip(refs, parts))
@@ -60,9 +60,11 @@ def _require_both(parts: list[Network], net: str, refs: list) -> None:
     if "whole" in kinds:
         return
     if "heads" not in kinds:
-        raise UserError(f"{refs[0]} is the network below LPIPS; its learned heads are missing ({net}.pth of the lpips package)")
+        raise UserError(f"{refs[0]} is the network below LPIPS; its learned heads are missing ({net}.pth of the lpips "
+                        "package)")
     if "backbone" not in kinds:
-        raise UserError(f"{refs[0]} holds the heads of LPIPS; the network below is missing ({_BACKBONES[net]} of torchvision)")
+        raise UserError(f"{refs[0]} holds the heads of LPIPS; the network below is missing ({_BACKBONES[net]} of "
+                        "torchvision)")
 
 
 def load_arcface(ref: str | os.PathLike) -> "Backbone":
@@ -71,25 +73,17 @@ def load_arcface(ref: str | os.PathLike) -> "Backbone":
     Raises UserError for anything else, a MoCo ResNet included.
     """
     from jittor_ipl.models.features.arcface import Backbone
-    network = read_network(ref)
-    if network.layout.kind not in ("ir-se50", "ir-face"):
-        raise UserError(f"{ref} holds a {network.layout.kind!r} network; identity is measured with ArcFace's IR-SE50 "
-                        "(model_ir_se50.pth)")
+    network = read_network(ref, kind=("ir-se50", "ir-face", "moco-resnet50"))
+    if network.layout.kind == "moco-resnet50":
+        raise UserError(f"{ref} holds MoCo's ResNet; identity is measured with ArcFace's IR-SE50 (model_ir_se50.pth)")
     return _filled(Backbone(**network.layout.config), network, ref)
 
 
 def load_dinov2(ref: str | os.PathLike) -> "Dinov2":
     """Return the DINOv2 at `ref`, a file or folder in Hugging Face's names. Raises UserError for anything else."""
     from jittor_ipl.models.features.dinov2 import Dinov2
-    network = _read(ref, "dinov2")
+    network = read_network(ref, kind="dinov2")
     return _filled(Dinov2(**network.layout.config), network, ref)
-
-
-def _read(ref: str | os.PathLike, kind: str) -> Network:
-    network = read_network(ref)
-    if network.layout.kind != kind:
-        raise UserError(f"{ref} holds a {network.layout.kind!r} network, a {kind!r} network is expected")
-    return network
 
 
 def _filled(model, network: Network, ref: str | os.PathLike):

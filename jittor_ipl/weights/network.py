@@ -24,25 +24,29 @@ class Network:
     info: FileInfo
 
 
-def read_network(ref: str | os.PathLike, *, kind: str | None = None, container: str | None = None) -> Network:
+def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (), container: str | None = None) -> Network:
     """Read the one network at `ref` (a file, a folder or `demo:<name>`), strictly checked, under our names.
 
-    `kind` refuses every other kind of network. Raises UserError when there is none or more than one, when it is of
-    another kind, or when any tensor is missing, extra or mis-shaped.
+    `kind` (one or several) refuses every other kind of network. Raises UserError when there is none or more than one,
+    when it is of another kind or says so itself, or when any tensor is missing, extra or mis-shaped.
     """
     path = locate(ref)
     sources = find_sources(path)
     if len(sources) > 1:
-        raise UserError(f"{path} holds several networks ({', '.join(source.label for source in sources[:8])}); name one of them")
+        labels = ", ".join(source.label for source in sources[:8])
+        raise UserError(f"{path} holds several networks ({labels}); name one of them")
     tensors, info = read_source(sources[0], container)
-    converted, layout = adopt(tensors, hints_of(sources[0], info), source=str(path), kind=kind, extras=info.extras)
-    return Network(converted, layout, info)
+    ours, layout = adopt(tensors, hints_of(sources[0], info), source=str(path), kind=kind, extras=info.extras)
+    stated = info.metadata.get("kind", "").replace("_", "-")
+    if kind and stated not in ("", layout.kind):
+        raise UserError(f"{path}: its metadata calls it {stated[:40]!r}, its tensors are those of {layout.kind!r}")
+    return Network(ours, layout, info)
 
 
 def hints_of(source: Source, info: FileInfo) -> Hints:
     """Return what is known about a read file beside its tensors."""
-    return Hints(info.format, info.container, info.metadata, source.config, shapes_of(info.extras),
-                 getattr(info, "values", {}), source.path.name.split(".")[0])
+    return Hints(info.format, info.container, info.metadata, source.config, shapes_of(info.extras), info.values,
+                 source.path.name.split(".")[0], info.skipped)
 
 
 def locate(ref: str | os.PathLike) -> Path:

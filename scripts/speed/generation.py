@@ -28,9 +28,10 @@ DEMO_CHANNELS = {4: 128, 8: 128, 16: 80, 32: 48, 64: 32}
 def measure_generation(size: int, batch: int, style_dim: int = 512, channels: dict[int, int] | None = None,
                      gradients: bool = False, repeats: int = 4) -> dict:
     """Time z -> images (with `gradients`: and back to every parameter) against the floor set by the convolutions."""
+    from jittor_ipl.models.stylegan2.config import GeneratorConfig
     from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.runtime.backend import jt
-    generator = Generator(size, style_dim, channels=channels)
+    generator = Generator(GeneratorConfig(size, style_dim, channels=channels))
     z = jt.array(np.random.RandomState(0).randn(batch, style_dim).astype(np.float32))
     parameters = list(generator.trainable().values())
 
@@ -42,7 +43,7 @@ def measure_generation(size: int, batch: int, style_dim: int = 512, channels: di
             with jt.no_grad():
                 generator.synthesis(generator.mapping(z)).sync(True)
 
-    work = convolution_gflop(generator.channels, batch) * (3 if gradients else 1)
+    work = convolution_gflop(generator.config.channels, batch) * (3 if gradients else 1)
     first_wall, _ = timed(step)
     wall, cpu = min(timed(step) for _ in range(repeats))
     rate = convolution_rate()

@@ -23,6 +23,7 @@ from jittor_ipl.config.sections import GeneratorTraining, Losses, MapperTraining
 from jittor_ipl.models.clip.config import ClipConfig  # noqa: E402
 from jittor_ipl.models.clip.model import Clip  # noqa: E402
 from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
+from jittor_ipl.models.stylegan2.config import GeneratorConfig  # noqa: E402
 from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
 from jittor_ipl.text.tokenizer import class_prompts  # noqa: E402
 from jittor_ipl.train.state import Loop  # noqa: E402
@@ -38,7 +39,8 @@ SHAPES = {"demo": ((RESNET,), 4), "demo-2": ((RESNET, VIT), 4), "demo-3": ((RESN
 def _networks(shape: str):
     towers, batch = SHAPES[shape]
     clips = [Clip(ClipConfig(**TEXT, **tower)).initialise(np.random.default_rng(i)) for i, tower in enumerate(towers)]
-    return (lambda: Generator(64, 64, channels=CHANNELS)), [listen(c, 1.0, "photo", "disney") for c in clips], batch
+    config = GeneratorConfig(64, 64, channels=CHANNELS)
+    return (lambda: Generator(config)), [listen(c, 1.0, "photo", "disney") for c in clips], batch
 
 
 def _timed(name: str, run, steps: int) -> dict:

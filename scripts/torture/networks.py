@@ -27,11 +27,12 @@ def write_tiny(folder: Path) -> Path:
     from jittor_ipl.models.clip.config import ClipConfig
     from jittor_ipl.models.clip.model import Clip
     from jittor_ipl.models.strict import named_tensors
+    from jittor_ipl.models.stylegan2.config import GeneratorConfig
     from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.weights.containers.safetensors import write_safetensors
     from jittor_ipl.weights.generator import save_generator
     folder.mkdir(parents=True, exist_ok=True)
-    generator = Generator(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}, rng=np.random.default_rng(1))
+    generator = Generator(GeneratorConfig(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}), np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
     clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
                            transformer_width=32, transformer_heads=2, transformer_layers=1))

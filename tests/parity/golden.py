@@ -14,6 +14,7 @@ from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.models.stylegan2 import layers
+from jittor_ipl.models.stylegan2.config import GeneratorConfig, default_channels
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 
@@ -61,7 +62,8 @@ def record(name: str) -> dict[str, np.ndarray]:
 def generator(draw: Callable[[str, tuple, int], np.ndarray] = fill.generator) -> Generator:
     """Return the 32 px generator with weights from `draw` (`fill.generator` or `fill.generator_stage2`)."""
     about = json.loads((GOLDEN / "stylegan2.json").read_text())
-    model = Generator(**{key: about[key] for key in ("size", "style_dim", "n_mlp", "channel_multiplier")})
+    model = Generator(GeneratorConfig(*(about[key] for key in ("size", "style_dim", "n_mlp")),
+                                      default_channels(about["size"], about["channel_multiplier"])))
     own = named_tensors(model)
     load_into(model, {name: own[name].numpy() if name.endswith(".kernel") else draw(name, shape, about["seed"])
                       for name, shape in about["keys"].items()}, source="golden record")

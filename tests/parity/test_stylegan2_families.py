@@ -13,6 +13,7 @@ import pytest
 from reference import require_reference, run_reference
 
 from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.torch_writer import write_torch
@@ -78,7 +79,7 @@ def test_a_file_of_ours_in_rosinality_s_network(tmp_path: Path) -> None:
     """64 px at full width: their strict load takes our file, and draws what we draw, truncated too."""
     path = checkout("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "torch")
     draw = np.random.default_rng(3)
-    generator = Generator(64, rng=draw)
+    generator = Generator(GeneratorConfig(64), draw)
     tensors = {name: value + 0.3 * draw.standard_normal(value.shape, np.float32) * name.endswith(("bias", "noise.weight"))
                for name, value in numpy_tensors(generator).items()}
     center = 0.3 * draw.standard_normal(512, np.float32)

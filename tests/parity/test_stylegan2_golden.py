@@ -5,7 +5,6 @@ import json
 
 import generator64
 import golden
-import numpy as np
 import pytest
 
 from jittor_ipl.models.strict import named_tensors

@@ -18,6 +18,7 @@ from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.mappers import ARCHITECTURES
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import save_generator
@@ -38,7 +39,7 @@ styles: [disney]
 def networks(tmp_path_factory) -> Path:
     """Write a tiny random generator and CLIP and a list of prompts."""
     folder = tmp_path_factory.mktemp("networks")
-    generator = Generator(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 8}, rng=np.random.default_rng(1))
+    generator = Generator(GeneratorConfig(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 8}), np.random.default_rng(1))
     save_generator(generator, folder / "generator.safetensors")
     clip = Clip(ClipConfig(embed_dim=12, image_resolution=16, vision_layers=1, vision_width=64, vision_patch_size=8,
                            transformer_width=16, transformer_heads=2, transformer_layers=1))

@@ -15,6 +15,7 @@ from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.prompt_mapper import PromptMapper
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.text.tokenizer import class_prompts
@@ -29,7 +30,7 @@ def unit(x):
 
 
 def new_generator():
-    return Generator(SIZE, style_dim=WIDTH, n_mlp=2, channels={4: 6, 8: 6, 16: 4}, rng=np.random.default_rng(1))
+    return Generator(GeneratorConfig(SIZE, style_dim=WIDTH, n_mlp=2, channels={4: 6, 8: 6, 16: 4}), np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig, blur_kernel, default_channels
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.models.stylegan2.style_space import default_channels
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.containers.safetensors import read_safetensors
@@ -19,7 +19,12 @@ from jittor_ipl.weights.families.family import Hints
 from jittor_ipl.weights.families.registry import adopt, identify
 from jittor_ipl.weights.families.schema import fill, solve
 from jittor_ipl.weights.families.stylegan2.rosinality import schema
-from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta
+from jittor_ipl.weights.generator import (
+    generator_from_tensors,
+    load_generator,
+    save_generator,
+    save_generator_delta,
+)
 from jittor_ipl.weights.network import read_network
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "stylegan2"
@@ -66,7 +71,7 @@ def test_layout(dialect: str) -> None:
     assert network.layout.dialect == dialect
     assert network.layout.config == {"size": 16, "style_dim": 16, "n_mlp": 3, "lr_mlp": 0.01,
                                      "channels": {"4": 12, "8": 12, "16": 8}, **clamp}
-    own = Generator(**network.layout.config)
+    own = Generator(GeneratorConfig(**network.layout.config))
     expected = {name: tuple(var.shape) for name, var in named_tensors(own).items()}
     if dialect != "paddlegan":      # the others carry the mean w
         expected["latent_avg"] = (16,)
@@ -117,7 +122,7 @@ def test_numbers_from_shapes(size: int) -> None:
     ({"convs.0.conv.weight": None, "convs.0.conv.wieght": (1, 10, 12, 3, 3)}, "did you mean 'convs.0.conv.wieght'"),
     ({"convs.1.conv.weight": (1, 10, 11, 3, 3)}, r"has shape \[1, 10, 11, 3, 3\], expected is \[1, 10, 10, 3, 3\]"),
     ({"noises.noise_2": None}, "tensor 'noises.noise_2' is missing"),
-    ({"to_rgbs.1.upsample.kernel": None}, "'to_rgbs.1.upsample.kernel' is missing"),
+    ({"to_rgbs.1.upsample.kernel": (3, 3)}, r"'to_rgbs.1.upsample.kernel' has shape \[3, 3\]"),
     ({"conv1.conv.weight": (1, 12, 12, 5, 5)}, "expected is"), ({"latent_avg": (3, 16)}, r"expected is \[16\]"),
     ({"convs.4.extra": (1,)}, "unexpected tensor 'convs.4.extra'")])
 def test_damage_is_named(damage: dict, message: str) -> None:
@@ -153,10 +158,74 @@ def test_stored_numbers() -> None:
             identify(shapes_at(8), Hints(config=bad))
 
 
-def test_a_discriminator_or_a_mapping_network_alone_is_no_generator() -> None:
-    for shapes in ({"convs.0.0.weight": (8, 3, 1, 1), "final_linear.1.bias": (1,)}, {"style.1.weight": (4, 4)}):
-        with pytest.raises(UserError, match="no known network|no stylegan2"):
-            identify(shapes, kind="stylegan2")
+def test_a_mapping_network_alone_is_no_generator() -> None:
+    with pytest.raises(UserError, match="no stylegan2"):
+        identify({"style.1.weight": (4, 4)}, kind="stylegan2")
+
+
+@pytest.mark.parametrize("square", [False, True])
+def test_what_is_constant_is_never_missing(square: bool) -> None:
+    shapes = shapes_at(16)
+    if square:      # no matrix tells which way it lies
+        shapes = fill(schema(16, 4), {"w": 12, "c4": 12, "c8": 12, "c16": 12})
+    draw = np.random.default_rng(0)
+    whole = {name: blur_kernel() if name.endswith(".kernel") else draw.standard_normal(shape, np.float32)
+             for name, shape in shapes.items()}
+    for ends in ((".kernel",), ("blur.kernel",), ("to_rgbs.0.upsample.kernel", "convs.2.conv.blur.kernel")):
+        part = {name: value for name, value in whole.items() if not name.endswith(ends)}
+        if square and ends == ("blur.kernel",):     # PaddleGAN's files lack exactly these
+            continue
+        made, layout = adopt(part, source="x")
+        assert layout.dialect == "rosinality" and list(made) == list(whole)
+        assert all(np.array_equal(made[name], value) for name, value in whole.items())
+
+
+def test_nvidia_s_constants_may_be_missing_too() -> None:
+    tensors = dict(read_tensors(FIXTURES / "nvidia_ada.pkl")[0])
+    whole = adopt(tensors, source="x")[0]
+    for part in ("resample_filter", "noise_const"):
+        made = adopt({name: value for name, value in tensors.items() if not name.endswith(part)}, source="x")[0]
+        assert list(made) == list(whole)
+        assert all(np.array_equal(made[name], value) for name, value in whole.items() if not name.startswith("noises."))
+
+
+_CLASSES = "class-conditional"
+OTHERS = {
+    "z beside a class": ({"style.1.weight": (16, 32)}, _CLASSES), "embedding": ({"style.embed.weight": (16, 10)}, _CLASSES),
+    "z": ({"style.1.weight": (16, 8)}, "z, hidden layers and w have the widths 8, 16 and 16"),
+    "grey": ({"to_rgb1.bias": (1, 1, 1, 1), "to_rgbs.0.bias": (1, 1, 1, 1), "to_rgbs.1.bias": (1, 1, 1, 1)}, "1 channels"),
+    "wavelets": ({"to_rgbs.0.iwt.ll": (2, 2)}, "a SWAGAN generator"),
+    "tall": ({"input.input": (1, 12, 8, 4), "noises.noise_0": (1, 1, 8, 4)}, "no squares")}
+STRANGERS = {
+    "convs.1.conv1.0.weight": "discriminator", "final_linear.1.bias": "discriminator", "b16.fromrgb.weight": "discriminator",
+    "16x16/FromRGB/weight": "discriminator", "synthesis.input.freqs": "StyleGAN3", "synthesis.L0_36_512.weight": "StyleGAN3",
+    "generator.progression.0.conv1.0.weight": "first StyleGAN", "synthesis/4x4/Const/StyleMod/weight": "first StyleGAN",
+    "synthesis.layer3.weight": "GenForce", "backbone.synthesis.b4.const": "EG3D", "GAN.G.initial_block": "lucidrains"}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_converted_network_that_is_not_ours_is_named(case: str) -> None:
+    changes, message = OTHERS[case]
+    with pytest.raises(UserError, match=f"this is .*{message}.*use a StyleGAN2 network"):
+        identify(shapes_at(16, **changes))
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_another_network_is_named_by_what_only_it_has(name: str) -> None:
+    for kind in ((), "stylegan2"):
+        with pytest.raises(UserError, match=f"this is .*{STRANGERS[name]}.*use a StyleGAN2 network"):
+            identify({name: (4, 4)}, kind=kind)
+
+
+def test_other_networks_under_nvidia_s_names() -> None:
+    tensors = dict(read_tensors(FIXTURES / "nvidia_ada.pkl")[0])
+    shapes = {name: value.shape for name, value in tensors.items()}
+    width, hidden = shapes["mapping.fc0.weight"]
+    for changes, message in (({"mapping.embed.weight": (width, 10), "mapping.fc0.weight": (width, 2 * hidden)}, _CLASSES),
+                             ({"mapping.fc0.weight": (width, 2 * hidden)}, _CLASSES),
+                             ({"synthesis.b8.skip.weight": (12, 12, 1, 1)}, "residual")):
+        with pytest.raises(UserError, match=message):
+            identify({**shapes, **changes})
 
 
 # ---- the centre of truncation ----------------------------------------------------------------------------------------
@@ -171,17 +240,17 @@ def test_the_center_stays_with_the_weights(tmp_path: Path) -> None:
     source = load_generator(FIXTURES / "nvidia_ada.pkl")
     save_generator(source, tmp_path / "g.safetensors")
     again = load_generator(tmp_path / "g.safetensors")
-    assert np.array_equal(again.latent_avg, source.latent_avg) and again.config() == source.config()
-    assert again.conv_clamp == 1.5
+    assert np.array_equal(again.latent_avg, source.latent_avg) and again.config == source.config
+    assert again.config.conv_clamp == 1.5
 
     def adapted(part: str) -> Generator:
         tensors = {name: value + 0.1 * name.startswith(part) for name, value in numpy_tensors(source).items()}
-        return Generator.from_tensors({name: value.astype("f4") for name, value in tensors.items()}, conv_clamp=1.5)
+        return generator_from_tensors({name: value.astype("f4") for name, value in tensors.items()}, conv_clamp=1.5)
 
     for part, kept in (("convs.0.conv.weight", True), ("style.1.weight", False)):
         save_generator_delta(adapted(part), source, tmp_path / "d.safetensors")
         loaded = load_generator(tmp_path / "d.safetensors", source=source)
-        assert (loaded.latent_avg is not None) == kept and loaded.conv_clamp == 1.5
+        assert (loaded.latent_avg is not None) == kept and loaded.config.conv_clamp == 1.5
 
 
 def test_a_center_in_every_layer_is_one_w() -> None:

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +14,19 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.weights import clip as clip_files
 from jittor_ipl.weights import refs
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta
+from jittor_ipl.weights.generator import (
+    generator_from_tensors,
+    load_generator,
+    save_generator,
+    save_generator_delta,
+)
 
 CHANNELS = {4: 8, 8: 8, 16: 4}
 
@@ -33,12 +42,39 @@ class Net(nn.Module):
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    return Generator(16, style_dim=8, n_mlp=2, channels=CHANNELS)
+    return Generator(GeneratorConfig(16, style_dim=8, n_mlp=2, channels=CHANNELS))
 
 
 def assert_equal(a: object, b: object) -> None:
     left, right = numpy_tensors(a), numpy_tensors(b)
     assert set(left) == set(right) and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+PROFILE = """
+import sys
+import jittor_ipl.models.stylegan2.generator
+from jittor_ipl.weights.generator import load_generator
+files = set()
+def note(frame, event, argument):
+    name = frame.f_code.co_filename
+    if event == "call" and "jittor_ipl" in name and frame.f_code.co_name != "<module>":
+        files.add(name)
+sys.setprofile(note)
+load_generator("demo:generator")
+sys.setprofile(None)
+strangers = [name for name in sys.modules if name.startswith("jittor_ipl.weights.families.")
+             and name.split(".")[3] in ("clip", "diffusion", "lora", "features", "inversion", "prompt_mapper")]
+print(len(files), *sorted(files), "others:", *strangers, sep="\\n")
+"""
+
+
+def test_a_generator_s_way_from_its_file_is_short() -> None:
+    """One in a hurry who follows a seed's generator to its file opens at most so many of ours, no other family's."""
+    done = subprocess.run([sys.executable, "-c", PROFILE], cwd=refs.ASSETS.parents[2], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(refs.ASSETS.parents[2])})
+    lines = done.stdout.split("\n")
+    assert done.returncode == 0 and int(lines[0]) <= 23, done.stdout + done.stderr
+    assert lines[lines.index("others:") + 1:] == [""], lines
 
 
 def test_names_are_those_of_a_state_dict() -> None:
@@ -75,7 +111,7 @@ def test_a_misfit_is_named_and_changes_nothing(change, message: str) -> None:
 def test_generator_round_trip(tmp_path: Path, generator: Generator) -> None:
     save_generator(generator, tmp_path / "g.safetensors", {"note": "x"})
     loaded = load_generator(tmp_path / "g.safetensors")
-    assert loaded.config() == generator.config()
+    assert loaded.config == generator.config
     assert_equal(loaded, generator)
     assert read_safetensors(tmp_path / "g.safetensors")[1]["kind"] == "stylegan2"
 
@@ -91,7 +127,7 @@ def test_generator_complaints(tmp_path: Path, generator: Generator) -> None:
     renamed = {name.replace("input.input", "input.const"): value for name, value in tensors.items()}
     cases = [(renamed, {}, "tensor 'input.input' is missing .did you mean 'input.const'"),
              ({**tensors, "conv1.conv.weight": np.ones((1, 9, 8, 3, 3), "f4")}, {}, "shape|channels"),
-             (tensors, {"kind": "clip"}, "holds a 'clip' network"), (tensors, {**metadata, "config": "{"}, "not JSON"),
+             (tensors, {"kind": "clip"}, "calls it 'clip', its tensors are those of 'stylegan2'"), (tensors, {**metadata, "config": "{"}, "not JSON"),
              (tensors, {**metadata, "config": '{"lr_mlp": "x"}'}, "lr_mlp")]
     for changed, facts, message in cases:
         write_safetensors(path, changed, facts)
@@ -100,7 +136,7 @@ def test_generator_complaints(tmp_path: Path, generator: Generator) -> None:
 
 
 def test_generator_delta(tmp_path: Path, generator: Generator) -> None:
-    adapted = Generator.from_tensors({name: value + 0.01 * (value.ndim == 5) for name, value in numpy_tensors(generator).items()})
+    adapted = generator_from_tensors({name: value + 0.01 * (value.ndim == 5) for name, value in numpy_tensors(generator).items()})
     path = tmp_path / "d.safetensors"
     save_generator_delta(adapted, generator, path)
     assert_equal(load_generator(path, source=generator), adapted)
@@ -136,7 +172,7 @@ def test_whole_vocabulary_and_foreign_network(tmp_path: Path, generator: Generat
     with pytest.raises(UserError, match="'clip' network is expected"):
         load_clip(tmp_path / "g.safetensors")
     write_safetensors(tmp_path / "n.safetensors", {"visual.conv.weight": np.ones(1)})
-    with pytest.raises(UserError, match="no known network.*'visual.conv1.weight'"):
+    with pytest.raises(UserError, match="no clip network.*'visual.conv1.weight'"):
         load_clip(tmp_path / "n.safetensors")
 
 

@@ -1,58 +1,52 @@
 """StyleGAN2 generator (Karras et al. 2020) with the keys of rosinality checkpoints."""
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig, noise_sizes, resolutions
 from jittor_ipl.models.stylegan2.layers import ConstantInput, EqualLinear, Noises, PixelNorm, StyledConv, ToRGB
-from jittor_ipl.models.stylegan2.style_space import default_channels
 from jittor_ipl.runtime.backend import jt, nn
 
-SIZES = tuple(2**i for i in range(3, 11))
 Noise = str | Sequence[jt.Var]
 
 
-def _resolutions(size: int) -> list[int]:
-    return [2**i for i in range(2, int(math.log2(size)) + 1)]
+class Undrawn:
+    """Stands in for the random generator where all weights are set right after: gives zeros."""
+
+    def standard_normal(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        return np.zeros(shape, dtype)
 
 
 class Generator(nn.Module):
-    """Maps z [B, style_dim] to images [B, 3, size, size] in about [-1, 1].
-
-    size: 8..1024, a power of two.  style_dim: width of z and w.  n_mlp: layers of the mapping network.
-    channel_multiplier: 2 for config-f, 1 for config-e.  channels: {resolution: channels} in place of the multiplier.
-    lr_mlp: learning-rate factor of the mapping network, part of its arithmetic.  conv_clamp: bound of every layer's
-    output in NVIDIA's networks for limited data, None for no bound.
-    rng: draws the initial weights (a fixed seed when absent).  Raises UserError for numbers that make no generator.
+    """Maps z [B, style_dim] to images [B, 3, size, size] in about [-1, 1]: `mapping`, then `synthesis`.
 
     `latent_avg` is the mean w [style_dim] that the weights' file carries, or None; see `center`.
     """
 
-    def __init__(self, size: int, style_dim: int = 512, n_mlp: int = 8, channel_multiplier: int = 2,
-                 channels: Mapping[int, int] | None = None, lr_mlp: float = 0.01, conv_clamp: float | None = None,
-                 rng: np.random.Generator | None = None):
+    def __init__(self,
+                 config: GeneratorConfig,                               # the network's numbers
+                 rng: np.random.Generator | Undrawn | None = None,      # draws the initial weights; seed 0 when None
+                 ) -> None:
         rng = rng or np.random.default_rng(0)
-        self.size, self.style_dim, self.n_mlp, self.lr_mlp, self.conv_clamp = size, style_dim, n_mlp, lr_mlp, conv_clamp
+        c, w, clamp = config.channels, config.style_dim, config.conv_clamp
+        self.config, self.size, self.style_dim = config, config.size, w
         self.latent_avg: np.ndarray | None = None
-        self.channels = _checked_channels(size, channel_multiplier, channels)
-        c, resolutions = self.channels, _resolutions(size)
         self.style = nn.Sequential(PixelNorm(), *(
-            EqualLinear(style_dim, style_dim, rng, lr_mul=lr_mlp, activate=True) for _ in range(n_mlp)))
+            EqualLinear(w, w, rng, lr_mul=config.lr_mlp, activate=True) for _ in range(config.n_mlp)))
         self.input = ConstantInput(c[4], rng)
-        self.conv1 = StyledConv(c[4], c[4], style_dim, rng, clamp=conv_clamp)
-        self.to_rgb1 = ToRGB(c[4], style_dim, rng, upsample=False, clamp=conv_clamp)
+        self.conv1 = StyledConv(c[4], c[4], w, rng, clamp=clamp)
+        self.to_rgb1 = ToRGB(c[4], w, rng, upsample=False, clamp=clamp)
         self.convs = nn.ModuleList()
         self.to_rgbs = nn.ModuleList()
-        for r in resolutions[1:]:
-            self.convs.append(StyledConv(c[r // 2], c[r], style_dim, rng, upsample=True, clamp=conv_clamp))
-            self.convs.append(StyledConv(c[r], c[r], style_dim, rng, clamp=conv_clamp))
-            self.to_rgbs.append(ToRGB(c[r], style_dim, rng, clamp=conv_clamp))
-        self.noises = Noises([4] + [r for r in resolutions[1:] for _ in range(2)], rng)
+        for r in resolutions(config.size)[1:]:
+            self.convs.append(StyledConv(c[r // 2], c[r], w, rng, upsample=True, clamp=clamp))
+            self.convs.append(StyledConv(c[r], c[r], w, rng, clamp=clamp))
+            self.to_rgbs.append(ToRGB(c[r], w, rng, clamp=clamp))
+        self.noises = Noises(noise_sizes(config.size), rng)
         self.n_latent = 2 + len(self.convs)
 
     # ---- z -> w -> ws -> S ------------------------------------------------------------------------------------
@@ -72,14 +66,14 @@ class Generator(nn.Module):
         return jt.array((total / n).astype(np.float32)[None])
 
     def center(self, n: int, seed: int) -> jt.Var:
-        """Return the centre of truncation [1, style_dim]: `latent_avg` where the weights carry it, else `mean_latent(n, seed)`.
+        """Return the centre of truncation [1, style_dim]: `latent_avg` where there is one, else `mean_latent(n, seed)`.
 
         NVIDIA's tools truncate towards that running mean of training; rosinality's, IPL's and NADA's draw a new mean.
         """
         return self.mean_latent(n, seed) if self.latent_avg is None else jt.array(self.latent_avg[None])
 
     def truncate(self, w: jt.Var, psi: float, center: jt.Var, cutoff: int | None = None) -> jt.Var:
-        """Move w [B, style_dim] or ws [B, n_latent, style_dim] towards `center` [1, style_dim]: center + psi (w - center).
+        """Return center + psi (w - center) for w [B, style_dim] or ws [B, n_latent, style_dim]; center [1, style_dim].
 
         With `cutoff` only the first `cutoff` layers move, and ws is returned.
         """
@@ -97,7 +91,7 @@ class Generator(nn.Module):
         return w.unsqueeze(1).expand(w.shape[0], self.n_latent, self.style_dim)
 
     def mix(self, w1: jt.Var, w2: jt.Var, layer: int) -> jt.Var:
-        """Return ws [B, n_latent, style_dim] of `w1` for the first `layer` layers and `w2` for the rest (style mixing)."""
+        """Return ws [B, n_latent, style_dim]: `w1` for the first `layer` layers, `w2` for the rest (style mixing)."""
         if not 1 <= layer < self.n_latent:
             raise UserError(f"mixing layer {layer} is out of range; choose one in 1..{self.n_latent - 1}")
         return jt.concat([self.broadcast(w1)[:, :layer], self.broadcast(w2)[:, layer:]], 1)
@@ -158,10 +152,10 @@ class Generator(nn.Module):
         """Return fresh noise for `synthesis`, one [batch, 1, r, r] per styled convolution."""
         return [jt.array(rng.standard_normal((batch, *own.shape[1:]), np.float32)) for own in self.noises.as_list()]
 
-    # ---- parameters and construction --------------------------------------------------------------------------
+    # ---- parameters ---------------------------------------------------------------------------------------------
 
     def trainable(self) -> dict[str, jt.Var]:
-        """Return name -> Var of every tensor that can train: the parameters and the stored noise maps, not the filters."""
+        """Return name -> Var of all that can train: the parameters and the stored noise maps, not the filters."""
         return {name: var for name, var in named_tensors(self).items() if not name.endswith(".kernel")}
 
     def put(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -174,78 +168,11 @@ class Generator(nn.Module):
             own[name].update(value)
             own[name].requires_grad = trains      # update takes the flag of the new value
 
-    def layer_parameters(self, index: int) -> dict[str, jt.Var]:
-        """Return name -> Var of layer `index` in [conv1, to_rgb1] + convs, the order of IPL's layer selection."""
-        if not 0 <= index < self.n_latent:
-            raise UserError(f"layer {index} is out of range; choose one in 0..{self.n_latent - 1}")
-        prefix = ("conv1.", "to_rgb1.")[index] if index < 2 else f"convs.{index - 2}."
-        return {name: var for name, var in self.trainable().items() if name.startswith(prefix)}
-
-    def config(self) -> dict:
-        """Return the constructor's numbers, such that `Generator(**config)` has the same tensors and arithmetic."""
-        clamp = {} if self.conv_clamp is None else {"conv_clamp": self.conv_clamp}
-        return {"size": self.size, "style_dim": self.style_dim, "n_mlp": self.n_mlp, "lr_mlp": self.lr_mlp,
-                "channels": dict(self.channels), **clamp}
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray], *, lr_mlp: float = 0.01, conv_clamp: float | None = None,
-                     source: str = "tensors") -> "Generator":
-        """Build the generator that `tensors` (rosinality names) belong to, and load them.
-
-        Size, style_dim, n_mlp and channels come from the shapes; a tensor `latent_avg` [style_dim] may be there. Raises
-        UserError naming `source` when a tensor is missing, extra or of a wrong shape.
-        """
-        generator = cls(**config_from_shapes({name: tuple(t.shape) for name, t in tensors.items()}, source),
-                        lr_mlp=lr_mlp, conv_clamp=conv_clamp, rng=_NoDraw())
-        load_into(generator, {name: t for name, t in tensors.items() if name != "latent_avg"}, source=source)
-        if "latent_avg" in tensors:
-            generator.latent_avg = _mean_w(tensors["latent_avg"], generator.style_dim, source)
-        return generator
-
-
-class _NoDraw:
-    """Stands in for a random generator where the weights are loaded at once."""
-
-    def standard_normal(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-
-def config_from_shapes(shapes: Mapping[str, tuple[int, ...]], source: str) -> dict:
-    """Infer size, style_dim, n_mlp and channels from rosinality shapes; UserError when they are not a generator's."""
-    def shape(name: str, ndim: int) -> tuple[int, ...]:
-        if len(shapes.get(name, ())) != ndim:
-            found = f"shape {list(shapes[name])}" if name in shapes else "no such tensor"
-            raise UserError(f"{source}: not a StyleGAN2 generator in rosinality format: {name!r}: {found}")
-        return shapes[name]
-
-    mlp = {int(m[1]) for m in (re.fullmatch(r"style\.(\d+)\.weight", name) for name in shapes) if m}
-    levels = {int(m[1]) // 2 for m in (re.match(r"convs\.(\d+)\.", name) for name in shapes) if m}
-    size = 4 * 2**len(levels)
-    channels = {4: shape("input.input", 4)[1]}
-    channels |= {8 * 2**i: shape(f"convs.{2 * i}.conv.weight", 5)[1] for i in range(len(levels))}
-    style_dim = shape("conv1.conv.modulation.weight", 2)[1]
-    return {"size": size, "style_dim": style_dim, "n_mlp": len(mlp), "channels": channels}
-
-
-def _mean_w(value: np.ndarray, style_dim: int, source: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        mean = value.astype(np.float32) if value.dtype.kind != "c" else value
-    if mean.shape != (style_dim,) or not np.isfinite(mean).all() or mean.dtype != np.float32:
-        raise UserError(f"{source}: latent_avg of shape {list(value.shape)}; {style_dim} finite numbers are expected")
-    return mean
-
-
-def _checked_channels(size: int, multiplier: int, channels: Mapping[int, int] | None) -> dict[int, int]:
-    if size not in SIZES:
-        raise UserError(f"generator size {size!r} is not one of {', '.join(map(str, SIZES))}")
-    if channels is None:
-        return default_channels(size, multiplier)
-    table = {int(r): int(c) for r, c in channels.items()}
-    if sorted(table) != _resolutions(size):
-        raise UserError(f"channels name the resolutions {sorted(table)}, a {size} px generator needs {_resolutions(size)}")
-    if min(table.values()) < 1:
-        raise UserError(f"channels must be positive, not {table}")
-    return table
+    def copy(self) -> "Generator":
+        """Return a generator of the same numbers and tensors, without the mean w."""
+        twin = Generator(self.config, Undrawn())
+        load_into(twin, numpy_tensors(self), source="a copy")
+        return twin
 
 
 def _check(x: jt.Var, shape: tuple[int | None, ...], name: str) -> None:

@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 
+from jittor_ipl.models.stylegan2.config import blur_kernel
 from jittor_ipl.ops.bias_act import bias_act
 from jittor_ipl.ops.linear import linear
 from jittor_ipl.ops.modconv import modulated_conv2d
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.ops.upfirdn2d import upfirdn2d
 from jittor_ipl.runtime.backend import jt, nn
-from jittor_ipl.weights.families.stylegan2.rosinality import blur_kernel
 
 
 class PixelNorm(nn.Module):
@@ -113,7 +113,8 @@ class Upsample(nn.Module):
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to three channels, added to the upsampled image of the level below."""
 
-    def __init__(self, c_in: int, style_dim: int, rng: np.random.Generator, upsample: bool = True, clamp: float | None = None):
+    def __init__(self, c_in: int, style_dim: int, rng: np.random.Generator, upsample: bool = True,
+                 clamp: float | None = None):
         self.clamp = clamp
         self.bias = jt.array(np.zeros((1, 3, 1, 1), np.float32))
         if upsample:

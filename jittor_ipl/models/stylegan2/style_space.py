@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.stylegan2.config import SIZES, default_channels
 
-SIZES = tuple(2**i for i in range(3, 11))
 LAST_EDITED = 16            # StyleCLIP measures directions up to this layer, the last one of 128 px
 SUBSETS = ("convolutions", "convolutions to 128 px", "all layers")
 
@@ -23,11 +23,6 @@ class StyleLayer:
     resolution: int
     channels: int
     rgb: bool
-
-
-def default_channels(size: int, channel_multiplier: int = 2) -> dict[int, int]:
-    """Return channels per resolution, 4..size: 512 up to 32 px, then halved per level (multiplier 2 is config-f, 1 config-e)."""
-    return {r: min(512, 16384 * channel_multiplier // r) if r > 32 else 512 for r in (4, *SIZES) if r <= size}
 
 
 def style_space(size: int, channel_multiplier: int = 2, channels: Mapping[int, int] | None = None) -> list[StyleLayer]:

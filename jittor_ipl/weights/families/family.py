@@ -1,13 +1,14 @@
 """The words that all weight formats are described in: what a family of networks is, and how one file of it is laid out.
 
-A path becomes tensors under the names of the program that wrote it (`load`, `folder`), a family recognises those names
-(`families`), the strict check compares them with what the family expects, and `convert` gives them our names.
+A path becomes tensors under the names of the program that wrote it (`containers.read`, `folder`), a family recognises
+those names (`registry`), the strict check compares them with what the family expects, and `convert` gives them ours.
 """
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ Config = Mapping[str, Any]                      # constructor numbers, JSON-able
 class Hints:
     """What is known about a file beside the names and shapes of its tensors; every part may be empty.
 
-    `format` and `container` are those of `load.FileInfo`; `metadata` is that of safetensors; `config` is the parsed
+    `format` and `container` are those of `containers.read.FileInfo`; `metadata` is that of safetensors; `config` is the parsed
     config.json beside the file; `extras` are the shapes of tensors beside the container (`latent_avg`); `values` are
-    plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending,
-    needed only for arrays that have no names of their own (`fs3.npy`).
+    plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending;
+    `beside` names what else lay beside the container (optimisers, ...).
     """
 
     format: str = ""
@@ -36,6 +37,18 @@ class Hints:
     extras: Shapes = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    beside: tuple[str, ...] = ()
+
+    @cached_property
+    def stored(self) -> Config:
+        """The constructor numbers in the file's metadata, {} when it has none; UserError when they are no JSON object."""
+        try:
+            config = json.loads(self.metadata.get("config", "{}"))
+        except (ValueError, RecursionError) as error:
+            raise UserError("the 'config' in its metadata is not JSON") from error
+        if not isinstance(config, dict):
+            raise UserError("the 'config' in its metadata is not a JSON object")
+        return config
 
 
 @dataclass(frozen=True)
@@ -85,14 +98,3 @@ class Family:
     next_step: str = ""
     export_metadata: Mapping[str, Callable[[Tensors, Config], dict[str, str]]] = field(default_factory=dict)
     faults: Callable[[Tensors, Layout], list[str]] = lambda tensors, layout: []
-
-
-def metadata_config(hints: Hints) -> dict:
-    """Return the constructor numbers in a file's metadata, {} when it has none; UserError when they are no JSON object."""
-    try:
-        config = json.loads(hints.metadata.get("config", "{}"))
-    except (ValueError, RecursionError) as error:
-        raise UserError("the 'config' in its metadata is not JSON") from error
-    if not isinstance(config, dict):
-        raise UserError("the 'config' in its metadata is not a JSON object")
-    return config

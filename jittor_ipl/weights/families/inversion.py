@@ -7,7 +7,6 @@ The converted names are those of the encoder module alone; the generator under "
 """
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -87,22 +86,13 @@ def _numbers(own: Shapes, kind: str, heads: str) -> dict:
 def _type(kind: str, heads: str, hints: Hints) -> str | None:
     """Return the encoder's class: the one its options state, the only possible one, or None when two are possible."""
     possible = TYPES[kind, heads]
-    stated = hints.values.get("encoder_type") or _stored(hints)
+    stated = hints.values.get("encoder_type") or hints.stored.get("encoder_type")
     if stated is None:
         return possible[0] if len(possible) == 1 else None
     if stated not in possible:
         raise UserError(f"the options name the encoder {str(stated)[:60]!r}, its tensors are those of "
                         f"{' or '.join(possible)}")
     return stated
-
-
-def _stored(hints: Hints) -> str | None:
-    """Return the class that the metadata of a converted file states."""
-    try:
-        config = json.loads(hints.metadata.get("config", "{}"))
-    except (ValueError, RecursionError):
-        return None
-    return config.get("encoder_type") if isinstance(config, dict) else None
 
 
 # ---- Names and shapes ---------------------------------------------------------------------------------------------------

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors, metadata_config
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 
 
 def _by_metadata(kind: str, dialect: str):
     def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
         if hints.metadata.get("kind") != kind:
             return None
-        return Layout(kind, dialect, metadata_config(hints), dict(shapes))
+        return Layout(kind, dialect, hints.stored, dict(shapes))
     return recognise
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors, metadata_config
+from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.schema import Schema, fill, solve
 
 _CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
@@ -56,7 +56,7 @@ def _levels(shapes: Shapes, hints: Hints) -> Layout:
 
 def _stored(hints: Hints) -> Config:
     """Return the numbers beside the tensors: in our files' metadata, in a config.json."""
-    return {**metadata_config(hints), **hints.config}
+    return {**hints.stored, **hints.config}
 
 
 def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:

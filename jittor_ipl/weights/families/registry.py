@@ -1,14 +1,14 @@
 """Every family of networks whose files are understood, and the one way from a file's tensors to ours.
 
-A module here exposes FAMILY, or FAMILIES for several; its name stands in `MODULES`. Nothing here imports Jittor.
+A module here exposes FAMILY, or FAMILIES for several; their kinds stand in `MODULES`. Nothing here imports Jittor.
 """
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
 from types import MappingProxyType
 from typing import NoReturn
 
@@ -16,30 +16,41 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, count_problems, require_fit
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors, metadata_config
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 
-# In the order in which they are asked; among those that claim a file the one with the fewest problems wins.
-MODULES = ("own_files", "stylegan2.family", "prompt_mapper", "clip.family", "stylegan2.styleclip", "stylegan2.latents",
-           "inversion", "features.arcface", "features.inception", "features.lpips", "features.dinov2", "diffusion.family",
-           "lora.family")
+# Kind -> its module, in the order in which they are asked; among those that claim a file the one with the fewest
+# problems wins. A module is imported when one of its kinds is asked.
+MODULES = {
+    "delta": "own_files", "judge": "own_files", "stylegan2": "stylegan2.family", "prompt-mapper": "prompt_mapper",
+    "clip": "clip.family", "image-encoder": "clip.family", "styleclip-mapper": "stylegan2.styleclip",
+    "style-directions": "stylegan2.latents", "style-statistics": "stylegan2.latents", "latents": "stylegan2.latents",
+    "inversion-encoder": "inversion", "ir-se50": "features.arcface", "ir-face": "features.arcface",
+    "moco-resnet50": "features.arcface", "inception-v3": "features.inception", "lpips": "features.lpips",
+    "dinov2": "features.dinov2", "unet": "diffusion.family", "vae": "diffusion.family",
+    "text-encoder": "diffusion.family", "lora": "lora.family"}
+_BY_METADATA = ("delta", "judge")       # files that say themselves what they are, whatever their names
 _SHOWN = 5              # kinds of networks named in a message when none is near
-_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")   # what DataParallel, torch.compile, Lightning add
+# What DataParallel, torch.compile, Lightning and others put before every name.
+_WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A family, the layout it found, and the prefix that all names of the file carry ("" or a wrapper's "module.")."""
+    """A family, the layout it found, the prefix of all names in the file ("" or a wrapper's "module."), and how many
+    tensors do not fit."""
 
     family: Family
     layout: Layout
     prefix: str = ""
+    problems: int = 0
 
 
-@cache
-def families() -> tuple[Family, ...]:
-    """Return all families; imported on first use."""
-    modules = [importlib.import_module(f"jittor_ipl.weights.families.{name}") for name in MODULES]
-    return tuple(family for module in modules for family in getattr(module, "FAMILIES", None) or (module.FAMILY,))
+def families(kinds: Iterable[str] = tuple(MODULES)) -> list[Family]:
+    """Return the families of these kinds in the order of MODULES; their modules are imported on first use."""
+    modules = {kind: importlib.import_module(f"jittor_ipl.weights.families.{MODULES[kind]}")
+               for kind in MODULES if kind in kinds}
+    return [next(family for family in getattr(module, "FAMILIES", None) or (module.FAMILY,) if family.kind == kind)
+            for kind, module in modules.items()]
 
 
 def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
@@ -47,22 +58,45 @@ def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
     return identify(shapes, hints).layout
 
 
-def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | None = None) -> Recognised:
-    """Return family and layout of a file with these tensors (only families of `kind` are asked when it is given).
+def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | tuple[str, ...] = ()) -> Recognised:
+    """Return family and layout of a file with these tensors; a prefix that a wrapper put before every name is taken off.
 
-    A prefix that a wrapper put before every name is taken off. Raises UserError that names the nearest family.
+    Where a `kind` (or several) is expected, others are only asked when it does not fit. Raises UserError that names the
+    nearest family, or the kind of network that the file holds instead.
     """
-    candidates = [family for family in families() if kind in (None, family.kind)]
+    kinds = (kind,) if isinstance(kind, str) else kind
+    found = contradiction = None
+    try:
+        found = _closest(shapes, hints, families({*kinds, *_BY_METADATA} if kinds else MODULES))
+    except UserError as error:
+        contradiction = error
+    if kinds and (found is None or found.problems or found.layout.kind not in kinds):
+        _refuse_other_kinds(shapes, hints, kinds, 1 if contradiction else found.problems if found else len(shapes) + 1)
+    if contradiction:
+        raise contradiction
+    return found or _refuse_unknown(shapes, kinds)
+
+
+def _refuse_other_kinds(shapes: Shapes, hints: Hints, kinds: tuple[str, ...], problems: int) -> None:
+    """Raise UserError when a network of another kind fits with fewer than `problems` problems, or says what it is."""
+    other = None
+    with suppress(UserError):
+        other = _closest(shapes, hints, families())
+    if other and other.layout.kind not in kinds and (other.problems < problems or other.layout.kind in _BY_METADATA):
+        raise UserError(f"this is a {other.layout.kind!r} network, a {kinds[0]!r} network is expected"
+                        + (f" ({other.family.next_step})" if other.layout.parts and other.family.next_step else ""))
+
+
+def _closest(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
+    """Return the claim with the fewest problems, None without any; UserError for a contradiction that one found."""
     converted = _converted(shapes, hints, candidates)
     try:
-        problems, found = _by_names(shapes, hints, candidates)
+        found = _by_names(shapes, hints, candidates)
     except UserError:
         if converted is None:
             raise
         return converted
-    if converted is not None and (found is None or problems):
-        return converted
-    return found or _refuse_unknown(shapes, kind)
+    return converted if converted is not None and (found is None or found.problems) else found
 
 
 def _converted(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
@@ -76,22 +110,21 @@ def _converted(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Re
     family = next((family for family in candidates if family.kind == hints.metadata.get("kind")), None)
     if family is None:
         return None
-    layout = Layout(family.kind, "ours", metadata_config(hints), dict(shapes))
+    layout = Layout(family.kind, "ours", dict(hints.stored), dict(shapes))
     return Recognised(replace(family, convert=lambda tensors, _: dict(tensors)), layout)
 
 
-def _by_names(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> tuple[int, Recognised | None]:
-    """Return the claim with the fewest problems and their number, first of all names as they are, then without a wrapper's prefix."""
+def _by_names(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
+    """Return the best claim of all names as they are, then of those without a wrapper's prefix."""
     for prefix in ("", *(p for p in _WRAPPERS if shapes and all(name.startswith(p) for name in shapes))):
         claims = _claims({name[len(prefix):]: shape for name, shape in shapes.items()}, hints, candidates)
         if claims:
-            problems, family, layout = min(claims, key=lambda claim: claim[0])
-            return problems, Recognised(family, layout, prefix)
-    return 0, None
+            return replace(min(claims, key=lambda claim: claim.problems), prefix=prefix)
+    return None
 
 
-def _claims(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> list[tuple[int, Family, Layout]]:
-    """Return (problems, family, layout) of all who claim a file; a contradiction that one found counts when none fits exactly."""
+def _claims(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> list[Recognised]:
+    """Return every claim on a file; UserError for the first contradiction that one found, unless another fits exactly."""
     claims, contradiction = [], None
     for family in candidates:
         try:
@@ -100,19 +133,20 @@ def _claims(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> list[
             contradiction = contradiction or error
             continue
         if layout is not None:
-            claims.append((count_problems(layout.expected, layout.optional, own(shapes, layout, hints.extras)), family, layout))
-    if contradiction and all(problems for problems, *_ in claims):
+            mine = belonging(shapes, layout, hints.extras)
+            claims.append(Recognised(family, layout, problems=count_problems(layout.expected, layout.optional, mine)))
+    if contradiction and all(claim.problems for claim in claims):
         raise contradiction
     return claims
 
 
-def own(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType({})) -> dict:
-    """Return the entries that belong to the layout itself: those of no other network in the file, and its extras."""
+def belonging(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType({})) -> dict:
+    """Return the entries of the layout itself: those of no other network in the file, and its extras."""
     mine = {name: value for name, value in names.items() if not (layout.parts and name.startswith(layout.parts))}
     return {**mine, **{name: extras[name] for name in layout.extras if name in extras}}
 
 
-def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | None = None,
+def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | tuple[str, ...] = (),
           extras: Tensors = MappingProxyType({})) -> tuple[dict[str, np.ndarray], Layout]:
     """Return a file's tensors under our names, and its layout: recognised, strictly checked, converted.
 
@@ -123,11 +157,11 @@ def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | 
         found = identify(shapes_of(tensors), hints, kind)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    return take(found, tensors, source=source, extras=extras), found.layout
+    return converted(found, tensors, source=source, extras=extras), found.layout
 
 
-def take(found: Recognised, tensors: Tensors, *, source: str,
-         extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
+def converted(found: Recognised, tensors: Tensors, *, source: str,
+              extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
     """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
     mine = select(found, tensors, extras)
     require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.types, limit=3), source)
@@ -171,8 +205,8 @@ class Renamed(Mapping):
 
 
 def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyType({})) -> Renamed:
-    """Return the tensors that belong to the recognised network itself, without a wrapper's prefix, its extras among them."""
-    names = own({name[len(found.prefix):]: name for name in tensors}, found.layout)
+    """Return the tensors of the recognised network itself, its extras among them, without a wrapper's prefix."""
+    names = belonging({name[len(found.prefix):]: name for name in tensors}, found.layout)
     return Renamed(tensors, names, {name: extras[name] for name in found.layout.extras if name in extras})
 
 
@@ -197,18 +231,18 @@ def types_of(tensors: Tensors) -> dict[str, str]:
         {name: array.dtype.name for name, array in tensors.items()}
 
 
-def _refuse_unknown(shapes: Shapes, kind: str | None) -> NoReturn:
-    first = next(iter(shapes), "")
-    if kind:
-        raise UserError(f"this is no {kind} network in any known layout (its first tensor is {first[:80]!r}){_landmark(shapes, kind)}")
+def _refuse_unknown(shapes: Shapes, kinds: tuple[str, ...]) -> NoReturn:
+    first, near = next(iter(shapes), "")[:80], _landmark(shapes, kinds)
+    if kinds:
+        raise UserError(f"this is no {kinds[0]} network in any known layout (its first tensor is {first!r}){near}")
     known = ", ".join(list(dict.fromkeys(family.kind for family in families() if family.landmarks))[:_SHOWN])
-    raise UserError(f"no known network has these tensors (the first is {first[:80]!r})"
-                    f"{_landmark(shapes, None) or f'; known are {known}, ...'} (all: docs/formats.md)")
+    raise UserError(f"no known network has these tensors (the first is {first!r}){near or f'; known are {known}, ...'} "
+                    "(all: docs/formats.md)")
 
 
-def _landmark(shapes: Shapes, kind: str | None) -> str:
+def _landmark(shapes: Shapes, kinds: tuple[str, ...]) -> str:
     """Return a remark on the family that has a name most like one of the file's."""
-    owners = {name: family for family in families() if kind in (None, family.kind) for name in family.landmarks}
+    owners = {name: family for family in families(kinds or MODULES) for name in family.landmarks}
     names = list(shapes)[:200]
     close = [name for name in names if name in owners] or \
         [near for name in names[:20] for near in get_close_matches(name, owners, n=1, cutoff=0.7)]

@@ -103,7 +103,7 @@ def _generator(part: str, options) -> dict:
     recipe = _scaled(pretrain_generator.RECIPES[part], options.scale)
     with _stage(part, options, recipe) as stage:
         generator = pretrain_generator.train(recipe, stage)
-    _write_asset(options.assets / f"{part}.safetensors", "stylegan2", generator, generator.config())
+    _write_asset(options.assets / f"{part}.safetensors", "stylegan2", generator, generator.config.to_json())
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 

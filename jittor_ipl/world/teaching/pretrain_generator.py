@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
@@ -44,8 +45,8 @@ RECIPES = {"generator": GeneratorRecipe(), "pets-generator": GeneratorRecipe("pe
 
 def train(recipe: GeneratorRecipe, loop: Loop | None = None) -> Generator:
     """Train the generator; the loop's steps are those of synthesis."""
-    generator = Generator(64, attributes.LATENT_DIM, recipe.mapping_layers, channels=dict(recipe.channels),
-                          rng=rng(recipe.seed, "generator-weights"))
+    config = GeneratorConfig(64, attributes.LATENT_DIM, recipe.mapping_layers, dict(recipe.channels))
+    generator = Generator(config, rng(recipe.seed, "generator-weights"))
     everything = named_tensors(generator)
     parameters = {k: v for k, v in everything.items() if not k.startswith("style.") and not k.endswith(".kernel")}
     for name in parameters:

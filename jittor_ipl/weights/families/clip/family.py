@@ -17,7 +17,6 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.clip import huggingface, openclip
 from jittor_ipl.weights.families.clip.shapes import SIXTEEN_HEADS, VOCAB_SIZE, infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.own_files import metadata_config
 
 ROWS, EMBEDDING = "token_embedding.rows", "token_embedding.weight"
 MAX_VOCAB_SIZE = 100_000        # CLIP's 49408 and some of a user's own; other tokenizers have more
@@ -101,7 +100,7 @@ def _huggingface(shapes: Shapes, hints: Hints) -> Layout:
 
 def _own_config(hints: Hints) -> dict[str, Any]:
     """Return the constructor numbers in the metadata of a CLIP that this project wrote."""
-    return metadata_config(hints) if hints.metadata.get("kind") == "clip" else {}
+    return hints.stored if hints.metadata.get("kind") == "clip" else {}
 
 
 def _stored_vocabulary(told: Mapping) -> int:

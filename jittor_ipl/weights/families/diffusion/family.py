@@ -19,7 +19,6 @@ from jittor_ipl.weights.families.diffusion.vae import (
     vae_schema,
 )
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.own_files import metadata_config
 
 # Classes of diffusers and transformers whose tensors carry similar names but which are other networks.
 CLASSES = {"UNet2DConditionModel": "unet", "AutoencoderKL": "vae", "CLIPTextModel": "text-encoder",
@@ -71,7 +70,7 @@ def convert_vae(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
 def _config(hints: Hints) -> dict:
     """Return the config.json beside the file, else the one in its metadata (our own files), else {}."""
-    return dict(hints.config) or metadata_config(hints)
+    return dict(hints.config) or hints.stored
 
 
 def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.stylegan2 import nvidia, rosinality
+from jittor_ipl.weights.families.stylegan2.relatives import refuse_relatives
 
 _CONVERTERS: dict[str, Callable[[Tensors, Layout], dict[str, np.ndarray]]] = {
     "rosinality": rosinality.convert, "paddlegan": rosinality.convert,
@@ -14,7 +15,11 @@ _CONVERTERS: dict[str, Callable[[Tensors, Layout], dict[str, np.ndarray]]] = {
 
 
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
-    """Return the layout of a StyleGAN2 generator in the first dialect that fits, None when there is none."""
+    """Return the layout of a StyleGAN2 generator in the first dialect that fits, None when there is none.
+
+    Raises UserError, with what to use instead, for relatives: other generators, and discriminators.
+    """
+    refuse_relatives(shapes)
     for read in (rosinality.recognise, nvidia.recognise_ada, nvidia.recognise_tf):
         layout = read(shapes, hints)
         if layout is not None:
@@ -23,7 +28,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the tensors under our (rosinality's) names, in the file's types, with `latent_avg` [style_dim] when the file has one."""
+    """Return the tensors under our (rosinality's) names, in the file's types; `latent_avg` [style_dim] if there is one."""
     return _CONVERTERS[layout.dialect](tensors, layout)
 
 
@@ -34,4 +39,5 @@ def faults(tensors: Tensors, layout: Layout) -> list[str]:
 
 FAMILY = Family("stylegan2", recognise, convert, faults=faults, exports={"rosinality": rosinality.export_rosinality},
                 landmarks=rosinality.LANDMARKS + nvidia.LANDMARKS,
-                next_step="name {file} as the suite's source.generator, or: python -m jittor_ipl adapt --set source.generator={file}")
+                next_step="name {file} as the suite's source.generator, or: "
+                          "python -m jittor_ipl adapt --set source.generator={file}")

@@ -12,30 +12,22 @@ The arithmetic is that of our generator up to the order of axes. What differs, n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jittor_ipl.errors import UserError
+from jittor_ipl.models.stylegan2.config import LATENT_AVG, check_size, noise_sizes, resolutions
 from jittor_ipl.weights.families.family import Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.schema import Schema, fill, solve
-from jittor_ipl.weights.families.stylegan2.rosinality import (
-    LATENT_AVG,
-    base_config,
-    blur_kernel,
-    checked_positive,
-    checked_size,
-    complete,
-    resolutions,
-    schema,
-)
+from jittor_ipl.weights.families.stylegan2.relatives import refuse, refuse_conditional, refuse_unlike
+from jittor_ipl.weights.families.stylegan2.rosinality import base_config, complete
 
 LANDMARKS = ("mapping.w_avg", "synthesis.b4.const", "synthesis.b4.conv1.weight", "synthesis.b4.torgb.weight",
              "dlatent_avg", "synthesis/4x4/Const/const", "synthesis/4x4/Conv/weight", "mapping/Dense0/weight")
-_NEXT = "; use a StyleGAN2 network, such as stylegan2-ffhq-config-f or one trained with --cfg=stylegan2"
 _LIKE_ADA = re.compile(r"synthesis\.b\d+\.\w+(\.\w+)*|mapping\.(w_avg|(fc\d+|embed)\.(weight|bias))")
-_LIKE_TF = re.compile(r"synthesis/(\d+x\d+/\w+/\w+|noise\d+|ToRGB_lod\d+/\w+)|mapping/\w+/(weight|bias)|dlatent_avg|(synthesis/)?lod")
+_LIKE_TF = re.compile(r"synthesis/(\d+x\d+/\w+/\w+|noise\d+|ToRGB_lod\d+/\w+)|mapping/\w+/(weight|bias)|dlatent_avg|"
+                      r"(synthesis/)?lod")
 
 
 # ---- PyTorch ---------------------------------------------------------------------------------------------------------
@@ -50,20 +42,21 @@ def recognise_ada(shapes: Shapes, hints: Hints) -> Layout | None:
     if not _mostly(_LIKE_ADA, shapes):
         return None
     facts = hints.values
-    _refuse_conditional(facts.get("c_dim", 0), any(name.startswith("mapping.embed.") for name in shapes))
-    size = checked_size(max((int(m[1]) for m in map(re.compile(r"synthesis\.b(\d{1,5})\.").match, shapes) if m), default=4))
+    refuse_conditional(shapes, facts.get("c_dim", 0))
+    size = check_size(max(_numbers(shapes, r"synthesis\.b(\d{1,5})\."), default=4))
     for key in [k for k in facts if k.endswith(".architecture")]:
         _require(facts[key] == "skip", f"an architecture {facts[key]!r} network; only the skip architecture can be used")
     _refuse_activations(value for key, value in facts.items() if re.fullmatch(r".*(fc\d+|conv\d)\.activation", key))
-    n_mlp = max((int(m[1]) + 1 for m in map(re.compile(r"mapping\.fc(\d{1,3})\.").match, shapes) if m), default=8)
-    names = _ada_schema(size, n_mlp, noise=any(name.endswith("noise_strength") for name in shapes))
-    numbers = _solved(names, shapes)
-    config = base_config(size, n_mlp, numbers)
-    config["lr_mlp"] = checked_positive(facts.get("mapping.fc0.bias_gain", 0.01), "learning-rate multiplier of the mapping")
-    return Layout("stylegan2", "nvidia-ada", config | _clamp(facts), fill(names, numbers), (r"mapping\.w_avg",), extras=(LATENT_AVG,))
+    n_mlp = max(_numbers(shapes, r"mapping\.fc(\d{1,3})\."), default=7) + 1
+    ends = {name.rpartition(".")[2] for name in shapes}
+    names = _ada_schema(size, n_mlp, ends & {"noise_strength", "noise_const"})
+    gain = facts.get("mapping.fc0.bias_gain", 0.01)
+    config = base_config(size, n_mlp, numbers := _solved(names, shapes), lr_mlp=gain, conv_clamp=_clamp(facts))
+    return Layout("stylegan2", "nvidia-ada", config, fill(names, numbers), (r"mapping\.w_avg", r".*\.resample_filter"),
+                  extras=(LATENT_AVG,))
 
 
-def _ada_schema(size: int, n_mlp: int, noise: bool) -> Schema:
+def _ada_schema(size: int, n_mlp: int, noise: Collection[str]) -> Schema:
     names: Schema = {"synthesis.b4.const": ("c4", 4, 4)}
     for r in resolutions(size):
         block, c_in, c_out = f"synthesis.b{r}", f"c{r // 2}", f"c{r}"
@@ -72,8 +65,8 @@ def _ada_schema(size: int, n_mlp: int, noise: bool) -> Schema:
             names |= {f"{block}.{layer}.weight": (c_out, first, 3, 3), f"{block}.{layer}.bias": (c_out,),
                       f"{block}.{layer}.affine.weight": (first, "w"), f"{block}.{layer}.affine.bias": (first,),
                       f"{block}.{layer}.resample_filter": (4, 4)}
-            if noise:
-                names |= {f"{block}.{layer}.noise_strength": (), f"{block}.{layer}.noise_const": (r, r)}
+            sizes = {"noise_strength": (), "noise_const": (r, r)}
+            names |= {f"{block}.{layer}.{part}": dims for part, dims in sizes.items() if part in noise}
         names |= {f"{block}.torgb.weight": ("rgb", c_out, 1, 1), f"{block}.torgb.bias": ("rgb",),
                   f"{block}.torgb.affine.weight": (c_out, "w"), f"{block}.torgb.affine.bias": (c_out,)}
     for i in range(n_mlp):
@@ -89,10 +82,12 @@ def convert_ada(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     ours |= _ada_conv(tensors, "synthesis.b4.conv1", "conv1") | _ada_rgb(tensors, "synthesis.b4", "to_rgb1")
     for i, r in enumerate(resolutions(config["size"])[1:]):
         block = f"synthesis.b{r}"
-        ours |= _ada_conv(tensors, f"{block}.conv0", f"convs.{2 * i}") | _ada_conv(tensors, f"{block}.conv1", f"convs.{2 * i + 1}")
+        for k in (0, 1):
+            ours |= _ada_conv(tensors, f"{block}.conv{k}", f"convs.{2 * i + k}")
         ours |= _ada_rgb(tensors, block, f"to_rgbs.{i}")
-        ours[f"convs.{2 * i}.conv.blur.kernel"] = 4 * tensors[f"{block}.conv0.resample_filter"]
-        ours[f"to_rgbs.{i}.upsample.kernel"] = 4 * tensors[f"{block}.resample_filter"]
+        for layer, kernel in ((f"{block}.conv0", f"convs.{2 * i}.conv.blur"), (block, f"to_rgbs.{i}.upsample")):
+            if f"{layer}.resample_filter" in tensors:
+                ours[f"{kernel}.kernel"] = 4 * tensors[f"{layer}.resample_filter"]
     for i in range(config["n_mlp"]):
         ours |= {f"style.{i + 1}.{part}": tensors[f"mapping.fc{i}.{part}"] for part in ("weight", "bias")}
     convs = [f"synthesis.b{r}.conv{k}" for r in resolutions(config["size"]) for k in ((0, 1) if r > 4 else (1,))]
@@ -129,32 +124,30 @@ def recognise_tf(shapes: Shapes, hints: Hints) -> Layout | None:
     _require(not any("ToRGB_lod" in name for name in shapes), "a progressively grown network (configs A to D)")
     _require(facts.get("synthesis/architecture", "skip") == "skip",
              f"an architecture {facts.get('synthesis/architecture')!r} network; only the skip architecture can be used")
-    _refuse_conditional(facts.get("mapping/label_size", facts.get("label_size", 0)), any("/Label" in name for name in shapes))
+    refuse_conditional(shapes, facts.get("mapping/label_size", facts.get("label_size", 0)))
     _refuse_activations(facts.get(key, "lrelu") for key in ("synthesis/nonlinearity", "mapping/mapping_nonlinearity"))
     _require(facts.get("mapping/normalize_latents", True), "a network that does not normalise its latents")
     kernel = facts.get("synthesis/resample_kernel", [1, 3, 3, 1])
     _require(kernel is not None and list(kernel) == [1, 3, 3, 1], f"a network with the resample kernel {kernel}")
-    size = checked_size(max((int(m[1]) for m in map(re.compile(r"synthesis/(\d{1,5})x\d+/").match, shapes) if m), default=4))
-    n_mlp = max((int(m[1]) + 1 for m in map(re.compile(r"mapping/Dense(\d{1,3})/").match, shapes) if m), default=8)
-    names = _tf_schema(size, n_mlp, noise=any(name.endswith("noise_strength") for name in shapes))
-    numbers = _solved(names, shapes)
-    config = base_config(size, n_mlp, numbers)
-    config["lr_mlp"] = checked_positive(facts.get("mapping/mapping_lrmul", 0.01), "learning-rate multiplier of the mapping")
-    clamp = _clamp({"conv_clamp": facts.get("synthesis/conv_clamp")})
-    return Layout("stylegan2", "nvidia-tf", config | clamp, fill(names, numbers), (r"(synthesis/)?lod", "dlatent_avg"),
+    size = check_size(max(_numbers(shapes, r"synthesis/(\d{1,5})x\d+/"), default=4))
+    n_mlp = max(_numbers(shapes, r"mapping/Dense(\d{1,3})/"), default=7) + 1
+    names = _tf_schema(size, n_mlp, strengths=any(name.endswith("noise_strength") for name in shapes),
+                       maps=any(name.startswith("synthesis/noise") for name in shapes))
+    gain, clamp = facts.get("mapping/mapping_lrmul", 0.01), _clamp({"conv_clamp": facts.get("synthesis/conv_clamp")})
+    config = base_config(size, n_mlp, numbers := _solved(names, shapes), lr_mlp=gain, conv_clamp=clamp)
+    return Layout("stylegan2", "nvidia-tf", config, fill(names, numbers), (r"(synthesis/)?lod", "dlatent_avg"),
                   extras=(LATENT_AVG,))
 
 
-def _tf_schema(size: int, n_mlp: int, noise: bool) -> Schema:
+def _tf_schema(size: int, n_mlp: int, strengths: bool, maps: bool) -> Schema:
     names: Schema = {"synthesis/4x4/Const/const": (1, "c4", 4, 4), "dlatent_avg": ("w",)}
     for scope, _, c_in, c_out, k in _tf_layers(size):
         names |= {f"{scope}/weight": (k, k, c_in, c_out), f"{scope}/mod_weight": ("w", c_in), f"{scope}/mod_bias": (c_in,),
                   f"{scope}/bias": (c_out,)}
-        if noise and k == 3:
+        if strengths and k == 3:
             names[f"{scope}/noise_strength"] = ()
-    if noise:
-        names |= {f"synthesis/noise{i}": shape for i, shape in enumerate(
-            (1, 1, r, r) for r in [4] + [r for r in resolutions(size)[1:] for _ in (0, 1)])}
+    if maps:
+        names |= {f"synthesis/noise{i}": (1, 1, r, r) for i, r in enumerate(noise_sizes(size))}
     for i in range(n_mlp):
         out, into = "w" if i == n_mlp - 1 else "h", "z" if i == 0 else "h"
         names |= {f"mapping/Dense{i}/weight": (into, out), f"mapping/Dense{i}/bias": (out,)}
@@ -166,7 +159,8 @@ def _tf_layers(size: int) -> list[tuple[str, str, str, str, int]]:
     layers = [("synthesis/4x4/Conv", "conv1", "c4", "c4", 3), ("synthesis/4x4/ToRGB", "to_rgb1", "c4", "rgb", 1)]
     for i, r in enumerate(resolutions(size)[1:]):
         scope, c_in, c_out = f"synthesis/{r}x{r}", f"c{r // 2}", f"c{r}"
-        layers += [(f"{scope}/Conv0_up", f"convs.{2 * i}", c_in, c_out, 3), (f"{scope}/Conv1", f"convs.{2 * i + 1}", c_out, c_out, 3),
+        layers += [(f"{scope}/Conv0_up", f"convs.{2 * i}", c_in, c_out, 3),
+                   (f"{scope}/Conv1", f"convs.{2 * i + 1}", c_out, c_out, 3),
                    (f"{scope}/ToRGB", f"to_rgbs.{i}", c_out, "rgb", 1)]
     return layers
 
@@ -189,7 +183,6 @@ def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     for i in range(config["n_mlp"]):
         ours |= {f"style.{i + 1}.weight": np.ascontiguousarray(tensors[f"mapping/Dense{i}/weight"].T),
                  f"style.{i + 1}.bias": tensors[f"mapping/Dense{i}/bias"]}
-    ours |= {name: blur_kernel() for name in schema(config["size"], 0) if name.endswith(".kernel")}
     ours |= {f"noises.{name.split('/')[1].replace('noise', 'noise_')}": array for name, array in tensors.items()
              if name.startswith("synthesis/noise")}
     return complete(ours | _centre(tensors, "dlatent_avg"), config)
@@ -210,34 +203,32 @@ def _mostly(pattern: re.Pattern[str], shapes: Shapes) -> bool:
     return known > 0 and 2 * known >= len(shapes) and any(name.startswith("synthesis") for name in shapes)
 
 
+def _numbers(names: Iterable[str], pattern: str) -> list[int]:
+    return [int(match[1]) for name in names if (match := re.match(pattern, name))]
+
+
 def _solved(names: Schema, shapes: Shapes) -> dict[str, int]:
-    """Return the unknowns; UserError for pictures without three channels and for z, w and hidden layers of several widths."""
+    """Return the unknowns; UserError for networks that ours cannot be (see `refuse_unlike`)."""
     numbers = {"h": 0, "z": 0} | solve(names, shapes)
     numbers = {key: value or numbers["w"] for key, value in numbers.items()}
-    _require(numbers["rgb"] == 3, f"a network for pictures of {numbers['rgb']} channels; three are expected")
-    _require(numbers["z"] == numbers["h"] == numbers["w"],
-             f"a network whose z, hidden layers and w have the widths {numbers['z']}, {numbers['h']} and {numbers['w']}; "
-             "they must be equal")
+    refuse_unlike(numbers["z"], numbers["h"], numbers["w"], numbers["rgb"])
     return numbers
 
 
-def _clamp(facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return the bound of all convolutions' outputs as a constructor number; {} when nothing is clamped."""
-    bounds = {value for key, value in facts.items() if key.split(".")[-1] == "conv_clamp" and isinstance(value, (int, float, type(None)))}
-    _require(len(bounds) < 2, f"a network whose layers clamp at different values ({', '.join(map(str, sorted(bounds, key=str)))})")
-    return {"conv_clamp": checked_positive(bound, "conv_clamp") for bound in bounds if bound is not None}
+def _clamp(facts: Mapping[str, Any]) -> float | None:
+    """Return the bound of all convolutions' outputs, None when nothing is clamped."""
+    bounds = {value for key, value in facts.items() if key.split(".")[-1] == "conv_clamp"
+              and isinstance(value, (int, float, type(None)))}
+    found = ", ".join(map(str, sorted(bounds, key=str)))
+    _require(len(bounds) < 2, f"a network whose layers clamp at different values ({found})")
+    return bounds.pop() if bounds else None
 
 
 def _refuse_alias_free(shapes: Shapes, facts: Mapping[str, Any]) -> None:
     if not any(name.startswith("synthesis.input.") or re.match(r"synthesis\.L\d+_\d+_\d+\.", name) for name in shapes):
         return
     large = facts.get("class_name") == "SuperresGenerator" or len(shapes.get("mapping.w_avg", ())) == 2
-    raise UserError(f"a {'StyleGAN-XL' if large else 'StyleGAN3 (alias-free)'} generator, which cannot be adapted here{_NEXT}")
-
-
-def _refuse_conditional(labels: Any, embedded: bool) -> None:
-    number = f" of {labels} classes" if isinstance(labels, int) and labels > 0 else ""
-    _require(not number and not embedded, f"a class-conditional generator{number}; only unconditional ones can be used")
+    refuse(f"a {'StyleGAN-XL' if large else 'StyleGAN3 (alias-free)'} generator, which cannot be adapted here")
 
 
 def _refuse_activations(names: Any) -> None:
@@ -247,4 +238,4 @@ def _refuse_activations(names: Any) -> None:
 
 def _require(holds: bool, what: str) -> None:
     if not holds:
-        raise UserError(f"this is {what}{_NEXT}")
+        refuse(what)

@@ -1,28 +1,37 @@
-"""StyleGAN2 generators under rosinality's names, which are ours: rosinality, IPL, StyleGAN-NADA and what derives from them.
+"""StyleGAN2 generators under rosinality's names, which are ours: rosinality, IPL, StyleGAN-NADA and their descendants.
 
 PaddleGAN uses the same names with the linear layers' weights transposed, and without the blur filters.
 """
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.stylegan2.config import (
+    LATENT_AVG,
+    GeneratorConfig,
+    blur_kernel,
+    check_size,
+    noise_sizes,
+    resolutions,
+)
 from jittor_ipl.weights.families.family import Config, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.own_files import metadata_config
 from jittor_ipl.weights.families.schema import Schema, fill, solve
+from jittor_ipl.weights.families.stylegan2.relatives import refuse, refuse_conditional, refuse_unlike
 
-LATENT_AVG = "latent_avg"
 _CONV = r"(conv1|convs\.\d+)\.(conv\.(weight|modulation\.(weight|bias)|blur\.kernel)|noise\.weight|activate\.bias)"
 _RGB = r"(to_rgb1|to_rgbs\.\d+)\.(bias|upsample\.kernel|conv\.(weight|modulation\.(weight|bias)))"
 _NAME = re.compile(rf"style\.\d+\.(weight|bias)|input\.input|{_CONV}|{_RGB}|noises\.noise_\d+|{LATENT_AVG}")
 # With all of these it is a generator, whatever else lies among its tensors.
 _CORE = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight", "convs.0.conv.weight", "to_rgbs.0.conv.weight")
+_BLUR = re.compile(r"convs\.\d+\.conv\.blur\.kernel").fullmatch
 LANDMARKS = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight", "to_rgb1.bias", "convs.0.conv.weight",
              "convs.0.conv.blur.kernel", "to_rgbs.0.upsample.kernel")
+CONSTANT = r".*\.(blur|upsample)\.kernel"      # the same in every generator: added where a file lacks them
 
 
 def schema(size: int, n_mlp: int) -> Schema:
@@ -42,12 +51,7 @@ def schema(size: int, n_mlp: int) -> Schema:
 
 def noise_schema(size: int) -> Schema:
     """Return names and shapes of the stored noise maps, one per styled convolution."""
-    return {f"noises.noise_{i}": (1, 1, r, r) for i, r in enumerate([4] + [r for r in resolutions(size)[1:] for _ in (0, 1)])}
-
-
-def resolutions(size: int) -> list[int]:
-    """Return 4, 8, ..., size."""
-    return [2**i for i in range(2, size.bit_length())]
+    return {f"noises.noise_{i}": (1, 1, r, r) for i, r in enumerate(noise_sizes(size))}
 
 
 def _styled_conv(name: str, c_in: str, c_out: str, upsample: bool = False) -> Schema:
@@ -73,7 +77,8 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     foreign = 2 * len(known) < len(shapes) and not all(name in shapes for name in _CORE)
     if foreign or not any(name.startswith(("conv1.", "convs.", "to_rgb")) for name in known):
         return None
-    size, n_mlp = _size(known), max((int(m[1]) for m in _matches(r"style\.(\d+)\.", known)), default=8)
+    size = check_size(8 << max(_numbers(known, r"convs\.(\d+)\.", 2) | _numbers(known, r"to_rgbs\.(\d+)\.")))
+    n_mlp = max(_numbers(known, r"style\.(\d+)\.") - {0}, default=8)
     names = schema(size, n_mlp)
     paddle = _is_paddle(shapes)
     if paddle:
@@ -81,36 +86,39 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     if not any(name.startswith("noises.") for name in shapes):      # the first rosinality checkpoints
         names = {name: dims for name, dims in names.items() if not name.startswith("noises.")}
     numbers = solve(names, shapes)
+    _refuse_unlike(shapes, numbers["w"], paddle)
     expected = fill(names, numbers)
     centre = shapes.get(LATENT_AVG, hints.extras.get(LATENT_AVG))
-    if centre is not None:
-        expected[LATENT_AVG] = _latent_avg_shape(centre, size, numbers["w"])
-    config = base_config(size, n_mlp, numbers) | _stored(hints, size, numbers["w"])
-    return Layout("stylegan2", "paddlegan" if paddle else "rosinality", config, expected,
-                  (r"convs\.\d+\.conv\.blur\.kernel",) if paddle else (), extras=(LATENT_AVG,))
+    if centre is not None:          # as found when it is one of the known forms: a w, a row, one row a layer
+        known_forms = ((1, numbers["w"]), (2 * len(resolutions(size)), numbers["w"]))
+        expected[LATENT_AVG] = centre if centre in known_forms else (numbers["w"],)
+    config = base_config(size, n_mlp, numbers, **_stored(hints, size, numbers["w"]))
+    return Layout("stylegan2", "paddlegan" if paddle else "rosinality", config, expected, (CONSTANT,), extras=(LATENT_AVG,))
 
 
-def base_config(size: int, n_mlp: int, numbers: Mapping[str, int]) -> dict[str, Any]:
-    """Return the constructor's numbers of a generator whose unknowns are solved."""
-    channels = {str(r): numbers[f"c{r}"] for r in resolutions(size)}
-    return {"size": size, "style_dim": numbers["w"], "n_mlp": n_mlp, "channels": channels, "lr_mlp": 0.01}
+def base_config(size: int, n_mlp: int, numbers: Mapping[str, int], **unseen: float | None) -> dict[str, Any]:
+    """Return the saved configuration of a generator: its solved unknowns, and what no shape tells (lr_mlp, conv_clamp)."""
+    channels = {r: numbers[f"c{r}"] for r in resolutions(size)}
+    return GeneratorConfig(size, numbers["w"], n_mlp, channels, **unseen).to_json()
 
 
-def checked_size(size: int) -> int:
-    """Return `size` when a generator of that size can be built here; UserError otherwise."""
-    if not 8 <= size <= 1024 or size & (size - 1):
-        raise UserError(f"a StyleGAN2 generator for {size} px pictures; 8 to 1024 px (powers of two) are supported")
-    return size
+def _numbers(names: Iterable[str], pattern: str, divisor: int = 1) -> set[int]:
+    """Return the layers' numbers over `divisor`, with 0 among them and none above 16, more than any size has."""
+    found = (re.match(pattern, name) for name in names)
+    return {0} | {min(int(match[1][:6]) // divisor, 16) for match in found if match}
 
 
-def _size(shapes: Shapes) -> int:
-    levels = [int(m[1]) // 2 for m in _matches(r"convs\.(\d+)\.", shapes)] + [int(m[1]) for m in _matches(r"to_rgbs\.(\d+)\.", shapes)]
-    level = max(levels, default=0)
-    return checked_size(8 << level if level < 16 else 8 << 16)
-
-
-def _matches(pattern: str, shapes: Shapes) -> list[re.Match[str]]:
-    return [match for match in (re.match(pattern, name) for name in shapes) if match and len(match[1]) < 6]
+def _refuse_unlike(shapes: Shapes, w: int, paddle: bool) -> None:
+    """Raise UserError for networks with a generator's names that ours cannot be."""
+    refuse_conditional(shapes)
+    first = shapes.get("style.1.weight", ())
+    out, z = (first[::-1] if paddle else first) if len(first) == 2 else (w, w)
+    rgb = {shape[1] for name, shape in shapes.items() if name.startswith("to_rgb") and name.endswith(".bias")
+           and len(shape) == 4}
+    refuse_unlike(z if out == w else w, w, w, rgb.pop() if len(rgb) == 1 else 3)
+    start = shapes.get("input.input", ())[2:]
+    if len(start) == 2 and start[0] != start[1] and shapes.get("noises.noise_0", start)[-2:] == start:
+        refuse(f"a generator whose pictures are no squares (it starts from {start[0]} x {start[1]} places)")
 
 
 def _is_paddle(shapes: Shapes) -> bool:
@@ -122,7 +130,7 @@ def _is_paddle(shapes: Shapes) -> bool:
             votes += 1 if shape[1] == bias[0] else -1
     if votes:
         return votes > 0
-    return "convs.1.conv.weight" in shapes and not any(name.endswith(".blur.kernel") for name in shapes)
+    return any(name.endswith(".upsample.kernel") for name in shapes) and not any(map(_BLUR, shapes))
 
 
 def _transposed(name: str, dims: tuple) -> tuple:
@@ -133,50 +141,29 @@ def _is_linear(name: str) -> bool:
     return name.endswith(".modulation.weight") or name.startswith("style.") and name.endswith(".weight")
 
 
-def _latent_avg_shape(found: tuple[int, ...], size: int, width: int) -> tuple[int, ...]:
-    """Return the shape that the centre of truncation must have: as found when it is one of the known forms."""
-    n_latent = 2 * len(resolutions(size))
-    return found if found in ((1, width), (n_latent, width)) else (width,)
-
-
 def _stored(hints: Hints, size: int, width: int) -> dict[str, Any]:
     """Return what shapes cannot tell (lr_mlp, conv_clamp) from the config beside the tensors, after a check of the rest."""
-    config = hints.config or metadata_config(hints)
+    config = hints.config or hints.stored
     for key, inferred in (("size", size), ("style_dim", width)):
         if config.get(key, inferred) != inferred:
             raise UserError(f"its config says {key} {str(config[key])[:20]}, its tensors say {inferred}")
-    stored = {}
-    for key in ("lr_mlp", "conv_clamp"):
-        if config.get(key) is not None:
-            stored[key] = checked_positive(config[key], key)
-    return stored
-
-
-def checked_positive(value: Any, key: str) -> float:
-    """Return a stored number as a float; UserError unless it is positive and sane."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
-        raise UserError(f"the stored {key} is not a positive number")
-    return float(value)
+    return {key: config[key] for key in ("lr_mlp", "conv_clamp") if config.get(key) is not None}
 
 
 # ---- conversion ------------------------------------------------------------------------------------------------------
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     """Return the tensors under our names: the same, PaddleGAN's matrices transposed, what is constant added."""
-    linear = _is_linear if layout.dialect == "paddlegan" else lambda name: False
-    ours = {name: array.T if linear(name) else array for name, array in tensors.items()}
-    if layout.dialect == "paddlegan":
-        ours |= {name: blur_kernel() for name, dims in schema(layout.config["size"], 0).items() if name.endswith("blur.kernel")}
-    return complete(ours, layout.config)
+    turned = _is_linear if layout.dialect == "paddlegan" else lambda name: False
+    return complete({name: array.T if turned(name) else array for name, array in tensors.items()}, layout.config)
 
 
 def complete(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
-    """Return our tensors in the network's order, with noise maps where the file has none and `latent_avg` as one row."""
-    size = config["size"]
-    order = schema(size, config["n_mlp"])
-    ours = dict(tensors)
+    """Return our tensors in the network's order; filters and noise maps are added, `latent_avg` becomes one row."""
+    order = schema(config["size"], config["n_mlp"])
+    ours = {name: blur_kernel() for name in order if name.endswith(".kernel")} | dict(tensors)
     if "noises.noise_0" not in ours:
-        ours |= stored_noise(size)
+        ours |= stored_noise(config["size"])
     if LATENT_AVG in ours:
         ours[LATENT_AVG] = one_row(ours[LATENT_AVG])
     return {name: ours[name] for name in (*order, LATENT_AVG) if name in ours}
@@ -186,7 +173,8 @@ def one_row(latent_avg: np.ndarray) -> np.ndarray:
     """Return the centre of truncation as [style_dim]; UserError when the layers of a W+ centre differ."""
     rows = latent_avg.reshape(-1, latent_avg.shape[-1])
     if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=rows.dtype.kind in "fc"):
-        raise UserError(f"{LATENT_AVG} {list(latent_avg.shape)} differs between layers; a centre of truncation of one w is expected")
+        raise UserError(f"{LATENT_AVG} {list(latent_avg.shape)} differs between layers; a centre of truncation of one w is "
+                        "expected")
     return rows[0]
 
 
@@ -201,14 +189,9 @@ def faults(tensors: Tensors) -> list[str]:
 
 
 def stored_noise(size: int) -> dict[str, np.ndarray]:
-    """Return noise maps for a file without any: normal numbers of a fixed seed, so that "const" noise is always the same."""
+    """Return noise maps for a file without any: normal numbers of a fixed seed, so that "const" is always the same."""
     draw = np.random.Generator(np.random.Philox(0))
     return {name: draw.standard_normal(shape, np.float32) for name, shape in noise_schema(size).items()}
-
-
-def blur_kernel() -> np.ndarray:
-    """Return the [1, 3, 3, 1] filter as [4, 4] whose sum is 4, the gain of upsampling by two."""
-    return np.outer((1, 3, 3, 1), (1, 3, 3, 1)).astype(np.float32) / 16
 
 
 def export_rosinality(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
