@@ -43,5 +43,5 @@ def test_loader(tmp_path) -> None:
     for source in (path, written.path):
         for name, array in numpy_tensors(load_arcface(source)).items():
             np.testing.assert_array_equal(array, tensors[name])
-    with pytest.raises(UserError, match="'lpips' network; identity is measured with"):
+    with pytest.raises(UserError, match="'lpips' network, a 'ir-se50' network is expected"):
         load_arcface(FIXTURES / "lpips" / "vgg.pth")
