@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM end a run at the next step with everything saved; a second Ctrl-C ends it at once."""
+"""Ctrl-C and SIGTERM: a loop ends at its next step with everything saved, a parent of workers after it ended them."""
 from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -18,34 +18,54 @@ class Interrupted(SystemExit):
         self.signal = number
 
 
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have `handler` called for SIGINT and SIGTERM; nothing changes elsewhere than in the main thread, which gets them."""
+    try:
+        # After the import of Jittor, which installs handlers of its own that quit on the spot.
+        before = {number: signal.signal(number, handler) for number in SIGNALS}
+    except ValueError:  # not the main thread
+        before = {}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            # None stands for a handler that was not installed from Python and cannot be put back.
+            signal.signal(number, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def raised_once() -> Iterator[None]:
+    """While active, the first SIGINT raises `KeyboardInterrupt`, the first SIGTERM `Interrupted`; later ones do nothing."""
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)     # what ends the workers must not be ended itself
+        raise KeyboardInterrupt if number == signal.SIGINT else Interrupted(number)
+    with handled(stop):
+        yield
+
+
 class StopOnSignal:
     """While active, the first SIGINT or SIGTERM only sets `received`; the loop looks at it after every step.
 
-    A second SIGINT ends the process the way the system does it, without saving. Works in the main thread only;
-    elsewhere it changes nothing, since Python delivers signals to the main thread.
+    A second SIGINT ends the process the way the system does it, without saving. Works in the main thread only.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._handlers = handled(self._note)
 
     def __enter__(self) -> StopOnSignal:
-        try:
-            # After the import of Jittor, which installs handlers of its own that quit on the spot.
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        except ValueError:  # not the main thread
-            self._before = {}
+        self._handlers.__enter__()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         """Restore the handlers; a RuntimeError after a signal is the stop itself and becomes `Interrupted`.
 
-        A terminal's Ctrl-C and `timeout` signal the whole process group: the compiler that Jittor just then runs dies of
-        it, and Jittor raises. The next run compiles that kernel again and goes on after its last checkpoint.
+        A terminal's Ctrl-C and `timeout` signal the whole process group: the compiler that Jittor just then runs dies
+        of it, and Jittor raises. The next run compiles that kernel again and goes on after its last checkpoint.
         """
-        for number, handler in self._before.items():
-            # None stands for a handler that was not installed from Python and cannot be put back.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._handlers.__exit__(None, None, None)
         if self.received is not None and isinstance(error, RuntimeError):
             _say("stopped within a step; the same command goes on after the last checkpoint\n")
             raise Interrupted(self.received) from error
@@ -59,8 +79,9 @@ class StopOnSignal:
         if self.received is not None and number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.received = number
-        _say(f"\n{signal.Signals(number).name}: saving after this step (Ctrl-C once more quits without saving)\n")
+        if self.received is None:
+            self.received = number
+            _say(f"\n{signal.Signals(number).name}: saving after this step (Ctrl-C once more quits without saving)\n")
 
 
 def _say(text: str) -> None:

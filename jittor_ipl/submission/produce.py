@@ -1,11 +1,8 @@
 """Make the pictures of a set, in this process or in several; the pixels do not depend on which."""
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +11,7 @@ import numpy as np
 from jittor_ipl.adaptation.render import render
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
+from jittor_ipl.jobs.workers import in_order
 from jittor_ipl.submission.sets import Entry
 
 if TYPE_CHECKING:
@@ -34,9 +32,12 @@ def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, ba
             if names:
                 yield from zip([entry.number] * len(names), names, _pictures(entry, names, batch))
         return
-    tasks = [(entry, names[start:start + CHUNK], batch) for entry in entries
-             for names in [list(wanted.get(entry.number, ()))] for start in range(0, len(names), CHUNK)]
-    yield from _in_workers(tasks, min(workers, len(tasks)))
+    tasks = [(entry, list(wanted[entry.number])[start:start + CHUNK], batch) for entry in entries
+             for start in range(0, len(wanted.get(entry.number, ())), CHUNK)]
+    workers = min(workers, len(tasks))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // max(1, workers)))
+    for pictures in in_order(_made, tasks, [{"OMP_NUM_THREADS": threads}] * workers):
+        yield from pictures
 
 
 def load(entry: Entry) -> Generator:
@@ -61,20 +62,6 @@ def _pictures(entry: Entry, names: Sequence[str], batch: int) -> Iterator[np.nda
     return render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
 
 
-def _task(entry: Entry, names: Sequence[str], batch: int) -> list[Made]:
+def _made(task: tuple[Entry, Sequence[str], int]) -> list[Made]:
+    entry, names, batch = task
     return [(entry.number, name, image) for name, image in zip(names, _pictures(entry, names, batch))]
-
-
-def _in_workers(tasks: list[tuple[Entry, Sequence[str], int]], workers: int) -> Iterator[Made]:
-    """Run the tasks in `workers` fresh processes (Jittor does not survive a fork) that share the cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_task, *task) for task in tasks]
-        try:
-            for future in futures:
-                yield from future.result()
-        except BrokenProcessPool:
-            raise UserError(f"a worker process died (out of memory?): use fewer than {workers} workers") from None
-        finally:
-            for future in futures:
-                future.cancel()

@@ -1,18 +1,19 @@
 """Pools of rendered pictures that the demo networks are trained on, and the perturbations that make the networks robust."""
 from __future__ import annotations
 
-import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from jittor_ipl.jobs.workers import in_order
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.world.drawing import attributes
 from jittor_ipl.world.subjects import PORTRAITS, Subject
 
-_CHUNK = 32
+_CHUNK = 32     # faces that a process renders at a time
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,6 @@ def build(seed: int, stream: str, faces: int, styles: tuple[str, ...] | None = N
 def build_from_latents(z: np.ndarray, style: str, size: int = 64, subject: Subject = PORTRAITS) -> np.ndarray:
     """Render the faces that latents z [N, LATENT_DIM] stand for; uint8 [N, 3, size, size]."""
     return _render(subject.table.from_latent(z), subject, (style,), size)[:, 0]
-
-
-def in_parallel(function, parts: list) -> list:
-    """Map over parts with one process a core. Spawned, not forked: Jittor's threads would not survive a fork."""
-    with multiprocessing.get_context("spawn").Pool() as workers:
-        return workers.map(function, parts, chunksize=8)
 
 
 def to_float(images: np.ndarray) -> np.ndarray:
@@ -105,7 +100,8 @@ def _render(face: attributes.Face, subject: Subject, styles: tuple[str, ...], si
     """Pictures uint8 [faces, styles, 3, size, size], rendered in parallel."""
     count = len(next(iter(face.values())))
     parts = [attributes.take(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
-    return np.concatenate(in_parallel(partial(_render_styles, render=subject.render, styles=styles, size=size), parts))
+    function = partial(_render_styles, render=subject.render, styles=styles, size=size)
+    return np.concatenate(list(in_order(function, parts, [{}] * min(len(parts), os.cpu_count() or 1))))
 
 
 def _render_styles(face: attributes.Face, render: Callable, styles: tuple[str, ...], size: int) -> np.ndarray:
