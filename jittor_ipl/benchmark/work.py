@@ -55,7 +55,8 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
     tell(f"{tally.already} of {len(cells)} cells are done")
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     function, started_in_time = partial(_figures, str(cache)), _started_until(deadline, waiting)
-    for answer in _here(function, started_in_time) if jobs == 1 else answers(function, started_in_time, [{}] * jobs):
+    stream = _here(function, started_in_time) if jobs == 1 else answers(function, started_in_time, [{}] * jobs)
+    for answer in stream:
         cell = answer.request
         if answer.error is not None:
             tally.failed.append(f"{cell.label}: {_reason(answer.error)}")
@@ -63,8 +64,8 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
             continue
         tally.done += 1
         clock.seconds[cell.method].append(answer.seconds)
-        tell(f"[{tally.already + tally.done}/{len(cells)}] {cell.label}: {_brief(answer.value)}, {answer.seconds:.0f} s; "
-             + _left(clock, waiting))
+        tell(f"[{tally.already + tally.done}/{len(cells)}] {cell.label}: {_brief(answer.value)}, "
+             f"{answer.seconds:.0f} s; {_left(clock, waiting)}")
     tally.left = len(waiting)
     return tally
 

@@ -20,7 +20,7 @@ class Interrupted(SystemExit):
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have `handler` called for SIGINT and SIGTERM; nothing changes elsewhere than in the main thread, which gets them."""
+    """Have `handler` called for SIGINT and SIGTERM; nothing happens outside the main thread, which alone gets them."""
     try:
         # After the import of Jittor, which installs handlers of its own that quit on the spot.
         before = {number: signal.signal(number, handler) for number in SIGNALS}
@@ -36,7 +36,7 @@ def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 @contextmanager
 def raised_once() -> Iterator[None]:
-    """While active, the first SIGINT raises `KeyboardInterrupt`, the first SIGTERM `Interrupted`; later ones do nothing."""
+    """The first SIGINT raises `KeyboardInterrupt`, the first SIGTERM `Interrupted`; later ones do nothing."""
     def stop(number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)     # what ends the workers must not be ended itself

@@ -111,7 +111,7 @@ class Answer:
 
 def answers(function: Function, requests: Iterable[Any], environments: Sequence[Environment],
             fresh: bool = False) -> Iterator[Answer]:
-    """Yield the answers to `requests` as they come, from one worker for each of `environments`; errors are answers, too.
+    """Yield the answers to `requests` as they come, from a worker for each of `environments`; errors are answers, too.
 
     A request is drawn when a worker is free. A worker that died is replaced; `fresh` gives every request a new process.
     When the caller stops early, or at SIGINT or SIGTERM, all workers are ended before `KeyboardInterrupt` or

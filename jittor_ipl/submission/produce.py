@@ -21,7 +21,8 @@ CHUNK = 32  # pictures a worker takes at a time: small enough to share out, larg
 Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]
 
 
-def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, batch: int = 8, workers: int = 1) -> Iterator[Made]:
+def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, batch: int = 8,
+            workers: int = 1) -> Iterator[Made]:
     """Yield (style number, image name, pixels) for the `wanted` names of every entry, style by style.
 
     Raises UserError for weights that do not load, do not fit their source, or give values that are not finite.
@@ -48,7 +49,7 @@ def load(entry: Entry) -> Generator:
     from jittor_ipl.weights.generator import load_generator
     if entry.weights_sha256 not in (None, file_sha256(entry.weights)):
         raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
-    return load_generator(entry.weights, source=source_of(entry.plan.source)) if entry.is_delta else load_generator(entry.weights)
+    return load_generator(entry.weights, source=source_of(entry.plan.source) if entry.is_delta else None)
 
 
 @lru_cache(maxsize=1)
