@@ -5,9 +5,9 @@ by SIGTERM (training saves first); a worker whose parent is gone, however it end
 """
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
-import pickle
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -211,7 +211,7 @@ def _end_with_parent() -> None:
 def _portable(error: Exception) -> Any:
     """Return an exception as it can travel: with the text of its traceback, as text where it cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))
+        copy.deepcopy(error)    # made anew from its arguments, as pickle does
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
     return ExceptionWithTraceback(error, error.__traceback__)
