@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# Train every style of a suite, make its seeded pictures, prove them, and show a table and a contact sheet.
-#   SUITE=configs/demo.yaml   the suite file
-#   STYLES="disney,ukiyo-e"   only these styles, separated by commas
+# Train every style of a suite, make its seeded pictures, verify them, and show a table and a contact sheet.
+#   SUITE=configs/demo.yaml   the suite file, or the name of one that ships: demo
+#   STYLES="disney,ukiyo-e"   only these styles, separated by commas; other words make a style of their own
 #   METHOD=ipl|nada           replaces the suite's method; its runs go to runs/<suite>-<method> when it differs
 #   GPUS=0,1                  one process per GPU, styles dealt in turn; without it the CPU works
+# Relative paths count from where you stand; runs/ and results/ are made there. Further arguments go to the command.
 # Finished styles are skipped. A style that fails is reported and does not stop the others.
-# Exit code: 0 all done and proved, 1 a style failed or differed, 2 a mistake in the call or on this machine, 130 stopped.
+# Exit code: 0 all done and verified, 1 a style failed or differed, 2 a mistake in the call or on this machine, 130 stopped.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
-source scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/setup.sh"
+
+# Mistakes are told before anything is installed.
+suite=${SUITE:-demo} name=${SUITE:-demo}
+name=${name#configs/} name=${name%.yaml}
+[[ -f "$suite" || ("$name" != */* && -f "$ROOT/configs/$name.yaml") ]] || fail "there is no suite file $suite in $PWD"
+[[ -z "${STYLES:-}" || -n "${STYLES//[, ]/}" ]] || fail "STYLES='$STYLES' names no style: write disney,cubism, or nothing"
+[[ "${METHOD:-ipl}" == ipl || "$METHOD" == nada ]] || fail "unknown METHOD '$METHOD': choose ipl or nada"
+[[ "${GPUS:-0}" =~ ^[0-9]+([,\ ]+[0-9]+)*$ ]] || fail "GPUS='$GPUS' is not a list of numbers such as 0,1"
 
 use_environment requirements.txt
 "$PYTHON" -m jittor_ipl doctor --quiet --deep || fail "this machine is not ready: see above"
-exec "$PYTHON" -m jittor_ipl train-all --config "${SUITE:-configs/demo.yaml}" --styles "${STYLES:-}" \
-    --method "${METHOD:-}" --gpus "${GPUS:-}" "$@"
+exec "$PYTHON" -m jittor_ipl train-all --config "$suite" --styles "${STYLES:-}" --method "${METHOD:-}" \
+    --gpus "${GPUS:-}" "$@"

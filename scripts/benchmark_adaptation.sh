@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Train every method on every style and seed of configs/benchmark.yaml, measure 1,000 pictures of each, write docs/benchmark.md.
+# Train every method on every style and seed of configs/benchmark.yaml, measure 1,000 pictures of each, write
+# docs/benchmark.md where docs is here.
 #   bash scripts/benchmark_adaptation.sh --jobs 2                  hours; goes on where it was stopped
 #   bash scripts/benchmark_adaptation.sh --only ours/disney/2,3    this part alone
 #   bash scripts/benchmark_adaptation.sh --time-limit 60           start no cell after an hour
 #   bash scripts/benchmark_adaptation.sh --report                  the report of what is done
 #   bash scripts/benchmark_adaptation.sh --config configs/benchmark_real.yaml      downloaded weights (docs/metrics.md)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source scripts/setup.sh
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 use_environment requirements.txt
 exec "$PYTHON" -m jittor_ipl benchmark "$@"

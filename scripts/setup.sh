@@ -1,7 +1,8 @@
-# The environment part that the other scripts share. Source it from the repository's root, then call
-#   use_environment requirements.txt [more requirement files]
-# which sets PYTHON to an interpreter that has them: the active virtual environment's, else .venv's, made when missing.
-# It says nothing when nothing must be installed.
+# The environment part that the other scripts share. Source it from anywhere; it sets ROOT, the repository's folder. Then
+#   use_environment requirements.txt [more requirement files of the repository]
+# sets PYTHON to an interpreter that has them: the active virtual environment's, else .venv's, made when missing. It
+# finds the package from any folder, and says nothing when nothing must be installed.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 fail() {  # message, exit code
     echo "error: $1" >&2
@@ -45,7 +46,7 @@ _require_system() {  # python: one line that names all that is missing, with the
     fi
 }
 
-_stamp_of() { { "$1" --version; cat "${@:2}"; } | sha256sum | cut -d' ' -f1; }  # python, requirement files
+_stamp_of() { (cd "$ROOT" && { "$1" --version; cat "${@:2}"; } | sha256sum | cut -d' ' -f1); }  # python, requirement files
 
 use_environment() {
     local folder base stamp file wanted arguments=()
@@ -55,11 +56,11 @@ use_environment() {
         _in_range "$PYTHON" || fail "the active environment $folder has no Python 3.10, 3.11 or 3.12: deactivate it, and .venv is used"
         _require_system "$PYTHON"
     else
-        folder="$PWD/.venv"
+        folder="$ROOT/.venv"
         if ! _in_range "$folder/bin/python"; then
             base=$(_find_python)
             _require_system "$base" needs-venv
-            echo "making the virtual environment .venv with $("$base" --version)" >&2
+            echo "making the virtual environment $folder with $("$base" --version)" >&2
             "$base" -m venv --clear "$folder" || fail "could not make $folder"
         fi
         PYTHON="$folder/bin/python"
@@ -70,9 +71,9 @@ use_environment() {
     if [[ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]]; then
         for file in "$@"; do arguments+=(-r "$file"); done
         echo "installing $* into $folder" >&2
-        "$PYTHON" -m pip install --quiet --disable-pip-version-check "${arguments[@]}" \
+        (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check "${arguments[@]}") \
             || fail "pip could not install $*: see its message above"
         echo "$wanted" > "$stamp"
     fi
-    export PYTHON
+    export PYTHON PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 }

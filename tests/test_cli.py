@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.commands.settings import SETTINGS
+from jittor_ipl.commands import options
+from jittor_ipl.commands.settings import NOTED, REFUSED, SETTINGS
 from jittor_ipl.runtime import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +78,77 @@ def test_every_familiar_name_is_a_setting(dry):
             place = place[part]
 
 
+def test_the_published_command_line_of_stylegan_nada(dry, tmp_path, capsys):
+    weights = tmp_path / "ViT-B-32.pt", tmp_path / "ViT-B-16.pt"
+    for path in weights:
+        path.touch()
+    found = dry("--size", "1024", "--clip_models", *map(str, weights), "--clip_model_weights", "1.0", "0.5", "--n_sample", "16",
+                "--output_dir", "out", "--lr", "0.002", "--auto_layer_k", "18", "--auto_compute", "--mixing", "0.0")
+    assert [(clip["model"], clip["weight"]) for clip in found["clip"]] == [(str(weights[0]), 1.0), (str(weights[1]), 0.5)]
+    assert found["run"]["samples"] == 16 and found["generator"]["auto_layers_k"] == 18
+
+
+def test_names_without_a_setting_here_say_where_it_lives(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["adapt", "--style", "disney", "--dry-run", "--size", "1024", "--run_stage1"]) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.split(":")[1].strip() for note in notes] == ["--size", "--run-stage1"]
+    assert cli.main(["adapt", "--style", "disney", "--dry-run", "--sg3"]) == 2
+    assert "error: --sg3 is not a setting here: StyleGAN3" in capsys.readouterr().err
+    assert cli.main(["adapt", "--dry-run", "--clip-models", "ViT-B/32", "ViT-B/16", "--clip-model-weights", "1"]) == 2
+    assert "give one for each" in capsys.readouterr().err
+    assert dict.fromkeys(NOTED).keys().isdisjoint(REFUSED)
+
+
+def test_any_words_name_a_style(monkeypatch, capsys, tmp_path):
+    import yaml
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["adapt", "--style", "zombie", "--target_class", "oil painting", "--dry-run"]) == 0
+    zombie, oil = yaml.safe_load_all(capsys.readouterr().out)
+    assert (zombie["style"], zombie["target"], oil["style"]) == ("zombie", "zombie", "oil painting")
+    assert 99 < zombie["number"] != oil["number"] > 99
+    assert cli.main(["adapt", "--style", "disney", "--dry-run"]) == 0
+    disney = yaml.safe_load(capsys.readouterr().out)
+    assert {**disney, "style": "zombie", "target": "zombie", "number": zombie["number"]} == zombie
+    assert cli.main(["adapt", "--style", "zombie", "--list"]) == 0
+    assert capsys.readouterr().out == f"{zombie['number']}\truns/demo/{zombie['number']}-zombie\topen\tzombie\n"
+    assert cli.main(["adapt", "--style", "disny", "--dry-run", "--new-style"]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("style, listed", [
+    ("disny", True), ("disneyy", True), ("cubsim", True), ("ukiyoe", True), ("Anime-Painting", True), ("pixer charakter", True),
+    ("tolkein elf", True), ("werewolve", True), ("wallpainting", True), ("zombie", False), ("oil painting", False),
+    ("cartoon dog", False), ("wolf", False), ("the joker", False), ("a photo of a cat", False), ("sketch", False)])
+def test_misspelt_styles_are_asked_about(style, listed, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["adapt", "--style", style, "--list"]) == (2 if listed else 0)
+    assert ("did you mean" in capsys.readouterr().err) == listed
+
+
+def test_shipped_suites_and_weights_are_found_from_anywhere(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["adapt", "--list"]) == cli.main(["adapt", "--list", "--config", "ffhq"]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["adapt", "--list", "--config", "configs/demo.yaml"]) == 0
+    assert capsys.readouterr().err.startswith("note: there is no configs/demo.yaml here; this is the one that ships, /")
+    (tmp_path / "mine.yaml").write_text("suite: mine\nstyles: [a cat]\n")
+    assert cli.main(["adapt", "--list", "--config", "mine.yaml"]) == 0
+    assert capsys.readouterr().out == "00\truns/mine/00-a-cat\topen\ta cat\n"
+    assert options.SHIPPED.convert("B_weight/demo", None, None) == str(ROOT / "B_weight/demo")
+    assert options.SHIPPED.convert("runs/demo", None, None) == "runs/demo"
+    (tmp_path / "B_weight").mkdir()
+    assert cli.verify([]) == 2 and "error: 'B_weight' holds no finished run" in capsys.readouterr().err
+
+
 MISTAKES = {
+    "no value": (["adapt", "--style", "--list"], "--style needs a value"),
+    "no value at the end": (["adapt", "--lr"], "--lr needs a value"),
+    "words that are no folder": (["adapt", "--style", "../x"], "would not stay in the output folder"),
+    "a folder that a listed style has": (["adapt", "--style", "Disney", "--new-style"], "would share one folder"),
+    "words beyond CLIP": (["adapt", "--style", "dog " * 80, "--list"], "blank"),
+    "no styles": (["train-all", "--styles", " , "], "names no style"),
+    "unknown suite": (["adapt", "--config", "dmeo"], "did you mean 'demo'"),
     "no command": ([], "required"),
     "unknown command": (["adpat"], "adapt"),
     "unknown option": (["adapt", "--lerning-rate", "1"], "did you mean '--learning-rate'"),

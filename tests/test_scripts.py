@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jittor_ipl import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
 SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh", "scripts/benchmark_adaptation.sh", ".ci/run"]
@@ -36,7 +38,8 @@ def checkout(tmp_path) -> Path:
     """A copy of the scripts beside a stand-in for the package, and an "active environment" whose python records its calls."""
     for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
-    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    for name in ("scripts", "configs"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "env/bin").mkdir(parents=True)
     python = tmp_path / "env/bin/python"
     python.write_text(f'#!/bin/bash\n[[ "$1" == -c || "$1" == --version ]] && exec {sys.executable} "$@"\n'
@@ -45,9 +48,9 @@ def checkout(tmp_path) -> Path:
     return tmp_path
 
 
-def bash(checkout: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+def bash(checkout: Path, script: str, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
     environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "VIRTUAL_ENV": str(checkout / "env"), **variables}
-    return subprocess.run([BASH, script, *arguments], cwd=checkout, env=environment, capture_output=True, text=True)
+    return subprocess.run([BASH, script, *arguments], cwd=cwd or checkout, env=environment, capture_output=True, text=True)
 
 
 def calls(checkout: Path) -> list[str]:
@@ -79,6 +82,26 @@ def test_train_all_passes_its_variables_on(checkout):
     assert calls(checkout)[-2:] == [
         "-m jittor_ipl doctor --quiet --deep",
         "-m jittor_ipl train-all --config configs/ffhq.yaml --styles disney, wall painting --method nada --gpus 0,1"]
+
+
+def test_train_all_counts_paths_from_where_the_user_stands(checkout, tmp_path_factory):
+    here = tmp_path_factory.mktemp("elsewhere")
+    (here / "mine.yaml").touch()
+    for suite in ("mine.yaml", "demo", "configs/demo.yaml"):
+        done = bash(checkout, str(checkout / "train_all.sh"), cwd=here, SUITE=suite)
+        assert done.returncode == 0, done.stderr
+        assert calls(checkout)[-1] == f"-m jittor_ipl train-all --config {suite} --styles  --method  --gpus "
+    assert not (here / ".venv").exists() and not list(here.glob(".jittor*"))
+
+
+@pytest.mark.parametrize("variables, told", [
+    ({"SUITE": "none.yaml"}, "no suite file none.yaml"), ({"SUITE": "configs/dmo.yaml"}, "no suite file configs/dmo.yaml"),
+    ({"STYLES": " , "}, "STYLES=' , ' names no style"), ({"METHOD": "nadaa"}, "unknown METHOD 'nadaa'"),
+    ({"GPUS": "a,b"}, "GPUS='a,b' is not a list of numbers")])
+def test_train_all_tells_mistakes_before_anything_is_installed(checkout, variables, told):
+    stopped = bash(checkout, "train_all.sh", **variables)
+    assert stopped.returncode == 2 and told in stopped.stderr and stopped.stderr.count("\n") == 1
+    assert not (checkout / "calls").exists()
 
 
 def test_a_machine_that_is_not_ready_stops_train_all(checkout):
@@ -164,3 +187,19 @@ def test_another_method_gets_folders_of_its_own(tiny):
     assert done.returncode == 0, done.stderr
     assert (tiny / "runs/tiny-nada/00-disney/generator.safetensors").is_file()
     assert (tiny / "results/tiny-nada/00/seed0001.png").is_file()
+
+
+def test_words_that_no_suite_lists_go_the_whole_way(tiny, monkeypatch, capsys):
+    done = train_all(tiny, "--styles", "zombie")
+    assert done.returncode == 0, done.stderr
+    assert "note: the suite 'tiny' does not list 'zombie'" in done.stderr
+    assert [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("zombie ")] == ["yes"]
+    folder, = (tiny / "runs/tiny").glob("*-zombie")
+    assert (tiny / "results/tiny" / folder.name[:6] / "seed0001.png").is_file()
+    monkeypatch.chdir(tiny)
+    assert cli.main(["generate", "--weights", str(folder), "--seeds", "7", "--outdir", "out"]) == 0
+    assert cli.main(["summary", "--config", "suite.yaml"]) == 0
+    table = capsys.readouterr().out
+    assert "zombie" in table and "cubism" in table
+    assert cli.main(["summary", "--config", "suite.yaml", "--style", "zombie", "--json"]) == 0
+    assert [row["style"] for row in json.loads(capsys.readouterr().out)] == ["zombie"]

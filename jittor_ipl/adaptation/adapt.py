@@ -17,7 +17,7 @@ import numpy as np
 
 from jittor_ipl.adaptation.directions import Prompts, encode_texts
 from jittor_ipl.adaptation.inputs import run_identity
-from jittor_ipl.adaptation.listeners import known_share, make_listeners
+from jittor_ipl.adaptation.listeners import known_share, make_listeners, unknown_words
 from jittor_ipl.adaptation.report import Report, direction_similarity, read_report
 from jittor_ipl.adaptation.samples import SampleGrid
 from jittor_ipl.adaptation.stage1 import train_mapper
@@ -81,6 +81,11 @@ class _Run:
         self.official = config.compat == "official"
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
+        unknown = unknown_words([listener.clip for listener in self.listeners], config)
+        if unknown:
+            print(f"warning: {config.folder}: {', '.join(model.model for model in config.clip)} never saw "
+                  f"{', '.join(map(repr, unknown))}, so the pictures will not show it; use other words or a full CLIP",
+                  file=stream, flush=True)
         self.untrained = make_mapper(
             config.mapper.architecture, self.source.style_dim, config.mapper.n_ctx,
             self.listeners[0].clip.config()["transformer_width"], batch_is_sequence=self.official,

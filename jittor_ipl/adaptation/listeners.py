@@ -16,7 +16,7 @@ from jittor_ipl.adaptation.directions import (
     varied,
 )
 from jittor_ipl.config import StyleRun, class_prompts_of
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.models.clip.model import Clip
@@ -25,7 +25,7 @@ from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.questions import read_variations, variations_path
-from jittor_ipl.text.tokenizer import PART_TEMPLATES, fill_templates, tokenize, tokenizer
+from jittor_ipl.text.tokenizer import PART_TEMPLATES, fill_templates, tokenizer
 from jittor_ipl.weights.clip import load_clip
 
 FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)
@@ -82,11 +82,9 @@ def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
 def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     """Return one listener per entry of `clip:`, in order.
 
-    Raises `UserError` for weights that cannot be read, words that a CLIP never saw, or a texture loss without a ResNet.
+    Raises `UserError` for weights that cannot be read, or a texture loss without a ResNet.
     """
     clips = [load_clip(model.model, activation=model.activation) for model in config.clip]
-    for model, clip in zip(config.clip, clips):
-        check_known_words(clip, model.model, config)
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; add one to clip: or set the weight to 0")
     pictures = _style_pictures(config, source)
@@ -116,19 +114,11 @@ def variations_of(config: StyleRun) -> list[list[str]]:
     return read_variations(variations_path(config.generator.variations), (config.source.class_name, config.target))
 
 
-def check_known_words(clip: Clip, ref: str, config: StyleRun) -> None:
-    """Raise `UserError` when the prompts hold a word that this CLIP has no embedding for (compact demo weights)."""
-    known = getattr(clip, "known_tokens", None)
-    if known is None:
-        return
-    words = {int(token): tokenizer().decode([token]).strip() for token in known}
-    prompts = [prompt.text for prompt in class_prompts_of(config)]
-    for prompt in (*prompts, *(name.replace("_", " ") for name in other_names(config) or ())):
-        unknown = [int(token) for token in tokenize(prompt)[0] if token and int(token) not in words]
-        if unknown:
-            word = tokenizer().decode(unknown[:1]).strip()
-            raise UserError(f"{ref} has never seen {word!r} of the prompt {prompt!r}{nearest(word, words.values())}; "
-                            "use other words or a full CLIP")
+def unknown_words(clips: Sequence[Clip], config: StyleRun) -> list[str]:
+    """Return the words of the prompts that one of the CLIPs has no embedding for (compact demo weights)."""
+    prompts = [prompt.text for prompt in class_prompts_of(config)] + (other_names(config) or [])
+    words = dict.fromkeys(word for prompt in prompts for word in prompt.replace("_", " ").split())
+    return [word for word in words if any(known_share(clip, [word]) < 1 for clip in clips)]
 
 
 def known_share(clip: Clip, texts: Sequence[str]) -> float:

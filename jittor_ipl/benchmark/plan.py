@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ipl.adaptation.inputs import run_files
 from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, Networks, Source
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.integrity import canonical, read_sealed
@@ -16,7 +17,6 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images.files import list_images
 from jittor_ipl.metrics.hashes import files_sha256, weights_sha256
 from jittor_ipl.runtime.streams import z_from_seed
-from jittor_ipl.adaptation.inputs import run_files
 from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
 
 PROTOCOL = 1                # goes up when a figure of an unchanged picture would change

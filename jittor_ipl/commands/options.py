@@ -33,7 +33,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words of a call; raises `click.UsageError`."""
         named = {name: param for param in self.params if isinstance(param, click.Option) and not param.is_flag
-                 and param.flag_value is None for name in param.opts}
+                 and not isinstance(param.flag_value, str) for name in param.opts}
         return super().parse_args(ctx, _with_values(ctx, args, named))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
