@@ -18,7 +18,7 @@ from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.ops.norms import cross_entropy, unit
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.runtime.bootstrap import _variables      # what lets Jittor itself be imported on this machine
+from jittor_ipl.runtime.bootstrap import _variables  # what lets Jittor itself be imported on this machine
 from jittor_ipl.train.optim import Adam
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import write_safetensors
