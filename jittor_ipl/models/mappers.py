@@ -20,20 +20,25 @@ from jittor_ipl.runtime.backend import jt, nn
 
 
 @dataclass(frozen=True)
-class TransformerSize:
-    """The numbers of one transformer mapper; `hidden` is the width between its two last layers, 0 for one layer alone."""
+class TransformerMapperConfig:
+    """The numbers of a `TransformerMapper`; its file carries all but the last two, which only training reads."""
 
-    layers: int
-    heads: int
-    hidden: int
-    feedforward: int = 1024
-    dropout: float = 0.1
+    style_dim: int                      # width of a code
+    n_ctx: int                          # prompt vectors to write
+    ctx_dim: int                        # their width: that of the CLIP's text transformer
+    layers: int                         # of the encoder
+    heads: int                          # attention heads of a layer; they divide style_dim
+    hidden: int = 0                     # width between the two last linear layers; 0 for one layer alone
+    feedforward: int = 1024             # width inside an encoder layer
+    pixel_norm: bool = False            # scale codes to unit mean square first, as an early version of V1 did
+    dropout: float = 0.1                # probability that training sets a number to zero
+    batch_is_sequence: bool = False     # the thesis's code: an image's prompt depends on its neighbours in the batch
 
 
-def transformer_sizes(style_dim: int) -> dict[str, TransformerSize]:
+def transformer_sizes(style_dim: int) -> dict[str, dict[str, int]]:
     """Return the thesis's three sizes; V2 widens to twice the width of w before its last layer (1024 of 512)."""
-    return {"transformer_v1": TransformerSize(3, 2, 0), "transformer_v2": TransformerSize(2, 4, 2 * style_dim),
-            "transformer_v3": TransformerSize(2, 2, style_dim)}
+    return {"transformer_v1": dict(layers=3, heads=2), "transformer_v2": dict(layers=2, heads=4, hidden=2 * style_dim),
+            "transformer_v3": dict(layers=2, heads=2, hidden=style_dim)}
 
 
 ARCHITECTURES = ("ipl", *transformer_sizes(512), "levels")
@@ -42,7 +47,7 @@ Mapper = nn.Module      # PromptMapper, TransformerMapper or LevelsMapper
 
 def make_mapper(architecture: str, style_dim: int, n_ctx: int, ctx_dim: int, *, batch_is_sequence: bool = False,
                 rng: np.random.Generator | None = None) -> Mapper:
-    """Return a new mapper of one of `ARCHITECTURES`; `batch_is_sequence` as in `TransformerMapper`.
+    """Return a new mapper of one of `ARCHITECTURES`; `batch_is_sequence` as in `TransformerMapperConfig`.
 
     Raises UserError for another name, a width of w that the heads do not divide, or too few prompt vectors.
     """
@@ -54,55 +59,52 @@ def make_mapper(architecture: str, style_dim: int, n_ctx: int, ctx_dim: int, *, 
     if architecture == "levels":
         return LevelsMapper(style_dim, n_ctx, ctx_dim, rng)
     size = transformer_sizes(style_dim)[architecture]
-    return TransformerMapper(style_dim, n_ctx, ctx_dim, size, batch_is_sequence=batch_is_sequence, rng=rng)
+    config = TransformerMapperConfig(style_dim, n_ctx, ctx_dim, **size, batch_is_sequence=batch_is_sequence)
+    return TransformerMapper(config, rng)
 
 
 class TransformerMapper(nn.Module):
     """An encoder over the codes of an image, then one or two linear layers as in IPL's mapper.
 
     Each image is a sequence of its own: one token for w, one per level for ws, whose outputs are averaged. One token can
-    only attend to itself, so for plain w the encoder is a residual network. `batch_is_sequence` repeats the thesis's
-    code instead: there the batch of w is one sequence, and an image's prompt depends on its neighbours in the batch.
-    `pixel_norm` scales w first, as an early version of V1 did. Names are the thesis's, each tensor once.
+    only attend to itself, so for plain w the encoder is a residual network. With `batch_is_sequence` the batch of w is one
+    sequence instead. Names are the thesis's, each tensor once. `rng` draws the weights (a fixed seed when absent).
     """
 
-    def __init__(self, style_dim: int, n_ctx: int, ctx_dim: int, size: TransformerSize, *, pixel_norm: bool = False,
-                 batch_is_sequence: bool = False, rng: np.random.Generator | None = None):
-        if style_dim % size.heads:
-            raise UserError(f"w has {style_dim} numbers, which {size.heads} attention heads do not divide; use another mapper")
+    def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator | None = None):
+        width, heads = config.style_dim, config.heads
+        if width % heads:
+            raise UserError(f"w has {width} numbers, which {heads} attention heads do not divide; use another mapper")
         rng = rng or np.random.default_rng(0)
-        self.style_dim, self.n_ctx, self.ctx_dim, self.size = style_dim, n_ctx, ctx_dim, size
-        self.pixel_norm, self.batch_is_sequence, self.per_level = pixel_norm, batch_is_sequence, not batch_is_sequence
-        self.transformer_encoder = Encoder(style_dim, size, rng)
-        if size.hidden:
-            self.linear = EqualLinear(style_dim, size.hidden, rng, lr_mul=LR_MUL, activate=True)
-        self.final_linear = EqualLinear(size.hidden or style_dim, n_ctx * ctx_dim, rng, lr_mul=LR_MUL, activate=True)
+        self.settings, self.n_ctx, self.per_level = config, config.n_ctx, not config.batch_is_sequence
+        self.transformer_encoder = Encoder(config, rng)
+        if config.hidden:
+            self.linear = EqualLinear(width, config.hidden, rng, lr_mul=LR_MUL, activate=True)
+        self.final_linear = EqualLinear(config.hidden or width, config.n_ctx * config.ctx_dim, rng, lr_mul=LR_MUL,
+                                        activate=True)
 
     def execute(self, codes: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
         """Map w [B, style_dim] or ws [B, L, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another shape."""
-        check_codes(codes, self.style_dim, self.per_level)
-        width = self.style_dim
+        config, width = self.settings, self.settings.style_dim
+        check_codes(codes, width, self.per_level)
         flat = codes.reshape(-1, width)
-        flat = PixelNorm()(flat) if self.pixel_norm else flat
-        tokens = flat.reshape(1, -1, width) if self.batch_is_sequence else flat.reshape(codes.shape[0], -1, width)
-        x = self.transformer_encoder(tokens, dropout)
-        x = x.reshape(-1, width) if self.batch_is_sequence else x.sum(1) / float(x.shape[1])
-        x = self.linear(x) if self.size.hidden else x
-        return self.final_linear(x).reshape(-1, self.n_ctx, self.ctx_dim)
+        flat = PixelNorm()(flat) if config.pixel_norm else flat
+        x = self.transformer_encoder(flat.reshape(1 if config.batch_is_sequence else codes.shape[0], -1, width), dropout)
+        x = x.reshape(-1, width) if config.batch_is_sequence else x.sum(1) / float(x.shape[1])
+        x = self.linear(x) if config.hidden else x
+        return self.final_linear(x).reshape(-1, config.n_ctx, config.ctx_dim)
 
     def config(self) -> dict[str, object]:
         """Return the numbers that the file of this mapper carries."""
-        size = self.size
-        return {"architecture": "transformer", "style_dim": self.style_dim, "n_ctx": self.n_ctx, "ctx_dim": self.ctx_dim,
-                "layers": size.layers, "feedforward": size.feedforward, "hidden": size.hidden, "pixel_norm": self.pixel_norm,
-                "heads": size.heads}
+        numbers = {name: value for name, value in vars(self.settings).items() if name not in ("dropout", "batch_is_sequence")}
+        return {"architecture": "transformer", **numbers}
 
 
 class Encoder(nn.Module):
     """PyTorch's TransformerEncoder of post-norm layers without a last norm (Vaswani et al. 2017, section 3.1)."""
 
-    def __init__(self, width: int, size: TransformerSize, rng: np.random.Generator):
-        self.layers = nn.ModuleList([EncoderLayer(width, size, rng) for _ in range(size.layers)])
+    def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator):
+        self.layers = nn.ModuleList([EncoderLayer(config, rng) for _ in range(config.layers)])
 
     def execute(self, x: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
         """Map tokens [B, L, width] to [B, L, width]."""
@@ -114,23 +116,25 @@ class Encoder(nn.Module):
 class EncoderLayer(nn.Module):
     """Attention and a ReLU network, each added to its input and then normalised; PyTorch's names and dropout places."""
 
-    def __init__(self, width: int, size: TransformerSize, rng: np.random.Generator):
-        self.rate = size.dropout
-        self.self_attn = Attention(width, size.heads)
-        self.linear1, self.linear2 = Linear(width, size.feedforward), Linear(size.feedforward, width)
+    def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator):
+        width, inner = config.style_dim, config.feedforward
+        self.rate = config.dropout
+        self.self_attn = Attention(width, config.heads)
+        self.linear1, self.linear2 = Linear(width, inner), Linear(inner, width)
         self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
-        initialise(self, width, size.feedforward, rng)
+        initialise(self, width, inner, rng)
 
     def execute(self, x: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
         """Map tokens [B, L, width] to [B, L, width]."""
         batch, length, _ = x.shape
-        keep = kept((batch, self.self_attn.heads, length, length), self.rate, dropout) if dropout else None
+        shape = batch, self.self_attn.heads, length, length
+        keep = dropout_factors(shape, self.rate, dropout) if dropout else None
         x = self.norm1(x + self._drop(self.self_attn(x, keep=keep), dropout))
         hidden = self._drop(nn.relu(self.linear1(x)), dropout)
         return self.norm2(x + self._drop(self.linear2(hidden), dropout))
 
     def _drop(self, x: jt.Var, dropout: np.random.Generator | None) -> jt.Var:
-        return x * kept(x.shape, self.rate, dropout) if dropout else x
+        return x * dropout_factors(x.shape, self.rate, dropout) if dropout else x
 
 
 def initialise(layer: EncoderLayer, width: int, feedforward: int, rng: np.random.Generator) -> None:
@@ -145,8 +149,8 @@ def initialise(layer: EncoderLayer, width: int, feedforward: int, rng: np.random
         setattr(module, name, jt.array(rng.uniform(-bound, bound, shape).astype(np.float32)))
 
 
-def kept(shape: tuple[int, ...], rate: float, rng: np.random.Generator) -> jt.Var:
-    """Return the factors of dropout, `shape`: 0 with probability `rate`, else 1 / (1 - rate) (Srivastava et al. 2014)."""
+def dropout_factors(shape: tuple[int, ...], rate: float, rng: np.random.Generator) -> jt.Var:
+    """Return factors, `shape`: 0 with probability `rate`, else 1 / (1 - rate) (dropout, Srivastava et al. 2014)."""
     factors = (rng.random(tuple(shape), np.float32) >= rate) / np.float32(1 - rate)
     return jt.array(factors.astype(np.float32)).stop_grad()
 
@@ -155,7 +159,7 @@ LEVELS = ("coarse", "medium", "fine")
 
 
 def level_slices(n_latent: int) -> tuple[slice, slice, slice]:
-    """Return which levels of W+ are coarse, medium and fine: 4, 4 and the rest (StyleCLIP, section 5), or thirds of up to 8."""
+    """Return which of W+'s levels are coarse, medium and fine: 4, 4, the rest (StyleCLIP, section 5); thirds of up to 8."""
     if n_latent > 8:
         return slice(0, 4), slice(4, 8), slice(8, n_latent)
     first, second, _ = (len(part) for part in np.array_split(np.arange(n_latent), 3))
@@ -180,7 +184,7 @@ class LevelsMapper(nn.Module):
         self.coarse, self.medium, self.fine = (PromptMapper(style_dim, share, ctx_dim, rng) for share in shares)
 
     def execute(self, codes: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
-        """Map w [B, style_dim] or ws [B, n_latent, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another shape."""
+        """Map w [B, style_dim] or ws [B, L, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another shape."""
         check_codes(codes, self.style_dim, per_level=True)
         mappers = (self.coarse, self.medium, self.fine)
         if codes.ndim == 2:

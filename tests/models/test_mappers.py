@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.mappers import ARCHITECTURES, kept, level_slices, make_mapper
+from jittor_ipl.models.mappers import ARCHITECTURES, dropout_factors, level_slices, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -69,7 +69,7 @@ def test_levels(n, ends):
 
 
 def test_dropout_keeps_the_mean_and_its_rate_and_follows_its_generator():
-    factors = kept((400, 250), 0.1, np.random.default_rng(0)).numpy()
+    factors = dropout_factors((400, 250), 0.1, np.random.default_rng(0)).numpy()
     assert np.unique(factors).tolist() == pytest.approx([0, 1 / 0.9])
     assert abs((factors == 0).mean() - 0.1) < 5 * (0.09 / factors.size) ** 0.5
     mapper, w = new("transformer_v3"), codes(3)

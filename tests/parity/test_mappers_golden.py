@@ -12,17 +12,17 @@ import golden  # noqa: E402
 from reference import run_reference  # noqa: E402
 
 from jittor_ipl import losses  # noqa: E402
-from jittor_ipl.models.mappers import TransformerMapper, TransformerSize  # noqa: E402
+from jittor_ipl.models.mappers import TransformerMapper, TransformerMapperConfig  # noqa: E402
 from jittor_ipl.models.strict import load_into, named_tensors  # noqa: E402
 from jittor_ipl.runtime.backend import jt  # noqa: E402
 
-SIZES = {"v1": TransformerSize(3, 2, 0, 24), "v2": TransformerSize(2, 4, 32, 24), "v3": TransformerSize(2, 2, 16, 24)}
+SIZES = {"v1": (3, 2, 0), "v2": (2, 4, 32), "v3": (2, 2, 16)}      # layers, heads, hidden
 FORWARD = GRADIENT = 1e-4
 
 
 def mapper(version: str, official: bool) -> TransformerMapper:
     """Return the recorded mapper, 16 wide, four vectors of 12."""
-    made = TransformerMapper(16, 4, 12, SIZES[version], batch_is_sequence=official)
+    made = TransformerMapper(TransformerMapperConfig(16, 4, 12, *SIZES[version], 24, batch_is_sequence=official))
     load_into(made, {name: golden.fill.mapper_transformer(name, tuple(var.shape), 0)
                      for name, var in named_tensors(made).items()}, source="golden record")
     return made

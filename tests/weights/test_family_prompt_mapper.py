@@ -106,8 +106,8 @@ def test_exports_have_the_names_of_the_originals() -> None:
 
 
 def test_our_files_say_what_shapes_cannot() -> None:
-    from jittor_ipl.models.mappers import TransformerMapper, TransformerSize
-    mapper = TransformerMapper(12, 5, 6, TransformerSize(1, 3, 0, 10), pixel_norm=True)
+    from jittor_ipl.models.mappers import TransformerMapper, TransformerMapperConfig
+    mapper = TransformerMapper(TransformerMapperConfig(12, 5, 6, layers=1, heads=3, feedforward=10, pixel_norm=True))
     shapes = {name: tuple(var.shape) for name, var in named_tensors(mapper).items()}
     layout = identify(shapes, Hints(metadata={"config": json.dumps(mapper.config())})).layout
     assert layout.config == mapper.config() and layout.expected == shapes
