@@ -36,12 +36,12 @@ SUFFIXES = (".safetensors", ".pt", ".pkl")
 
 
 def available_models() -> list[str]:
-    """Return the names that `load` understands: OpenAI's nine models (when you have the file) and the demo world's own."""
+    """Return the names that `load` understands: OpenAI's nine models (you need the file) and the demo world's own."""
     return [*MODELS, *(f"demo:{path.stem}" for path in sorted(ASSETS.glob("clip-*.safetensors")))]
 
 
 def folders() -> list[Path]:
-    """Return where OpenAI's files are looked for: `weights/` here, this project's cache, the cache of OpenAI's package."""
+    """Return where OpenAI's files are looked for: `weights/` here, our cache, the cache of OpenAI's package."""
     return [Path("weights"), Path.home() / ".cache" / "jittor_ipl" / "clip", Path.home() / ".cache" / "clip"]
 
 
@@ -62,12 +62,13 @@ def find(name: str | os.PathLike, download_root: str | os.PathLike | None = None
         if found is None:
             looked = ", ".join(str(folder / stem) for folder in homes)
             raise UserError(f"CLIP {name} is not here, and nothing is downloaded; looked for {looked} with "
-                            f"{', '.join(SUFFIXES)}: put OpenAI's {stem}.pt into one of these folders, or give its path")
+                            f"{', '.join(SUFFIXES)}: put OpenAI's {stem}.pt there, or give its path")
         return str(found)
     if "\0" not in name and Path(name).expanduser().exists():
         return name
-    raise UserError(f"no CLIP named {name[:200]!r} and no such file{nearest(name, available_models())}; give the path of "
-                    f"a file, or one of {', '.join(available_models())}")
+    names = available_models()
+    raise UserError(f"no CLIP named {name[:200]!r} and no such file{nearest(name, names)}; give the path of a file, or "
+                    f"one of {', '.join(names)}")
 
 
 def load(name: str | os.PathLike, device: str | None = None, jit: bool = False,
@@ -94,7 +95,7 @@ def load(name: str | os.PathLike, device: str | None = None, jit: bool = False,
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> "jt.Var":
-    """Return token ids, int32 [N, context_length], exactly OpenAI's (an empty text is allowed); UserError for a long one."""
+    """Return token ids, int32 [N, context_length], exactly OpenAI's, empty texts too; UserError for a long one."""
     return _as_var(tokenizer.tokenize(texts, context_length, truncate, checked=False))
 
 
@@ -105,7 +106,8 @@ def real_jclip_installed() -> bool:
     """
     spec = importlib.util.find_spec("jclip")
     homes = [] if spec is None else [Path(home) for home in spec.submodule_search_locations or ()]
-    return any(all((home / file).is_file() for file in ("clip.py", "model.py", "simple_tokenizer.py")) for home in homes)
+    files = "clip.py", "model.py", "simple_tokenizer.py"
+    return any(all((home / file).is_file() for file in files) for home in homes)
 
 
 def _as_var(array: np.ndarray) -> "jt.Var":

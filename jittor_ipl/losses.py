@@ -43,17 +43,17 @@ def directional(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: f
 
 
 def mean_direction(source: jt.Var, target: jt.Var, text_direction: jt.Var, floor: float = 0.0) -> jt.Var:
-    """Return 1 - cos between the mean change of the images and the mean text direction: what `directional` asks of each image.
+    """Return 1 - cos between the mean change of the images and the mean text direction.
 
-    The first part of SVL's loss on moments (Jeon et al. 2023, arXiv 2308.10554). Arguments as in `directional`, `floor` for the
-    mean change. Images may go apart as long as they go there together; where all change alike it is the directional loss.
+    The first part of SVL's loss on moments (Jeon et al. 2023, arXiv 2308.10554). Arguments as in `directional`, `floor`
+    for the mean change. Images may go apart as long as they go there together, which `directional` asks of each.
     """
     change = (unit(target) - unit(source)).sum(0, keepdims=True) / float(source.shape[0])
     return 1.0 - (_stretched(change, floor) * unit(text_direction.sum(0, keepdims=True))).sum()
 
 
 def text_direction(source: jt.Var, target: jt.Var) -> jt.Var:
-    """Return the unit vectors [B, d] from `source` to `target` text features [B, d], each normalised first (IPL eq. 6)."""
+    """Return unit vectors [B, d] from `source` to `target` text features [B, d], each normalised first (IPL eq. 6)."""
     return unit(unit(target) - unit(source), eps=1e-8)
 
 
@@ -81,12 +81,12 @@ def prompt_list(texts: jt.Var, listed: jt.Var) -> jt.Var:
     return domain(texts, unit(listed).sum(0, keepdims=True) / float(listed.shape[0]))
 
 
-def mapper_objective(terms: Mapping[str, jt.Var], lambda_domain: float, lambda_source: float, lambda_prompts: float = 0.0,
-                     replace_domain: bool = False) -> jt.Var:
+def mapper_objective(terms: Mapping[str, jt.Var], lambda_domain: float, lambda_source: float,
+                     lambda_prompts: float = 0.0, replace_domain: bool = False) -> jt.Var:
     """Return stage 1's sum of contrastive + lambda_domain (domain + lambda_source source + lambda_prompts prompts).
 
-    IPL eq. 5 and 6; the last term is the thesis's third version (0.2 there). `replace_domain` leaves the domain term out,
-    which with lambda_prompts 1 is its second version. terms: name -> scalar; "prompts" may be absent at weight 0.
+    IPL eq. 5 and 6; the last term is the thesis's third version (0.2 there). `replace_domain` leaves the domain term
+    out, which with lambda_prompts 1 is its second version. terms: name -> scalar; "prompts" may be absent at weight 0.
     """
     pull = lambda_source * terms["source"]
     pull = pull if replace_domain else terms["domain"] + pull
@@ -95,13 +95,16 @@ def mapper_objective(terms: Mapping[str, jt.Var], lambda_domain: float, lambda_s
 
 
 def global_similarity(images: jt.Var, texts: jt.Var, scale: jt.Var | float) -> jt.Var:
-    """Return the mean of 1 - logit / 100 between images [B, d] and texts [n, d]; `scale` is exp(logit_scale) (NADA, section 4.1)."""
+    """Return the mean of 1 - logit / 100 between images [B, d] and texts [n, d] (NADA, section 4.1).
+
+    `scale` is exp(logit_scale).
+    """
     logits = jt.matmul(unit(images), unit(texts).transpose(1, 0)) * scale
     return mean(1.0 - logits / 100.0)
 
 
 def manifold(source: jt.Var, target: jt.Var, text_source: jt.Var, text_target: jt.Var) -> jt.Var:
-    """Return the mean |cos(source_i, target_i) - cos(text_source, text_target)|: images turn as far as the texts (NADA's code).
+    """Return the mean |cos(source_i, target_i) - cos(text_source, text_target)| (NADA's code): images turn as texts do.
 
     source, target [B, d]: image features; text_source, text_target [1, d]: one class each.
     """
@@ -110,23 +113,24 @@ def manifold(source: jt.Var, target: jt.Var, text_source: jt.Var, text_target: j
     return mean(jt.abs(images - texts))
 
 
-def variations(source: jt.Var, target: jt.Var, answers: Sequence[tuple[jt.Var, jt.Var]], scale: jt.Var | float) -> jt.Var:
+def variations(source: jt.Var, target: jt.Var, answers: Sequence[tuple[jt.Var, jt.Var]],
+               scale: jt.Var | float) -> jt.Var:
     """Return how far the answers to questions change with adaptation: the mean KL divergence over questions and images.
 
-    source, target [B, d]: image features; answers: for each question the unit features [n, d] of its answers in words of the
-    source class and of the target class; `scale` is exp(logit_scale). An image's answer is the softmax over a question's
-    texts. Related to SVL's semantic variations (text varies around the class while the class changes).
+    source, target [B, d]: image features; answers: for each question the unit features [n, d] of its answers in words
+    of the source class and of the target class; `scale` is exp(logit_scale). An image's answer is the softmax over a
+    question's texts. Related to SVL's semantic variations (text varies around the class while the class changes).
     """
     total = 0.0
     for before, after in answers:
-        kept = log_softmax(jt.matmul(unit(source), before.transpose(1, 0)) * scale).stop_grad()    # [B, n]
+        was = log_softmax(jt.matmul(unit(source), before.transpose(1, 0)) * scale).stop_grad()     # [B, n]
         now = log_softmax(jt.matmul(unit(target), after.transpose(1, 0)) * scale)
-        total = total + mean((jt.exp(kept) * (kept - now)).sum(-1))
+        total = total + mean((jt.exp(was) * (was - now)).sum(-1))
     return total / float(len(answers))
 
 
 def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
-    """Return the mean cross-entropy in nats of naming images [B, d] as the first of `names` [n, d] rather than as another.
+    """Return the mean cross-entropy in nats of naming images [B, d] as the first of `names` [n, d], not another.
 
     What CLIP itself was trained to do (Radford et al. 2021, section 2.3), `scale` being its exp(logit_scale): unlike a
     direction, which asks for ever more, it is content with an image that could be nothing else.
@@ -138,8 +142,8 @@ def naming(images: jt.Var, names: jt.Var, scale: jt.Var | float) -> jt.Var:
 def covariance(directions: jt.Var, texts: jt.Var) -> jt.Var:
     """Return the squared Frobenius distance of the covariances of image directions [B, d] and text directions [K, d].
 
-    The second part of SVL's loss on moments; `mean_direction` is the first. One direction for all images makes them alike; this
-    keeps them apart as far as the texts are, and no further. B must be 2 or more.
+    The second part of SVL's loss on moments; `mean_direction` is the first. One direction for all images makes them
+    alike; this keeps them apart as far as the texts are, and no further. B must be 2 or more.
     """
     apart = _covariance(directions) - _covariance(texts)
     return (apart * apart).sum()
@@ -152,10 +156,10 @@ def _covariance(rows: jt.Var) -> jt.Var:
 
 
 def consolidation(now: Mapping[str, jt.Var], before: Mapping[str, jt.Var], information: Mapping[str, jt.Var]) -> jt.Var:
-    """Return the sum of information * (now - before)^2 over all tensors: elastic weight consolidation (Kirkpatrick et al. 2017).
+    """Return the sum of information * (now - before)^2 over all tensors (EWC, Kirkpatrick et al. 2017).
 
-    All three: name -> Var of the same shapes. With `information` from `train.consolidation` it is about the mean squared
-    change of a pixel, in images from -1 to 1.
+    All three: name -> Var of the same shapes. With `information` from `adaptation.consolidation` it is about the mean
+    squared change of a pixel, in images from -1 to 1.
     """
     total = 0.0
     for name, weight in information.items():
@@ -171,7 +175,7 @@ def texture(source: jt.Var, target: jt.Var) -> jt.Var:
 
 
 def patch(source: jt.Var, target: jt.Var, part_directions: jt.Var, floor: float = 0.0) -> jt.Var:
-    """Return the mean of (1 - cos) * softmax(cos) between patch directions and the directions of body parts (NADA's code).
+    """Return the mean of (1 - cos) * softmax(cos) between the directions of patches and of body parts (NADA's code).
 
     source, target [P, d]: features of the same crops of both images; part_directions [n, d]: unit length, one per part.
     """
@@ -185,8 +189,8 @@ STRUCTURE_SIZE = 128   # px; larger images are averaged down to it before their 
 def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float = 3e-2) -> jt.Var:
     """Return 1 - the mean local correlation of luminance between images [B, 3, H, W] in [-1, 1].
 
-    The structure term of SSIM (Wang et al. 2004, eq. 10) over `window` x `window` places. Contours of the source have to
-    stay; where the source is flat anything may appear, because `constant` outweighs its variance there.
+    The structure term of SSIM (Wang et al. 2004, eq. 10) over `window` x `window` places. Contours of the source have
+    to stay; where the source is flat anything may appear, because `constant` outweighs its variance there.
     """
     kernel = jt.array(np.full((1, 1, window, window), 1.0 / window ** 2, np.float32))
 

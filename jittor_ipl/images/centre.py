@@ -13,9 +13,9 @@ def normalised_centre(image: Image.Image, short: int, side: int, mean: np.ndarra
                       whole: Callable[[float], int] = round) -> np.ndarray:
     """Return float32 [3, side, side], the centre of a picture of any size and mode whose shorter side becomes `short`.
 
-    Pillow's own bicubic filter, antialiased and rounded to 8 bits, as OpenAI's CLIP does it; then `mean` and `std` [3] of
-    pixels in [0, 1]. `whole` rounds the corner: `round` in torchvision, `math.floor` in Hugging Face's processors. Raises
-    UserError for a picture without pixels.
+    Pillow's own bicubic filter, antialiased and rounded to 8 bits, as OpenAI's CLIP does it; then `mean` and `std` [3]
+    of pixels in [0, 1]. `whole` rounds the corner: `round` in torchvision, `math.floor` in Hugging Face's processors.
+    Raises UserError for a picture without pixels.
     """
     width, height = image.size
     least = min(width, height)

@@ -34,7 +34,7 @@ class Conv(nn.Module):
 class Linear(nn.Module):
     """Linear layer [..., n_in] -> [..., n_out].
 
-    batch_free   the numbers of a row never depend on the other rows (`ops.linear`): slower, for features that are compared
+    batch_free   a row's numbers never depend on the other rows (`ops.linear`): slower, for features to compare
     """
 
     def __init__(self, n_in: int, n_out: int, batch_free: bool = False):

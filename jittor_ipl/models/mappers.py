@@ -66,9 +66,9 @@ def make_mapper(architecture: str, style_dim: int, n_ctx: int, ctx_dim: int, *, 
 class TransformerMapper(nn.Module):
     """An encoder over the codes of an image, then one or two linear layers as in IPL's mapper.
 
-    Each image is a sequence of its own: one token for w, one per level for ws, whose outputs are averaged. One token can
-    only attend to itself, so for plain w the encoder is a residual network. With `batch_is_sequence` the batch of w is one
-    sequence instead. Names are the thesis's, each tensor once. `rng` draws the weights (a fixed seed when absent).
+    Each image is a sequence of its own: one token for w, one per level for ws, whose outputs are averaged. One token
+    can only attend to itself, so for plain w the encoder is a residual network. With `batch_is_sequence` the batch of w
+    is one sequence instead. Names are the thesis's, each tensor once. `rng` draws the weights (else a fixed seed).
     """
 
     def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator | None = None):
@@ -89,14 +89,16 @@ class TransformerMapper(nn.Module):
         check_codes(codes, width, self.per_level)
         flat = codes.reshape(-1, width)
         flat = PixelNorm()(flat) if config.pixel_norm else flat
-        x = self.transformer_encoder(flat.reshape(1 if config.batch_is_sequence else codes.shape[0], -1, width), dropout)
+        sequences = 1 if config.batch_is_sequence else codes.shape[0]
+        x = self.transformer_encoder(flat.reshape(sequences, -1, width), dropout)
         x = x.reshape(-1, width) if config.batch_is_sequence else x.sum(1) / float(x.shape[1])
         x = self.linear(x) if config.hidden else x
         return self.final_linear(x).reshape(-1, config.n_ctx, config.ctx_dim)
 
     def config(self) -> dict[str, object]:
         """Return the numbers that the file of this mapper carries."""
-        numbers = {name: value for name, value in vars(self.settings).items() if name not in ("dropout", "batch_is_sequence")}
+        trains = "dropout", "batch_is_sequence"
+        numbers = {name: value for name, value in vars(self.settings).items() if name not in trains}
         return {"architecture": "transformer", **numbers}
 
 
@@ -159,7 +161,7 @@ LEVELS = ("coarse", "medium", "fine")
 
 
 def level_slices(n_latent: int) -> tuple[slice, slice, slice]:
-    """Return which of W+'s levels are coarse, medium and fine: 4, 4, the rest (StyleCLIP, section 5); thirds of up to 8."""
+    """Return W+'s coarse, medium and fine levels: 4, 4 and the rest (StyleCLIP, section 5), or thirds of up to 8."""
     if n_latent > 8:
         return slice(0, 4), slice(4, 8), slice(8, n_latent)
     first, second, _ = (len(part) for part in np.array_split(np.arange(n_latent), 3))

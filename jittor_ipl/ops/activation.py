@@ -12,5 +12,5 @@ def quick_gelu(x: jt.Var) -> jt.Var:
 
 
 def gelu(x: jt.Var) -> jt.Var:
-    """Return the exact Gaussian error linear unit `x * (1 + erf(x / sqrt 2)) / 2`, any shape (Hendrycks & Gimpel 2016)."""
+    """Return the exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, any shape (Hendrycks & Gimpel 2016)."""
     return x * (jt.erf(x * SQRT_HALF) + 1.0) * 0.5

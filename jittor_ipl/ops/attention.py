@@ -94,10 +94,10 @@ class _SoftmaxGrad(OnceDifferentiable):
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var, heads: int, mask: jt.Var | None = None,
               keep: jt.Var | None = None) -> jt.Var:
-    """Return `softmax(q k^T / sqrt(d) + mask) v` of `heads` heads side by side, [B, n, width] (Vaswani et al. 2017, eq. 1).
+    """Return `softmax(q k^T / sqrt(d) + mask) v` of heads side by side, [B, n, width] (Vaswani et al. 2017, eq. 1).
 
-    `q` is [B, n, width], `k` and `v` [B, m, width], d = width / heads; `mask` [n, m] is added, minus infinity where a key
-    is hidden; `keep` [B, heads, n, m] multiplies the softmax (dropout). Differentiable once.
+    `q` is [B, n, width], `k` and `v` [B, m, width], d = width / heads; `mask` [n, m] is added, minus infinity where a
+    key is hidden; `keep` [B, heads, n, m] multiplies the softmax (dropout). Differentiable once.
     """
     (b, n, width), m = q.shape, k.shape[1]
     assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"

@@ -9,7 +9,8 @@ from jittor_ipl.runtime.backend import jt
 
 # The library is already in the process: Jittor's convolutions come from it.
 _DNNL = """
-extern "C" int dnnl_sgemm(char, char, long, long, long, float, const float*, long, const float*, long, float, float*, long);
+extern "C" int dnnl_sgemm(char, char, long, long, long, float, const float*, long, const float*, long, float, float*,
+                          long);
 """
 _SIZES = """
     const bool ta = data["ta"], tb = data["tb"];
@@ -43,7 +44,7 @@ PRODUCT = Kernel(
 
 
 def bmm_reference(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
-    """Return `a @ b` per batch entry with Jittor's own product; `a` [B, n, k], `b` [B, k, m] or [B, m, k] if transposed."""
+    """Return `a @ b` per batch entry with Jittor's own product; `a` [B, n, k], `b` [B, k, m] or [B, m, k]."""
     return jt.nn.bmm_transpose(a, b) if transpose_b else jt.nn.bmm(a, b)
 
 

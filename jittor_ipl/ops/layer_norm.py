@@ -29,8 +29,8 @@ FORWARD = Kernel(
     }
     """,
     cuda_kernels="""
-    static __global__ void ipl_layer_norm(const float* x, const float* weight, const float* bias, float* y, float* stats,
-                                          long n, float eps) {
+    static __global__ void ipl_layer_norm(const float* x, const float* weight, const float* bias, float* y,
+                                          float* stats, long n, float eps) {
         x += blockIdx.x * n;
         y += blockIdx.x * n;
         float sum = 0, squares = 0;
@@ -79,8 +79,8 @@ BACKWARD = Kernel(
         for (long i = 0; i < n; i++) out1_p[i] += partial[k * 2 * n + i], out2_p[i] += partial[(k * 2 + 1) * n + i];
     """,
     cuda_kernels="""
-    static __global__ void ipl_layer_norm_dx(const float* g, const float* x, const float* w, const float* stats, float* dx,
-                                             long n) {
+    static __global__ void ipl_layer_norm_dx(const float* g, const float* x, const float* w, const float* stats,
+                                             float* dx, long n) {
         const long row = blockIdx.x * n;
         const float mean = stats[2 * blockIdx.x], scale = stats[2 * blockIdx.x + 1];
         float sum = 0, dot = 0;
@@ -113,7 +113,7 @@ BACKWARD = Kernel(
     """)
 
 
-class LayerNorm(jt.Function):
+class FusedLayerNorm(jt.Function):
     """`execute(x [N, n], weight [n], bias [n]) -> [N, n]`; `norms.layer_norm` is the public entrance."""
 
     def __init__(self, eps: float):

@@ -2,8 +2,8 @@
 
 The paper scales the weights per image and convolves each image with its own kernel. The same numbers come from scaling
 the input channels, convolving the whole batch with one shared kernel and scaling the output channels:
-`sum_i (s_i w_oi) x_i = sum_i w_oi (s_i x_i)`. One dense convolution is what oneDNN and cuDNN are fastest at, and Jittor's
-grouped transposed convolution gives wrong numbers when the channel counts differ.
+`sum_i (s_i w_oi) x_i = sum_i w_oi (s_i x_i)`. One dense convolution is what oneDNN and cuDNN are fastest at, and
+Jittor's grouped transposed convolution gives wrong numbers when the channel counts differ.
 
 Upsampling keeps the transposed convolution (nine products per input pixel) and blurs after it. The combined form, one
 3x3 convolution to four times the channels and a pixel shuffle, has four times the products and is 3.5 times slower at

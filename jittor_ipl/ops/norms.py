@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jittor_ipl.ops.layer_norm import LayerNorm
+from jittor_ipl.ops.layer_norm import FusedLayerNorm
 from jittor_ipl.runtime.backend import jt
 
 
@@ -33,7 +33,7 @@ def _sum_all(x: jt.Var) -> jt.Var:
 
 
 def unit(x: jt.Var, dim: int = -1, eps: float = 0.0) -> jt.Var:
-    """Return `x / max(|x|, eps)` along `dim`, any shape; with `eps` 0 a zero vector gives NaN, as in the original CLIP."""
+    """Return `x / max(|x|, eps)` along `dim`, any shape; with `eps` 0 a zero vector gives NaN, as in OpenAI's CLIP."""
     squared = (x * x).sum(dim, keepdims=True)
     if eps:
         squared = jt.maximum(squared, eps * eps)
@@ -51,7 +51,7 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
     Differentiable once.
     """
     assert tuple(weight.shape) == tuple(bias.shape) == (x.shape[-1],), (x.shape, weight.shape, bias.shape)
-    return LayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
+    return FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
 
 
 def group_norm(x: jt.Var, groups: int, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
@@ -70,7 +70,7 @@ def _standardise(x: jt.Var, dim: int, eps: float) -> jt.Var:
 
 def batch_norm_inference(x: jt.Var, running_mean: jt.Var, running_var: jt.Var, weight: jt.Var, bias: jt.Var,
                          eps: float = 1e-5) -> jt.Var:
-    """Apply a trained batch norm to `x` [B, C, ...]: the statistics [C] are given, never updated (Ioffe & Szegedy 2015)."""
+    """Apply a trained batch norm to `x` [B, C, ...]: its statistics [C] are never updated (Ioffe & Szegedy 2015)."""
     scale = weight / jt.sqrt(running_var + eps)
     shift = bias - running_mean * scale
     per_channel = [1, x.shape[1]] + [1] * (x.ndim - 2)

@@ -81,7 +81,8 @@ POOL = Kernel(
     """,
     cuda=_NUMBERS + """
     const long n = (long)out0_shape0 * out0_shape1 * out0_shape2;
-    if (n) ipl_pools<<<IPL_GRID(n)>>>(in0_p, out0_p, out1_p, n, in0_shape1, in0_shape2, out0_shape1, out0_shape2, k, s, p, mean);
+    if (n) ipl_pools<<<IPL_GRID(n)>>>(in0_p, out0_p, out1_p, n, in0_shape1, in0_shape2, out0_shape1, out0_shape2, k, s,
+                                      p, mean);
     """)
 UNPOOL = Kernel(
     shared=_SHARED,
@@ -91,11 +92,12 @@ UNPOOL = Kernel(
     for (long b = 0; b < planes; b++)
         for (long i = 0; i < h; i++)
             for (long j = 0; j < w; j++)
-                out0_p[(b * h + i) * w + j] = ipl_unpool(in0_p + b * oh * ow, in1_p + b * oh * ow, h, w, oh, ow, i, j, k, s, p, mean);
+                out0_p[(b * h + i) * w + j] = ipl_unpool(in0_p + b * oh * ow, in1_p + b * oh * ow, h, w, oh, ow, i, j,
+                                                         k, s, p, mean);
     """,
     cuda_kernels="""
-    static __global__ void ipl_unpools(const float* g, const float* index, float* dx, long n, long h, long w, long oh, long ow,
-                                       long k, long s, long p, bool mean) {
+    static __global__ void ipl_unpools(const float* g, const float* index, float* dx, long n, long h, long w, long oh,
+                                       long ow, long k, long s, long p, bool mean) {
         const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
         if (i >= n) return;
         const long plane = i / (h * w) * oh * ow;
@@ -104,7 +106,8 @@ UNPOOL = Kernel(
     """,
     cuda=_NUMBERS + """
     const long n = (long)out0_shape0 * out0_shape1 * out0_shape2;
-    if (n) ipl_unpools<<<IPL_GRID(n)>>>(in0_p, in1_p, out0_p, n, out0_shape1, out0_shape2, in0_shape1, in0_shape2, k, s, p, mean);
+    if (n) ipl_unpools<<<IPL_GRID(n)>>>(in0_p, in1_p, out0_p, n, out0_shape1, out0_shape2, in0_shape1, in0_shape2, k,
+                                        s, p, mean);
     """)
 
 
@@ -129,7 +132,7 @@ class _Window:
 def max_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> jt.Var:
     """Return the maximum of every window of `x` [B, C, H, W]; equals `F.max_pool2d`. Differentiable once.
 
-    With `ceil` a last window that reaches beyond the picture counts, if it starts inside. Pictures of at most 2^24 pixels.
+    With `ceil` a last window that reaches beyond the picture counts, if it starts inside. At most 2^24 pixels.
     """
     return _pool(x, _Window(kernel, stride, padding, False), ceil)
 

@@ -37,12 +37,13 @@ GATHER = Kernel(
         }
     """,
     cuda_kernels="""
-    static __global__ void ipl_resize(const float* x, const float* weights, const int* span, float* y, long n, long source,
-                                      long target, long inner, long taps) {
+    static __global__ void ipl_resize(const float* x, const float* weights, const int* span, float* y, long n,
+                                      long source, long target, long inner, long taps) {
         const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
         if (i >= n) return;
         const long r = i / inner % target, o = i / (inner * target);
-        y[i] = ipl_gather(x + (o * source + span[2 * r]) * inner + i % inner, weights + r * taps, span[2 * r + 1], inner);
+        x += (o * source + span[2 * r]) * inner + i % inner;
+        y[i] = ipl_gather(x, weights + r * taps, span[2 * r + 1], inner);
     }
     """,
     cuda="""
@@ -71,7 +72,7 @@ def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antial
 
 
 class _Resample(jt.Function):
-    """Multiply axis 1 of [outer, n, inner] by the matrix of a resize, or by its transpose; the gradient is the other."""
+    """Multiply axis 1 of [outer, n, inner] by a resize's matrix or by its transpose; the gradient is the other."""
 
     def __init__(self, *axis, transposed: bool = False):
         self.axis, self.transposed = axis, transposed

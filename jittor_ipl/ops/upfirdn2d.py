@@ -55,7 +55,8 @@ static bool ipl_separate(const float* k, long kh, long kw, bool turn, float* ver
 
 // out[o] = sum over taps of line, which is zero outside the image for `margin` samples on either side.
 template <int UP, int DOWN, int TAPS>
-static void ipl_horizontal(const float* __restrict__ line, const float* taps, float* __restrict__ out, long ow, long pad) {
+static void ipl_horizontal(const float* __restrict__ line, const float* taps, float* __restrict__ out, long ow,
+                           long pad) {
     for (int phase = 0; phase < UP; phase++) {
         const long start = phase * DOWN - pad;
         const long first = ((-start) % UP + UP) % UP, index = (start + first) / UP;
@@ -132,8 +133,9 @@ FILTER = Kernel(
     }
     """,
     cuda_kernels="""
-    static __global__ void ipl_upfirdn(const float* x, const float* k, float* y, long n, long h, long w, long oh, long ow,
-                                       long kh, long kw, long up, long down, long pad_y, long pad_x, bool turn) {
+    static __global__ void ipl_upfirdn(const float* x, const float* k, float* y, long n, long h, long w, long oh,
+                                       long ow, long kh, long kw, long up, long down, long pad_y, long pad_x,
+                                       bool turn) {
         const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
         if (i >= n) return;
         const IplPhase row = ipl_phase(i / ow % oh, h, kh, up, down, pad_y);
@@ -164,7 +166,7 @@ def upfirdn2d_reference(x: jt.Var, kernel: jt.Var, up: int = 1, down: int = 1, p
 
 
 def upfirdn2d(x: jt.Var, kernel: jt.Var, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0)) -> jt.Var:
-    """Upsample `x` [B, C, H, W] by inserting zeros, pad, convolve with `kernel` [kh, kw] and keep every `down`-th sample.
+    """Upsample `x` [B, C, H, W] with zeros, pad, convolve with `kernel` [kh, kw] and keep every `down`-th sample.
 
     `pad` is (before, after), applied to both axes and counted in upsampled pixels; negative numbers crop. Returns
     [B, C, (H up + pad - kh) // down + 1, ...]. Matches `upfirdn2d` of the rosinality StyleGAN2 code. Differentiable any
@@ -180,7 +182,7 @@ def upfirdn2d(x: jt.Var, kernel: jt.Var, up: int = 1, down: int = 1, pad: tuple[
 
 
 class _Filter(jt.Function):
-    """One resampling of planes [N, H, W]; its gradient is another, with `up` and `down` exchanged and the kernel turned."""
+    """One resampling of planes [N, H, W]; its gradient is another, `up` and `down` exchanged, the kernel turned."""
 
     def __init__(self, kernel, size, up, down, pad, turn):
         self.kernel, self.size, self.up, self.down, self.pad, self.turn = kernel, size, up, down, pad, turn

@@ -30,16 +30,17 @@ class ClipConfig:
     transformer_mlp: int | None = None          # the same of the text transformer
     activation: str = "quick_gelu"              # of the MLPs: "quick_gelu" (OpenAI) or "gelu" (most of OpenCLIP)
     eps: float = 1e-5                           # of the layer norms
-    end_token: int | None = None                # its place holds a text's feature; the text's highest id when None (OpenAI)
+    end_token: int | None = None                # its place holds a text's feature; OpenAI's, the highest id, when None
     image_mean: Sequence[float] | None = None   # of the training images in [0, 1], per channel; OpenAI's when None
     image_std: Sequence[float] | None = None    # their standard deviation
 
     def __post_init__(self) -> None:
-        """Bring equal configurations to one form: tuples (JSON has lists), and the number of heads that None stands for."""
+        """Bring equal configurations to one form: tuples, where JSON has lists, and the heads that None stands for."""
         heads = self.vision_heads or max(1, self.vision_channels // 64)
         for name, value in {**vars(self), "vision_heads": heads}.items():
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        assert all(value is None or len(value) == 3 for value in (self.image_mean, self.image_std)), "one number a channel"
+        for value in (self.image_mean, self.image_std):
+            assert value is None or len(value) == 3, f"one number per colour channel is expected, got {value}"
 
     @property
     def is_resnet(self) -> bool:

@@ -78,9 +78,9 @@ class TextTower(nn.Module):
         ids = np.asarray(tokens.numpy() if isinstance(tokens, jt.Var) else tokens)
         ids = ids[None] if ids.ndim == 1 else ids
         length, size = self.context_length, self.vocab_size
-        assert ids.ndim == 2 and ids.dtype.kind in "iu", f"token ids must be integers [N, L], got {ids.dtype} {ids.shape}"
+        assert ids.ndim == 2 and ids.dtype.kind in "iu", f"token ids are integers [N, L], got {ids.dtype} {ids.shape}"
         assert ids.shape[1] <= length, f"{ids.shape[1]} tokens for a context of {length}"
-        assert 0 <= ids.min() and ids.max() < size, f"token ids {ids.min()}..{ids.max()} outside the vocabulary of {size}"
+        assert 0 <= ids.min() and ids.max() < size, f"token ids {ids.min()}..{ids.max()} of a vocabulary of {size}"
         return ids
 
     def _ends(self, ids: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ class Clip(TextTower):
 
     @property
     def dtype(self) -> str:
-        """The type of its weights and features, "float32"; with `float` and `to` for programs written for OpenAI's CLIP."""
+        """The type of weights and features, "float32"; it, `float` and `to` are what users of OpenAI's CLIP write."""
         return self.visual.conv1.weight.dtype
 
     def float(self) -> Clip:
@@ -127,7 +127,7 @@ class Clip(TextTower):
         return self
 
     def to(self, device: object) -> Clip:
-        """Return the model; raises UserError unless `device` ("cpu", "cuda:0") is the one that this process computes on."""
+        """Return the model; raises UserError unless `device` ("cpu", "cuda:0") is the one this process computes on."""
         require_device(device)
         return self
 
@@ -196,7 +196,7 @@ def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipC
         return rng.standard_normal(shape, np.float32) * np.float32(std)
     if name.endswith("in_proj_weight"):                                           # Xavier over the packed matrix
         bound = math.sqrt(6 / (shape[0] + shape[1]))
-    else:                                                                         # PyTorch's convolutions and linear layers
+    else:                                                                         # PyTorch's default
         bound = 1 / math.sqrt(fan_in)
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 

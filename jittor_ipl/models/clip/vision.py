@@ -5,8 +5,6 @@ normalised. Attribute names equal the keys of OpenAI's checkpoints.
 """
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.layers import BatchNorm, Conv, GroupNorm, LayerNorm, Linear
 from jittor_ipl.models.transformer import Transformer
@@ -59,7 +57,7 @@ class VisionTransformer(nn.Module):
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    """Return batch norm, or the group norm that takes its place: there an image's feature never depends on its batch."""
+    """Return batch norm, or the group norm in its place: there an image's feature never depends on its batch."""
     assert kind in ("batch", "group"), kind
     groups = max(g for g in range(1, 33) if channels % g == 0 and (channels // g >= 8 or g == 1))
     return BatchNorm(channels) if kind == "batch" else GroupNorm(groups, channels)
@@ -71,17 +69,15 @@ def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1) -> Conv:
 
 
 class Bottleneck(nn.Module):
-    """Residual bottleneck; a stride is an average pool after the 3x3 convolution and before the shortcut (anti-aliased)."""
+    """Residual bottleneck; a stride is an average pool after the 3x3 convolution and before the shortcut."""
 
     def __init__(self, n_in: int, planes: int, stride: int, norm: str):
         self.stride = stride
         self.conv1, self.bn1 = _conv(n_in, planes, 1), _norm(norm, planes)
         self.conv2, self.bn2 = _conv(planes, planes, 3), _norm(norm, planes)
         self.conv3, self.bn3 = _conv(planes, 4 * planes, 1), _norm(norm, 4 * planes)
-        if stride > 1 or n_in != 4 * planes:
-            self.downsample = nn.Sequential(OrderedDict([("0", _conv(n_in, 4 * planes, 1)), ("1", _norm(norm, 4 * planes))]))
-        else:
-            self.downsample = None
+        changes = stride > 1 or n_in != 4 * planes
+        self.downsample = nn.Sequential(_conv(n_in, 4 * planes, 1), _norm(norm, 4 * planes)) if changes else None
 
     def execute(self, x: jt.Var) -> jt.Var:
         out = nn.relu(self.bn1(self.conv1(x)))
@@ -106,7 +102,8 @@ class AttentionPool(nn.Module):
         x = x.reshape(batch, width, -1).permute(0, 2, 1)                            # [B, grid * grid, width]
         mean = x.sum(1, keepdims=True) * (1.0 / x.shape[1])
         x = jt.concat([mean, x], dim=1) + self.positional_embedding
-        return self.c_proj(attention(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), self.heads).reshape(batch, width))
+        pooled = attention(self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x), self.heads)
+        return self.c_proj(pooled.reshape(batch, width))
 
 
 class ModifiedResNet(nn.Module):

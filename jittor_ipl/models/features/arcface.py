@@ -11,7 +11,7 @@ from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
 
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}    # units per resolution, by the number of layers
-FACE, CROP = 256, (35, 223, 32, 220)                                    # the face in an aligned 256 px portrait: rows, columns
+FACE, CROP = 256, (35, 223, 32, 220)                                    # rows, columns of a face in a 256 px portrait
 
 
 class PReLU(nn.Module):
@@ -72,12 +72,16 @@ class Output(nn.Module):
 class Backbone(nn.Module):
     """Faces to unit vectors; frozen, zero until `weights.features.load_arcface` fills it.
 
-    layers: 50, 100 or 152.  squeeze: units with squeeze-and-excitation ("ir_se").  width: channels of the first layer.
-    input_size: 112 or 224 px.  features: width of the result.  affine: whether the last batch norm has weight and bias.
+    layers       50, 100 or 152
+    squeeze      whether units have squeeze-and-excitation ("ir_se")
+    width        channels of the first layer
+    input_size   side of a face, 112 or 224 px
+    features     width of the result
+    affine       whether the last batch norm has weight and bias
     """
 
-    def __init__(self, layers: int = 50, squeeze: bool = True, width: int = 64, input_size: int = 112, features: int = 512,
-                 affine: bool = True):
+    def __init__(self, layers: int = 50, squeeze: bool = True, width: int = 64, input_size: int = 112,
+                 features: int = 512, affine: bool = True):
         assert layers in UNITS and input_size % 16 == 0, (layers, input_size)
         self.input_size, self.layers, self.squeezes = input_size, layers, squeeze
         self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1, bias=False), BatchNorm(width), PReLU(width))

@@ -12,6 +12,11 @@ from jittor_ipl.runtime.backend import jt, nn
 EPS = 1e-6
 
 
+def _in_order(**modules) -> nn.Sequential:
+    """Return modules one after the other, under the names that the checkpoint has for them."""
+    return nn.Sequential(OrderedDict(modules))
+
+
 class SelfAttention(nn.Module):
     """Queries, keys and values of tokens [B, L, width], without the projection behind."""
 
@@ -21,27 +26,6 @@ class SelfAttention(nn.Module):
 
     def execute(self, x: jt.Var) -> jt.Var:
         return attention(self.query(x), self.key(x), self.value(x), self.heads)
-
-
-class Attention(nn.Module):
-    """Self-attention and its projection, under the two names the checkpoint has for them."""
-
-    def __init__(self, width: int, heads: int):
-        self.attention = SelfAttention(width, heads)
-        self.output = nn.Sequential(OrderedDict(dense=Linear(width, width)))
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return self.output(self.attention(x))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with the exact GELU between."""
-
-    def __init__(self, width: int, hidden: int):
-        self.fc1, self.fc2 = Linear(width, hidden), Linear(hidden, width)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return self.fc2(gelu(self.fc1(x)))
 
 
 class LayerScale(nn.Module):
@@ -55,11 +39,13 @@ class LayerScale(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP, each scaled and added."""
+    """Pre-norm attention and MLP on tokens [B, L, width], each scaled and added."""
 
     def __init__(self, width: int, heads: int, hidden: int):
-        self.norm1, self.attention, self.layer_scale1 = LayerNorm(width, EPS), Attention(width, heads), LayerScale(width)
-        self.norm2, self.mlp, self.layer_scale2 = LayerNorm(width, EPS), Mlp(width, hidden), LayerScale(width)
+        self.norm1, self.norm2 = LayerNorm(width, EPS), LayerNorm(width, EPS)
+        self.attention = _in_order(attention=SelfAttention(width, heads), output=_in_order(dense=Linear(width, width)))
+        self.mlp = _in_order(fc1=Linear(width, hidden), act=gelu, fc2=Linear(hidden, width))
+        self.layer_scale1, self.layer_scale2 = LayerScale(width), LayerScale(width)
 
     def execute(self, x: jt.Var) -> jt.Var:
         x = x + self.layer_scale1(self.attention(self.norm1(x)))
@@ -102,20 +88,23 @@ class Embeddings(nn.Module):
 
 
 class Dinov2(nn.Module):
-    """Pictures to one feature; zero until `weights.features.load_dinov2` fills it.
+    """Pictures to one feature; frozen, zero until `weights.features.load_dinov2` fills it; the base size.
 
-    width, layers, heads, hidden   of the transformer (base: 768, 12, 12, 3072)
-    patch                          side of a patch
-    grid                           patches on a side of the pictures it was trained on (37 of 518 px)
+    width    channels of a token
+    layers   blocks of the transformer
+    heads    of each attention
+    hidden   channels inside an MLP
+    patch    side of a patch
+    grid     patches on a side of the pictures it was trained on (37 of 518 px)
     """
 
-    def __init__(self, width: int = 768, layers: int = 12, heads: int = 12, hidden: int = 3072, patch: int = 14, grid: int = 37):
+    def __init__(self, width: int = 768, layers: int = 12, heads: int = 12, hidden: int = 3072, patch: int = 14,
+                 grid: int = 37):
         self.embeddings = Embeddings(width, patch, grid)
-        blocks = [Block(width, heads, hidden) for _ in range(layers)]
-        self.encoder = nn.Sequential(OrderedDict(layer=nn.Sequential(*blocks)))
+        self.encoder = _in_order(layer=nn.Sequential(*(Block(width, heads, hidden) for _ in range(layers))))
         self.layernorm = LayerNorm(width, EPS)
         freeze(self)
 
     def execute(self, images: jt.Var) -> jt.Var:
-        """Return the class token's feature [B, width] (Hugging Face's `pooler_output`) of normalised pictures [B, 3, H, W]."""
+        """Return the class token's feature [B, width] (`pooler_output`) of normalised pictures [B, 3, H, W]."""
         return self.layernorm(self.encoder(self.embeddings(images)))[:, 0]

@@ -17,12 +17,12 @@ from jittor_ipl.ops.pool import average_pool, max_pool
 from jittor_ipl.runtime.backend import jt, nn
 
 SIZE = 299
-TAPS = ("64-map", "64", "192", "768", "2048", "logits_unbiased", "logits")     # torch-fidelity's names, but for the first
+TAPS = ("64-map", "64", "192", "768", "2048", "logits_unbiased", "logits")     # torch-fidelity's names but the first
 CLASSES = 1008
 _ROW, _COLUMN = (1, 7), (7, 1)
 
 
-class Cell(nn.Module):
+class ConvNormRelu(nn.Module):
     """Convolution without bias, batch norm, ReLU; the padding keeps the size unless `valid`."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int | tuple[int, int], stride: int = 1, valid: bool = False):
@@ -38,10 +38,11 @@ class BlockA(nn.Module):
     """35 px: 1x1, 5x5, two 3x3, and a pooled branch of `pool` channels."""
 
     def __init__(self, n_in: int, pool: int):
-        self.branch1x1 = Cell(n_in, 64, 1)
-        self.branch5x5_1, self.branch5x5_2 = Cell(n_in, 48, 1), Cell(48, 64, 5)
-        self.branch3x3dbl_1, self.branch3x3dbl_2, self.branch3x3dbl_3 = Cell(n_in, 64, 1), Cell(64, 96, 3), Cell(96, 96, 3)
-        self.branch_pool = Cell(n_in, pool, 1)
+        self.branch1x1 = ConvNormRelu(n_in, 64, 1)
+        self.branch5x5_1, self.branch5x5_2 = ConvNormRelu(n_in, 48, 1), ConvNormRelu(48, 64, 5)
+        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 64, 1), ConvNormRelu(64, 96, 3)
+        self.branch3x3dbl_3 = ConvNormRelu(96, 96, 3)
+        self.branch_pool = ConvNormRelu(n_in, pool, 1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.concat([self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)),
@@ -53,9 +54,9 @@ class BlockB(nn.Module):
     """35 px to 17 px."""
 
     def __init__(self, n_in: int):
-        self.branch3x3 = Cell(n_in, 384, 3, stride=2)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = Cell(n_in, 64, 1), Cell(64, 96, 3)
-        self.branch3x3dbl_3 = Cell(96, 96, 3, stride=2)
+        self.branch3x3 = ConvNormRelu(n_in, 384, 3, stride=2)
+        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 64, 1), ConvNormRelu(64, 96, 3)
+        self.branch3x3dbl_3 = ConvNormRelu(96, 96, 3, stride=2)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.concat([self.branch3x3(x), self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
@@ -66,12 +67,13 @@ class BlockC(nn.Module):
     """17 px: 7x7 convolutions as rows and columns of `c7` channels."""
 
     def __init__(self, n_in: int, c7: int):
-        self.branch1x1 = Cell(n_in, 192, 1)
-        self.branch7x7_1, self.branch7x7_2, self.branch7x7_3 = Cell(n_in, c7, 1), Cell(c7, c7, _ROW), Cell(c7, 192, _COLUMN)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = Cell(n_in, c7, 1), Cell(c7, c7, _COLUMN)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = Cell(c7, c7, _ROW), Cell(c7, c7, _COLUMN)
-        self.branch7x7dbl_5 = Cell(c7, 192, _ROW)
-        self.branch_pool = Cell(n_in, 192, 1)
+        self.branch1x1 = ConvNormRelu(n_in, 192, 1)
+        self.branch7x7_1, self.branch7x7_2 = ConvNormRelu(n_in, c7, 1), ConvNormRelu(c7, c7, _ROW)
+        self.branch7x7_3 = ConvNormRelu(c7, 192, _COLUMN)
+        self.branch7x7dbl_1, self.branch7x7dbl_2 = ConvNormRelu(n_in, c7, 1), ConvNormRelu(c7, c7, _COLUMN)
+        self.branch7x7dbl_3, self.branch7x7dbl_4 = ConvNormRelu(c7, c7, _ROW), ConvNormRelu(c7, c7, _COLUMN)
+        self.branch7x7dbl_5 = ConvNormRelu(c7, 192, _ROW)
+        self.branch_pool = ConvNormRelu(n_in, 192, 1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
@@ -84,9 +86,9 @@ class BlockD(nn.Module):
     """17 px to 8 px."""
 
     def __init__(self, n_in: int):
-        self.branch3x3_1, self.branch3x3_2 = Cell(n_in, 192, 1), Cell(192, 320, 3, stride=2)
-        self.branch7x7x3_1, self.branch7x7x3_2 = Cell(n_in, 192, 1), Cell(192, 192, _ROW)
-        self.branch7x7x3_3, self.branch7x7x3_4 = Cell(192, 192, _COLUMN), Cell(192, 192, 3, stride=2)
+        self.branch3x3_1, self.branch3x3_2 = ConvNormRelu(n_in, 192, 1), ConvNormRelu(192, 320, 3, stride=2)
+        self.branch7x7x3_1, self.branch7x7x3_2 = ConvNormRelu(n_in, 192, 1), ConvNormRelu(192, 192, _ROW)
+        self.branch7x7x3_3, self.branch7x7x3_4 = ConvNormRelu(192, 192, _COLUMN), ConvNormRelu(192, 192, 3, stride=2)
 
     def execute(self, x: jt.Var) -> jt.Var:
         return jt.concat([self.branch3x3_2(self.branch3x3_1(x)),
@@ -102,12 +104,12 @@ class BlockE(nn.Module):
 
     def __init__(self, n_in: int, maximum: bool):
         self.maximum = maximum
-        self.branch1x1 = Cell(n_in, 320, 1)
-        self.branch3x3_1 = Cell(n_in, 384, 1)
-        self.branch3x3_2a, self.branch3x3_2b = Cell(384, 384, (1, 3)), Cell(384, 384, (3, 1))
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = Cell(n_in, 448, 1), Cell(448, 384, 3)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = Cell(384, 384, (1, 3)), Cell(384, 384, (3, 1))
-        self.branch_pool = Cell(n_in, 192, 1)
+        self.branch1x1 = ConvNormRelu(n_in, 320, 1)
+        self.branch3x3_1 = ConvNormRelu(n_in, 384, 1)
+        self.branch3x3_2a, self.branch3x3_2b = ConvNormRelu(384, 384, (1, 3)), ConvNormRelu(384, 384, (3, 1))
+        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 448, 1), ConvNormRelu(448, 384, 3)
+        self.branch3x3dbl_3a, self.branch3x3dbl_3b = ConvNormRelu(384, 384, (1, 3)), ConvNormRelu(384, 384, (3, 1))
+        self.branch_pool = ConvNormRelu(n_in, 192, 1)
 
     def execute(self, x: jt.Var) -> jt.Var:
         single, double = self.branch3x3_1(x), self.branch3x3dbl_2(self.branch3x3dbl_1(x))
@@ -120,11 +122,11 @@ class Inception(nn.Module):
     """Pictures to features at the taps of TAPS; frozen, zero until `weights.features.load_inception` fills it."""
 
     def __init__(self):
-        self.Conv2d_1a_3x3 = Cell(3, 32, 3, stride=2)
-        self.Conv2d_2a_3x3 = Cell(32, 32, 3, valid=True)
-        self.Conv2d_2b_3x3 = Cell(32, 64, 3)
-        self.Conv2d_3b_1x1 = Cell(64, 80, 1)
-        self.Conv2d_4a_3x3 = Cell(80, 192, 3, valid=True)
+        self.Conv2d_1a_3x3 = ConvNormRelu(3, 32, 3, stride=2)
+        self.Conv2d_2a_3x3 = ConvNormRelu(32, 32, 3, valid=True)
+        self.Conv2d_2b_3x3 = ConvNormRelu(32, 64, 3)
+        self.Conv2d_3b_1x1 = ConvNormRelu(64, 80, 1)
+        self.Conv2d_4a_3x3 = ConvNormRelu(80, 192, 3, valid=True)
         self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
         self.Mixed_6a = BlockB(288)
         self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (BlockC(768, c7) for c7 in (128, 160, 160, 192))
@@ -142,7 +144,7 @@ class Inception(nn.Module):
         return self(preprocess(images, quantise), taps)
 
     def execute(self, x: jt.Var, taps: Sequence[str] = ("2048",)) -> dict[str, jt.Var]:
-        """Return the same of pictures [B, 3, 299, 299] as `preprocess` gives them; stops after the last tap asked for."""
+        """Return the same of pictures [B, 3, 299, 299] that `preprocess` gave; stops after the last tap asked for."""
         assert taps and set(taps) <= set(TAPS), f"taps are {TAPS}, got {taps}"
         found: dict[str, jt.Var] = {}
         for tap, value in self._walk(x):
@@ -170,7 +172,7 @@ class Inception(nn.Module):
 
 
 def preprocess(images: jt.Var, quantise: bool = True) -> jt.Var:
-    """Return pictures [B, 3, 299, 299], (v - 128) / 128 of the values v in 0..255, from `images` [B, 3, H, W] in [-1, 1].
+    """Return (v - 128) / 128 [B, 3, 299, 299] of the values v in 0..255 of `images` [B, 3, H, W] in [-1, 1].
 
     `quantise` rounds to the 8 bits that a saved picture has, as every published FID does; gradients end there.
     """

@@ -21,13 +21,14 @@ LIBRARIES = ("lpips", "torchmetrics")
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 # The layers by position: channels of a 3x3 convolution with ReLU, "P" a pool; a tap follows the named positions.
 _VGG = (64, 64, "P", 128, 128, "P", 256, 256, 256, "P", 512, 512, 512, "P", 512, 512, 512)
-_FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192), 10: (384, 48, 192),
-          11: (384, 64, 256), 12: (512, 64, 256)}           # input, squeezed, expanded (twice)
+_FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192),
+          10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}           # input, squeezed, expanded (twice)
 _SQUEEZE_TAPS = (1, 4, 7, 9, 10, 11, 12)
-_TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256), "squeeze": (64, 128, 256, 384, 384, 512, 512)}
+_TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
+         "squeeze": (64, 128, 256, 384, 384, 512, 512)}
 
 
-class Pool(nn.Module):
+class HalvingPool(nn.Module):
     """The maximum over windows of `kernel`, every second one; `ceil` keeps a window that sticks out."""
 
     def __init__(self, kernel: int, ceil: bool = False):
@@ -74,7 +75,7 @@ def _vgg() -> Layers:
     for entry in _VGG:
         if entry == "P":
             taps.append(position - 1)
-            modules[position] = Pool(2)
+            modules[position] = HalvingPool(2)
             position += 1
         else:
             modules[position] = Conv(n_in, entry, 3, padding=1)
@@ -83,14 +84,14 @@ def _vgg() -> Layers:
 
 
 def _alex() -> Layers:
-    return Layers({0: Conv(3, 64, 11, stride=4, padding=2), 2: Pool(3), 3: Conv(64, 192, 5, padding=2),
-                   5: Pool(3), 6: Conv(192, 384, 3, padding=1), 8: Conv(384, 256, 3, padding=1),
+    return Layers({0: Conv(3, 64, 11, stride=4, padding=2), 2: HalvingPool(3), 3: Conv(64, 192, 5, padding=2),
+                   5: HalvingPool(3), 6: Conv(192, 384, 3, padding=1), 8: Conv(384, 256, 3, padding=1),
                    10: Conv(256, 256, 3, padding=1)}, (1, 4, 7, 9, 11))
 
 
 def _squeeze() -> Layers:
     modules: dict[int, nn.Module] = {0: Conv(3, 64, 3, stride=2)}
-    modules |= {position: Pool(3, ceil=True) for position in (2, 5, 8)}
+    modules |= {position: HalvingPool(3, ceil=True) for position in (2, 5, 8)}
     return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
 
 
@@ -107,8 +108,9 @@ class Head(nn.Module):
 class Lpips(nn.Module):
     """Distance of pictures; frozen, zero until `weights.features.load_lpips` fills it.
 
-    net: "vgg", "alex" or "squeeze".  library: whose way of dividing by a feature's length, "lpips" (length + 1e-10) or
-    "torchmetrics" (root of squared length + 1e-8); they differ where a picture's features are nearly zero.
+    net       "vgg", "alex" or "squeeze"
+    library   whose way of dividing by a feature's length, "lpips" (length + 1e-10) or "torchmetrics" (root of squared
+              length + 1e-8); they differ where a picture's features are nearly zero
     """
 
     def __init__(self, net: str, library: str = "lpips"):
@@ -147,7 +149,8 @@ class Lpips(nn.Module):
     def _unit(self, x: jt.Var) -> jt.Var:
         squared = (x * x).sum(1, keepdims=True)
         # The root's slope is infinite at zero, where a ReLU often is; the floor is far below the added constant.
-        return x / (jt.sqrt(jt.maximum(squared, 1e-30)) + 1e-10) if self.library == "lpips" else x / jt.sqrt(squared + 1e-8)
+        lpips = self.library == "lpips"
+        return x / (jt.sqrt(jt.maximum(squared, 1e-30)) + 1e-10 if lpips else jt.sqrt(squared + 1e-8))
 
 
 def _channel(values: tuple[float, float, float]) -> jt.Var:

@@ -46,8 +46,9 @@ class JudgeFeatures:
             maps = self.model.maps(x)
             pooled = self.model.features(maps)
             logits = self.model.head(pooled).numpy()[:, self.model.subject.sections[0]:]
-            patches = patch_moments(maps[0].numpy()) if "patch-mean" in wanted or "patch-covariance" in wanted else (None, None)
-            found = {"patch-mean": patches[0], "patch-covariance": patches[1], "pooled": pooled.numpy(), "logits": logits}
+            found = {"pooled": pooled.numpy(), "logits": logits}
+            if {"patch-mean", "patch-covariance"} & set(wanted):
+                found["patch-mean"], found["patch-covariance"] = patch_moments(maps[0].numpy())
             if "embedding" in wanted:
                 found["embedding"] = _embedding([level.numpy() for level in maps])
             if "identity" in wanted:
@@ -56,7 +57,7 @@ class JudgeFeatures:
 
 
 def _embedding(maps: list[np.ndarray]) -> np.ndarray:
-    """Return [B, D]: unit features of the three blocks, so that squared distances are 2 (1 - cosine), mean over places and blocks."""
+    """Return [B, D]: the blocks' unit features; squared distances are 2 (1 - cosine), mean over places and blocks."""
     parts = []
     for level in maps[1:]:
         places = level.shape[2] * level.shape[3] * (len(maps) - 1)
@@ -66,14 +67,15 @@ def _embedding(maps: list[np.ndarray]) -> np.ndarray:
 
 
 def _overlap(logits: np.ndarray, heads: tuple[int, ...]) -> np.ndarray:
-    """Return unit vectors whose products are the mean overlap (Bhattacharyya) of two pictures' attribute probabilities."""
-    parts = [np.exp(log_softmax(part.astype(np.float64)) / 2) for part in np.split(logits, np.cumsum(heads)[:-1], axis=1)]
+    """Return unit vectors whose products are the mean overlap (Bhattacharyya) of pictures' attribute probabilities."""
+    parts = np.split(logits.astype(np.float64), np.cumsum(heads)[:-1], axis=1)
+    parts = [np.exp(log_softmax(part) / 2) for part in parts]
     return np.concatenate(parts, axis=1) / np.sqrt(len(heads))
 
 
 def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,
                  clip: str | None = None, lpips_size: int | None = None) -> Extractor:
-    """Return the networks of the files that are named, the judge of `subject` for the others; no CLIP where none is named.
+    """Return the networks of the named files, the judge of `subject` for the others; no CLIP where none is named.
 
     lpips_size: what LPIPS brings pictures to; their own size where it is None.
     """

@@ -1,8 +1,8 @@
 """The independent judges of the demo world: which style and which attributes a person would see. For measuring only.
 
-No loss ever uses them. They are trained on faces from other seeds than the CLIPs, on perturbed pictures, on decoys (photos
-recoloured like a target style are still photos) and on half-way blends, so that a palette or a faint pattern does not
-win them. `judge-structure` sees only locally normalised greyscale: contours and texture without any palette.
+No loss ever uses them. They are trained on faces from other seeds than the CLIPs, on perturbed pictures, on decoys
+(photos recoloured like a target style are still photos) and on half-way blends, so that a palette or a faint pattern
+does not win them. `judge-structure` sees only locally normalised greyscale: contours and texture without any palette.
 """
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Judge(nn.Module):
         self.head = Linear(128, sum(self.subject.sections))
 
     def execute(self, images: jt.Var) -> jt.Var:
-        """Return the logits [B, sum of the sections] of pictures [B, 3, 64, 64] in [-1, 1]: the style's, the attributes'."""
+        """Return logits [B, sum of the sections] of pictures [B, 3, 64, 64] in [-1, 1]: style, attributes."""
         return self.head(self.features(self.maps(images)))
 
     def maps(self, images: jt.Var) -> list[jt.Var]:
@@ -69,7 +69,8 @@ class Judge(nn.Module):
         """Labels int64 [B, 1 + attributes], the style's index and each attribute's, for float32 pictures in [-1, 1]."""
         with jt.no_grad():
             logits = np.concatenate([self(jt.array(images[i:i + 64])).numpy() for i in range(0, len(images), 64)])
-        return np.stack([part.argmax(1) for part in np.split(logits, np.cumsum(self.subject.sections)[:-1], axis=1)], axis=1)
+        parts = np.split(logits, np.cumsum(self.subject.sections)[:-1], axis=1)
+        return np.stack([part.argmax(1) for part in parts], axis=1)
 
     def style(self, images: np.ndarray) -> np.ndarray:
         """Index [B], in the subject's styles, of the style each picture is seen to be in."""
@@ -97,7 +98,7 @@ class _Block(nn.Module):
 
 
 def local_contrast(images: jt.Var) -> jt.Var:
-    """Return greyscale [B, 1, H, W] minus its local mean, over its local deviation (9x9 window): no palette, no brightness."""
+    """Return greyscale [B, 1, H, W] minus its local mean, over its local deviation (9x9 window): no palette."""
     grey = images[:, :1] * .299 + images[:, 1:2] * .587 + images[:, 2:] * .114
     window = jt.array(np.full((1, 1, 9, 9), 1 / 81, np.float32))
 

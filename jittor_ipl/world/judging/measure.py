@@ -36,9 +36,9 @@ class Panel:
         images = draw(target, self.z)
         seen = self.colour.predict(images)
         index = self.subject.styles.index(style)
-        return {"judge": float(np.mean(seen[:, 0] == index)), "structure": float(np.mean(self.structure.style(images) == index)),
+        structure = self.structure.style(images)
+        return {"judge": float(np.mean(seen[:, 0] == index)), "structure": float(np.mean(structure == index)),
                 "kept": float(np.mean(seen[:, 1:] == self.before)), "meant": float(np.mean(seen[:, 1:] == self.meant))}
-
 
     def by_attribute(self, target: Generator) -> dict[str, float]:
         """For every attribute, the share of pictures in which it is seen as the latent means it."""
