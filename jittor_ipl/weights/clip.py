@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None, containe
 
     `activation` ("quick_gelu" or "gelu") wins over what the file, its configuration or the rule for its dialect says;
     `container` as in `read_network`. Raises UserError when there is no whole CLIP, when it is damaged, or when it is a
-    relative that our towers are not.
+    relative that our towers are not; says on stderr what is assumed of a file that does not tell.
     """
     from jittor_ipl.models.clip.model import Clip
     if activation not in (None, *ACTIVATIONS):
@@ -34,6 +35,8 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None, containe
     if half:
         raise UserError(f"{ref} holds only the {half} half of a CLIP; give the whole model (CLIPModel)")
     config = {**network.layout.config, **({"activation": activation} if activation else {})}
+    for remark in () if activation else network.layout.remarks:
+        print(f"note: {ref}: {remark}", file=sys.stderr, flush=True)
     tensors, known = expand_vocabulary(network.tensors, config["vocab_size"], os.fspath(ref))
     clip = Clip(ClipConfig(**config), known)
     load_into(clip, tensors, source=os.fspath(ref))

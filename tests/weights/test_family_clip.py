@@ -6,6 +6,7 @@ copy lies in tests/fixtures/clip, and the reference tests make them anew.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import tarfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from jittor_ipl.models.strict import compare, numpy_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.families.clip import huggingface
 from jittor_ipl.weights.families.clip.shapes import infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Hints
@@ -35,7 +37,7 @@ LIMIT = 1e-5
 # file or folder -> (the record of what its library computes, its dialect, its activation)
 CASES = {
     "openai_vit.pt": ("openai_vit", "openai", "quick_gelu"), "openai_resnet.pt": ("openai_resnet", "openai", "quick_gelu"),
-    "openai_state.pt": ("openai_vit", "openai", "quick_gelu"), "trained.pt": ("openai_vit", "openai", "quick_gelu"),
+    "openai_state.pt": ("openai_vit", "openai", "quick_gelu"),
     "jclip.pkl": ("openai_vit", "jclip", "quick_gelu"),
     "huggingface": ("huggingface", "huggingface", "quick_gelu"), "huggingface/model.safetensors": ("huggingface", "huggingface", "quick_gelu"),
     "huggingface_gelu": ("huggingface_gelu", "huggingface", "gelu"),
@@ -123,6 +125,46 @@ def test_a_file_of_openclip_without_its_configuration(files, tmp_path):
         assert load_clip(tmp_path / name).config()["activation"] == activation
 
 
+def run_of(tensors: dict, name: str | None) -> dict:
+    """What OpenCLIP's training saves after an epoch; with None, its `state_dict` alone."""
+    state = {f"module.{key}": value for key, value in tensors.items()}
+    return state if name is None else {"epoch": 3, "name": name, "state_dict": state, "optimizer": {"state": {}},
+                                       "scaler": {"scale": 2.0}}
+
+
+@pytest.mark.parametrize("run, file, activation, remark", [
+    ("2026_01_02-03_04_05-model_ViT-B-32-lr_0.001-b_64-j_4-p_amp", "epoch_1.pt", "gelu", "run '2026_01_02.*gelu is assumed"),
+    ("mine", "epoch_1.pt", "gelu", "run 'mine'.*gelu is assumed, as in OpenCLIP"),
+    ("2026_01_02-03_04_05-model_ViT-B-32-quickgelu-lr_0.001-b_64-j_4-p_amp", "epoch_1.pt", "quick_gelu", None),
+    ("mine", "ViT-B-32-quickgelu.pt", "quick_gelu", None),
+    (None, "ViT-B-32.pt", "quick_gelu", "quick_gelu is assumed, as in OpenAI.*most of OpenCLIP's models have gelu")])
+def test_the_activation_is_told_or_assumed_aloud(files, tmp_path, capsys, run, file, activation, remark):
+    tensors = read_network(files / "openai_vit.pt").tensors
+    write_torch(tmp_path / file, run_of(tensors, run))
+    layout = read_network(tmp_path / file).layout
+    assert layout.config["activation"] == activation and bool(layout.remarks) == bool(remark)
+    assert load_clip(tmp_path / file).config()["activation"] == activation
+    note = capsys.readouterr().err
+    assert bool(re.search(f"note: .*{remark}", note)) if remark else not note
+    load_clip(tmp_path / file, activation="gelu")
+    assert not capsys.readouterr().err
+
+
+def test_a_training_checkpoint_computes_what_its_library_computes(files):
+    """Trained on from OpenAI's weights, which only the user knows."""
+    assert read_network(files / "trained.pt").layout.config["activation"] == "gelu"
+    with np.load(files / "openai_vit.npz") as data:
+        known = dict(data)
+    features = load_clip(files / "trained.pt", activation="quick_gelu").encode_image(jt.array(known["images"])).numpy()
+    assert np.abs(features - known["image_features"]).max() <= LIMIT * np.abs(known["image_features"]).max()
+
+
+@pytest.mark.parametrize("file", ["openai_vit.pt", "jclip.pkl", "huggingface", "open_clip", "open_clip_custom"])
+def test_what_tells_its_activation_is_taken_without_a_word(files, capsys, file):
+    load_clip(files / file)
+    assert not read_network(files / file).layout.remarks and not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("file, half", [("huggingface_text", "text"), ("huggingface_vision", "image")])
 def test_half_a_clip_is_recognised_and_refused(files, file, half):
     network = read_network(files / file)
@@ -147,7 +189,8 @@ def test_expected_shapes_are_those_of_the_network(config):
     assert list(np.atleast_1d(inferred["vision_layers"])) == list(np.atleast_1d(config["vision_layers"]))
 
 
-@pytest.mark.parametrize("width, heads, activation", [(768, None, None), (1024, None, None), (1280, 16, "gelu"), (1408, 16, "gelu"), (1664, 16, "gelu")])
+@pytest.mark.parametrize("width, heads, activation", [
+    (768, None, "quick_gelu"), (1024, None, "quick_gelu"), (1280, 16, "gelu"), (1408, 16, "gelu"), (1664, 16, "gelu")])
 def test_towers_wider_than_openais_are_openclips(width, heads, activation):
     layout = recognise(tensor_shapes(dict(VIT, vision_width=width, vision_patch_size=8)))
     assert layout.config.get("vision_heads") == heads and layout.config.get("activation") == activation

@@ -104,7 +104,7 @@ def _values(state: Any, root: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:
     """Return the short texts and numbers among the training options that a program left in its checkpoint."""
-    holders = [root.get(name) for name in _OPTIONS]
+    holders = [*(root.get(name) for name in _OPTIONS), {"name": root.get("name")}]
     entries = [holder.attributes if isinstance(holder, Record) else holder for holder in holders]
     found = ((name, value) for holder in entries if isinstance(holder, dict) for name, value in list(holder.items())[:_MAX_OPTIONS])
     return {name: value for name, value in found if isinstance(name, str) and (

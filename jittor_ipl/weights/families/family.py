@@ -62,6 +62,7 @@ class Layout:
     "decoder."): those names are no concern of this layout, each part is recognised on its own without its prefix.
     `extras` names tensors beside the container (`latent_avg`) that belong to the network: they are checked and converted
     with the others, under the same names, when the file has them; each stands in `expected` or `optional` as well.
+    `remarks` say in a sentence each what is assumed because nothing in the file tells it, and why.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Layout:
     optional: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

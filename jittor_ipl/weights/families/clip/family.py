@@ -22,14 +22,15 @@ ROWS, EMBEDDING = "token_embedding.rows", "token_embedding.weight"
 MAX_VOCAB_SIZE = 100_000        # CLIP's 49408 and some of a user's own; other tokenizers have more
 ACTIVATIONS = ("quick_gelu", "gelu")
 # What OpenAI's archives carry beside the weights; masks, which some programs save; batch norm's training counter.
-OPTIONAL = (r"(text\.)?(input_resolution|context_length|vocab_size)", r"(.*\.)?attn_mask", r"visual\..*\.num_batches_tracked")
+OPTIONAL = (r"(text\.)?(input_resolution|context_length|vocab_size)", r"(.*\.)?attn_mask",
+            r"visual\..*\.num_batches_tracked")
 
 # What an image tower's names begin with, relatives' included (they are refused by their own names).
-_IMAGE_TOWER = re.compile(r"visual\.(conv1\.|(proj|class_embedding|positional_embedding)$|ln_(pre|post)\.|transformer\.|layer[1-4]\.|attn|"
-                          r"trunk\.|blocks\.|patch_embed\.)")
+_IMAGE_TOWER = re.compile(r"visual\.(conv1\.|(proj|class_embedding|positional_embedding)$|ln_(pre|post)\.|transformer\.|"
+                          r"layer[1-4]\.|attn|trunk\.|blocks\.|patch_embed\.)")
 _VISION_LANDMARKS = ("vision_model.embeddings.class_embedding", "vision_model.pre_layrnorm.weight")
-_VISION_NUMBERS = ("image_resolution", "vision_layers", "vision_width", "vision_patch_size", "vision_heads", "vision_mlp",
-                   "activation", "eps")
+_VISION_NUMBERS = ("image_resolution", "vision_layers", "vision_width", "vision_patch_size", "vision_heads",
+                   "vision_mlp", "activation", "eps")
 _NO_TEXT = {"ln_final.weight": (64,), "transformer.resblocks.0.ln_1.weight": (64,), "text_projection": (64, 64)}
 _UNSEEN = ("transformer_heads", "vision_heads", "activation", "eps", "end_token", "image_mean", "image_std")
 
@@ -61,14 +62,13 @@ def _openai(shapes: Shapes, hints: Hints) -> Layout:
     prefixed = any(name.startswith(openclip.TEXT) for name in shapes)
     bare = {openclip.without_prefix(name): shape for name, shape in shapes.items()}
     compact = ROWS in bare
-    told = {**openclip.stated(hints.config), **_own_config(hints)}
+    stated = {**openclip.stated(hints.config), **_own_config(hints)}
     inferred = infer_config(bare, "this file")
     if compact:
-        inferred["vocab_size"] = _stored_vocabulary(told)
+        inferred["vocab_size"] = _stored_vocabulary(stated)
     dialect = "compact" if compact else _dialect(inferred, prefixed, hints)
-    if dialect == "open_clip":
-        inferred["activation"] = "gelu"
-    config = _merged(inferred, told)
+    inferred["activation"], remark = _usual_activation(dialect, hints)
+    config = _merged(inferred, stated)
     expected = tensor_shapes(config)
     if compact:
         rows = (bare.get(EMBEDDING) or (0,))[0]
@@ -76,12 +76,13 @@ def _openai(shapes: Shapes, hints: Hints) -> Layout:
     if prefixed:
         expected = {name if name.startswith("visual.") or name == "logit_scale" else openclip.TEXT + name: shape
                     for name, shape in expected.items()}
-    return Layout("clip", dialect, config, expected, OPTIONAL)
+    return Layout("clip", dialect, config, expected, OPTIONAL, remarks=() if stated.get("activation") else remark)
 
 
 def _dialect(inferred: Mapping, prefixed: bool, hints: Hints) -> str:
     """Tell who wrote a file with OpenAI's names; only the archive, the pickle, the size and the file's name can say."""
-    if openclip.model_config(hints.config) is not None or prefixed or hints.name.startswith("open_clip"):
+    if openclip.model_config(hints.config) is not None or prefixed or hints.name.startswith("open_clip") \
+            or openclip.is_training_run(hints):
         return "open_clip"
     if hints.format in ("pickle", "jittor-pickle"):
         return "jclip"
@@ -89,13 +90,28 @@ def _dialect(inferred: Mapping, prefixed: bool, hints: Hints) -> str:
     return "open_clip" if inferred["vision_width"] in SIXTEEN_HEADS and not own else "openai"
 
 
+def _usual_activation(dialect: str, hints: Hints) -> tuple[str, tuple[str, ...]]:
+    """Return the activation of the program that wrote a file, and a remark when it could be the other as well."""
+    run = openclip.run_name(hints)
+    if "quickgelu" in re.sub("[-_]", "", f"{hints.name} {run}".lower()):
+        return "quick_gelu", ()
+    if dialect in ("jclip", "compact") or hints.format == "torchscript" or hints.metadata.get("kind") == "clip":
+        return "quick_gelu", ()
+    what = f"this checkpoint of OpenCLIP's training (run {run[:60]!r})" if openclip.is_training_run(hints) else "this file"
+    usual, whose, other = ("gelu", "OpenCLIP", "its -quickgelu models and networks trained on from OpenAI's weights have "
+                           "quick_gelu") if dialect == "open_clip" else (
+        "quick_gelu", "OpenAI" if dialect == "openai" else "Hugging Face", "most of OpenCLIP's models have gelu")
+    return usual, (f"{what} does not tell its activation; {usual} is assumed, as in {whose}'s own models ({other})",)
+
+
 def _huggingface(shapes: Shapes, hints: Hints) -> Layout:
     if "logit_bias" in shapes or any(name.startswith(("vision_model.head.", "text_model.head.")) for name in shapes):
         raise UserError("this is a SigLIP model of Hugging Face; a CLIP model is expected")
-    told = {**huggingface.stated(hints.config), **_own_config(hints)}
-    config = _merged(infer_config(huggingface.our_shapes(shapes), "this file"), told)
+    stated = {**huggingface.stated(hints.config), **_own_config(hints)}
+    config = _merged(infer_config(huggingface.our_shapes(shapes), "this file"), stated)
+    remark = () if stated.get("activation") else _usual_activation("huggingface", hints)[1]
     expected = huggingface.their_shapes(tensor_shapes(config))
-    return Layout("clip", "huggingface", config, expected, huggingface.OPTIONAL)
+    return Layout("clip", "huggingface", config, expected, huggingface.OPTIONAL, remarks=remark)
 
 
 def _own_config(hints: Hints) -> dict[str, Any]:
@@ -103,17 +119,17 @@ def _own_config(hints: Hints) -> dict[str, Any]:
     return hints.stored if hints.metadata.get("kind") == "clip" else {}
 
 
-def _stored_vocabulary(told: Mapping) -> int:
-    size = told.get("vocab_size", VOCAB_SIZE)
+def _stored_vocabulary(stated: Mapping) -> int:
+    size = stated.get("vocab_size", VOCAB_SIZE)
     if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
         raise UserError(f"the stored vocab_size is not a whole number up to {MAX_VOCAB_SIZE}")
     return size
 
 
-def _merged(inferred: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(inferred: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of the shapes with what only a configuration tells; UserError when the two contradict."""
     config = {key: list(value) if isinstance(value, tuple) else value for key, value in inferred.items()}
-    for key, value in told.items():
+    for key, value in stated.items():
         if value is None:
             continue
         if key in _UNSEEN:
@@ -121,7 +137,8 @@ def _merged(inferred: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]
         elif config.get(key, value) not in (value, None):
             raise UserError(f"its configuration says {key} = {str(value)[:40]}, its tensors have {config[key]}")
     if config["vocab_size"] > MAX_VOCAB_SIZE:
-        raise UserError(f"its vocabulary has {config['vocab_size']} tokens; texts are split by CLIP's own tokenizer of {VOCAB_SIZE}")
+        raise UserError(f"its vocabulary has {config['vocab_size']} tokens; texts are split by CLIP's own tokenizer of "
+                        f"{VOCAB_SIZE}")
     _check_unseen(config)
     return config
 
@@ -135,7 +152,8 @@ def _check_unseen(config: dict[str, Any]) -> None:
         if type(heads) is not int or not 0 < heads <= 1024 or channels % heads:
             raise UserError(f"{key} = {str(heads)[:40]} does not divide the {channels} channels of its tower")
     if config.get("activation", "quick_gelu") not in ACTIVATIONS:
-        raise UserError(f"the activation {str(config['activation'])[:40]!r} is not supported; {' and '.join(ACTIVATIONS)} are")
+        raise UserError(f"the activation {str(config['activation'])[:40]!r} is not supported; "
+                        f"{' and '.join(ACTIVATIONS)} are")
     eps, end = config.get("eps", 1e-5), config.get("end_token")
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < 1:
         raise UserError(f"the layer norms' eps {str(eps)[:40]} is not a number between 0 and 1")
@@ -149,16 +167,16 @@ def _check_unseen(config: dict[str, Any]) -> None:
 
 def _three_numbers(value: Any, positive: bool) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(
-        isinstance(x, (int, float)) and not isinstance(x, bool) and 0 <= x <= 1 and (x > 0 or not positive) for x in value)
+        type(x) in (int, float) and 0 <= x <= 1 and (x > 0 or not positive) for x in value)
 
 
 def recognise_image_encoder(shapes: Shapes, hints: Hints = Hints()) -> Layout | None:
-    """Return the layout of Hugging Face's `CLIPVisionModel` and `CLIPVisionModelWithProjection`, None for anything else."""
+    """Return the layout of Hugging Face's `CLIPVisionModel`, with its projection or without, None for anything else."""
     if has_halves(shapes) != {"image"} or not any(name in shapes for name in _VISION_LANDMARKS):
         return None
     bare = huggingface.our_shapes(shapes)
-    told = {key: value for key, value in huggingface.stated(hints.config).items() if key in _VISION_NUMBERS}
-    config = _merged(infer_config({**_NO_TEXT, **bare}, "this file"), told)
+    stated = {key: value for key, value in huggingface.stated(hints.config).items() if key in _VISION_NUMBERS}
+    config = _merged(infer_config({**_NO_TEXT, **bare}, "this file"), stated)
     wanted = {name: shape for name, shape in tensor_shapes(config).items()
               if name.startswith("visual.") and (name in bare or name != "visual.proj")}
     numbers = {key: config[key] for key in _VISION_NUMBERS if config.get(key) is not None}
@@ -174,8 +192,9 @@ def convert_image_encoder(tensors: Tensors, layout: Layout) -> dict[str, np.ndar
 FAMILIES = (
     Family("clip", recognise, convert,
            exports={"openai": lambda tensors, _: dict(tensors), "huggingface": huggingface.from_ours},
-           landmarks=("visual.conv1.weight", "visual.proj", "visual.attnpool.positional_embedding", "token_embedding.weight",
-                      "text_model.embeddings.token_embedding.weight", "vision_model.embeddings.patch_embedding.weight"),
+           landmarks=("visual.conv1.weight", "visual.proj", "visual.attnpool.positional_embedding",
+                      "token_embedding.weight", "text_model.embeddings.token_embedding.weight",
+                      "vision_model.embeddings.patch_embedding.weight"),
            next_step="name it under clip: in a suite (model: {file})"),
     Family("image-encoder", recognise_image_encoder, convert_image_encoder, landmarks=_VISION_LANDMARKS,
            next_step="nothing takes an image tower alone; a suite's clip: needs the whole CLIPModel"),

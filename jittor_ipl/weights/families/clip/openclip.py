@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families.family import Config, Shapes
+from jittor_ipl.weights.families.family import Config, Hints, Shapes
 
 TEXT = "text."      # before the text tower's names in models with `custom_text`
 
@@ -19,7 +19,8 @@ _OTHERS = [(re.compile(pattern), what) for pattern, what in (
     (r"text\.(transformer\.(?!resblocks\.)|proj\.)", "a CLIP with a text tower of Hugging Face (such as XLM-RoBERTa)"),
     (r"(text\.)?text_projection\.(weight|bias)$", "a CLIP whose text projection is a layer with a bias"),
     (r".*\.ls_[12]\.gamma$", "a CLIP with layer scale"),
-    (r".*\.resblocks\.\d+\.(ln_attn|attn\.(ln_\w+|logit_scale|head_scale|q_norm|k_norm))", "a CLIP with changed attention blocks"),
+    (r".*\.resblocks\.\d+\.(ln_attn|attn\.(ln_\w+|logit_scale|head_scale|q_norm|k_norm))",
+     "a CLIP with changed attention blocks"),
 )]
 
 # Settings that change the network without leaving a trace in its tensors; any other value than these is refused.
@@ -43,6 +44,16 @@ def refuse_others(shapes: Shapes) -> None:
 def without_prefix(name: str) -> str:
     """Return a name as it is without `custom_text`."""
     return name.removeprefix(TEXT)
+
+
+def is_training_run(hints: Hints) -> bool:
+    """Tell whether a file is what OpenCLIP's training saves: a state dictionary beside an epoch and the run's name."""
+    return hints.container == "state_dict" and {"epoch", "name"} <= set(hints.beside)
+
+
+def run_name(hints: Hints) -> str:
+    """Return the name of the training run, by default one with the model's in it ("...-model_ViT-B-32-lr_0.001-...")."""
+    return str(hints.values.get("name", "")) if is_training_run(hints) else ""
 
 
 def model_config(config: Config) -> Mapping | None:
@@ -95,7 +106,8 @@ def _numbers(model: Mapping, vision: Mapping, text: Mapping) -> dict[str, object
 def _eps(vision: Mapping, text: Mapping, resnet: bool) -> object:
     towers = (text,) if resnet else (vision, text)
     kwargs = [tower.get("norm_kwargs") or {} for tower in towers]
-    if any(not isinstance(k, Mapping) or set(k) - {"eps"} for k in kwargs) or len({str(k.get("eps", 1e-5)) for k in kwargs}) > 1:
+    plain = all(isinstance(k, Mapping) and set(k) <= {"eps"} for k in kwargs)
+    if not plain or len({str(k.get("eps", 1e-5)) for k in kwargs}) > 1:
         raise UserError(f"this OpenCLIP model has norm_kwargs {kwargs}; one eps for both towers is supported")
     return kwargs[0].get("eps", 1e-5)
 
