@@ -18,7 +18,7 @@ from jittor_ipl.weights.containers.safetensors import read_safetensors, write_sa
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Options, convert
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.lora.modules import base_of, known_base, kohya_name
+from jittor_ipl.weights.families.lora.modules import base_of, factor_shapes, known_base, kohya_name
 from jittor_ipl.weights.families.registry import identify, shapes_of
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.lora import (
@@ -209,7 +209,7 @@ def damaged(files: Path, tmp_path: Path, change) -> Path:
     (lambda t: t.update({KOHYA_Q + ".dora_scale": np.ones((2, 4), "f4")}), "DoRA"),
     (lambda t: t.update({KOHYA_Q + ".lora_mid.weight": np.ones((2, 2, 3, 3), "f4")}), "Tucker"),
     (lambda t: t.update({KOHYA_Q + ".diff": np.ones((2, 2), "f4")}), "full differences"),
-    (lambda t: t.update({KOHYA_Q.replace("unet_down_blocks", "unet_input_blocks") + ".alpha": np.ones(1, "f4")}), "XL"),
+    (lambda t: t.update({KOHYA_Q.replace("unet_down_blocks", "unet_input_blocks") + ".alpha": np.ones(1, "f4")}), "no module"),
     (lambda t: t.update({"lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha": np.ones(1, "f4")}), "XL")])
 def test_faults_are_told_by_name(files, tmp_path, change, told):
     with pytest.raises(UserError, match=told):
@@ -301,3 +301,54 @@ def test_todays_libraries_write_the_same_files(tmp_path, files, deltas):
         assert_equal(read_lora(tmp_path / "made" / name), read_lora(files / name))
     again = read_safetensors(tmp_path / "made" / "deltas.safetensors")[0]
     assert again.keys() == deltas.keys() and all(np.allclose(again[name], deltas[name]) for name in again)
+
+
+# ---- the original code's names ----------------------------------------------------------------------------------------
+
+# Places that anybody can look up in the original code's U-Net of Stable Diffusion 1.x, against diffusers'.
+PLACES = {
+    "input_blocks_0_0": "conv_in", "input_blocks_1_1_transformer_blocks_0_attn1_to_q":
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", "input_blocks_3_0_op": "down_blocks.0.downsamplers.0.conv",
+    "input_blocks_4_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
+    "input_blocks_8_1_proj_in": "down_blocks.2.attentions.1.proj_in", "input_blocks_11_0_in_layers_2":
+    "down_blocks.3.resnets.1.conv1", "middle_block_1_transformer_blocks_0_attn2_to_k":
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_k", "middle_block_2_out_layers_3": "mid_block.resnets.1.conv2",
+    "output_blocks_2_1_conv": "up_blocks.0.upsamplers.0.conv", "output_blocks_5_2_conv": "up_blocks.1.upsamplers.0.conv",
+    "output_blocks_3_1_transformer_blocks_0_ff_net_0_proj": "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "output_blocks_11_0_emb_layers_1": "up_blocks.3.resnets.2.time_emb_proj", "out_2": "conv_out", "time_embed_2":
+    "time_embedding.linear_2"}
+
+
+def factors(name: str, weight: tuple[int, ...], rank: int = 2) -> dict[str, np.ndarray]:
+    shapes = dict(zip(("down", "up"), factor_shapes(weight, rank)))
+    return {f"{name}.lora_{role}.weight": np.ones(shape, "f4") for role, shape in shapes.items()} | {
+        f"{name}.alpha": np.float32(1)}
+
+
+@pytest.mark.parametrize("known", ["sd1", "sd2"])
+def test_a_lora_in_the_original_names_is_mapped(tmp_path, known):
+    shapes = known_base(known).modules
+    tensors = {}
+    for theirs, ours in PLACES.items():
+        tensors |= factors(f"lora_unet_{theirs}", shapes[f"unet.{ours}"])
+    tensors |= factors("lora_te_text_model_encoder_layers_0_mlp_fc1", shapes["text_encoder.text_model.encoder.layers.0.mlp.fc1"])
+    write_safetensors(tmp_path / "l.safetensors", tensors)
+    lora = read_lora(tmp_path / "l.safetensors")
+    assert set(lora) == {f"unet.{ours}" for ours in PLACES.values()} | {"text_encoder.text_model.encoder.layers.0.mlp.fc1"}
+    layout = identify(shapes_of(tensors)).layout
+    assert (layout.dialect, layout.config["base"]) == ("kohya-ldm", known)
+
+
+def test_every_module_of_a_known_u_net_has_its_own_original_name():
+    base = known_base("sd1")
+    named = [module for module in base.modules if module.startswith("unet.")]
+    assert set(base.original.values()) == set(named) and all(name not in base.flat for name in base.original)
+
+
+def test_xl_in_the_original_names_is_told_by_its_widths(tmp_path):
+    attention = "input_blocks_4_1_transformer_blocks_1"
+    for name, weight, message in ((f"{attention}_attn2_to_k", (640, 2048), "Stable Diffusion XL"),
+                                  (f"{attention}_attn1_to_q", (640, 640), "neither Stable Diffusion 1.x nor 2.x")):
+        write_safetensors(tmp_path / "l.safetensors", factors(f"lora_unet_{name}", weight))
+        with pytest.raises(UserError, match=message):
+            read_lora(tmp_path / "l.safetensors")

@@ -27,6 +27,7 @@ from jittor_ipl.weights.families.lora.modules import (
 from jittor_ipl.weights.families.lora.names import (
     ALPHA,
     DOWN,
+    ORIGINAL,
     UP,
     Slot,
     counterpart,
@@ -56,7 +57,7 @@ def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLay
     slots, dialects = _slots(shapes, base or known_base("any"))
     if base is None:
         base = choose_base({module: tuple(shapes.get(roles.get(role, ""), ()) for role in (DOWN, UP))
-                            for module, roles in slots.items()})
+                            for module, roles in slots.items()}, ORIGINAL in dialects)
         require_known((module for module in slots if module not in base.modules), base)
     expected: dict[str, tuple[int, ...]] = {}
     ranks = {}

@@ -1,6 +1,7 @@
 """The modules that a LoRA can change, by name: those of Stable Diffusion 1.x and 2.x, or of one given pipeline."""
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,6 +13,12 @@ from jittor_ipl.weights.families.diffusion.unet import unet_config, unet_schema
 
 UNET, TEXT = "unet", "text_encoder"
 KOHYA_PREFIXES = {UNET: "lora_unet_", TEXT: "lora_te_"}
+# Where the original code (LDM) has what diffusers calls otherwise; it numbers the blocks of all levels through.
+_LDM = {"conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0",
+        "time_embedding.linear_2": "time_embed.2"}
+_LDM_RESNET = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1",
+               "conv_shortcut": "skip_connection"}
+_BLOCK = re.compile(r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 _CONTEXT = {"sd1": 768, "sd2": 1024}        # widths of the text encoders
 _TEXT_CONFIGS = {
     "sd1": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
@@ -31,17 +38,42 @@ class Base:
     name: str
     modules: Mapping[str, tuple[int, ...]]
     flat: Mapping[str, str] = field(init=False, repr=False)     # kohya's names, in which "_" stands for "." too
+    original: Mapping[str, str] = field(init=False, repr=False)     # the original code's: dotted, and as kohya's
 
     def __post_init__(self) -> None:
         flat = {kohya_name(module): module for module in self.modules}
         assert len(flat) == len(self.modules), "two modules share one of kohya's names"
+        dotted = {name: module for module in self.modules if module.startswith(f"{UNET}.")
+                  for name in original_names(module.removeprefix(f"{UNET}."))}
         object.__setattr__(self, "flat", flat)
+        object.__setattr__(self, "original", dotted | {kohya_name(f"{UNET}.{name}"): m for name, m in dotted.items()})
 
 
 def kohya_name(module: str) -> str:
     """Return the name of "<part>.<path>" in kohya's files ("lora_unet_down_blocks_0_...")."""
     part, _, path = module.partition(".")
     return KOHYA_PREFIXES[part] + path.replace(".", "_")
+
+
+def original_names(path: str) -> list[str]:
+    """Return the original code's names for a U-Net's module (two where a level may lack attention), [] without one.
+
+    They are those of U-Nets with two ResNets a level, as Stable Diffusion 1.x, 2.x and XL have.
+    """
+    if path in _LDM:
+        return [_LDM[path]]
+    match = _BLOCK.fullmatch(path)
+    if not match:
+        return []
+    way, level, what, index, rest = match[1], 3 * int(match[2] or 0), match[3], int(match[4]), match[5]
+    if what in ("downsamplers", "upsamplers"):
+        return [f"input_blocks.{level + 3}.0.op"] if way == "down" else [f"output_blocks.{level + 2}.{k}.conv" for k in (1, 2)]
+    rest, attends = _LDM_RESNET.get(rest, rest), int(what == "attentions")
+    if way == "mid":
+        return [f"middle_block.{1 if attends else 2 * index}.{rest}"]
+    if index > (1 if way == "down" else 2):
+        return []
+    return [f"{'input' if way == 'down' else 'output'}_blocks.{level + index + (way == 'down')}.{attends}.{rest}"]
 
 
 def base_of(unet: Mapping[str, Any], text_encoder: Mapping[str, Any] | None = None, name: str = "given") -> Base:
@@ -73,22 +105,27 @@ def _modules(part: str, schema: Mapping[str, tuple[int, ...]]) -> dict[str, tupl
             if name.endswith(".weight") and len(shape) != 1 and "_embedding.weight" not in name}
 
 
-def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> Base:
+def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], original: bool = False) -> Base:
     """Return the base of a LoRA's modules with their (down, up) shapes: the known one they fit, else "any".
 
-    A LoRA that was trained on the width of a known base's text belongs to it, whether all of it fits or not.
+    A LoRA that was trained on the width of a known base's text belongs to it, whether all of it fits or not. Raises
+    UserError for XL's; `original` names must belong to a known base, for only the widths tell XL's from theirs.
     """
     for name in _CONTEXT:
         base = known_base(name)
         if found and all(_fits(base.modules.get(module), *shapes) for module, shapes in found.items()):
             return base
-    widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and _hears_text(module)}
+    widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and _reads_text(module)}
     if 2048 in widths:
         raise UserError("this LoRA was trained on Stable Diffusion XL (texts 2048 wide); 1.x and 2.x are supported")
-    return next((known_base(name) for name, width in _CONTEXT.items() if widths == {width}), known_base("any"))
+    base = next((known_base(name) for name, width in _CONTEXT.items() if widths == {width}), known_base("any"))
+    if original and base.name == "any":
+        raise UserError("this LoRA has the original code's names, and widths of neither Stable Diffusion 1.x nor 2.x; it "
+                        "may be one of XL")
+    return base
 
 
-def _hears_text(module: str) -> bool:
+def _reads_text(module: str) -> bool:
     return module.endswith((".attn2.to_k", ".attn2.to_v", ".q_proj", ".k_proj", ".v_proj"))
 
 
@@ -103,8 +140,8 @@ def factor_shapes(weight: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], 
 
 def resolve_dotted(path: str, base: Base) -> str | None:
     """Return the module at a dotted path with or without its part's name, None when the base has no such module."""
-    return next((name for name in (path, f"{UNET}.{path}", f"{TEXT}.{path}", f"{TEXT}.text_model.{path}")
-                 if name in base.modules), None)
+    places = (path, f"{UNET}.{path}", f"{TEXT}.{path}", f"{TEXT}.text_model.{path}")
+    return next((name for name in places if name in base.modules), base.original.get(path))
 
 
 def require_known(unknown: Iterable[str], base: Base) -> None:
@@ -112,7 +149,7 @@ def require_known(unknown: Iterable[str], base: Base) -> None:
     unknown = list(dict.fromkeys(unknown))
     if not unknown:
         return
-    choices = base.flat if unknown[0].startswith("lora_") else base.modules
-    what = "the U-Net and text encoder of Stable Diffusion 1.x or 2.x" if base.name == "any" else f"the base ({base.name})"
+    choices = {**base.flat, **base.original} if unknown[0].startswith("lora_") else base.modules
+    what = f"the base ({base.name})" if base.name != "any" else "the U-Net and text encoder of Stable Diffusion 1.x or 2.x"
     raise UserError(f"{what} has no module {unknown[0][:120]!r}{nearest(unknown[0][:120], choices)}; "
                     f"{len(unknown)} of the LoRA's modules are unknown")

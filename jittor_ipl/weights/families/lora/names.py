@@ -13,6 +13,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.lora.modules import KOHYA_PREFIXES, TEXT, UNET, Base, resolve_dotted
 
 DOWN, UP, ALPHA = "down", "up", "alpha"
+ORIGINAL = "kohya-ldm"      # kohya's spelling of the original code's names for the U-Net
 
 # Relatives of LoRA that change a weight by another formula: recognised by a name only they have, and refused.
 _OTHERS = (
@@ -23,8 +24,6 @@ _OTHERS = (
     ("LoCon with a middle (Tucker decomposition)", r"\.lora_mid\."), ("LoRA with biases", r"lora_?(B|up|\.up)\S*\.bias$"),
     ("LoRA of embeddings", r"\.lora_embedding_[AB]"), ("AdaLoRA", r"\.lora_E(\.|$)|\.ranknum$"), ("VeRA", r"\.vera_lambda"))
 _FOREIGN = (("text_encoder_2.", "Stable Diffusion XL"), ("lora_te2_", "Stable Diffusion XL"),
-            ("lora_unet_input_blocks_", "Stable Diffusion XL (original names)"),
-            ("lora_unet_output_blocks_", "Stable Diffusion XL (original names)"),
             ("transformer.", "a transformer such as Stable Diffusion 3 or Flux"), ("lora_transformer_", "a transformer"),
             ("text_encoder_3.", "Stable Diffusion 3"), ("prior.", "Stable Cascade or Kandinsky"))
 
@@ -53,7 +52,7 @@ class Slot:
     dialect: str
 
 
-def looks_like_lora(names: Iterable[str], ours: bool = False) -> bool:
+def looks_like_lora(names: Iterable[str]) -> bool:
     """Return whether any of the names is that of a LoRA or of a relative."""
     mark = re.compile(r"lora_[AB]\.|lora_[AB]\b|lora_(down|up)\.|[._]lora\.(down|up)\.|lora_linear_layer\.|"
                       r"^lora_(unet|te\d?|transformer)_|\.hada_w|\.lokr_w|lora_magnitude_vector|lora_embedding_")
@@ -66,12 +65,13 @@ def refuse_relatives(names: Iterable[str]) -> None:
     for name in names:
         for what, pattern in _OTHERS:
             if re.search(pattern, name):
-                raise UserError(f"{name[:120]!r}: this is {what}, not plain LoRA; its change of the weights cannot be written "
-                                "as up @ down, merge it into the network with the program that made it")
+                raise UserError(f"{name[:120]!r}: this is {what}, not plain LoRA; its change of the weights cannot be "
+                                "written as up @ down, merge it into the network with the program that made it")
         bare = name.removeprefix("base_model.model.")
         for prefix, what in _FOREIGN:
             if bare.startswith(prefix):
-                raise UserError(f"{name[:120]!r}: this LoRA belongs to {what}; Stable Diffusion 1.x and 2.x are supported")
+                raise UserError(f"{name[:120]!r}: this LoRA belongs to {what}; Stable Diffusion 1.x and 2.x are "
+                                "supported")
 
 
 def read_name(name: str, base: Base) -> Slot | None:
@@ -81,7 +81,8 @@ def read_name(name: str, base: Base) -> Slot | None:
         role = {"lora_down.weight": DOWN, "lora_up.weight": UP, "alpha": ALPHA}[what]
         # A pipeline with one text encoder calls it te; diffusers' own export to kohya calls it te1 all the same.
         spelling = flat.replace("lora_te1_", KOHYA_PREFIXES[TEXT], 1) if flat.startswith("lora_te1_") else flat
-        return Slot(base.flat.get(spelling), spelling, role, "kohya")
+        known = base.flat.get(spelling)
+        return Slot(known or base.original.get(spelling), spelling, role, "kohya" if known else ORIGINAL)
     if match := _OURS.fullmatch(name):
         if match[2] != ALPHA or match[1] in base.modules:
             return Slot(match[1] if match[1] in base.modules else None, match[1], match[2], "ours")
@@ -95,6 +96,7 @@ def read_name(name: str, base: Base) -> Slot | None:
 def _path(path: str, dialect: str) -> str:
     """Return the dotted path of the module in today's names."""
     path = path.removeprefix("base_model.model.").replace(".processor.", ".")
+    path = path.removeprefix("model.").removeprefix("diffusion_model.")
     head, _, last = path.rpartition(".")
     if head.endswith(".self_attn") and last in _OLD_TEXT:
         return f"{head}.{_OLD_TEXT[last]}"
