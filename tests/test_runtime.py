@@ -1,8 +1,10 @@
 """The runtime: seeded streams, what importing Jittor leaves behind, honest arithmetic, the doctor."""
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.runtime import bootstrap, device, doctor, streams, system, threads
+from jittor_ipl.runtime import bootstrap, device, doctor, environment, packages, streams, system, threads
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -92,7 +94,7 @@ def test_importing_jittor_leaves_the_process_as_it_was():
 def test_jittor_alone_does_change_the_process():
     """Why the bootstrap restores: the bare import switches certificate checks off and takes Ctrl-C over."""
     link = ("from jittor_ipl.runtime import bootstrap; bootstrap.link_onednn(); "
-            "os.environ.update(bootstrap._variables('cpu'))")
+            "os.environ.update(bootstrap.environment.settings('cpu'))")
     done = python(SNAPSHOT.replace("from jittor_ipl.runtime.backend import jt", f"{link}; import jittor as jt"))
     assert done.returncode == 0, done.stderr
     assert {"https", "recursion", "stack", "caught", "random", "numpy"} <= set(json.loads(done.stdout))
@@ -150,6 +152,96 @@ def test_waiting_changes_no_bit():
             "print([hashlib.sha256(v.numpy().tobytes()).hexdigest() for v in (y, *jt.grad((y * y).sum(), [x, w]))])")
     found = {python(code, GOMP_SPINCOUNT=count).stdout for count in (threads.SPINS, "300000")}
     assert len(found) == 1 and "[" in found.pop()
+
+
+# --- packages and variables that change results ----------------------------------------------------------------------
+
+def test_pins_are_those_of_the_requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    assert packages.PINS.items() <= pinned.items()
+    packages.require()
+    assert packages.deviations() == []
+
+
+MAKE = ("import sys, numpy; numpy.__version__ = '2.2.6'\n"
+        "from jittor_ipl.cli import main\nsys.exit(main(sys.argv[1:]))")
+
+
+def test_a_numpy_that_jittor_cannot_read_stops_everything_before_it_begins(tmp_path):
+    for command in (["generate", "--network", "demo:generator", "--seeds", "0", "--outdir", str(tmp_path / "out")],
+                    ["adapt", "--style", "disney", "--output", str(tmp_path / "run")]):
+        done = subprocess.run([sys.executable, "-c", MAKE, *command], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert all(part in done.stderr for part in ("NumPy 2.2.6", "1.26.4", "pip install numpy==1.26.4"))
+    assert not list(tmp_path.iterdir())
+    done = subprocess.run([sys.executable, "-c", MAKE, "doctor"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "FAULT packages    NumPy 2.2.6" in done.stdout
+
+
+@pytest.mark.parametrize("name,version", [("jittor", "1.3.10.0"), ("jittor", "1.4.0"), ("onednn-cpu-gomp", "2023.1.0"),
+                                          ("onednn-devel-cpu-gomp", "2024.2.0")])
+def test_another_jittor_or_onednn_is_refused(monkeypatch, name, version):
+    versions = {**packages.PINS, name: version}
+    monkeypatch.setattr(packages, "found_version", versions.get)
+    with pytest.raises(UserError, match=f"{version}.*{packages.PINS[name]}.*pip install {name.split('-')[0]}"):
+        packages.require()
+
+
+def test_the_doctor_says_what_another_pillow_changes(monkeypatch):
+    monkeypatch.setattr(packages, "found_version", {**packages.PINS, "pillow": "11.0.0"}.get)
+    check = doctor.pins()
+    assert check.ok and check.detail == "pillow 11.0.0 in place of 12.3.0: the pixels of resized pictures may differ"
+
+
+def test_an_array_that_does_not_come_back_is_told():
+    class Garbage:
+        __version__ = "1.3.11.0"
+
+        def array(self, sent):
+            return self
+
+        def numpy(self):
+            return np.zeros(3)
+
+    with pytest.raises(UserError, match="do not come back.*pip install numpy==1.26.4 jittor==1.3.11.0"):
+        packages.require_whole_arrays(Garbage())
+
+
+NOT_JITTORS = set("ASCEND_TOOLKIT_HOME CONDA_PREFIX CUDA_VISIBLE_DEVICES HOME JPY_PARENT_PID LD_LIBRARY_PATH "
+                  "OMPI_COMM_WORLD_RANK OMPI_COMM_WORLD_SIZE PATH TERM".split())
+# Read by programs beside the package that this project does not start.
+OTHER_PROGRAMS = set("EXPORT_ALL class_home dumpbin_path name rerun warmup".split())
+
+
+def test_every_variable_that_jittor_reads_is_known():
+    in_python = re.compile(r"""(?:environ(?:\.get|\.setdefault)?[\[(]\s*|getenv\(\s*|env_or_\w*find\(\s*)["'](\w+)"""
+                           r"""|["'](\w+)["'] in os\.environ""")
+    in_cpp = re.compile(r"""DEFINE_FLAG(?:_WITH_SETTER)?\s*\(\s*[\w<>: ]+,\s*(\w+)|getenv\(\s*\\?"(\w+)""")
+    found = set()
+    for root in (Path(importlib.util.find_spec(name).origin).parent for name in ("jittor", "jittor_utils")):
+        for path in (path for kind in ("py", "cc", "h", "cu") for path in root.rglob(f"*.{kind}")):
+            if not {"test", "demo"} & set(path.relative_to(root).parts):
+                pattern = in_python if path.suffix == ".py" else in_cpp
+                found |= {name for names in pattern.findall(path.read_text(errors="replace")) for name in names if name}
+    found = {name for name in found if not name.startswith(environment.MACROS)} - OTHER_PROGRAMS - NOT_JITTORS
+    assert len(found) > 100
+    assert found == environment.SWITCHES | set(environment.HONOURED)
+
+
+def test_jittors_own_switches_change_nothing_and_are_named_in_one_line():
+    code = ("import os, numpy as np\n"
+            "from jittor_ipl.runtime.backend import jt\n"
+            "x = jt.array(np.linspace(-3, 3, 64).astype(np.float32))\n"
+            "print(jt.grad(jt.exp(x).sum(), x).numpy().tobytes().hex(), jt.compiler.cache_path)")
+    plain = python(code)
+    hostile = dict(use_cuda="1", device_id="7", debug="1", use_mkl="0", auto_mixed_precision_level="5",
+                   no_grad="1", lazy_execution="0", cc_flags="-DNONSENSE", kernel_flags="-Ofast",
+                   cache_name="elsewhere", JT_SYNC="1", auto_convert_64_to_32="0", JT_SAVE_MEM="1", gdb_attach="1", hipcc_path="/bin/true")
+    done = python(code, **hostile)
+    assert (done.returncode, done.stdout) == (0, plain.stdout), done.stderr
+    assert plain.stderr == "" and done.stderr.count("\n") == 1
+    assert all(f"{name}={value}" in done.stderr for name, value in hostile.items())
 
 
 # --- honest arithmetic -----------------------------------------------------------------------------------------------
@@ -232,8 +324,9 @@ def test_unwritable_home_is_one_line(tmp_path, monkeypatch):
 
 def test_doctor_reports_in_a_fixed_order():
     checks = doctor.run_checks()
-    assert [check.name for check in checks] == ["python", "compiler", "python headers", "oneDNN", "CUDA",
-                                                "cache folder", "disk space", "CLIP vocabulary", "jclip", "jtorch"]
+    assert [check.name for check in checks] == ["python", "packages", "variables", "compiler", "python headers",
+                                                "oneDNN", "CUDA", "cache folder", "disk space", "CLIP vocabulary",
+                                                "jclip", "jtorch"]
     assert all(check.detail and "\n" not in check.detail for check in checks)
     assert all(check.fix for check in checks if not check.ok)
 

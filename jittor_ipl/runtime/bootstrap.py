@@ -23,7 +23,7 @@ from types import ModuleType
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.runtime import kernels, memory, system
+from jittor_ipl.runtime import environment, kernels, memory, packages, system
 from jittor_ipl.runtime.threads import sleep_while_waiting
 
 DEVICES = ("cpu", "cuda")
@@ -34,22 +34,35 @@ _KEPT_VARIABLES = ("cc_path", "cache_name")
 def import_jittor() -> ModuleType:
     """Import and configure Jittor, compiling its core when this machine has not done so (about 3 minutes).
 
-    Raises `UserError` when the compiler, Python's headers, oneDNN or an asked-for GPU is missing.
+    Raises `UserError` when the compiler, Python's headers, oneDNN or an asked-for GPU is missing, or when a package is
+    there in a version that would give wrong results.
     """
     device = requested_device()
     system.require(device)
+    packages.require()
     with _process_restored(), sleep_while_waiting():
-        os.environ.update(_variables(device))
-        os.environ.pop("SKEY", None)
+        _set_environment(device)
         link_onednn()
         with _told_about_compilation():
             jt = _imported()
         _stop_compile_workers()
     kernels.configure(jt)
     memory.keep_freed_memory()
+    packages.require_whole_arrays(jt)
     if device == "cuda":
         jt.flags.use_cuda = 1
     return jt
+
+
+def _set_environment(device: str) -> None:
+    """Let Jittor find this project's settings alone; say in one line which of the user's it does not see."""
+    ignored = environment.ignored_switches(device)
+    if ignored and multiprocessing.parent_process() is None:
+        print(f"ignored, for Jittor's own switches change results: {', '.join(ignored)} "
+              "(JITTOR_IPL_DEVICE=cuda asks for a GPU)", file=sys.stderr, flush=True)
+    for name in environment.SWITCHES | {name for name in os.environ if name.startswith(environment.MACROS)}:
+        os.environ.pop(name, None)
+    os.environ.update(environment.settings(device))
 
 
 def _imported() -> ModuleType:
@@ -80,28 +93,13 @@ def requested_device() -> str:
 
 
 def require_device(name: object) -> None:
-    """Raise UserError unless `name` ("cpu", "cuda", "cuda:0", None for any) is the device that this process computes on."""
+    """Raise UserError unless `name` ("cpu", "cuda", "cuda:0", None for any) is the device of this process."""
     wanted, ours = str(name).partition(":")[0], requested_device()
     if name is not None and wanted not in DEVICES:
         raise UserError(f"there is no device {str(name)[:40]!r}; choose cpu or cuda{nearest(wanted, DEVICES)}")
     if name is not None and wanted != ours:
         raise UserError(f"device {str(name)[:40]!r} was asked for, but Jittor computes on {ours} in this process; set "
                         f"JITTOR_IPL_DEVICE={wanted} before Python starts, or leave the device out")
-
-
-def _variables(device: str) -> dict[str, str]:
-    """The settings that Jittor reads from the environment while it is imported."""
-    under_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ
-    variables = {"FIX_TORCH_ERROR": "0",  # else a PyTorch that happens to be installed is imported first
-                 "log_silent": "1", "use_mpi": str(int(under_mpi)),
-                 "cache_name": "default",  # else the git branch of the folder around the environment names the cache
-                 "use_cutt": "0", "use_cutlass": "0", "use_nccl": "0"}  # these three are downloads
-    if device == "cpu":
-        variables["nvcc_path"] = ""
-    config = system.python_config()
-    if config is not None:
-        variables["python_config_path"] = str(config)
-    return variables
 
 
 def link_onednn() -> Path:
@@ -149,7 +147,7 @@ def _stop_compile_workers() -> None:
 @contextlib.contextmanager
 def _process_restored() -> Iterator[None]:
     """Undo what the import changes outside Jittor; entries that it adds to `sys.path` stay, its modules need them."""
-    environment, recursion = dict(os.environ), sys.getrecursionlimit()
+    variables, recursion = dict(os.environ), sys.getrecursionlimit()
     stack, https = resource.getrlimit(resource.RLIMIT_STACK), ssl._create_default_https_context
     python_random, numpy_random = random.getstate(), np.random.get_state()
     exit_, hook, flags = sys.exit, sys.excepthook, sys.getdlopenflags()
@@ -158,9 +156,10 @@ def _process_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        variables |= {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         os.environ.clear()
-        os.environ.update(environment | kept)
+        # A macro that came back would be compiled into the kernels alone, not into the core.
+        os.environ.update({k: v for k, v in variables.items() if not k.startswith(environment.MACROS)})
         sys.setrecursionlimit(recursion)
         resource.setrlimit(resource.RLIMIT_STACK, stack)
         ssl._create_default_https_context = https

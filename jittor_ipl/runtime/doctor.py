@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.runtime import system
+from jittor_ipl.runtime import environment, packages, system
 from jittor_ipl.runtime.bootstrap import requested_device
 
 PYTHON_RANGE = (3, 10), (3, 12)
@@ -34,12 +34,12 @@ class Check:
 
 
 def run_checks(deep: bool = False) -> list[Check]:
-    """Return the findings about this machine in fixed order; `deep` also compiles and runs a kernel (minutes when new).
+    """Return the findings about this machine in fixed order; `deep` also compiles and runs a kernel (slow when new).
 
     Never raises for a fault of the machine: it becomes a `Check` with `ok` False.
     """
-    checks: list[Callable[[], Check]] = [python, compiler, headers, onednn, cuda, cache, disk, vocabulary,
-                                         jclip, jtorch]
+    checks: list[Callable[[], Check]] = [python, pins, switches, compiler, headers, onednn, cuda, cache, disk,
+                                         vocabulary, jclip, jtorch]
     return [check() for check in checks + ([kernel] if deep else [])]
 
 
@@ -49,6 +49,21 @@ def python() -> Check:
     found = sys.version_info[:2]
     return Check("python", lowest <= found <= highest, ".".join(map(str, sys.version_info[:3])),
                  "use Python 3.10, 3.11 or 3.12")
+
+
+def pins() -> Check:
+    """Check that the packages that decide results are there in the versions that this project is made for."""
+    try:
+        packages.require()
+    except UserError as error:
+        return Check("packages", False, *str(error).rsplit(": ", 1))
+    return Check("packages", True, "; ".join(packages.deviations()) or "as pinned")
+
+
+def switches() -> Check:
+    """Name the variables of Jittor's own that are set here and not let through."""
+    names = ", ".join(environment.ignored_switches("cpu"))
+    return Check("variables", True, f"ignored: {names}" if names else "none of Jittor's own")
 
 
 def compiler() -> Check:
@@ -151,4 +166,4 @@ def kernel() -> Check:
         return Check("kernel", False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
                      "see the checks above; then remove ~/.cache/jittor and try again")
     return Check("kernel", honest, "compiled and ran" if honest else "NaN or denormals are lost",
-                 "unset cc_flags and kernel_flags")
+                 "remove ~/.cache/jittor and try again")

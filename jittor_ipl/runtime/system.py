@@ -14,10 +14,10 @@ import sysconfig
 from pathlib import Path
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.runtime import packages
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
-ONEDNN_PACKAGES = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
-ONEDNN_FIX = "pip install " + " ".join(f"{name}==2021.2.0" for name in ONEDNN_PACKAGES)
+ONEDNN_FIX = packages.cure(*packages.ONEDNN)
 COMPILER_FIX = "apt-get install g++"
 HEADERS_FIX = f"apt-get install {PYTHON}-dev"
 GPU_FIX = "install the NVIDIA driver and the CUDA toolkit, or unset JITTOR_IPL_DEVICE"
@@ -65,8 +65,8 @@ def python_headers() -> Path | None:
 
 def onednn() -> tuple[Path, Path]:
     """Return the folders of libmkldnn.so and of dnnl.hpp from the PyPI packages; raises `UserError` when missing."""
-    library = _holding("libmkldnn.so", ONEDNN_PACKAGES[0], "lib")
-    include = _holding("dnnl.hpp", ONEDNN_PACKAGES[1], "include")
+    library = _holding("libmkldnn.so", packages.ONEDNN[0], "lib")
+    include = _holding("dnnl.hpp", packages.ONEDNN[1], "include")
     if library is None or include is None:
         raise UserError(f"oneDNN, Jittor's CPU library, is missing; run: {ONEDNN_FIX}")
     return library, include
