@@ -21,7 +21,7 @@ import numpy as np
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.bootstrap import require_device
 from jittor_ipl.text import tokenizer
-from jittor_ipl.weights.refs import ASSETS
+from jittor_ipl.weights.refs import ASSETS, split_place
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,7 +64,7 @@ def find(name: str | os.PathLike, download_root: str | os.PathLike | None = None
             raise UserError(f"CLIP {name} is not here, and nothing is downloaded; looked for {looked} with "
                             f"{', '.join(SUFFIXES)}: put OpenAI's {stem}.pt there, or give its path")
         return str(found)
-    if "\0" not in name and Path(name).expanduser().exists():
+    if "\0" not in name and Path(split_place(name)[0]).expanduser().exists():
         return name
     names = available_models()
     raise UserError(f"no CLIP named {name[:200]!r} and no such file{nearest(name, names)}; give the path of a file, or "

@@ -8,9 +8,8 @@ from jittor_ipl.config import StyleRun, prompts_path
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.images.files import list_images
 from jittor_ipl.text.questions import variations_path
-from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_sources
-from jittor_ipl.weights.network import locate
-from jittor_ipl.weights.refs import resolve
+from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_file_sets
+from jittor_ipl.weights.refs import locate, resolve
 
 
 def run_identity(config: StyleRun) -> str:
@@ -40,5 +39,5 @@ def _clip_files(ref: str) -> list[Path]:
     path = locate(ref)
     if not path.is_dir():
         return [path]
-    found = {file for source in find_sources(path) for file in (*source.files, source.index) if file is not None}
+    found = {file for files in find_file_sets(path) for file in (*files.files, files.index) if file is not None}
     return sorted(found | {path / name for name in (*CONFIGS, PREPROCESSOR) if (path / name).is_file()})

@@ -15,7 +15,7 @@ from jittor_ipl.commands import options
 from jittor_ipl.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jittor_ipl.weights.inspect import Entry, Inspection, Report
+    from jittor_ipl.weights.inspect import Entry, Inspection, NetworkReport
 
 EXAMPLES = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
   python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
@@ -70,7 +70,7 @@ def _manifest(inspection: Inspection) -> list[str]:
             *_listed("problems", manifest.problems)]
 
 
-def _network(report: Report, path: str, every: bool, keys: str | None) -> list[str]:
+def _network(report: NetworkReport, path: str, every: bool, keys: str | None) -> list[str]:
     title = f"{path}: {report.label}" if report.label else path
     files = [f"{file['name']}, {size(file['bytes'])}" + (f", SHA-256 {file['sha256']}" if file["sha256"] else "")
              for file in report.files]
@@ -93,14 +93,14 @@ def _network(report: Report, path: str, every: bool, keys: str | None) -> list[s
             *_line("next", report.next_step)]
 
 
-def _names(report: Report) -> str:
+def _names(report: NetworkReport) -> str:
     if not report.dialect:
         return report.kind or "unknown"
     return f"{report.kind}, this project's own file" if report.dialect == "ours" else \
         f"{report.kind} in the names of {report.dialect}"
 
 
-def _totals(report: Report) -> str:
+def _totals(report: NetworkReport) -> str:
     kinds = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
     return f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({kinds})"
 

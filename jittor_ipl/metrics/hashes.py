@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from jittor_ipl.disk.integrity import file_sha256
-from jittor_ipl.weights.network import locate
+from jittor_ipl.weights.refs import locate
 
 
 def weights_sha256(refs: "Sequence[str | os.PathLike]") -> str:

@@ -11,7 +11,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import parse_seeds
 from jittor_ipl.submission.records import StyleSeeds
 from jittor_ipl.submission.sets import Entry, choose, open_set
-from jittor_ipl.weights.refs import resolve
+from jittor_ipl.weights.refs import resolve, split_place
 
 
 def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | None = None,
@@ -43,4 +43,4 @@ def _in_folder(folder: Path, style: str | None) -> Entry:
 def _file(ref: str, source: str | None) -> Entry:
     path = resolve(ref)
     plan = StyleSeeds(style=path.stem, source=source or ref, recipe=Recipe(), images={"placeholder": 0})
-    return Entry("00", plan, path, is_delta=source is not None)
+    return Entry("00", plan, path, is_delta=source is not None, place=split_place(ref)[1])

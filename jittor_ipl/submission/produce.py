@@ -49,7 +49,8 @@ def load(entry: Entry) -> Generator:
     from jittor_ipl.weights.generator import load_generator
     if entry.weights_sha256 not in (None, file_sha256(entry.weights)):
         raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
-    return load_generator(entry.weights, source=source_of(entry.plan.source) if entry.is_delta else None)
+    ref = f"{entry.weights}#{entry.place}" if entry.place else entry.weights
+    return load_generator(ref, source=source_of(entry.plan.source) if entry.is_delta else None)
 
 
 @lru_cache(maxsize=1)

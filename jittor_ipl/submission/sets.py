@@ -29,6 +29,7 @@ class Entry:
     weights: Path
     is_delta: bool  # against `plan.source`
     weights_sha256: str | None = None  # of the weight file when it was made, where that was recorded
+    place: str | None = None        # in a weight file that holds several networks
 
     @property
     def label(self) -> str:

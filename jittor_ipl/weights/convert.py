@@ -1,4 +1,4 @@
-"""From any known file to safetensors under our names, or out again in another program's dialect; checked before and after.
+"""From any known file to safetensors under our names, or out again in another program's dialect.
 
 Every network is recognised, strictly checked and written beside its target; the written file is read back and compared
 bit for bit, and only then takes the target's name.
@@ -18,24 +18,18 @@ from jittor_ipl.disk.atomic import staged
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.weights.containers.bfloat16 import Bfloat16, narrow
-from jittor_ipl.weights.containers.read import FileInfo, read_tensors
+from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
+from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.delta import fingerprint, is_delta
-from jittor_ipl.weights.families.family import Family, Hints, Layout
-from jittor_ipl.weights.families.registry import (
-    Recognised,
-    converted,
-    families,
-    identify,
-    select,
-    select_part,
-    shapes_of,
-)
-from jittor_ipl.weights.folder import TENSORS_SHA256, Source, find_sources, read_source
+from jittor_ipl.weights.families.family import Hints, Layout
+from jittor_ipl.weights.families.registry import Recognised, families, select, select_part
+from jittor_ipl.weights.folder import TENSORS_SHA256, FileSet, find_file_sets
 from jittor_ipl.weights.generator import adapted_tensors
 from jittor_ipl.weights.inspect import not_finite
-from jittor_ipl.weights.network import hints_of, locate, read_network
+from jittor_ipl.weights.network import Opened, open_network, read_network, recognised
+from jittor_ipl.weights.refs import locate, split_place
 
 OURS = "ours"
 DTYPES = ("float32", "float16", "bfloat16")
@@ -48,7 +42,7 @@ _BESIDE = ("latent_avg",)       # and what lies beside that key there
 
 @dataclass(frozen=True)
 class Options:
-    """How to write: dialect, file format, type of the floating-point tensors (None keeps each), file name, overwriting."""
+    """How to write: dialect, file format, type of floating-point tensors (None keeps each), file name, overwriting."""
 
     dialect: str = OURS
     format: str = "safetensors"
@@ -78,62 +72,105 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One network of a source, converted in memory, with what is left out of it."""
+class _Network:
+    """One network of a file: its label there, its file, its tensors under our names, and what is left out."""
 
     label: str
-    family: Family
-    layout: Layout
+    files: FileSet
+    found: Recognised
     tensors: dict[str, np.ndarray]
     format: str
-    left_out: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
-def convert(ref: str | os.PathLike, folder: str | os.PathLike, options: Options = Options()) -> "Iterator[Written | Refused]":
+def convert(ref: str | os.PathLike, folder: str | os.PathLike,
+            options: Options = Options()) -> "Iterator[Written | Refused]":
     """Convert the network or networks at `ref` (file, folder or `demo:<name>`) into `folder`, one after another.
 
     Raises UserError, before anything is written for that network, when it is unknown, does not fit its own layout,
-    holds NaN or infinity, has no such dialect, or when the target exists or cannot be written. Of several networks those
-    that cannot be read or recognised come back as `Refused`, unless that is all of them.
+    holds NaN or infinity, has no such dialect, or when the target exists or cannot be written. Of several networks
+    those that cannot be read or recognised come back as `Refused`, unless that is all of them.
     """
     assert options.format in FORMATS and options.dtype in (None, *DTYPES), options
-    options = replace(options, dialect=dialect_named(options.dialect))
-    path = locate(ref)
+    path, (_, place) = locate(ref), split_place(ref)
+    options = replace(options, dialect=dialect_named(options.dialect), container=options.container or place)
     if not os.fspath(folder):
         raise UserError("--to is empty; give the folder for the converted files, --to . for this one")
     done: list[Path] = []
     refused: list[Refused] = []
-    for piece, source in _every_piece(find_sources(path), options):
-        if isinstance(piece, Refused):
-            refused.append(piece)
-            continue
-        target = Path(folder) / (_file_name(path, piece.label, options) + FORMATS[options.format])
-        if target in done:
-            raise UserError(f"two networks of {str(path)!r} would become {target.name!r}; convert them one by one with --name")
-        yield _write(piece, source, target, options)
-        done.append(target)
+    for files in find_file_sets(path):
+        networks = _networks(files, options.container)
+        while (network := _next(networks, files)) is not None:
+            if isinstance(network, Refused):
+                refused.append(network)
+                continue
+            target = Path(folder) / (_file_name(path, network.label, options) + FORMATS[options.format])
+            if target in done:
+                raise UserError(f"two networks of {str(path)!r} would become {target.name!r}; "
+                                "convert them one by one with --name")
+            theirs = _in_dialect(network, options.dialect)
+            yield _write(network, _with_type(theirs, options.dtype, str(files.path)), target, options)
+            done.append(target)
     if not done:
         raise UserError(refused[0].reason)
     yield from refused
 
 
-def _every_piece(sources: list[Source], options: Options) -> "Iterator[tuple[Piece | Refused, Source]]":
-    """Yield what can be converted, and what cannot be read or is unknown; a single network's fault is raised."""
-    for source in sources:
-        pieces = _pieces(source, options)
-        while True:
-            try:
-                piece = next(pieces, None)
-            except UserError as error:
-                piece = Refused(source.label or source.path.name, str(error))
-            if piece is None:
-                break
-            yield piece, source
+def _networks(files: FileSet, place: str | None) -> Iterator[_Network]:
+    """Yield the networks of one file under our names: its own, then those that its layout names as parts.
+
+    Raises UserError for one that is unknown, incomplete or not finite.
+    """
+    path = str(files.path)
+    opened = _whole(open_network(files, place), path)
+    found, tensors, info = opened.network(path), opened.tensors, opened.info
+    left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
+                *(name for name in select(found, tensors) if name not in found.layout.expected))
+    yield _Network(files.label, files, found, _finite(opened.under_our_names(path), path), info.format, left_out)
+    for part in found.layout.parts:
+        inner = select_part(found, tensors, part)
+        if inner:
+            where = f"{path}, under {part!r}"
+            opened = recognised(inner, FileInfo(info.format), Hints(info.format))
+            label = "/".join(filter(None, (files.label, part.rstrip("."))))
+            ours = _finite(opened.under_our_names(where), where)
+            yield _Network(label, files, opened.network(where), ours, info.format)
+
+
+def _next(networks: Iterator[_Network], files: FileSet) -> _Network | Refused | None:
+    """Return the next network, why it cannot be converted, or None after the last."""
+    try:
+        return next(networks, None)
+    except UserError as error:
+        return Refused(files.label or files.path.name, str(error))
+
+
+def _whole(opened: Opened, path: str) -> Opened:
+    """Return a file as it is, a delta as the whole network that it describes."""
+    info = opened.info
+    if not is_delta(info.metadata):
+        return opened
+    source = info.metadata.get("source", "")
+    if not source:
+        raise UserError(f"{path} is a delta file that does not name its source; generate --source takes it as it is")
+    stored = read_network(source, kind="stylegan2").tensors
+    # A delta is the difference to the network as it computes, in float32, whatever type its file has.
+    adapted = adapted_tensors(path, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
+    metadata = {"kind": "stylegan2", "config": info.metadata.get("config", "{}")}
+    return recognised(LazyTensors.of(adapted), FileInfo(info.format, metadata), Hints(info.format, metadata=metadata))
+
+
+def _finite(tensors: dict[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+    wrong = not_finite(tensors)
+    if wrong:
+        raise UserError(f"{label}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
+    return tensors
 
 
 def known_dialects() -> dict[str, str]:
-    """Return what --as takes -> the dialect's name in its family: `kohya-lora` says more than `kohya`, both are taken."""
-    both = [(name, f"{name}-{family.kind}" if family.kind == "lora" else name) for family in families() for name in family.exports]
+    """Return what --as takes -> the dialect's name in its family; `kohya-lora` says more than `kohya`, both will do."""
+    both = [(name, f"{name}-{family.kind}" if family.kind == "lora" else name)
+            for family in families() for name in family.exports]
     return {OURS: OURS, **{shown: name for name, shown in both}}
 
 
@@ -147,51 +184,6 @@ def dialect_named(text: str) -> str:
     return known[text]
 
 
-def _pieces(source: Source, options: Options) -> Iterator[Piece]:
-    """Yield the networks of one source under our names: its own, then those that the layout names as parts."""
-    tensors, info = _whole(source, options.container)
-    label = str(source.path)
-    found = _identified(tensors, hints_of(source, info), label)
-    left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
-                *(name for name in select(found, tensors) if name not in found.layout.expected))
-    yield _piece(source.label, found, converted(found, tensors, source=label, extras=info.extras), label, info.format, left_out)
-    for prefix in found.layout.parts:
-        inner = select_part(found, tensors, prefix)
-        if inner:
-            where = f"{label}, under {prefix!r}"
-            part = _identified(inner, Hints(info.format), where)
-            yield _piece("/".join(filter(None, (source.label, prefix.rstrip(".")))), part, converted(part, inner, source=where), where, info.format)
-
-
-def _identified(tensors: Mapping[str, np.ndarray], hints: Hints, label: str) -> Recognised:
-    try:
-        return identify(shapes_of(tensors), hints)
-    except UserError as error:
-        raise UserError(f"{label}: {error}") from error
-
-
-def _piece(name: str, found: Recognised, tensors: dict[str, np.ndarray], label: str, format_: str,
-           left_out: tuple[str, ...] = ()) -> Piece:
-    wrong = not_finite(tensors)
-    if wrong:
-        raise UserError(f"{label}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
-    return Piece(name, found.family, found.layout, tensors, format_, left_out)
-
-
-def _whole(source: Source, container: str | None) -> tuple[Mapping[str, np.ndarray], FileInfo]:
-    """Return the tensors of a source; a delta becomes the whole network that it describes."""
-    tensors, info = read_source(source, container)
-    if not is_delta(info.metadata):
-        return tensors, info
-    base = info.metadata.get("source", "")
-    if not base:
-        raise UserError(f"{source.path} is a delta file that does not name its source; generate --source takes it as it is")
-    stored = read_network(base, kind="stylegan2").tensors
-    # A delta is the difference to the network as it computes, in float32, whatever type its file has.
-    adapted = adapted_tensors(source.path, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
-    return adapted, FileInfo(info.format, {"kind": "stylegan2", "config": info.metadata.get("config", "{}")})
-
-
 def _file_name(path: Path, label: str, options: Options) -> str:
     """Return the name of the new file without its ending: the given one or the source's, then the part's label."""
     own_name = path.resolve().name if path.is_dir() else Path(path.name.removesuffix(".index.json")).stem
@@ -201,27 +193,29 @@ def _file_name(path: Path, label: str, options: Options) -> str:
     return "-".join(filter(None, (base, label.replace("/", "-").replace(".", "-"))))
 
 
-def _write(piece: Piece, source: Source, target: Path, options: Options) -> Written:
-    tensors = _cast(_exported(piece, options.dialect), options.dtype, str(source.path))
-    left_out = piece.left_out
+def _write(network: _Network, tensors: "dict[str, np.ndarray | Bfloat16]", target: Path, options: Options) -> Written:
+    """Write one network beside its target, read it back, and only then give it the name."""
+    layout, left_out = network.found.layout, network.left_out
     if options.dialect != OURS and options.format == "safetensors":     # there it would break a strict load_state_dict
         left_out += tuple(name for name in _BESIDE if tensors.pop(name, None) is not None)
     if target.exists() and not options.overwrite:
         raise UserError(f"{str(target)!r} exists; give --overwrite to replace it, or --name for another name")
     with staged(target) as temporary:
         if options.format == "pt":
-            if set(_their_metadata(piece, options)) & _NEEDED:
-                raise UserError(f"a .pt file has no place for the alphas of this LoRA; write {options.dialect} as safetensors")
-            _write_pt(temporary, tensors, _HOLDERS.get(piece.layout.kind, ""))
+            if set(_their_metadata(network, options.dialect)) & _NEEDED:
+                raise UserError("a .pt file has no place for the alphas of this LoRA; "
+                                f"write {options.dialect} as safetensors")
+            _write_pt(temporary, tensors, _HOLDERS.get(layout.kind, ""))
         else:
             hashed = {name: value.widen() if isinstance(value, Bfloat16) else value for name, value in tensors.items()}
-            write_safetensors(temporary, tensors, {**_metadata(piece, source, options), TENSORS_SHA256: fingerprint(hashed)})
+            metadata = {**_metadata(network, options.dialect), TENSORS_SHA256: fingerprint(hashed)}
+            write_safetensors(temporary, tensors, metadata)
             _compare(tensors, read_tensors(temporary)[0])
-    return Written(target, piece.layout, len(tensors), file_sha256(target), left_out)
+    return Written(target, layout, len(tensors), file_sha256(target), left_out)
 
 
 def _write_pt(path: Path, tensors: "Mapping[str, np.ndarray | Bfloat16]", holder: str) -> None:
-    """Write a .pt file and compare it: the network under `holder`, the mean w beside it, as rosinality's programs expect."""
+    """Write a .pt file and compare it: the network under `holder`, the mean w beside it, as rosinality has them."""
     beside = {name: value for name, value in tensors.items() if holder and name in _BESIDE}
     state = {name: value for name, value in tensors.items() if name not in beside}
     write_torch(path, {holder: state, **beside} if holder else state)
@@ -229,51 +223,51 @@ def _write_pt(path: Path, tensors: "Mapping[str, np.ndarray | Bfloat16]", holder
     _compare(tensors, {**again, **info.extras})
 
 
-def _exported(piece: Piece, dialect: str) -> Mapping[str, np.ndarray]:
+def _in_dialect(network: _Network, dialect: str) -> Mapping[str, np.ndarray]:
+    """Return the tensors under another program's names; UserError when none of these networks can have them."""
+    family = network.found.family
     if dialect == OURS:
-        return piece.tensors
-    if dialect not in piece.family.exports:
+        return network.tensors
+    if dialect not in family.exports:
         named = {name: shown for shown, name in known_dialects().items()}
-        known = ", ".join([OURS, *(shown for name, shown in named.items() if name in piece.family.exports)])
-        raise UserError(f"a {piece.layout.kind} network cannot be written as {named[dialect]!r}; --as takes {known} for it")
-    return piece.family.exports[dialect](piece.tensors, piece.layout.config)
+        known = ", ".join([OURS, *(shown for name, shown in named.items() if name in family.exports)])
+        raise UserError(f"a {family.kind} network cannot be written as {named[dialect]!r}; --as takes {known} for it")
+    return family.exports[dialect](network.tensors, network.found.layout.config)
 
 
-def _cast(tensors: Mapping[str, np.ndarray], dtype: str | None, label: str) -> "dict[str, np.ndarray | Bfloat16]":
+def _with_type(tensors: Mapping[str, np.ndarray], dtype: str | None, label: str) -> "dict[str, np.ndarray | Bfloat16]":
     """Return the tensors with their floating-point types changed; UserError when a value is beyond their range."""
-    if dtype is None:
-        return dict(tensors)
-    cast: dict[str, np.ndarray | Bfloat16] = {}
-    for name, array in tensors.items():
+    changed: dict[str, np.ndarray | Bfloat16] = dict(tensors)
+    for name, array in tensors.items() if dtype is not None else ():
         if array.dtype.kind != "f":
-            cast[name] = array
             continue
         with np.errstate(over="ignore"):
-            cast[name] = narrow(array) if dtype == "bfloat16" else array.astype(dtype)
-            finite = np.isfinite(cast[name].widen() if dtype == "bfloat16" else cast[name]).all()
+            changed[name] = narrow(array) if dtype == "bfloat16" else array.astype(dtype)
+            finite = np.isfinite(changed[name].widen() if dtype == "bfloat16" else changed[name]).all()
         if not finite:
             wider = "choose bfloat16 or float32" if dtype == "float16" else "leave --dtype out"
             raise UserError(f"{label}: tensor {name!r} has values beyond {dtype}'s range; {wider}")
-    return cast
+    return changed
 
 
-def _metadata(piece: Piece, source: Source, options: Options) -> dict[str, str]:
-    ours = {"kind": piece.layout.kind, "config": json.dumps(piece.layout.config, sort_keys=True), "dialect": options.dialect,
-            "source_dialect": piece.layout.dialect, "source_format": piece.format, "source_sha256": _hash(source)}
+def _metadata(network: _Network, dialect: str) -> dict[str, str]:
+    layout = network.found.layout
+    ours = {"kind": layout.kind, "config": json.dumps(layout.config, sort_keys=True), "dialect": dialect,
+            "source_dialect": layout.dialect, "source_format": network.format, "source_sha256": _hash(network.files)}
     # "format" is what Hugging Face's programs ask for before they read a file.
-    return ours if options.dialect == OURS else {**ours, "format": "pt", **_their_metadata(piece, options)}
+    return ours if dialect == OURS else {**ours, "format": "pt", **_their_metadata(network, dialect)}
 
 
-def _their_metadata(piece: Piece, options: Options) -> dict[str, str]:
-    make = piece.family.export_metadata.get(options.dialect)
-    return make(piece.tensors, piece.layout.config) if make else {}
+def _their_metadata(network: _Network, dialect: str) -> dict[str, str]:
+    make = network.found.family.export_metadata.get(dialect)
+    return make(network.tensors, network.found.layout.config) if make else {}
 
 
-def _hash(source: Source) -> str:
+def _hash(files: FileSet) -> str:
     """Return the SHA-256 of the source file; of several shards that of the lines "<SHA-256>  <name>"."""
-    if len(source.files) == 1:
-        return file_sha256(source.files[0])
-    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in source.files).encode()).hexdigest()
+    if len(files.files) == 1:
+        return file_sha256(files.files[0])
+    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files.files).encode()).hexdigest()
 
 
 def _compare(tensors: "Mapping[str, np.ndarray | Bfloat16]", again: Mapping[str, np.ndarray]) -> None:
@@ -284,4 +278,5 @@ def _compare(tensors: "Mapping[str, np.ndarray | Bfloat16]", again: Mapping[str,
         value = value.widen() if isinstance(value, Bfloat16) else np.asarray(value)
         same_shape = again[name].shape == value.shape and again[name].dtype == value.dtype.newbyteorder("=")
         if not same_shape or np.ascontiguousarray(again[name]).tobytes() != value.astype(again[name].dtype).tobytes():
-            raise UserError(f"the written file does not read back as written (tensor {name!r}); the disk may be failing")
+            raise UserError(f"the written file does not read back as written (tensor {name!r}); "
+                            "the disk may be failing")

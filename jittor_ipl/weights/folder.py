@@ -7,15 +7,15 @@ an index may only list plain file names beside it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.models.strict import check_names
-from jittor_ipl.weights.containers.lazy import LazyArray, Tensors
-from jittor_ipl.weights.containers.read import FileInfo, read_tensors
+from jittor_ipl.weights.containers.lazy import LazyArray, LazyTensors
+from jittor_ipl.weights.containers.read import WeightFile, open_weights, read_tensors
 from jittor_ipl.weights.delta import fingerprint
 
 MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 500     # every shard stays open
@@ -34,7 +34,7 @@ PASSED_OVER = ("safety_checker", "feature_extractor")      # of a diffusion pipe
 
 
 @dataclass(frozen=True)
-class Source:
+class FileSet:
     """The files of one network: one file, or the shards that an index lists, and the configuration beside them.
 
     `label` tells it from the others in a folder ("unet", "generator", "" for the only one); `unread` names files that
@@ -49,18 +49,18 @@ class Source:
 
     @property
     def path(self) -> Path:
-        """The file that stands for the source in messages: the index, or the only file."""
+        """The file that stands for all in messages: the index, or the only file."""
         return self.index or self.files[0]
 
 
-def find_sources(path: Path) -> list[Source]:
+def find_file_sets(path: Path) -> list[FileSet]:
     """Return the networks of a file or folder, in order of their labels, without reading any weights.
 
     Raises UserError for a folder without weight files, and for an index or configuration that is damaged or unsafe.
     """
     if not path.is_dir():
         config = _config(path.parent, path.name) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
-        return [_indexed("", path, config, ()) if path.name.endswith(".index.json") else Source("", (path,), config=config)]
+        return [_indexed("", path, config, ()) if path.name.endswith(".index.json") else FileSet("", (path,), config=config)]
     found = _in_folder(path, "")
     if not found:
         inner = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")][:_MAX_FOLDERS]
@@ -73,28 +73,33 @@ def find_sources(path: Path) -> list[Source]:
     return found
 
 
-def read_source(source: Source, container: str | None = None) -> tuple[Tensors, FileInfo]:
-    """Return the tensors of a source, shards joined, and what kind of file it was.
+def open_file_set(files: FileSet) -> WeightFile:
+    """Return the opened file, or the shards as one file.
 
     Raises UserError when a shard does not hold exactly the tensors that its index gives it, or when the tensors do not
     have the SHA-256 that the metadata of a converted file tells (`tensors_sha256`, see `delta.fingerprint`).
     """
-    if source.index is None:
-        tensors, info = read_tensors(source.files[0], container)
-        if info.metadata.get(TENSORS_SHA256, "") not in ("", fingerprint(tensors)):
-            raise UserError(f"{source.files[0]} is damaged: its tensors do not have the SHA-256 that its metadata tells")
-        return tensors, info
-    wanted = _weight_map(source.index)
+    if files.index is not None:
+        return _joined(files, files.index)
+    opened = open_weights(files.files[0])
+    stated = opened.metadata.get(TENSORS_SHA256)
+    if stated and stated != fingerprint(opened.at()[0]):
+        raise UserError(f"{opened.name} is damaged: its tensors do not have the SHA-256 that its metadata tells")
+    return opened
+
+
+def _joined(files: FileSet, index: Path) -> WeightFile:
+    wanted = _weight_map(index)
     joined: dict[str, LazyArray] = {}
-    for file in source.files:
-        tensors, info = read_tensors(file, container)
-        check_names({name: None for name, shard in wanted.items() if shard == file.name}, tensors, f"{file} against {source.index.name}")
+    for file in files.files:
+        tensors, info = read_tensors(file)
+        mine = {name: None for name, shard in wanted.items() if shard == file.name}
+        check_names(mine, tensors, f"{file} against {index.name}")
         joined |= tensors.entries
-    whole = Tensors({name: joined[name] for name in wanted}, str(source.index))
-    return whole, replace(info, dtypes=whole.stored)
+    return WeightFile.flat(LazyTensors({name: joined[name] for name in wanted}, str(index)), info)
 
 
-def _in_folder(folder: Path, label: str) -> list[Source]:
+def _in_folder(folder: Path, label: str) -> list[FileSet]:
     """Return the one network under a well-known name, else every weight file."""
     names = sorted(entry.name for entry in folder.iterdir())
     known = _ranked(names)
@@ -103,10 +108,10 @@ def _in_folder(folder: Path, label: str) -> list[Source]:
         first, rest = known[0], tuple(name for name in known[1:] if not _is_shard(name))
         path = folder / first
         return [_indexed(label, path, config, rest) if first.endswith(".index.json") else
-                Source(label, (path,), config=config, unread=rest)]
+                FileSet(label, (path,), config=config, unread=rest)]
     files = [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".") and (folder / name).is_file()]
     several = len(files) > 1
-    return [Source("/".join(filter(None, (label, Path(name).stem if several else ""))), (folder / name,), config=config)
+    return [FileSet("/".join(filter(None, (label, Path(name).stem if several else ""))), (folder / name,), config=config)
             for name in files]
 
 
@@ -123,13 +128,13 @@ def _is_shard(name: str) -> bool:
     return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
 
 
-def _indexed(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...]) -> Source:
+def _indexed(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...]) -> FileSet:
     shards = dict.fromkeys(_weight_map(index).values())
     for shard in shards:
         if not (index.parent / shard).is_file():
             beside = [entry.name for entry in index.parent.iterdir()]
             raise UserError(f"{index}: the shard {shard!r} is missing{nearest(shard, beside)}")
-    return Source(label, tuple(index.parent / shard for shard in shards), index, config, unread)
+    return FileSet(label, tuple(index.parent / shard for shard in shards), index, config, unread)
 
 
 def _weight_map(index: Path) -> dict[str, str]:

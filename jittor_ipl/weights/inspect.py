@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,18 +16,19 @@ import numpy as np
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, is_optional
+from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
-from jittor_ipl.weights.containers.read import FileInfo
-from jittor_ipl.weights.families.registry import Recognised, identify, select, select_part, shapes_of, types_of
-from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, Source, find_sources, read_source
-from jittor_ipl.weights.manifest import Manifest, read_manifest
-from jittor_ipl.weights.network import hints_of, locate
+from jittor_ipl.weights.families.registry import Recognised, identify, select, select_part
+from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, FileSet, find_file_sets, open_file_set
+from jittor_ipl.weights.manifest import FolderManifest, read_manifest
+from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.pipeline import read_pipeline
+from jittor_ipl.weights.refs import locate, split_place
 
 _SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
 _MEND = ("mend these problems first, for every command refuses the file: fetch it again, compare its SHA-256 with the "
          "published one, or save it anew where it was made")
-_CHOOSE = "if the network is another part of the file, name that one: --container KEY"
+_CHOOSE = "if the network is another part of the file, name that one: FILE#KEY, or --container KEY"
 _LIST = "docs/formats.md tells which files are read"
 _MAX_VALUE = 200        # characters of a metadata value or option in a report
 
@@ -40,7 +42,7 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class Report:
+class NetworkReport:
     """One network: its files, its layout, its tensors and its problems (empty when it is sound). All texts are printable."""
 
     label: str = ""
@@ -88,8 +90,8 @@ class Inspection:
     """A file or folder: its networks, and the manifest that a folder of this project carries."""
 
     path: str
-    networks: list[Report]
-    manifest: Manifest | None = None
+    networks: list[NetworkReport]
+    manifest: FolderManifest | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -114,17 +116,18 @@ def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
 
     What cannot be read is told in the report's `error`. Raises UserError when there is nothing to look at.
     """
-    path = locate(ref)
+    path, (_, place) = locate(ref), split_place(ref)
     manifest = read_manifest(path)
     checkpoint = manifest is not None and manifest.kind == "checkpoint"
-    reports = [report for source in find_sources(path) for report in _look_at(source, container, known=not checkpoint)]
+    look = _training_state if checkpoint else partial(_networks, place=container or place)
+    reports = [report for files in find_file_sets(path) for report in _look_at(files, look)]
     reports += [_pipeline(path)] if (path / PIPELINE_INDEX).is_file() else []
     return Inspection(os.fspath(ref), reports, manifest)
 
 
-def _pipeline(path: Path) -> Report:
+def _pipeline(path: Path) -> NetworkReport:
     """Return the report on what joins the parts of a diffusion pipeline: its noise schedule, and what does not fit."""
-    report = Report("pipeline", kind="diffusion pipeline", dialect="diffusers")
+    report = NetworkReport("pipeline", kind="diffusion pipeline", dialect="diffusers")
     try:
         pipeline = read_pipeline(path)
     except UserError as error:
@@ -136,88 +139,86 @@ def _pipeline(path: Path) -> Report:
     return report
 
 
-def _look_at(source: Source, container: str | None, known: bool) -> list[Report]:
-    """Return the report on a source, then those on further networks in the same file.
-
-    `known` is False for the states inside a training checkpoint, which are not networks alone.
-    """
-    report = Report(source.label)
+def _look_at(files: FileSet, look: "Callable[[NetworkReport, FileSet], list[NetworkReport]]") -> list[NetworkReport]:
+    """Return the report on a file, then those on further networks in it; why it cannot be read, when it cannot."""
+    report = NetworkReport(files.label)
     try:
-        tensors, info = read_source(source, container)      # first, for what is no weight file need not be hashed
-        report.files = _files(source)
-        _describe(report, source, tensors, info)
-        if known:
-            return [report, *_recognised(report, source, tensors, info)]
-        report.kind, report.problems = "training state", not_finite(tensors)
+        return [report, *look(report, files)]
     except (UserError, OSError) as error:       # a damaged tensor is found when it is read
         report.error = _one_line(error)
         with suppress(UserError, OSError):
-            report.files = _files(source, None if isinstance(error, UnsafeWeightsError) else _SMALL)
+            report.files = _files(files, None if isinstance(error, UnsafeWeightsError) else _SMALL)
         report.refused_globals = [_safe(name) for name in getattr(error, "offending", ())]
     return [report]
 
 
-def _files(source: Source, limit: int | None = None) -> list[dict[str, Any]]:
-    """Return name, size and hash of a source's files; files of more than `limit` bytes are not hashed."""
-    sizes = {file: file.stat().st_size for file in source.files}
-    return [{"name": file.name, "bytes": size, "sha256": file_sha256(file) if limit is None or size <= limit else ""}
-            for file, size in sizes.items()]
+def _training_state(report: NetworkReport, files: FileSet) -> list[NetworkReport]:
+    """Fill in what a training checkpoint's file holds, which is no network alone."""
+    tensors, info = open_file_set(files).at()
+    _describe(report, files, tensors, info)
+    report.kind, report.problems = "training state", not_finite(tensors)
+    return []
 
 
-def _describe(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> None:
-    report.format, report.container = info.format, info.container
-    report.metadata = {_safe(key): _safe(value) for key, value in info.metadata.items()}
-    report.beside = {_safe(name): shape for name, shape in shapes_of(info.extras).items()}
-    report.values = {_safe(str(name)): _safe(value) if isinstance(value, str) else value
-                     for name, value in getattr(info, "values", {}).items() if isinstance(value, (str, int, float, bool, type(None)))}
-    report.not_read = [*map(_safe, info.skipped), *map(_safe, source.unread)]
-    report.tensors = _entries(tensors)
-
-
-def _entries(tensors: Mapping[str, np.ndarray]) -> list[Entry]:
-    """Return what the report lists of `tensors`; none is read that is still in its file."""
-    types = types_of(tensors)
-    return [Entry(_safe(name), shape, types[name]) for name, shape in shapes_of(tensors).items()]
-
-
-def _recognised(report: Report, source: Source, tensors: Mapping[str, np.ndarray], info: FileInfo) -> list[Report]:
+def _networks(report: NetworkReport, files: FileSet, place: str | None) -> list[NetworkReport]:
     """Fill in what network it is and what is wrong with it; return the reports on its parts."""
-    hints = hints_of(source, info)
-    try:
-        found = identify(shapes_of(tensors), hints)
-    except UserError as error:
-        report.problems += [_one_line(error), *not_finite(tensors)]
+    opened = open_network(files, place)     # first, for what is no weight file need not be hashed
+    tensors, info, _, found, unknown = opened
+    _describe(report, files, tensors, info)
+    if found is None:
+        report.problems += [_one_line(unknown), *not_finite(tensors)]
         report.next_step = _CHOOSE if info.container else _LIST
         return []
     _judge(report, found, select(found, tensors, info.extras))
     stated = info.metadata.get("kind", "").replace("_", "-")
     if stated not in ("", found.layout.kind):
         report.problems.append(f"its metadata calls it {_safe(stated)!r}, its tensors are those of {found.layout.kind!r}")
-    report.next_step = _next_step(found, source, info) if not report.problems else _MEND
+    report.next_step = _next_step(found, files, info) if not report.problems else _MEND
     parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
     if parts:
         report.tensors = _entries(select(found, tensors))
     return [_part(report, part, inner) for part, inner in parts.items()]
 
 
-def _judge(report: Report, found: Recognised, mine: Mapping[str, np.ndarray]) -> None:
+def _files(files: FileSet, limit: int | None = None) -> list[dict[str, Any]]:
+    """Return name, size and hash of every file; those of more than `limit` bytes are not hashed."""
+    sizes = {file: file.stat().st_size for file in files.files}
+    return [{"name": file.name, "bytes": size, "sha256": file_sha256(file) if limit is None or size <= limit else ""}
+            for file, size in sizes.items()]
+
+
+def _describe(report: NetworkReport, files: FileSet, tensors: LazyTensors, info: FileInfo) -> None:
+    report.files = _files(files)
+    report.format, report.container = info.format, info.container
+    report.metadata = {_safe(key): _safe(value) for key, value in info.metadata.items()}
+    report.beside = {_safe(name): shape for name, shape in info.extras.shapes.items()}
+    report.values = {_safe(str(name)): _safe(value) if isinstance(value, str) else value
+                     for name, value in info.values.items() if isinstance(value, (str, int, float, bool, type(None)))}
+    report.not_read = [*map(_safe, info.skipped), *map(_safe, files.unread)]
+    report.tensors = _entries(tensors)
+
+
+def _entries(tensors: LazyTensors) -> list[Entry]:
+    """Return what the report lists of `tensors`; none is read that is still in its file."""
+    return [Entry(_safe(name), entry.shape, entry.stored) for name, entry in tensors.entries.items()]
+
+
+def _judge(report: NetworkReport, found: Recognised, mine: LazyTensors) -> None:
     layout = found.layout
     report.kind, report.dialect, report.config = layout.kind, layout.dialect, layout.config
     if found.prefix:
         report.dialect += f" (every name after {found.prefix!r})"
-    misfits = compare(layout.expected, layout.optional, shapes_of(mine), types_of(mine))
-    report.problems += map(_one_line, misfits)
-    report.problems += map(_one_line, [] if misfits else found.family.faults(mine, layout))
-    may = is_optional(layout.optional)
-    report.problems += not_finite(mine, skip=may)
+    misfits = compare(layout.expected, layout.optional, mine.shapes, mine.stored)
+    report.problems += map(_one_line, misfits or found.family.faults(mine, layout))
+    report.problems += not_finite(mine, skip=is_optional(layout.optional))
 
 
-def _part(report: Report, prefix: str, tensors: Mapping[str, np.ndarray]) -> Report:
+def _part(report: NetworkReport, prefix: str, tensors: LazyTensors) -> NetworkReport:
     """Return the report on the further network that lies under `prefix` in the same file."""
-    part = Report("/".join(filter(None, (report.label, prefix.rstrip(".")))), files=report.files, format=report.format,
-                  container=report.container, tensors=_entries(tensors))
+    label = "/".join(filter(None, (report.label, prefix.rstrip("."))))
+    part = NetworkReport(label, report.files, report.format, report.container, tensors=_entries(tensors))
     try:
-        _judge(part, identify(shapes_of(tensors)), tensors)
+        _judge(part, identify(tensors.shapes), tensors)
     except UserError as error:
         part.problems += [_one_line(error), *not_finite(tensors)]
     part.next_step = "convert writes it as a file of its own" if not part.problems else _MEND
@@ -226,24 +227,24 @@ def _part(report: Report, prefix: str, tensors: Mapping[str, np.ndarray]) -> Rep
 
 def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] = lambda name: False) -> list[str]:
     """Return one line for every tensor that holds NaN or infinity, `skip`ped names left out; reads one after the other."""
-    told = []
+    problems = []
     for name in tensors:
         if skip(name):
             continue
         array = tensors[name]
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
-            told.append(f"tensor {_safe(name)!r} holds {nan} NaN and {infinite} infinite of {array.size} values")
+            problems.append(f"tensor {_safe(name)!r} holds {nan} NaN and {infinite} infinite of {array.size} values")
         elif array.dtype.kind == "f" and array.dtype.itemsize > 4 and (np.abs(array) > np.finfo(np.float32).max).any():
-            told.append(f"tensor {_safe(name)!r} holds values beyond float32's range, in which networks compute")
-    return told
+            problems.append(f"tensor {_safe(name)!r} holds values beyond float32's range, in which networks compute")
+    return problems
 
 
-def _next_step(found: Recognised, source: Source, info: FileInfo) -> str:
+def _next_step(found: Recognised, files: FileSet, info: FileInfo) -> str:
     step = found.family.next_step
     if not step and TENSORS_SHA256 not in info.metadata:
         step = "python -m jittor_ipl convert {file} --to weights"
-    path = source.path if source.index is None else source.index.parent
+    path = files.path if files.index is None else files.index.parent
     return step.replace("{source}", _safe(info.metadata.get("source", "SOURCE"))).replace("{file}", _safe(str(path)))
 
 
@@ -251,8 +252,8 @@ def _width(dtype: str) -> int:
     return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
-def _one_line(told: object) -> str:
-    return " ".join(str(told).split())
+def _one_line(problem: object) -> str:
+    return " ".join(str(problem).split())
 
 
 def _safe(text: str, limit: int = _MAX_VALUE) -> str:

@@ -22,9 +22,9 @@ from jittor_ipl.weights.families.lora.export import (
 from jittor_ipl.weights.families.lora.family import convert, layout_of
 from jittor_ipl.weights.families.lora.modules import Base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
-from jittor_ipl.weights.families.registry import shapes_of, types_of
-from jittor_ipl.weights.folder import find_sources, read_source
-from jittor_ipl.weights.network import hints_of, locate
+from jittor_ipl.weights.folder import find_file_sets
+from jittor_ipl.weights.network import open_network
+from jittor_ipl.weights.refs import locate, split_place
 
 
 class LoraModule(NamedTuple):
@@ -53,17 +53,16 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
 
     Raises UserError when it holds no plain LoRA, names an unknown module, or any tensor is missing, extra or mis-shaped.
     """
-    path = locate(ref)
-    sources = find_sources(path)
-    if len(sources) > 1:
-        raise UserError(f"{path} holds several files ({', '.join(source.label for source in sources[:8])}); name one of them")
-    tensors, info = read_source(sources[0])
-    shapes = shapes_of(tensors)
-    if not looks_like_lora(shapes):
-        raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(shapes), '')[:80]!r})")
+    path, (_, place) = locate(ref), split_place(ref)
+    found = find_file_sets(path)
+    if len(found) > 1:
+        raise UserError(f"{path} holds several files ({', '.join(files.label for files in found[:8])}); name one of them")
+    tensors, info, hints, *_ = open_network(found[0], place, "lora")
+    if not looks_like_lora(tensors.shapes):
+        raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(tensors), '')[:80]!r})")
     try:
-        layout = layout_of(shapes, hints_of(sources[0], info), base)
-        require_fit(compare(layout.expected, layout.optional, shapes, types_of(tensors), limit=3), str(path))
+        layout = layout_of(tensors.shapes, hints, base)
+        require_fit(compare(layout.expected, layout.optional, tensors.shapes, tensors.stored, limit=3), str(path))
         return from_tensors(convert(tensors, layout))
     except UserError as error:
         raise error if str(error).startswith(str(path)) else UserError(f"{path}: {error}") from error

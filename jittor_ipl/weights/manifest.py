@@ -17,7 +17,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass
-class Manifest:
+class FolderManifest:
     """What a folder's manifest says: `kind` is "checkpoint" or "released suite"; `problems` are files that differ from it."""
 
     kind: str
@@ -26,7 +26,7 @@ class Manifest:
     problems: list[str] = field(default_factory=list)
 
 
-def read_manifest(path: Path) -> Manifest | None:
+def read_manifest(path: Path) -> FolderManifest | None:
     """Return the checked manifest of a folder, or of the suite that holds this style's folder; None when there is none.
 
     A manifest that cannot be read is a problem in the result, not an error.
@@ -37,16 +37,16 @@ def read_manifest(path: Path) -> Manifest | None:
     return None
 
 
-def _checked(folder: Path, below: str) -> Manifest | None:
+def _checked(folder: Path, below: str) -> FolderManifest | None:
     """Return the checked manifest, None when it is some other program's."""
     try:
         content = read_json(folder / MANIFEST, "manifest")
     except UserError as error:
-        return Manifest("folder", "", problems=[str(error)])
+        return FolderManifest("folder", "", problems=[str(error)])
     if "files" not in content or not {"step", "suite"} & set(content):
         return None
     kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content["suite"]))
-    found = Manifest(kind, about[:100])
+    found = FolderManifest(kind, about[:100])
     try:
         files = read_sealed(folder / MANIFEST, "manifest")["files"]
     except UserError as error:

@@ -1,4 +1,7 @@
-"""What a weight reference means: a path, or `demo:<name>` for a file of the embedded demo world."""
+"""What a weight reference means: a path or `demo:<name>` (a file of the embedded demo world), and a place in the file.
+
+`FILE#KEY` is the network at the place KEY of a checkpoint that holds several; see `containers.read.WeightFile`.
+"""
 from __future__ import annotations
 
 import os
@@ -9,14 +12,37 @@ from jittor_ipl.errors import UserError, nearest, nearest_file
 ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
 
 
+def split_place(ref: str | os.PathLike) -> tuple[str, str | None]:
+    """Return the file that `ref` names, and the place in it after a "#" (None without one).
+
+    A "#" in the name of a file that exists is part of that name.
+    """
+    text = os.fspath(ref)
+    name, mark, place = text.rpartition("#")
+    known = name.startswith("demo:") or _exists(name)
+    return (name, place) if mark and known and not _exists(text) else (text, None)
+
+
+def _exists(name: str) -> bool:
+    return "\0" not in name and Path(name).expanduser().exists()
+
+
+def locate(ref: str | os.PathLike) -> Path:
+    """Return the file or folder that `ref` names; raises UserError, with the nearest name, when there is none."""
+    name, _ = split_place(ref)
+    path = require_name(name) if "\0" not in name else Path()
+    return path if not name.startswith("demo:") and path.is_dir() else resolve(ref)
+
+
 def resolve(ref: str | os.PathLike) -> Path:
     """Return the file that `ref` names; raises UserError when there is none, with the nearest name that exists."""
-    text = os.fspath(ref)
+    text, _ = split_place(ref)
     if text.startswith("demo:"):
         return _demo_asset(text[len("demo:"):])
     path = require_name(text)
     if "\0" not in text and path.is_symlink() and not path.exists():
-        raise UserError(f"{text!r} is a link to a file that does not exist ({str(os.readlink(path))!r}); mend the link, or name the file itself")
+        raise UserError(f"{text!r} is a link to a file that does not exist ({str(os.readlink(path))!r}); "
+                        "mend the link, or name the file itself")
     if "\0" in text or not path.exists():
         raise UserError(f"no weight file {text!r}{nearest_file(path)}; give a path or demo:<name>")
     if not path.is_file():

@@ -29,7 +29,7 @@ from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.delta import fingerprint
-from jittor_ipl.weights.folder import SUFFIXES, TENSORS_SHA256, find_sources, read_source
+from jittor_ipl.weights.folder import SUFFIXES, TENSORS_SHA256, find_file_sets, open_file_set
 from jittor_ipl.weights.inspect import inspect
 
 from .common import ROOT, finish, fresh, parse
@@ -66,7 +66,7 @@ def damages(data: bytes, count: int | None) -> Iterator[tuple[str, bytes]]:
 
 def truth(path: Path) -> list[tuple[str, str]]:
     """Return the label and the hash of every network's tensors."""
-    return [(source.label, fingerprint(read_source(source)[0])) for source in find_sources(path)]
+    return [(source.label, fingerprint(open_file_set(source).at()[0])) for source in find_file_sets(path)]
 
 
 def outcome(path: Path, expected: list[tuple[str, str]], networks: bool) -> str:

@@ -97,7 +97,7 @@ def test_exports_have_the_names_of_the_originals() -> None:
     from jittor_ipl.weights.containers.read import read_tensors
     from jittor_ipl.weights.families.prompt_mapper import FAMILY
     for name in ("ipl", "transformer"):
-        stored, _ = read_tensors(FIXTURES / f"{name}.pt", container="m")
+        stored, _ = read_tensors(FIXTURES / f"{name}.pt", place="m")
         network = read_network(FIXTURES / f"{name}.pt", kind="prompt-mapper")
         again = FAMILY.exports["ipl"](network.tensors, network.layout.config)
         assert set(again) == set(stored) and all(np.array_equal(again[key], stored[key]) for key in again)

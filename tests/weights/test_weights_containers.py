@@ -40,7 +40,7 @@ def test_the_only_candidate_is_taken(root, key):
 @pytest.mark.parametrize("root, keys", [({"G": STATE, "D": OTHER}, ("G", "D")), ((STATE, OTHER), ("0", "1")),
                                         ({"model": {"G": STATE, "D": OTHER}}, ("model.G", "model.D"))])
 def test_of_several_one_must_be_named(root, keys):
-    with pytest.raises(UserError, match="choose one with --container") as caught:
+    with pytest.raises(UserError, match="name one of them, as FILE#KEY") as caught:
         read(root)
     assert all(repr(key) in str(caught.value) for key in keys)
     assert list(read(root, keys[1])[0]) == list(OTHER)

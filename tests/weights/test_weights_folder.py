@@ -10,7 +10,7 @@ import pytest
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
-from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, find_sources, read_source
+from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, find_file_sets, open_file_set
 
 A, B = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3)}, {"b.weight": np.ones(2, "f2"), "b.bias": np.zeros(1, "i8")}
 
@@ -36,8 +36,8 @@ def test_shards_are_joined(tmp_path, write, suffix, stem):
     index = shards(tmp_path, write, suffix, stem)
     (tmp_path / "config.json").write_text('{"hidden_size": 3}')
     for place in (tmp_path, index):
-        (source,) = find_sources(place)
-        tensors, _ = read_source(source)
+        (source,) = find_file_sets(place)
+        tensors, _ = open_file_set(source).at()
         assert list(tensors) == [*A, *B] and source.config == {"hidden_size": 3} and len(source.files) == 2
         assert all(np.array_equal(tensors[name], value) for name, value in {**A, **B}.items())
 
@@ -64,8 +64,8 @@ DAMAGE = {
 def test_a_damaged_index_is_refused(tmp_path, damage, told):
     damage(shards(tmp_path))
     with pytest.raises(UserError, match=told) as caught:
-        for source in find_sources(tmp_path):
-            read_source(source)
+        for source in find_file_sets(tmp_path):
+            open_file_set(source).at()
     assert "\n" not in str(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_the_safe_format_is_read_first(tmp_path):
     write_safetensors(tmp_path / "model.safetensors", A)
     write_safetensors(tmp_path / "model.fp16.safetensors", A)
     write_torch(tmp_path / "pytorch_model.bin", A)
-    (source,) = find_sources(tmp_path)
+    (source,) = find_file_sets(tmp_path)
     assert source.path.name == "model.safetensors" and source.unread == ("model.fp16.safetensors", "pytorch_model.bin")
 
 
@@ -84,14 +84,14 @@ def test_a_pipeline_is_its_folders(tmp_path):
         (tmp_path / part / "config.json").write_text(json.dumps({"_class_name": part}))
     (tmp_path / "scheduler").mkdir()
     (tmp_path / "model_index.json").write_text("{}")
-    assert [(s.label, s.config["_class_name"]) for s in find_sources(tmp_path)] == [("unet", "unet"), ("vae", "vae")]
+    assert [(s.label, s.config["_class_name"]) for s in find_file_sets(tmp_path)] == [("unet", "unet"), ("vae", "vae")]
 
 
 def test_other_folders_give_every_weight_file(tmp_path):
     for name in ("generator.safetensors", "mapper.safetensors"):
         write_safetensors(tmp_path / name, A)
     (tmp_path / "notes.txt").touch()
-    assert [source.label for source in find_sources(tmp_path)] == ["generator", "mapper"]
+    assert [source.label for source in find_file_sets(tmp_path)] == ["generator", "mapper"]
 
 
 def test_links_to_files_are_followed_and_broken_ones_told(tmp_path):
@@ -100,11 +100,11 @@ def test_links_to_files_are_followed_and_broken_ones_told(tmp_path):
     write_safetensors(tmp_path / "blobs" / "0123", A)
     link = tmp_path / "snapshot" / "model.safetensors"
     link.symlink_to("../blobs/0123")
-    assert list(read_source(find_sources(tmp_path / "snapshot")[0])[0]) == list(A)
+    assert list(open_file_set(find_file_sets(tmp_path / "snapshot")[0]).at()[0]) == list(A)
     link.unlink()
     link.symlink_to(link.name)
     with pytest.raises(UserError):
-        read_source(find_sources(tmp_path / "snapshot")[0])
+        open_file_set(find_file_sets(tmp_path / "snapshot")[0]).at()
 
 
 @pytest.mark.parametrize("content, told", [(b"{" + b" " * MAX_CONFIG_BYTES + b"}", "larger"), (b"[1]", "not a JSON object"),
@@ -113,12 +113,12 @@ def test_a_configuration_that_is_none(tmp_path, content, told):
     write_safetensors(tmp_path / "model.safetensors", A)
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(UserError, match=told):
-        find_sources(tmp_path)
+        find_file_sets(tmp_path)
 
 
 def test_an_empty_folder_is_told(tmp_path):
     with pytest.raises(UserError, match="it is empty"):
-        find_sources(tmp_path)
+        find_file_sets(tmp_path)
     (tmp_path / "readme.txt").touch()
     with pytest.raises(UserError, match="readme.txt"):
-        find_sources(tmp_path)
+        find_file_sets(tmp_path)

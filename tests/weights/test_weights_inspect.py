@@ -222,7 +222,7 @@ def test_inspect_and_convert_agree_on_values(tmp_path, generator, told, capsys, 
 
 def test_the_next_step_looks_at_the_problems(tmp_path, generator, told):
     write_torch(tmp_path / "a.pt", {"g_ema": changed(generator, "missing")})
-    write_torch(tmp_path / "b.pt", {"g_ema": {"foo": np.zeros(3, "f4")}, "g": generator})
+    write_torch(tmp_path / "b.pt", {"g_ema": {"foo": np.zeros(3, "f4")}, "g": {"bar": np.zeros(3, "f4")}})
     write_torch(tmp_path / "c.pt", {"foo": np.zeros(3, "f4")})
     for name, step in (("a.pt", "mend these problems first"), ("b.pt", "--container KEY"), ("c.pt", "docs/formats.md")):
         code, out, _ = told(tmp_path / name)

@@ -50,10 +50,10 @@ def test_containers_are_unwrapped() -> None:
     tensors, info = read_tensors(DATA / "rosinality.pt")
     assert info.container == "g_ema" and "0.weight" in tensors
     assert set(info.extras) == {"latent_avg"} and set(info.skipped) == {"g", "g_optim", "args", "ada_aug_p"}
-    assert read_tensors(DATA / "rosinality.pt", container="g")[1].container == "g"
+    assert read_tensors(DATA / "rosinality.pt", place="g")[1].container == "g"
     assert read_tensors(DATA / "mapper.pt")[1].container == "m"
     with pytest.raises(UserError, match="did you mean 'g_ema'"):
-        read_tensors(DATA / "rosinality.pt", container="gema")
+        read_tensors(DATA / "rosinality.pt", place="gema")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -156,7 +156,7 @@ def test_bfloat16_and_booleans_in_any_layout(strides: tuple[int, int]) -> None:
                                          {"0": (values.view("u4") >> 16).astype("<u2").tobytes(), "1": bytes([1, 0, 1, 2])}))
     order = "C" if strides == (2, 1) else "F"
     assert_equal(tensors, {"w": values.reshape(2, 2, order=order), "b": np.array([True, False, True, True]).reshape(2, 2, order=order)})
-    assert info.dtypes == {"w": "bfloat16", "b": "bool"}
+    assert tensors.stored == {"w": "bfloat16", "b": "bool"}
 
 
 def test_shared_storages_stay_shared() -> None:
@@ -244,7 +244,7 @@ def test_names_and_shapes_are_known_without_reading(tmp_path: Path) -> None:
     for name, data in small_files().items():
         (tmp_path / name).write_bytes(data)
         tensors, info = read_tensors(tmp_path / name)
-        shapes, dtypes = tensors.shapes, info.dtypes
+        shapes, dtypes = tensors.shapes, tensors.stored
         assert {key: (array.shape, array.dtype.name) for key, array in tensors.items()} == {key: (shapes[key], dtypes[key]) for key in shapes}
 
 

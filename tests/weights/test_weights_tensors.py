@@ -16,8 +16,7 @@ from small_files import small_files
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
-from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.containers.safetensors_header import MAX_HEADER_BYTES
+from jittor_ipl.weights.containers.safetensors import MAX_HEADER_BYTES, read_safetensors, write_safetensors
 
 TENSORS = {"b": np.arange(6, dtype="f4").reshape(2, 3), "a": np.ones(3, "f2"), "double": np.array(2.5), "flag": np.array([True]),
            "none": np.zeros((0, 4), "i8"), "bytes": np.arange(5, dtype="u1"), "transposed": np.arange(6, dtype="i2").reshape(2, 3).T}
@@ -77,7 +76,7 @@ def test_breaches_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
     with pytest.raises(UserError, match="not a valid safetensors file") as caught:
         read_safetensors(tmp_path / "x.safetensors")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and str(caught.value).count("not a valid") == 1
 
 
 def test_never_laxer_than_the_reference_library() -> None:

@@ -1,9 +1,9 @@
-"""Tensors that stay in their file until they are asked for, one at a time."""
+"""Tensors that stay in their file until they are asked for, one at a time, and what kind of file that is."""
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -33,12 +33,7 @@ class LazyArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def held(array: np.ndarray) -> LazyArray:
-    """Return an array that is in memory already as a LazyArray."""
-    return LazyArray(array.shape, array.dtype, array.dtype.name, lambda: array)
-
-
-class Tensors(Mapping[str, np.ndarray]):
+class LazyTensors(Mapping[str, np.ndarray]):
     """Names and tensors of a weight file in file order; each access reads one, so drop it before taking the next.
 
     `entries` tells shapes and types without reading. `dict(tensors)` reads all. The file stays open as long as this
@@ -51,6 +46,21 @@ class Tensors(Mapping[str, np.ndarray]):
         self.source = source
         # One tensor under two names is one array as long as somebody holds it.
         self._alive: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, np.ndarray]) -> "LazyTensors":
+        """Return named arrays as LazyTensors: those of a file as they are, others as arrays in memory."""
+        return tensors if isinstance(tensors, LazyTensors) else cls(
+            {name: LazyArray(array.shape, array.dtype, array.dtype.name, lambda array=array: array)
+             for name, array in tensors.items()})
+
+    def renamed(self, names: Mapping[str, str]) -> "LazyTensors":
+        """Return some of the tensors under new names, `names` being new name -> name here; nothing is read."""
+        return LazyTensors({new: self.entries[name] for new, name in names.items()}, self.source)
+
+    def below(self, prefix: str) -> "LazyTensors":
+        """Return the tensors whose names begin with `prefix`, without it; nothing is read."""
+        return self.renamed({name[len(prefix):]: name for name in self.entries if name.startswith(prefix)})
 
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self.entries[name]
@@ -67,7 +77,8 @@ class Tensors(Mapping[str, np.ndarray]):
         except OSError as error:
             raise UserError(f"{self.source}: cannot read tensor {name[:100]!a}: {error.strerror or error}") from error
         except MemoryError as error:
-            raise UnsafeWeightsError(f"{self.source}: no memory for tensor {name[:100]!a} of shape {list(entry.shape)}") from error
+            where = f"{self.source}: no memory for tensor {name[:100]!a} of shape {list(entry.shape)}"
+            raise UnsafeWeightsError(where) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -87,3 +98,21 @@ class Tensors(Mapping[str, np.ndarray]):
     def stored(self) -> dict[str, str]:
         """Type in the file by name (a NumPy name or bfloat16), without reading."""
         return {name: entry.stored for name, entry in self.entries.items()}
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a weight file was.
+
+    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle, npy or npz; `metadata` is that
+    of safetensors; `container` is the place that the tensors lay at ("" at the top); `extras` are tensors beside that
+    place (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options), `values` are
+    the plain numbers and texts among the options.
+    """
+
+    format: str
+    metadata: dict[str, str] = field(default_factory=dict)
+    container: str = ""
+    extras: LazyTensors = field(default_factory=lambda: LazyTensors({}))
+    skipped: tuple[str, ...] = ()
+    values: dict[str, str | int | float | bool] = field(default_factory=dict)

@@ -5,88 +5,114 @@ Paddle's), NVIDIA's pickled networks, and NumPy arrays (.npy, .npz).
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from types import MappingProxyType
 
-import numpy as np
-
-from jittor_ipl.errors import UserError
-from jittor_ipl.weights.containers.lazy import LazyArray, Tensors
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.weights.containers.lazy import FileInfo, LazyArray, LazyTensors
+from jittor_ipl.weights.containers.limits import shown
 from jittor_ipl.weights.containers.nested import BARE
 from jittor_ipl.weights.containers.npy_file import MAGIC, open_npy, open_npz
 from jittor_ipl.weights.containers.pickle.plain import is_pickle, open_pickle
 from jittor_ipl.weights.containers.safetensors import open_safetensors
 from jittor_ipl.weights.containers.sniff import describe_foreign
-from jittor_ipl.weights.containers.source import ByteSource
+from jittor_ipl.weights.containers.source import ByteSource, Origin
 from jittor_ipl.weights.containers.torch_file import Contents, is_legacy, open_legacy, open_zip
-from jittor_ipl.weights.containers.unwrap import bounded, require_no_container, unwrap
+from jittor_ipl.weights.containers.unwrap import Checkpoint, bounded, listed
 
 _NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
-Origin = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO"
+_MAX_DEPTH, _MAX_DICTIONARIES = 8, 100      # where a network is looked for: parts of a prefix, dictionaries of a file
+_At = Callable[["str | None"], "tuple[LazyTensors, FileInfo]"]
 
 
-@dataclass(frozen=True)
-class FileInfo:
-    """What a weight file was.
+class WeightFile:
+    """An opened weight file: the places in it that hold tensors, and what lies at each.
 
-    `format` is safetensors, torch-zip, torch-legacy, torchscript, pickle, jittor-pickle, npy or npz; `metadata` is that
-    of safetensors; `container` is the key that the tensors lay under ("" at the top); `extras` are tensors beside that
-    container (such as rosinality's `latent_avg`); `skipped` names what else lay there (optimisers, options), `values`
-    are the plain numbers and texts among the options, and `dtypes` the types that the file stores, by tensor.
+    A place is the dotted path of a dictionary ("model.g_ema"; "" is the top) or of names in it that begin alike
+    ("state_dict.generator"). `dictionaries` are the paths of the former; `at` returns what lies at one of them, by
+    default (None) at the best of them; `metadata` is that of safetensors.
     """
 
-    format: str
-    metadata: dict[str, str] = field(default_factory=dict)
-    container: str = ""
-    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
-    values: dict[str, str | int | float | bool] = field(default_factory=dict)
-    dtypes: dict[str, str] = field(default_factory=dict)
+    def __init__(self, name: str, dictionaries: Sequence[str], at: _At,
+                 metadata: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.name, self.dictionaries, self.metadata, self._at = name, dictionaries, metadata, cache(at)
+
+    @classmethod
+    def flat(cls, tensors: LazyTensors, info: FileInfo) -> "WeightFile":
+        """Return a file of nothing but named tensors."""
+        return cls(tensors.source, ("",), lambda _: (tensors, info), info.metadata)
+
+    def at(self, place: str | None = None) -> tuple[LazyTensors, FileInfo]:
+        """Return the tensors at a place under their names there, and what kind of file it is; what lies beside the
+        place is among its extras or skipped. Raises UserError when there is nothing, or when None leaves a choice."""
+        if place is None or place in self.dictionaries:
+            return self._at(place)
+        for path in sorted(self.dictionaries, key=len, reverse=True):
+            if place.startswith(f"{path}." if path else ""):
+                tensors, info = self._at(path)
+                prefix = place[len(path) + 1 if path else 0:] + "."
+                if inside := tensors.below(prefix):
+                    beside = {name: entry for name, entry in tensors.entries.items() if not name.startswith(prefix)}
+                    extras = LazyTensors({**info.extras.entries, **beside}, tensors.source)
+                    return inside, replace(info, container=place, extras=extras)
+        known = [path for path in self.dictionaries if path]
+        raise UserError(f"{self.name}: no tensors under {shown(place)!r}{nearest(place, known)}; "
+                        + (f"there are {listed(known)}" if known else "the file has no containers, so name it alone"))
+
+    def places(self, fewest: int) -> list[str]:
+        """Return every place with at least `fewest` tensors, the outer ones first."""
+        found = []
+        for path in self.dictionaries[:_MAX_DICTIONARIES]:
+            with suppress(UserError):       # a damaged one is no place for a network
+                names = list(self._at(path)[0])
+                starts = Counter(prefix for name in names for prefix in _prefixes(name))
+                found += [path] if len(names) >= fewest else []
+                found += [f"{path}.{start}" if path else start for start, count in starts.items() if count >= fewest]
+        return sorted(dict.fromkeys(found), key=lambda place: place.count(".") + bool(place))
 
 
-def read_tensors(origin: Origin, container: str | None = None) -> tuple[Tensors, FileInfo]:
+def _prefixes(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, min(len(parts), _MAX_DEPTH))]
+
+
+def read_tensors(origin: Origin, place: str | None = None) -> tuple[LazyTensors, FileInfo]:
     """Return the tensors of a weight file under their names, and what kind of file it was.
 
     `origin` is a path, the bytes themselves or an open binary file. Tensors are read when they are accessed, one at a
-    time (`lazy.Tensors`). Of a checkpoint with several state dictionaries the one under `container` is taken, by
-    default the first of g_ema, m, state_dict, ... that exists. Half precision stays, bfloat16 comes as float32; arrays
-    are read-only. Memory stays below three times the file's size, or a few megabytes for small files.
+    time. Of a checkpoint with several state dictionaries the one at `place` is taken (see `WeightFile`), by default the
+    first of g_ema, m, state_dict, ... that exists. Half precision stays, bfloat16 comes as float32; arrays are
+    read-only. Memory stays below three times the file's size, or a few megabytes for small files.
     Raises UserError (one line: what the file is, what is expected); UnsafeWeightsError for a malformed or hostile file.
     """
+    return open_weights(origin).at(place)
+
+
+def open_weights(origin: Origin) -> WeightFile:
+    """Return the opened weight file; raises as `read_tensors` does."""
     source = ByteSource(origin)
-    try:
-        return _read(source, container)
-    except UserError as error:      # UnsafeWeightsError stays what it is
-        error.args = (f"{source.name}: {error}", *error.args[1:])
-        raise
-    except OSError as error:
-        raise UserError(f"cannot read {source.name}: {error.strerror or error}") from error
+    with source.naming_errors():
+        head = bytes(source.read(0, min(source.size, 4096)))
+        if _is_safetensors(head, source.size):
+            tensors, metadata = open_safetensors(source)
+            return WeightFile.flat(tensors, FileInfo("safetensors", metadata))
+        if head.startswith(MAGIC):
+            return _arrays(source, "npy", {BARE: open_npy(source)})
+        if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
+            return _arrays(source, "npz", *open_npz(source))
+        checkpoint = Checkpoint(_open(source, head), source)
+    return WeightFile(source.name, checkpoint.dictionaries, checkpoint.at)
 
 
-def _read(source: ByteSource, container: str | None) -> tuple[Tensors, FileInfo]:
-    head = bytes(source.read(0, min(source.size, 4096)))
-    if _is_safetensors(head, source.size):
-        require_no_container(container)
-        tensors, metadata = open_safetensors(source)
-        return tensors, FileInfo("safetensors", metadata, dtypes=tensors.stored)
-    if head.startswith(MAGIC):
-        require_no_container(container)
-        return _named(source, "npy", {BARE: open_npy(source)})
-    if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
-        require_no_container(container)
-        return _named(source, "npz", *open_npz(source))
-    contents = _open(source, head)
-    found = unwrap(contents, container)
-    tensors, extras = Tensors(found.tensors, source.name), Tensors(found.extras, source.name)
-    return tensors, FileInfo(contents.format, {}, found.container, extras, found.skipped, found.values, tensors.stored)
-
-
-def _named(source: ByteSource, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> tuple[Tensors, FileInfo]:
+def _arrays(source: ByteSource, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> WeightFile:
     if not entries:
         raise UserError("the file holds no arrays of numbers")
     bounded(entries.values(), source.size, packed=True)
-    tensors = Tensors(entries, source.name)
-    return tensors, FileInfo(kind, skipped=skipped, dtypes=tensors.stored)
+    return WeightFile.flat(LazyTensors(entries, source.name), FileInfo(kind, skipped=skipped))
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.limits import refuse
 
 _CHUNK = 4 << 20
+Origin = "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO"
 
 
 class ByteSource:
@@ -19,7 +22,7 @@ class ByteSource:
     Raises UserError when there is nothing to open.
     """
 
-    def __init__(self, origin: "str | os.PathLike | bytes | bytearray | memoryview | BinaryIO") -> None:
+    def __init__(self, origin: Origin) -> None:
         self._buffer: memoryview | None = None
         self._file: Any = None
         self.path: str | None = None
@@ -33,6 +36,17 @@ class ByteSource:
         else:
             self._file, self.name = origin, str(getattr(origin, "name", "the data"))
             self.size = origin.seek(0, io.SEEK_END)
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Put the source's name before what a UserError inside says, and make one of an OSError."""
+        try:
+            yield
+        except UserError as error:      # UnsafeWeightsError stays what it is
+            error.args = (f"{self.name}: {error}", *error.args[1:])
+            raise
+        except OSError as error:
+            raise UserError(f"cannot read {self.name}: {error.strerror or error}") from error
 
     def read(self, start: int, count: int) -> memoryview:
         """Return exactly these bytes; raises UnsafeWeightsError where the file ends before them."""

@@ -5,7 +5,7 @@ A module here exposes FAMILY, or FAMILIES for several; their kinds stand in `MOD
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -16,6 +16,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, count_problems, require_fit
+from jittor_ipl.weights.containers.lazy import LazyTensors
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 
 # Kind -> its module, in the order in which they are asked; among those that claim a file the one with the fewest
@@ -32,6 +33,10 @@ _BY_METADATA = ("delta", "judge")       # files that say themselves what they ar
 _SHOWN = 5              # kinds of networks named in a message when none is near
 # What DataParallel, torch.compile, Lightning and others put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")
+
+
+class UnknownNetwork(UserError):
+    """Tensors that are no known network, or none of the kind that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +64,15 @@ def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
 
 
 def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | tuple[str, ...] = ()) -> Recognised:
-    """Return family and layout of a file with these tensors; a prefix that a wrapper put before every name is taken off.
+    """Return family and layout of a file with these tensors; a prefix that a wrapper put before every name goes.
 
     Where a `kind` (or several) is expected, others are only asked when it does not fit. Raises UserError that names the
-    nearest family, or the kind of network that the file holds instead.
+    nearest family, or the kind of network that the file holds instead (UnknownNetwork).
     """
     kinds = (kind,) if isinstance(kind, str) else kind
     found = contradiction = None
     try:
-        found = _closest(shapes, hints, families({*kinds, *_BY_METADATA} if kinds else MODULES))
+        found = closest(shapes, hints, families({*kinds, *_BY_METADATA} if kinds else MODULES))
     except UserError as error:
         contradiction = error
     if kinds and (found is None or found.problems or found.layout.kind not in kinds):
@@ -81,13 +86,13 @@ def _refuse_other_kinds(shapes: Shapes, hints: Hints, kinds: tuple[str, ...], pr
     """Raise UserError when a network of another kind fits with fewer than `problems` problems, or says what it is."""
     other = None
     with suppress(UserError):
-        other = _closest(shapes, hints, families())
+        other = closest(shapes, hints, families())
     if other and other.layout.kind not in kinds and (other.problems < problems or other.layout.kind in _BY_METADATA):
-        raise UserError(f"this is a {other.layout.kind!r} network, a {kinds[0]!r} network is expected"
-                        + (f" ({other.family.next_step})" if other.layout.parts and other.family.next_step else ""))
+        step = f" ({other.family.next_step})" if other.layout.parts and other.family.next_step else ""
+        raise UnknownNetwork(f"this is a {other.layout.kind!r} network, a {kinds[0]!r} network is expected{step}")
 
 
-def _closest(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
+def closest(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
     """Return the claim with the fewest problems, None without any; UserError for a contradiction that one found."""
     converted = _converted(shapes, hints, candidates)
     try:
@@ -102,8 +107,8 @@ def _closest(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Reco
 def _converted(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
     """Return what the metadata of a file that `convert` wrote says, None for other files.
 
-    It was checked when it was converted, and the hash of its tensors when it was read (`folder.read_source`), so it is
-    believed where our names alone do not tell a network in full.
+    It was checked when it was converted, and the hash of its tensors when it was opened (`folder.open_file_set`), so
+    it is believed where our names alone do not tell a network in full.
     """
     if hints.metadata.get("dialect") != "ours" or "tensors_sha256" not in hints.metadata:
         return None
@@ -124,7 +129,7 @@ def _by_names(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Rec
 
 
 def _claims(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> list[Recognised]:
-    """Return every claim on a file; UserError for the first contradiction that one found, unless another fits exactly."""
+    """Return every claim on a file; UserError for the first contradiction that one found, unless another fits."""
     claims, contradiction = [], None
     for family in candidates:
         try:
@@ -164,7 +169,7 @@ def converted(found: Recognised, tensors: Tensors, *, source: str,
               extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
     """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
     mine = select(found, tensors, extras)
-    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.types, limit=3), source)
+    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.stored, limit=3), source)
     try:
         return found.family.convert(mine, found.layout)
     except UserError as error:      # a damaged tensor names its file already, and keeps its type
@@ -173,71 +178,30 @@ def converted(found: Recognised, tensors: Tensors, *, source: str,
         raise
 
 
-class Renamed(Mapping):
-    """Tensors of a file under other names, and a few more beside them; none is read before it is asked for."""
-
-    def __init__(self, tensors: Tensors, names: Mapping[str, str], more: Tensors = MappingProxyType({})) -> None:
-        self._tensors, self._names, self._more = tensors, {**names, **dict.fromkeys(more, "")}, more
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._more[name] if name in self._more else self._tensors[self._names[name]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape by name, without reading."""
-        known = {**shapes_of(self._tensors), **shapes_of(self._more)}
-        return {name: known[name if name in self._more else full] for name, full in self._names.items()}
-
-    @property
-    def types(self) -> dict[str, str]:
-        """Type by name as the file stores it, without reading."""
-        known = {**types_of(self._tensors), **types_of(self._more)}
-        return {name: known[name if name in self._more else full] for name, full in self._names.items()}
-
-
-def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyType({})) -> Renamed:
+def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyType({})) -> LazyTensors:
     """Return the tensors of the recognised network itself, its extras among them, without a wrapper's prefix."""
-    names = belonging({name[len(found.prefix):]: name for name in tensors}, found.layout)
-    return Renamed(tensors, names, {name: extras[name] for name in found.layout.extras if name in extras})
+    whole = LazyTensors.of(tensors)
+    mine = belonging(whole.below(found.prefix).entries, found.layout, LazyTensors.of(extras).entries)
+    return LazyTensors(mine, whole.source)
 
 
-def select_part(found: Recognised, tensors: Tensors, part: str) -> Renamed:
+def select_part(found: Recognised, tensors: Tensors, part: str) -> LazyTensors:
     """Return the tensors of the further network under the prefix `part`, without it; empty when there is none."""
-    prefix = found.prefix + part
-    return Renamed(tensors, {name[len(prefix):]: name for name in tensors if name.startswith(prefix)})
+    return LazyTensors.of(tensors).below(found.prefix + part)
 
 
 def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of named arrays; of tensors still in their file without reading them."""
-    known = getattr(tensors, "shapes", None)
-    return dict(known) if known is not None else {name: tuple(array.shape) for name, array in tensors.items()}
-
-
-def types_of(tensors: Tensors) -> dict[str, str]:
-    """Return name -> type, such as "float16"; "bfloat16" where the file stores that and the reader widens it."""
-    if isinstance(tensors, Renamed):
-        return tensors.types
-    entries = getattr(tensors, "entries", None)
-    return {name: entry.stored for name, entry in entries.items()} if entries is not None else \
-        {name: array.dtype.name for name, array in tensors.items()}
+    return LazyTensors.of(tensors).shapes
 
 
 def _refuse_unknown(shapes: Shapes, kinds: tuple[str, ...]) -> NoReturn:
     first, near = next(iter(shapes), "")[:80], _landmark(shapes, kinds)
     if kinds:
-        raise UserError(f"this is no {kinds[0]} network in any known layout (its first tensor is {first!r}){near}")
+        raise UnknownNetwork(f"this is no {kinds[0]} network in any known layout (its first tensor is {first!r}){near}")
     known = ", ".join(list(dict.fromkeys(family.kind for family in families() if family.landmarks))[:_SHOWN])
-    raise UserError(f"no known network has these tensors (the first is {first!r}){near or f'; known are {known}, ...'} "
-                    "(all: docs/formats.md)")
+    near = near or f"; known are {known}, ..."
+    raise UnknownNetwork(f"no known network has these tensors (the first is {first!r}){near} (all: docs/formats.md)")
 
 
 def _landmark(shapes: Shapes, kinds: tuple[str, ...]) -> str:

@@ -46,7 +46,7 @@ class TfNetwork(Buildable):
         self.state = {key: state.get(key) for key in ("name", "build_func_name", "static_kwargs", "components", "variables")}
 
 
-class Network(dict):
+class FlatNetwork(dict):
     """A network's tensors under dotted names (a dictionary), and in `plain` the numbers and texts found beside them."""
 
     def __init__(self, tensors: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ INERT_RULES = _InertClasses()
 
 
 def networks_as_names(root: Any) -> Any:
-    """Return a pickle's object with every network in it as a `Network`; anything else passes unchanged.
+    """Return a pickle's object with every network in it as a `FlatNetwork`; anything else passes unchanged.
 
     A TensorFlow snapshot (G, D, Gs) becomes a dictionary of its parts. Raises UnsafeWeightsError for a network that is
     nested without end or has two tensors of one name.
@@ -97,17 +97,17 @@ class _Gatherer:
 
     def __init__(self) -> None:
         self._work = _WORK
-        self._made: dict[int, Network] = {}
+        self._made: dict[int, FlatNetwork] = {}
 
     def __call__(self, value: Any) -> Any:
-        """Return a network as a `Network`, anything else as it is."""
+        """Return a network as a `FlatNetwork`, anything else as it is."""
         if not isinstance(value, (Persistent, TfNetwork)):
             return value
         if id(value) not in self._made:
             self._made[id(value)] = self._network(_persistent_names(value) if isinstance(value, Persistent) else _tf_names(value))
         return self._made[id(value)]
 
-    def _network(self, names: Iterator[tuple[str, Any]]) -> Network:
+    def _network(self, names: Iterator[tuple[str, Any]]) -> FlatNetwork:
         """Divide names into tensors and plain values; everything else is left out."""
         tensors: dict[str, Any] = {}
         plain: dict[str, Any] = {}
@@ -121,7 +121,7 @@ class _Gatherer:
                 refuse(f"two tensors of the name {shown(name)}")
             else:
                 tensors[name] = value
-        return Network(tensors, plain)
+        return FlatNetwork(tensors, plain)
 
 
 def _is_plain(value: Any) -> bool:
