@@ -43,7 +43,8 @@ from jittor_ipl.weights.generator import keep_center, load_generator, save_gener
 _RENAMED = {"chosen_layers": "chosen/layers", "anchor_step": "anchor/step"}
 
 
-def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False, stream: TextIO | None = None) -> Report:
+def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
+                stream: TextIO | None = None) -> Report:
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
@@ -112,14 +113,16 @@ class _Run:
         listed = prompts_of(config, listener.clip.context_length)
         share = known_share(listener.clip, listed) if listed else 1.0
         if share < ENOUGH_KNOWN:
-            print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, the "
-                  "others say nothing to it; mapper.prompts=demo is made of words it knows", file=self.stream, flush=True)
+            print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, "
+                  "the others say nothing to it; mapper.prompts=demo is made of words it knows",
+                  file=self.stream, flush=True)
         with self._stage("mapper") as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
                          noise=config.generator.noise, loop=stage,
                          listed=encode_texts(listener.clip, listed) if listed else None)
         self.stop.raise_if_received()
-        facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture, "config": json.dumps(mapper.config())}
+        facts = {"kind": "prompt_mapper", "architecture": config.mapper.architecture,
+                 "config": json.dumps(mapper.config())}
         write_safetensors(self.run_dir / MAPPER, numpy_tensors(mapper), facts)
         return mapper, stage.seconds()
 
@@ -152,7 +155,7 @@ class _Run:
                      stream=self.stream)
 
     def _samples(self) -> SampleGrid | None:
-        """Return the run's sample grid: the first seeds from 0 on, drawn as the test set will be; None for no samples."""
+        """Return the run's sample grid, seeds from 0 on, drawn as the test set will be; None for no samples."""
         config = self.config
         if not config.run.samples:
             return None
@@ -162,7 +165,8 @@ class _Run:
                           center, noise, {"style": config.style, "config": config.training_hash()})
 
 
-def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator, source: Generator) -> dict[str, np.ndarray]:
+def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator,
+                         source: Generator) -> dict[str, np.ndarray]:
     """Return the averages, with the source's own bits wherever training left a parameter as it was.
 
     Averaging a constant rounds it; without this every tensor would differ from the source and release files would be

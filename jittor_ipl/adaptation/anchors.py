@@ -27,10 +27,10 @@ class Anchor:
 class Anchors:
     """From step `first` on, every `every` steps, the generator as it is becomes the anchor.
 
-    Text and image offsets agree the better the nearer two domains are, so the way that is left from the anchor is a better
-    guide than the whole way from the source. AIR learns a prompt for the anchor, whose offset from the source's text points
-    as the images' does. Here the images' mean offset itself, at most as long as the whole way, is taken for it: what such a
-    prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
+    Text and image offsets agree the better the nearer two domains are, so the way that is left from the anchor is a
+    better guide than the whole way from the source. AIR learns a prompt for the anchor, whose offset from the source's
+    text points as the images' does. Here the images' mean offset itself, at most as long as the whole way, is taken for
+    it: what such a prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
     """
 
     def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int,
@@ -43,7 +43,7 @@ class Anchors:
         self.offsets: list[jt.Var] = []
 
     def drop_if_due(self, step: int, tensors: Mapping[str, jt.Var]) -> None:
-        """Make the target generator the anchor where `step` asks for it; `tensors` are all that differs from the source."""
+        """Where one is due make the target the anchor; `tensors` are all in which it differs from the source."""
         if step >= self.first and (step - self.first) % self.every == 0:
             self._drop(step, {name: var.numpy() for name, var in tensors.items()})
 
@@ -87,10 +87,10 @@ class Anchors:
 
 
 def remaining(direction: jt.Var, length: float, offset: jt.Var) -> tuple[jt.Var, jt.Var]:
-    """Return what is left of a way after an offset: unit directions [n, d], and lengths [n, 1] of at least `LEAST * length`.
+    """Return what is left of a way after an offset: unit directions [n, d], lengths [n, 1] of `LEAST * length` or more.
 
-    direction: [n, d], unit; length: of the whole way; offset: [1, d], taken as no longer than that. Where less than `LEAST` is
-    left the direction is shorter than 1, by as much: at the target it is 0.
+    direction: [n, d], unit; length: of the whole way; offset: [1, d], taken as no longer than that. Where less than
+    `LEAST` is left the direction is shorter than 1, by as much: at the target it is 0.
     """
     moved = jt.sqrt((offset * offset).sum(-1, keepdims=True) + 1e-12)              # [1, 1]
     left = direction * length - offset * jt.minimum(length / moved, jt.ones_like(moved))

@@ -10,15 +10,16 @@ from jittor_ipl.adaptation.views import View
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 
-# Of images under a gradient at once. A pixel keeps about 5 KiB of a generator's intermediate results until its gradient is
-# done; 64 px, 32 images at once, and 256 px, 2 images, stay whole. A constant, for the numbers must not depend on the machine.
+# Of images under a gradient at once. A pixel keeps about 5 KiB of a generator's intermediate results until its gradient
+# is done; 64 px, 32 images at once, and 256 px, 2 images, stay whole. A constant, for the numbers must not depend on
+# the machine.
 PIXELS = 2 * 256 ** 2
 WHOLE = slice(None)
 Noise = list[jt.Var] | str
 
 
 def slices(count: int, size: int) -> list[slice]:
-    """Return the parts of `count` images of side `size` that are computed one after the other; [WHOLE] where all fit."""
+    """Return the parts in which `count` images of side `size` are computed; [WHOLE] where all fit at once."""
     at_once = max(1, PIXELS // size ** 2)
     return [WHOLE] if count <= at_once else [slice(i, min(i + at_once, count)) for i in range(0, count, at_once)]
 
@@ -66,8 +67,8 @@ def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows
               params: Sequence[jt.Var]) -> tuple[jt.Var, dict[str, jt.Var], list[jt.Var]]:
     """Return a loss [1], the terms [1] that it is the sum of, and its gradients, over a batch.
 
-    Every term must be a mean over images, or not depend on them: with several `rows` each part counts by its share of the
-    batch, and nothing of it but the sums is kept. The terms of a whole batch are not computed yet.
+    Every term must be a mean over images, or not depend on them: with several `rows` each part counts by its share of
+    the batch, and nothing of it but the sums is kept. The terms of a whole batch are not computed yet.
     """
     if list(rows) == [WHOLE]:
         terms = terms_of(batch)

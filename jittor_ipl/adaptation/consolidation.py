@@ -11,11 +11,12 @@ PROJECTIONS = 32     # each of one batch of images
 
 
 def information_of(generator: Generator, names: Sequence[str], draws: Draws) -> dict[str, jt.Var]:
-    """Return the diagonal of the Fisher information of the tensors `names` that train, name -> Var of the tensor's shape.
+    """Return the diagonal of the Fisher information of the tensors `names`, name -> Var of the tensor's shape.
 
-    EWC (Kirkpatrick et al. 2017) needs a likelihood, which a generator without its discriminator lacks. Taken here: pixels
-    around the generator's own, normally distributed with variance 1. The information of a weight is then the sum of squared
-    derivatives of all pixels, found without bias by random signs (Hutchinson), and given for the mean pixel of an image.
+    EWC (Kirkpatrick et al. 2017) needs a likelihood, which a generator without its discriminator lacks. Taken here:
+    pixels around the generator's own, normally distributed with variance 1. The information of a weight is then the sum
+    of squared derivatives of all pixels, found without bias by random signs (Hutchinson), and given for the mean pixel
+    of an image.
     """
     params = generator.trainable()
     total = {name: 0.0 for name in names}

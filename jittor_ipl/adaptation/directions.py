@@ -40,7 +40,8 @@ def varied(direction: jt.Var, spread: float, random: np.random.Generator) -> jt.
     text and as far from each other as can be, the corners of a regular simplex. It lies in a random subspace.
     """
     center = direction.numpy()
-    basis, _ = np.linalg.qr(np.concatenate([center, random.standard_normal((VARIED, center.shape[1]))]).T)       # [d, K + 1]
+    rows = np.concatenate([center, random.standard_normal((VARIED, center.shape[1]))])
+    basis, _ = np.linalg.qr(rows.T)                                             # [d, K + 1]
     corners = np.eye(VARIED) - 1 / VARIED
     corners /= np.linalg.norm(corners, axis=1, keepdims=True)
     turned = center + spread * corners @ basis[:, 1:].T
@@ -56,7 +57,7 @@ def encode_images(clip: Clip, images: np.ndarray | jt.Var, antialias: bool = Fal
 
 
 def image_offset(clip: Clip, source_images: np.ndarray | jt.Var, style_images: Sequence[np.ndarray]) -> jt.Var:
-    """Return the few-shot offset [1, d], of any length: from the mean feature of generated images to that of the style images.
+    """Return the few-shot offset [1, d] from the mean feature of generated images to that of the style images.
 
     source_images [N, 3, H, W]; style_images: arrays [3, h, w] of any sizes; all in [-1, 1] (NADA, section 4.4 and its
     code: pictures from files are resized with antialiasing, generated ones without).
@@ -69,8 +70,9 @@ def image_offset(clip: Clip, source_images: np.ndarray | jt.Var, style_images: S
 class Prompts:
     """Image-specific prompts (IPL, section 3.2) as one CLIP reads them: prompt vectors -> text features.
 
-    source, target: the classes behind the hand-written prompt, one word for each vector. The features of "<prompt> <class>."
-    are added to the learned ones. `official` repeats the original's stage 2, which adds that of "<prompt>" to both.
+    source, target: the classes behind the hand-written prompt, one word for each vector. The features of "<prompt>
+    <class>." are added to the learned ones. `official` repeats the original's stage 2, which adds that of "<prompt>" to
+    both.
     """
 
     def __init__(self, clip: Clip, source: ClassPrompt, target: ClassPrompt, official: bool = False):
@@ -88,7 +90,7 @@ class Prompts:
         return tuple(learned + written for learned, written in zip(self.learned(context), self.written))
 
     def directions(self, source: jt.Var, target: jt.Var) -> jt.Var:
-        """Return the unit text directions [B, d] of stage 2 from learned features `source`, `target` [B, d] (IPL eq. 6)."""
+        """Return stage 2's unit text directions [B, d] from learned features `source`, `target` [B, d] (IPL eq. 6)."""
         written = (self.bare, self.bare) if self.official else self.written
         return text_direction(source + written[0], target + written[1])
 

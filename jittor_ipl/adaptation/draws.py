@@ -27,11 +27,11 @@ class Draws:
         return self._normal("generator.layers", step, 0, self.settings.auto_layers_batch)
 
     def z_anchor(self, step: int, index: int) -> np.ndarray:
-        """Return the latents [batch, style_dim] number `index` that the place of an anchor dropped at `step` is measured on."""
+        """Return latents [batch, style_dim], number `index`, that an anchor dropped at `step` is measured on."""
         return self._normal("generator.anchor", step, index, self.settings.batch)
 
     def z_information(self, index: int) -> np.ndarray:
-        """Return the latents [batch, style_dim] number `index` that the information of weights is measured on."""
+        """Return latents [batch, style_dim], number `index`, that the information of weights is measured on."""
         return self._normal("generator.information", 0, index, self.settings.batch)
 
     def projection(self, index: int, shape: Sequence[int]) -> np.ndarray:
@@ -51,8 +51,8 @@ class Draws:
 
     def view(self, step: int, index: int) -> views.View:
         """Return the random view number `index` of a step's images."""
-        drawn = rng(self.seed, "generator.views", step, index)
-        return views.draw(drawn, self.settings.batch, self.generator.size, self.settings.view_scale, self.settings.view_noise)
+        drawn, numbers = rng(self.seed, "generator.views", step, index), self.settings
+        return views.draw(drawn, numbers.batch, self.generator.size, numbers.view_scale, numbers.view_noise)
 
     def patch_centers(self, step: int, size: int) -> np.ndarray:
         """Return the centres [batch, 2] of the patch loss's crops."""

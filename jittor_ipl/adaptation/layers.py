@@ -18,7 +18,7 @@ SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NAD
 
 
 def group_of(name: str) -> str:
-    """Return the parameter group of a generator tensor: mapping, const, noise (strengths), maps (stored noise), rgb, convs."""
+    """Return a generator tensor's group: mapping, const, noise (strengths), maps (stored noise), rgb or convs."""
     if name.startswith("noises."):
         return "maps"
     if name.startswith("style."):
@@ -31,10 +31,10 @@ def group_of(name: str) -> str:
 
 
 def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
-    """Return the names of the tensors that may train: of these groups, and of the phase `layers` ("auto" and "all": any).
+    """Return the names of the tensors of these groups, and of the phase `layers` ("auto" and "all": any).
 
-    "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact domain
-    modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
+    "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact
+    domain modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
     """
     groups = set(groups)
     names = [name for name in generator.trainable()
@@ -43,7 +43,7 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
         return names
     if layers == "fine":
         levels = range(FINE_LEVEL, len(generator.to_rgbs))
-        prefixes = tuple(f"{kind}." for i in levels for kind in (f"to_rgbs.{i}", f"convs.{2 * i}", f"convs.{2 * i + 1}"))
+        prefixes = tuple(part for i in levels for part in (f"to_rgbs.{i}.", f"convs.{2 * i}.", f"convs.{2 * i + 1}."))
         return [name for name in names if name.startswith((*prefixes, "noises."))]
     convs = range(len(generator.convs))[_PHASES[layers]]
     prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
@@ -84,7 +84,7 @@ def choose(generator: Generator, ws: jt.Var, loss: LossOfRows, k: int, iteration
 
 
 def scores(ws: jt.Var, loss: LossOfRows, iterations: int, parts: Sequence[slice] = (WHOLE,)) -> np.ndarray:
-    """Return how far gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3, and its code)."""
+    """Return how far gradient steps move each latent: the mean |change|, [n_latent] (NADA, section 4.3)."""
     start = ws.numpy()
     now = start.copy()
     for _ in range(iterations):

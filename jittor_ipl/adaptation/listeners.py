@@ -1,4 +1,4 @@
-"""The ensemble of CLIPs that a configuration asks for: each with its weight and all that it knows of the two classes."""
+"""The CLIPs that a configuration asks for, each with its weight and all that it knows of the two classes."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ class Listener:
     class_text: jt.Var         # [1, d] "<target>", for the choice of layers
     part_directions: jt.Var    # [15, d] unit, or [0, d] when no patch loss needs them
     scale: float               # exp(logit_scale)
-    answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit features [n, d] in words of the source, of the target
-    names: jt.Var | None = None     # [2 + n, d]: the target class, the source class, and what else images must not be taken for
+    answers: tuple[tuple[jt.Var, jt.Var], ...] = ()    # per question: unit [n, d] in words of the source, of the target
+    names: jt.Var | None = None     # [2 + n, d]: target class, source class, and what else images must not be taken for
     varied: jt.Var | None = None    # [K, d] unit: text directions around `direction`, for the loss on covariance
 
 
@@ -55,24 +55,29 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
            names: Sequence[str] | None = None) -> Listener:
     """Return the listener of `clip` for these classes; `image_offset` [1, d] (few-shot) replaces the texts'.
 
-    `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in place
-    of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the loss on
-    naming. Raises UserError for an over-long class.
+    `parts` prepares the patch loss: 30 class names more in 79 templates each. `questions`: lists of answers with {} in
+    place of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the
+    loss on naming. Raises UserError for an over-long class.
     """
     source, target = template_features(clip, source_class), template_features(clip, target_class)
-    parts_of = [fill_templates(name, PART_TEMPLATES) for name in (source_class, target_class)]
-    pairs = list(zip(*parts_of)) if parts else []
-    directions = [class_direction(template_features(clip, s), template_features(clip, t)) for s, t in pairs]
-    offset = mean_feature(target) - mean_feature(source) if image_offset is None else image_offset
+    mean_source, mean_target = mean_feature(source), mean_feature(target)
+    offset = mean_target - mean_source if image_offset is None else image_offset
+    direction = class_direction(source, target) if image_offset is None else constant(unit(offset, eps=1e-8))
+    answers = tuple((_answers(clip, asked, source_class), _answers(clip, asked, target_class)) for asked in questions)
+    if names is not None:
+        others = [mean_feature(template_features(clip, name)) for name in names]
+        names = constant(jt.concat([mean_target, mean_source, *others], 0))
     return Listener(
-        clip, weight, class_direction(source, target) if image_offset is None else constant(unit(offset, eps=1e-8)),
-        float(np.linalg.norm(offset.numpy())),
-        mean_feature(source), mean_feature(target), encode_texts(clip, [f"a {target_class}"]), encode_texts(clip, [target_class]),
-        jt.concat(directions, 0).stop_grad() if directions else jt.zeros([0, source.shape[1]]),
-        float(clip.logit_scale.exp().item()),
-        tuple((_answers(clip, question, source_class), _answers(clip, question, target_class)) for question in questions),
-        None if names is None else
-        constant(jt.concat([mean_feature(target), mean_feature(source), *(mean_feature(template_features(clip, name)) for name in names)], 0)))
+        clip, weight, direction, float(np.linalg.norm(offset.numpy())), mean_source, mean_target,
+        global_text=encode_texts(clip, [f"a {target_class}"]), class_text=encode_texts(clip, [target_class]),
+        part_directions=_part_directions(clip, source_class, target_class) if parts else jt.zeros([0, source.shape[1]]),
+        scale=float(clip.logit_scale.exp().item()), answers=answers, names=names)
+
+
+def _part_directions(clip: Clip, source_class: str, target_class: str) -> jt.Var:
+    pairs = zip(*(fill_templates(name, PART_TEMPLATES) for name in (source_class, target_class)))
+    features = ([template_features(clip, name) for name in pair] for pair in pairs)
+    return jt.concat([class_direction(*pair) for pair in features], 0).stop_grad()
 
 
 def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
@@ -86,7 +91,8 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     """
     clips = [load_clip(model.model, activation=model.activation) for model in config.clip]
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
-        raise UserError("losses.texture needs a CLIP with a ResNet image tower; add one to clip: or set the weight to 0")
+        raise UserError("losses.texture needs a CLIP with a ResNet image tower; "
+                        "add one to clip: or set the weight to 0")
     pictures = _style_pictures(config, source)
     questions = variations_of(config)
     listeners = [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
@@ -134,7 +140,7 @@ def known_share(clip: Clip, texts: Sequence[str]) -> float:
 
 
 def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Return generated source images [16, 3, H, W] and the style pictures, all in [-1, 1]; None without style images."""
+    """Return source images [16, 3, H, W] and the style pictures, all in [-1, 1]; None without style images."""
     if config.style_images is None:
         return None
     styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]

@@ -23,16 +23,16 @@ class Recipe(BaseModel):
 
     truncation: float = Field(0.7, ge=-2, le=2)                 # psi of the truncation trick; 1 keeps w as it is
     noise: Literal["const", "none", "random"] = "const"         # "random" draws each picture's noise from its own seed
-    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)  # z draws behind the centre of truncation (no latent_avg)
+    mean_latent_samples: int = Field(4096, ge=1, le=1_000_000)  # z draws behind the centre, without latent_avg
     mean_latent_seed: int = Field(2, ge=0, le=MAX_SEED)
 
 
 def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch: int = 8) -> Iterator[np.ndarray]:
     """Yield one picture, uint8 [H, W, 3], per seed and in the order of `seeds`, with z = RandomState(seed).randn.
 
-    Each picture is a pass of its own: oneDNN and cuDNN choose the order of their sums by the batch size, so that a shared
-    pass moves some pixels by one level. `batch` only says how many passes are handed to Jittor at once. Raises UserError
-    for seeds outside 0..2**32-1 and for weights that give values that are not finite.
+    Each picture is a pass of its own: oneDNN and cuDNN choose the order of their sums by the batch size, so that a
+    shared pass moves some pixels by one level. `batch` only says how many passes are handed to Jittor at once. Raises
+    UserError for seeds outside 0..2**32-1 and for weights that give values that are not finite.
     """
     from jittor_ipl.runtime.backend import jt
     assert batch >= 1, batch

@@ -17,7 +17,7 @@ BATCH = 8  # images at a time, whatever the size of the grid
 
 
 def sample(generator: Generator, seeds: Sequence[int], psi: float, center: jt.Var, noise: str = "const") -> np.ndarray:
-    """Return the images [n, 3, size, size] in [-1, 1] of `seeds`, truncated by `psi` towards `center` [1, style_dim]."""
+    """Return the images [n, 3, size, size] of `seeds`, truncated by `psi` towards `center` [1, style_dim]."""
     images = []
     with jt.no_grad():
         for start in range(0, len(seeds), BATCH):

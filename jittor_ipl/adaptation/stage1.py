@@ -25,10 +25,10 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
     """Train `mapper` in place for `settings.steps` steps, or until the loop's hook says so.
 
     `prompts` and `listener` are of the same CLIP; the listener's template features anchor the domain loss. noise:
-    "random" or "const" in the generated images. A `loop` that goes on from the state of an earlier one ends with the same
-    bits on a CPU. `draw_z(step)` replaces the latents [batch, style_dim] of stream "mapper.z".
-    listed: the features [n, d] of the user's own prompts, needed when `settings.lambda_prompts` is not 0.
-    Metrics: loss, contrastive, domain, source, and prompts where there are any.
+    "random" or "const" in the generated images. A `loop` that goes on from the state of an earlier one ends with the
+    same bits on a CPU. `draw_z(step)` replaces the latents [batch, style_dim] of stream "mapper.z". listed: the
+    features [n, d] of the user's own prompts, needed when `settings.lambda_prompts` is not 0. Metrics: loss,
+    contrastive, domain, source, and prompts where there are any.
     """
     assert listed is not None or not settings.lambda_prompts, "a weight for a list of prompts that is not there"
     params = named_tensors(mapper)
@@ -43,7 +43,8 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
             chance = rng(seed, "mapper.mixing", step)
             if settings.mixing and chance.random() < settings.mixing:
                 other = rng(seed, "mapper.z", step, 1).standard_normal(z.shape, np.float32)
-                codes = generator.mix(w, generator.mapping(jt.array(other)), int(chance.integers(1, generator.n_latent)))
+                layer = int(chance.integers(1, generator.n_latent))
+                codes = generator.mix(w, generator.mapping(jt.array(other)), layer)
             drawn = generator.draw_noise(rng(seed, "mapper.noise", step), len(z)) if noise == "random" else noise
             images = listener.clip.image_features(draw(generator, codes, drawn))                    # [B, d]
 

@@ -25,14 +25,15 @@ PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the 
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorTraining,
                     weights: Losses, *, seed: int, prompts: Prompts | None = None, mapper: Mapper | None = None,
-                    official: bool = False, loop: Loop | None = None, draws: Draws | None = None) -> dict[str, np.ndarray]:
-    """Train `target` in place for `settings.steps` steps, or until the loop's hook says so; return the averaged tensors.
+                    official: bool = False, loop: Loop | None = None,
+                    draws: Draws | None = None) -> dict[str, np.ndarray]:
+    """Train `target` in place for `settings.steps` steps, or until the loop's hook says so; return its average.
 
-    source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own text
-    direction; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead. `official`
-    repeats the original code's layer choice, separate noise and unclamped images. A `loop` that goes on from the state of
-    an earlier one ends with the same bits on a CPU.
-    Returns name -> array of every parameter of the moving average. Metrics: loss, lr and each loss that has a weight.
+    source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own
+    text direction; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead.
+    `official` repeats the original code's layer choice, separate noise and unclamped images. A `loop` that goes on from
+    the state of an earlier one ends with the same bits on a CPU. Returns name -> array of every parameter of the moving
+    average. Metrics: loss, lr and each loss that has a weight.
     """
     draws = draws or Draws(seed, source, settings)
     names = layers.candidates(target, settings.train, settings.layers)
@@ -96,15 +97,15 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
             adam.step(maps, lr * settings.maps_rate)
         ema.update()
         loop.done({"loss": loss.item(), "lr": lr, **{name: term.item() for name, term in terms.items()}})
-        del loss, terms, grads, maps      # they hold every intermediate result of the step until the next one has its own
+        del loss, terms, grads, maps      # they would hold every intermediate result of the step through the next
     return ema.state()
 
 
 class LayerChoice:
     """Which tensors train: all of `names`, or those of the layers that CLIP chooses anew every so many steps.
 
-    `settings.layers` "auto" is NADA's choice (section 4.3): of the indices of W+, those whose change would bring the images
-    closest to the target class.
+    `settings.layers` "auto" is NADA's choice (section 4.3): of the indices of W+, those whose change would bring the
+    images closest to the target class.
     """
 
     def __init__(self, source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorTraining,
@@ -198,7 +199,8 @@ class Criterion:
             "texture": (w.texture if one.clip.is_resnet else 0.0, lambda: losses.texture(before, after))}
         return {name: weight * loss() for name, (weight, loss) in terms.items() if weight}
 
-    def _anchor(self, one: Listener, index: int, anchor: Anchor, after: jt.Var, direction: jt.Var, batch: Batch) -> jt.Var:
+    def _anchor(self, one: Listener, index: int, anchor: Anchor, after: jt.Var, direction: jt.Var,
+                batch: Batch) -> jt.Var:
         """The directional loss from the half-adapted generator on: along what is left of the listener's way."""
         with jt.no_grad():
             images = _clamped(anchor.images) if self.clamp else anchor.images

@@ -2,7 +2,8 @@
 
 A change that fools CLIP at one exact position and scale does not survive other views, so a loss over views asks for
 changes that a person sees too. A view is two small matrices (one per axis), a change of light and, for CLIPs that were
-trained under noise, noise: only what fills many pixels outlives it (the noised CLIP of GLIDE, Nichol et al. 2022, section 2.4).
+trained under noise, noise: only what fills many pixels outlives it (the noised CLIP of GLIDE, Nichol et al. 2022,
+section 2.4).
 """
 from __future__ import annotations
 
@@ -35,16 +36,17 @@ class View(NamedTuple):
 
 
 def draw(rng: np.random.Generator, batch: int, size: int, scale: float, noise: float = 0.0) -> View:
-    """Draw a view for each of `batch` square images of side `size`: windows of `scale`..1 of the side, seen at full size.
+    """Draw a view for each of `batch` images of side `size`: windows of `scale`..1 of the side, seen at full size.
 
-    With `noise` each view gets noise of its own strength, log-uniform from LEAST_NOISE to `noise` (a standard deviation),
-    and is divided by sqrt(1 + strength^2), which keeps the scale that a CLIP expects.
+    With `noise` each view gets noise of its own strength, log-uniform from LEAST_NOISE to `noise` (a standard
+    deviation), and is divided by sqrt(1 + strength^2), which keeps the scale that a CLIP expects.
     """
     side = size * rng.uniform(scale, 1.0, batch)
     first = rng.uniform(-MAX_SHIFT * size, size - side + MAX_SHIFT * size, (2, batch))
     rows, columns = (np.stack([axis_matrix(size, size, f, s) for f, s in zip(starts, side)]) for starts in first)
     one = (batch, 1, 1, 1)
-    view = View(rows, columns, *(drawn.astype(np.float32) for drawn in (rng.uniform(*GAIN, one), rng.uniform(-OFFSET, OFFSET, one))))
+    gain, offset = rng.uniform(*GAIN, one), rng.uniform(-OFFSET, OFFSET, one)
+    view = View(rows, columns, gain.astype(np.float32), offset.astype(np.float32))
     if not noise:
         return view
     strength = np.exp(rng.uniform(np.log(min(LEAST_NOISE, noise)), np.log(noise), one)).astype(np.float32)
@@ -53,7 +55,7 @@ def draw(rng: np.random.Generator, batch: int, size: int, scale: float, noise: f
 
 
 def axis_matrix(size: int, out: int, first: float, side: float) -> np.ndarray:
-    """Return the float32 matrix [out, size] that reads the window [first, first + side) of an axis by linear interpolation."""
+    """Return float32 [out, size] that reads the window [first, first + side) of an axis by linear interpolation."""
     position = first + (np.arange(out) + 0.5) * (side / out) - 0.5
     left = np.floor(position).astype(int)
     weight = (position - left).astype(np.float32)
@@ -86,7 +88,7 @@ def window(images: jt.Var, rows: np.ndarray, columns: np.ndarray) -> jt.Var:
 
 
 def patches(images: jt.Var, centers: np.ndarray, size: int) -> jt.Var:
-    """Cut P squares of side `size` out of `images` [B, 3, H, W]: `centers` [P, 2] are (x, y), P / B in a row per image."""
+    """Cut P squares of side `size` out of images [B, 3, H, W]: `centers` [P, 2] are (x, y), P / B per image."""
     b, _, h, w = images.shape
     n = len(centers) // b
     x0, y0 = (centers - size // 2).T

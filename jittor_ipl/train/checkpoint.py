@@ -21,6 +21,7 @@ from jittor_ipl.weights.containers.safetensors import read_safetensors, write_sa
 STATE = "state.json"
 _NAME = re.compile(r"checkpoint-(\d{8})")
 _STAGED = ".tmp-"
+Groups = Mapping[str, Mapping[str, np.ndarray]]     # file name without suffix -> tensor name -> array
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,6 @@ class Checkpoint:
         return json.loads((self.path / STATE).read_text(encoding="utf-8"))
 
 
-def _any(_: Checkpoint) -> bool:
-    return True
-
-
 class Checkpoints:
     """The checkpoints of one run: `folder/checkpoint-<step>/`, of which the newest `keep` stay.
 
@@ -55,7 +52,7 @@ class Checkpoints:
         assert keep >= 1
         self.folder, self.keep = Path(folder), keep
 
-    def save(self, step: int, groups: Mapping[str, Mapping[str, np.ndarray]], state: Mapping[str, Any] | None = None) -> Path:
+    def save(self, step: int, groups: Groups, state: Mapping[str, Any] | None = None) -> Path:
         """Write one checkpoint: each group of named tensors as a safetensors file, `state` as JSON.
 
         Raises `UserError` when the folder cannot be written or has too little space (then nothing changed), and when
@@ -81,13 +78,14 @@ class Checkpoints:
         self._rotate(step)
         return target
 
-    def latest(self, fits: Callable[[Checkpoint], bool] = _any, tell: Callable[[str], object] | None = None) -> Checkpoint | None:
-        """Return the newest checkpoint that verifies and `fits`, or None; `tell` gets a line for each damaged one passed over."""
+    def latest(self, fits: Callable[[Checkpoint], bool] | None = None,
+               warn: Callable[[str], object] | None = None) -> Checkpoint | None:
+        """Return the newest checkpoint that verifies and `fits`, or None; `warn` gets a line for each damaged one."""
         for step, path in reversed(self._all()):
             if not verified(path):
-                if tell is not None:
-                    tell(f"{path} is damaged or incomplete: passed over")
-            elif fits(Checkpoint(step, path)):
+                if warn is not None:
+                    warn(f"{path} is damaged or incomplete: passed over")
+            elif fits is None or fits(Checkpoint(step, path)):
                 return Checkpoint(step, path)
         return None
 
@@ -101,16 +99,17 @@ class Checkpoints:
         matches = ((_NAME.fullmatch(path.name), path) for path in found)
         return sorted((int(match[1]), path) for match, path in matches if match)
 
-    def _fill(self, staging: Path, step: int, groups: Mapping[str, Mapping[str, np.ndarray]], state: Mapping[str, Any]) -> None:
+    def _fill(self, staging: Path, step: int, groups: Groups, state: Mapping[str, Any]) -> None:
         for name, tensors in groups.items():
             assert re.fullmatch(r"[a-z][a-z0-9_]*", name), name
             write_safetensors(staging / f"{name}.safetensors", tensors)
         write_json(staging / STATE, dict(state))
-        files = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)} for path in sorted(staging.iterdir())}
+        files = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
+                 for path in sorted(staging.iterdir())}
         write_sealed(staging / MANIFEST, {"format": 2, "step": step, "files": files})
 
     def _rotate(self, newest: int) -> None:
-        """Keep the newest `keep` checkpoints. Later steps than `newest` are of a past that did not verify when it resumed."""
+        """Keep the newest `keep` checkpoints; later steps than `newest` are of a past that did not verify."""
         steps = [step for step, _ in self._all() if step <= newest]
         kept = set(steps[-self.keep:])
         for step, path in self._all():

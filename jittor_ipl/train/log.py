@@ -19,8 +19,8 @@ from jittor_ipl.disk.layout import METRICS, TENSORBOARD
 class RunLog:
     """The log of one stage of a run.
 
-    On a terminal a bar shows loss, rate, steps per second and the time left; elsewhere one line is printed every `every`
-    steps. Every `every` steps, and at the last, one JSON object goes to `folder/metrics.jsonl` and one event to
+    On a terminal a bar shows loss, rate, steps per second and the time left; elsewhere one line is printed every
+    `every` steps. Every `every` steps, and at the last, one JSON object goes to `folder/metrics.jsonl` and one event to
     `folder/tensorboard/<stage>/`. Records of this stage beyond `start` (a run that went on after its last checkpoint)
     are removed, so that no step is told twice. `title` stands before what a person reads (the stage when not given).
     """

@@ -67,7 +67,7 @@ class Adam:
         self.second: dict[str, jt.Var] = {}
 
     def step(self, grads: Mapping[str, jt.Var], lr: float | None = None) -> None:
-        """Update the tensors named in `grads` (each of its parameter's shape) with rate `lr` (default: the constructor's)."""
+        """Update the tensors named in `grads`, each of its parameter's shape; `lr` replaces the constructor's rate."""
         with jt.no_grad():
             for name, grad in grads.items():
                 self._update(name, grad, self.lr if lr is None else lr)
@@ -94,14 +94,14 @@ class Adam:
                 "decay": 1 - lr * decay if self.decoupled else 1.0, "l2": 0.0 if self.decoupled else decay}
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return everything a bit-exact resume needs besides the parameters: `first/`, `second/` and `steps/` per name."""
+        """Return what a bit-exact resume needs besides the parameters: `first/`, `second/` and `steps/` per name."""
         out = {f"steps/{name}": np.int32([count]) for name, count in self.steps.items() if count}
         for name in self.first:
             out[f"first/{name}"], out[f"second/{name}"] = self.first[name].numpy(), self.second[name].numpy()
         return out
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take back what `state()` returned, for the same set of names; AssertionError when a name or size is foreign."""
+        """Take back what `state()` returned; AssertionError when a name or size is not a parameter's."""
         self.steps = dict.fromkeys(self.params, 0)
         self.first, self.second = {}, {}
         slots = {"first": self.first, "second": self.second}
@@ -157,7 +157,8 @@ class Ema:
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state()` returned; AssertionError unless the names are the same."""
         assert set(state) == set(self.average), set(state) ^ set(self.average)
-        self.average = {name: _constant(np.ascontiguousarray(state[name], np.float32).reshape(-1)) for name in self.average}
+        self.average = {name: _constant(np.ascontiguousarray(state[name], np.float32).reshape(-1))
+                        for name in self.average}
 
 
 def constant(lr: float, step: int, total: int) -> float:

@@ -21,14 +21,14 @@ from jittor_ipl.train.state import Loop, State
 class Stage(Loop):
     """A `Loop` with checkpoints in `folder/checkpoints/<name>/`, records in `folder/metrics.jsonl`, and a clock.
 
-    Only checkpoints of the same `identity` and of at most `total` steps count. settings: how often to log, show and save.
-    title: stands before what a person reads. advice: what helps when the loss is not finite. stop: looked at after every
-    step; when a signal came the step is saved and the loop ends. show: called with (step, state) every
+    Only checkpoints of the same `identity` and of at most `total` steps count. settings: how often to log, show and
+    save. title: stands before what a person reads. advice: what helps when the loss is not finite. stop: looked at
+    after every step; when a signal came the step is saved and the loop ends. show: called with (step, state) every
     `settings.sample_every` steps. renamed: names that arrays of the state had in older checkpoints -> names of today.
     """
 
-    def __init__(self, folder: Path, name: str, total: int, settings: Run, *, identity: str | None = None, title: str = "",
-                 advice: str = "lower the learning rate", stop: StopOnSignal | None = None,
+    def __init__(self, folder: Path, name: str, total: int, settings: Run, *, identity: str | None = None,
+                 title: str = "", advice: str = "lower the learning rate", stop: StopOnSignal | None = None,
                  show: Callable[[int, State], None] | None = None, renamed: Mapping[str, str] | None = None,
                  checkpoints: Path | None = None, stream: TextIO | None = None):
         self.folder, self.name, self.total, self.settings, self.identity = folder, name, total, settings, identity

@@ -9,7 +9,8 @@ import numpy as np
 from jittor_ipl.runtime.backend import jt
 
 State = dict[str, np.ndarray]      # "<part>/<name>" -> array
-# Called after every step: steps done, the step's numbers, and a function that makes the state to resume from; True stops.
+# Called after every step: steps done, the step's numbers, and a function that makes the state to resume from; True
+# stops.
 Hook = Callable[[int, Mapping[str, float], Callable[[], State]], object]
 
 
@@ -24,7 +25,7 @@ class Part(Protocol):
 
 
 class Weights:
-    """The named tensors of a network as a part of a loop's state; restored bit for bit, each trains or not as before."""
+    """A network's named tensors as a part of a loop's state; each trains after a restore if it did before."""
 
     def __init__(self, tensors: Mapping[str, jt.Var]):
         self.tensors = dict(tensors)

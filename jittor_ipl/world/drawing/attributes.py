@@ -50,8 +50,8 @@ class Table:
     def from_latent(self, z: np.ndarray) -> Face:
         """The face that a latent z [B, LATENT_DIM] stands for.
 
-        Every value of an attribute with three or more has a coordinate of its own and the largest wins; an attribute with
-        two values follows the sign of one coordinate; jitter is a coordinate through the normal distribution.
+        Every value of an attribute with three or more has a coordinate of its own and the largest wins; an attribute
+        with two values follows the sign of one coordinate; jitter is a coordinate through the normal distribution.
         """
         margins, spread = self._margins(z)
         face = {name: margins[name].argmax(axis=1).astype(np.int64) for name in self.values}

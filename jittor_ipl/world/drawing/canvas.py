@@ -1,7 +1,7 @@
 """Drawing primitives of the procedural renderer: signed distances on a batch of canvases, and alpha compositing.
 
-Coordinates: x to the right and y downwards, both in [-1, 1] over the canvas. Every shape returns coverage in [0, 1] with
-shape [B, H, W]; parameters are numbers or arrays [B, 1, 1].
+Coordinates: x to the right and y downwards, both in [-1, 1] over the canvas. Every shape returns coverage in [0, 1]
+with shape [B, H, W]; parameters are numbers or arrays [B, 1, 1].
 """
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Pictures dressed up so that no single cheap cue makes a style: what the demo CLIPs are hardened with.
 
 A small CLIP is content with whatever cue is cheapest, and adaptation follows it there. Each disguise takes one away:
-a photo in a target's palette is a photo still; a picture that carries the style in a part of its area carries it to that
-share; a grey picture keeps its style; and under noise of every strength only what fills many pixels can be seen, as in
-the noised CLIP of GLIDE (Nichol et al. 2022, section 2.4).
+a photo in a target's palette is a photo still; a picture that carries the style in a part of its area carries it to
+that share; a grey picture keeps its style; and under noise of every strength only what fills many pixels can be seen,
+as in the noised CLIP of GLIDE (Nichol et al. 2022, section 2.4).
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The eleven looks of the demo world: the source style "photo" and the ten target styles of the IPL work.
 
-Textures keep a fixed phase on the canvas (bricks, dots and facets are always in the same place), so that a generator can
-learn them and a person can recognise them.
+Textures keep a fixed phase on the canvas (bricks, dots and facets are always in the same place), so that a generator
+can learn them and a person can recognise them.
 """
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Paint one batch of aligned portraits: the same geometry for every style, dressed by a `Look`.
 
-As in FFHQ the faces are aligned (the head keeps its place), so that style and attributes, not position, make the pictures.
+As in FFHQ the faces are aligned (the head keeps its place), so that style and attributes, not position, make the
+pictures.
 """
 from __future__ import annotations
 

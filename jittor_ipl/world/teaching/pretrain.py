@@ -151,8 +151,8 @@ def _scaled(recipe, scale: float):
 def _stored(value: np.ndarray) -> np.ndarray:
     """Float16 of seven significant bits where that is exact enough for an asset: weights of at least two axes.
 
-    An error of 0.8 % at most in a weight costs neither judges nor generators anything that can be measured, and a file whose
-    last bits are zero packs to 72 %.
+    An error of 0.8 % at most in a weight costs neither judges nor generators anything that can be measured, and a file
+    whose last bits are zero packs to 72 %.
     """
     if value.ndim < 2 or value.dtype != np.float32:
         return value

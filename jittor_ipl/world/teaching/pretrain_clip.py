@@ -1,10 +1,10 @@
 """Train the demo world's CLIPs on rendered pictures of both subjects and their captions.
 
-Three things differ from CLIP's own training (Radford et al. 2021, section 2.3). The targets are exact: a caption's positives
-are all pictures of the batch that it is true of, to the share that it is true. The pictures are disguised (`disguises`),
-so that no cheap cue makes a style. And one of the towers is attacked (Madry et al. 2018, from a random start): the gradient
-of a robust tower changes what a person sees, that of a plain one is noise (Santurkar et al. 2019), and adaptation follows
-nothing but that gradient.
+Three things differ from CLIP's own training (Radford et al. 2021, section 2.3). The targets are exact: a caption's
+positives are all pictures of the batch that it is true of, to the share that it is true. The pictures are disguised
+(`disguises`), so that no cheap cue makes a style. And one of the towers is attacked (Madry et al. 2018, from a random
+start): the gradient of a robust tower changes what a person sees, that of a plain one is noise (Santurkar et al. 2019),
+and adaptation follows nothing but that gradient.
 """
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Make the demo world's source generator: a StyleGAN2 of the photo domain, taught by regression.
 
-Adversarial training needs millions of pictures; here every latent z stands for a known face (`attributes.Table.from_latent`), so
-the renderer itself is the teacher. First the mapping network learns to put the face's code into w, then synthesis (with
-its constant and its stored noise maps, which serve as learned positions) learns to draw the face of w.
+Adversarial training needs millions of pictures; here every latent z stands for a known face
+(`attributes.Table.from_latent`), so the renderer itself is the teacher. First the mapping network learns to put the
+face's code into w, then synthesis (with its constant and its stored noise maps, which serve as learned positions)
+learns to draw the face of w.
 """
 from __future__ import annotations
 
