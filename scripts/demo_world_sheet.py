@@ -42,19 +42,19 @@ def pets() -> list:
     Always the first seed of the coat with the species, pattern and ears that make the row varied.
     """
     from jittor_ipl.images.pixels import to_uint8
-    from jittor_ipl.runtime.streams import z_from_seed
+    from jittor_ipl.models.stylegan2.pictures import pictures
+    from jittor_ipl.runtime.streams import z_from_seeds
     from jittor_ipl.weights.generator import load_generator
     from jittor_ipl.world.drawing import attributes
-    from jittor_ipl.world.judging import measure
     from jittor_ipl.world.subjects import PETS
-    z = np.stack([z_from_seed(seed, attributes.LATENT_DIM) for seed in range(1000)])
+    z = z_from_seeds(range(1000), attributes.LATENT_DIM)
     pet = PETS.table.from_latent(z)
     wanted = ((0, 0, 0, 0), (1, 1, 2, 0), (2, 0, 1, 1), (3, 1, 1, 1), (4, 0, 2, 0))     # coat, species, pattern, ears
     labels = np.stack([pet[name] for name in ("coat", "species", "pattern", "ears")], axis=1)
     first = [int((labels == values).all(axis=1).argmax()) for values in wanted]
     z, pet = z[first], attributes.take(pet, first)
     rows = [(style, tiles(PETS.render(pet, style))) for style in PETS.styles]
-    return [*rows, ("generator", list(to_uint8(measure.draw(load_generator("demo:pets-generator"), z))))]
+    return [*rows, ("generator", list(to_uint8(pictures(load_generator("demo:pets-generator"), z))))]
 
 
 def tiles(images: np.ndarray) -> list[np.ndarray]:

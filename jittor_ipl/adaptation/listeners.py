@@ -21,6 +21,7 @@ from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
@@ -145,6 +146,4 @@ def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, li
         return None
     styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]
     z = rng(config.generator_seed, "few-shot.z").standard_normal((FEW_SHOT_SOURCES, source.style_dim), np.float32)
-    with jt.no_grad():
-        images = source.synthesis(source.mapping(jt.array(z)), "const").numpy()
-    return images, styles
+    return pictures(source, z), styles

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import to_uint8
-from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seed
+from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seeds
 
 if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -47,12 +47,9 @@ def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch:
 
 def _image(generator: Generator, seed: int, recipe: Recipe, center: jt.Var | None) -> jt.Var:
     """Return the picture [1, 3, H, W] of one seed, not yet computed."""
-    from jittor_ipl.runtime.backend import jt
-    w = generator.mapping(jt.array(z_from_seed(seed, generator.style_dim)[None]))
-    if center is not None:
-        w = generator.truncate(w, recipe.truncation, center)
+    from jittor_ipl.models.stylegan2.pictures import picture
     noise = generator.draw_noise(rng(seed, "noise"), 1) if recipe.noise == "random" else recipe.noise
-    return generator.synthesis(w, noise=noise)
+    return picture(generator, z_from_seeds([seed], generator.style_dim), noise, recipe.truncation, center)
 
 
 def _pixels(image: np.ndarray, seed: int) -> np.ndarray:

@@ -10,12 +10,14 @@ import numpy as np
 from jittor_ipl import losses
 from jittor_ipl.adaptation.directions import encode_images
 from jittor_ipl.adaptation.listeners import Listener
-from jittor_ipl.adaptation.samples import sample
+from jittor_ipl.adaptation.samples import BATCH
 from jittor_ipl.disk.integrity import read_sealed, write_sealed
 from jittor_ipl.disk.layout import REPORT
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.streams import z_from_seeds
 
 # Training draws its latents from other streams, so no step has seen these.
 MEASURED_SEEDS = range(1_000_000, 1_000_032)
@@ -66,8 +68,8 @@ def direction_similarity(source: Generator, target: Generator, listeners: Sequen
     (79 templates, or few-shot), the same for IPL and NADA (IPL, section 4.3).
     """
     seeds = MEASURED_SEEDS if source.size < 512 else MEASURED_SEEDS[:MEASURED_AT_LARGE_SIZES]
-    anywhere = jt.zeros([1, source.style_dim])  # psi 1 makes the centre irrelevant
-    before, after = (np.clip(sample(g, seeds, 1.0, anywhere), -1, 1) for g in (source, target))
+    z = z_from_seeds(seeds, source.style_dim)
+    before, after = (np.clip(pictures(generator, z, BATCH), -1, 1) for generator in (source, target))
     total = sum(one.weight for one in listeners)
     return sum(one.weight * _similarity(one, before, after) for one in listeners) / total if total else 0.0
 

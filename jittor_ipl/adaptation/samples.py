@@ -10,21 +10,11 @@ from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.images.sheets import grid
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.runtime.streams import z_from_seed
+from jittor_ipl.runtime.streams import z_from_seeds
 
 BATCH = 8  # images at a time, whatever the size of the grid
-
-
-def sample(generator: Generator, seeds: Sequence[int], psi: float, center: jt.Var, noise: str = "const") -> np.ndarray:
-    """Return the images [n, 3, size, size] of `seeds`, truncated by `psi` towards `center` [1, style_dim]."""
-    images = []
-    with jt.no_grad():
-        for start in range(0, len(seeds), BATCH):
-            z = np.stack([z_from_seed(seed, generator.style_dim) for seed in seeds[start:start + BATCH]])
-            w = generator.truncate(generator.mapping(jt.array(z)), psi, center)
-            images.append(generator.synthesis(w, noise).numpy())
-    return np.concatenate(images)
 
 
 class SampleGrid:
@@ -45,6 +35,7 @@ class SampleGrid:
         return save_png(self.folder / f"{step:06d}.png", pictures, {**self.text, "step": str(step)})
 
     def _pixels(self, generator: Generator) -> np.ndarray:
-        images = sample(generator, self.seeds, self.psi, self.center, self.noise)
+        z = z_from_seeds(self.seeds, generator.style_dim)
+        images = pictures(generator, z, BATCH, self.noise, self.psi, self.center)
         # A diverged run must still be able to show that it diverged.
         return to_uint8(np.nan_to_num(images, nan=0.0, posinf=1.0, neginf=-1.0))

@@ -26,6 +26,7 @@ from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
 from jittor_ipl.metrics.extract import FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.weights.generator import load_generator
+from jittor_ipl.world.judging.measure import shares
 
 STRIP = 16                  # pictures kept for the contact sheets
 STRIP_SIDE = 128            # pixels of a picture there at most
@@ -111,17 +112,9 @@ def figures(material: Material, images: FeatureSet) -> dict[str, Any]:
 
 def judged(material: Material, images: FeatureSet) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Return the judges' shares over the pictures, and for every attribute how often it is kept and meant."""
-    subject = material.place.subject
-    index = subject.styles.index(material.place.style)
-    colour, structure = material.judges
-    seen = predicted(colour, images.images)
-    kept, meant = seen[:, 1:] == material.source_attributes, seen[:, 1:] == material.meant
-    names = list(subject.table.values)
-    shapes = [i for i, name in enumerate(names) if name not in subject.hues]
-    return ({"judge": float((seen[:, 0] == index).mean()),
-             "structure": float((predicted(structure, images.images)[:, 0] == index).mean()),
-             "kept": float(kept.mean()), "kept_uncoloured": float(kept[:, shapes].mean()), "meant": float(meant.mean())},
-            {name: {"kept": float(kept[:, i].mean()), "meant": float(meant[:, i].mean())} for i, name in enumerate(names)})
+    seen, structure = (predicted(judge, images.images) for judge in material.judges)
+    return shares(material.place.subject, material.place.style, seen, structure[:, 0], material.source_attributes,
+                  material.meant)
 
 
 def against_truth(material: Material, images: FeatureSet) -> Mapping[str, float | None]:

@@ -22,7 +22,7 @@ from jittor_ipl.metrics.extract import Extractor, FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.runtime.backend import jt
+from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.world.judging import judge
 from jittor_ipl.world.judging.features import extractor_of
@@ -127,10 +127,7 @@ def _extractor(subject: str, inception: str | None, lpips: tuple[str, ...], arcf
 
 def draw(generator: Generator, z: np.ndarray) -> np.ndarray:
     """Return untruncated pictures uint8 [N, H, W, 3] of latents z [N, d], stored noise."""
-    batch = max(1, min(BATCH, BATCH * 64**2 // generator.size**2))
-    with jt.no_grad():
-        return np.concatenate([to_uint8(generator.synthesis(generator.mapping(jt.array(z[i:i + batch])), "const").numpy())
-                               for i in range(0, len(z), batch)])
+    return to_uint8(pictures(generator, z, max(1, min(BATCH, BATCH * 64**2 // generator.size**2))))
 
 
 def kept(folder: Path, about: list, make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -16,7 +16,7 @@ from jittor_ipl.disk.integrity import canonical, read_sealed
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images.files import list_images
 from jittor_ipl.metrics.hashes import files_sha256, weights_sha256
-from jittor_ipl.runtime.streams import z_from_seed
+from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
 
 PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
@@ -152,7 +152,7 @@ def _known(cells: list[Cell], position: int) -> list[str]:
 
 def latents(place: Place, first: int, dim: int) -> np.ndarray:
     """Return z float32 [samples, dim] of the seeds from `first` on."""
-    return np.stack([z_from_seed(seed, dim) for seed in range(first, first + place.samples)])
+    return z_from_seeds(range(first, first + place.samples), dim)
 
 
 def _variants(benchmark: Benchmark, source: Source) -> dict:
@@ -196,5 +196,5 @@ def renderer_sha256(subject: str, style: str) -> str:
     from jittor_ipl.world.drawing.attributes import LATENT_DIM
     from jittor_ipl.world.subjects import SUBJECTS
     world = SUBJECTS[subject]
-    z = np.stack([z_from_seed(seed, LATENT_DIM) for seed in range(8)])
-    return hashlib.sha256(world.render(world.table.from_latent(z), style, 64).tobytes()).hexdigest()
+    faces = world.table.from_latent(z_from_seeds(range(8), LATENT_DIM))
+    return hashlib.sha256(world.render(faces, style, 64).tobytes()).hexdigest()

@@ -7,6 +7,7 @@ seeds are related, and its state cannot be saved.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -37,12 +38,12 @@ def rng(seed: int, stream: str, step: int = 0, index: int = 0) -> np.random.Gene
     return np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype="<u8").astype(np.uint64)))
 
 
-def z_from_seed(seed: int, dim: int) -> np.ndarray:
-    """Return the float32 latent `[dim]` of a user's seed: `RandomState(seed).randn(1, dim)`, the StyleGAN convention.
+def z_from_seeds(seeds: Iterable[int], dim: int) -> np.ndarray:
+    """Return the latents float32 [N, dim] of a user's seeds: `RandomState(seed).randn(dim)` each, StyleGAN's convention.
 
-    Raises `UserError` when the seed is not a whole number in 0..2**32-1.
+    Raises `UserError` when a seed is not a whole number in 0..2**32-1.
     """
-    return np.random.RandomState(check_seed(seed)).randn(1, dim)[0].astype(np.float32)
+    return np.stack([np.random.RandomState(check_seed(seed)).randn(dim).astype(np.float32) for seed in seeds])
 
 
 def parse_seeds(text: str | int) -> list[int]:

@@ -86,7 +86,7 @@ def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> floa
     """
     try:
         from jittor_ipl.weights.refs import resolve
-        from jittor_ipl.world.judging import judge
+        from jittor_ipl.world.judging import judge, measure
         from jittor_ipl.world.subjects import subject_of
         subject = subject_of(source)
         resolve(f"demo:{subject.prefix}judge")
@@ -95,7 +95,7 @@ def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> floa
     if style not in subject.styles or not pictures or pictures[0].shape[:2] != (64, 64):
         return None
     found = judge.load(f"{subject.prefix}judge").style(from_uint8(np.stack(pictures)))
-    return float(np.mean(np.asarray(found) == subject.styles.index(style)))
+    return measure.share_of(subject, style, found)
 
 
 def _pictures(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[np.ndarray]:

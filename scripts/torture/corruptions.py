@@ -21,9 +21,9 @@ import numpy as np
 
 from jittor_ipl import cli
 from jittor_ipl.adaptation import adapt
+from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.config import load_suite
 from jittor_ipl.train.checkpoint import Checkpoints
-from jittor_ipl.adaptation.inputs import run_identity
 
 from .common import ROOT, finish, fresh, in_child, parse
 from .networks import write_tiny

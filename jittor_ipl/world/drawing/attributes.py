@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.runtime.streams import z_from_seed
+from jittor_ipl.runtime.streams import z_from_seeds
 
 LATENT_DIM = 128  # z and w dimension of the demo generators; the coordinates past the named ones change nothing
 Face = dict[str, np.ndarray]
@@ -60,7 +60,7 @@ class Table:
 
     def of_seed(self, seed: int) -> dict[str, str]:
         """The named values of the face that a generator draws for a seed."""
-        face = self.from_latent(z_from_seed(seed, LATENT_DIM)[None])
+        face = self.from_latent(z_from_seeds([seed], LATENT_DIM))
         return {name: values[int(face[name][0])] for name, values in self.values.items()}
 
     def code(self, z: np.ndarray) -> np.ndarray:
