@@ -237,7 +237,8 @@ def test_jittors_own_switches_change_nothing_and_are_named_in_one_line():
     plain = python(code)
     hostile = dict(use_cuda="1", device_id="7", debug="1", use_mkl="0", auto_mixed_precision_level="5",
                    no_grad="1", lazy_execution="0", cc_flags="-DNONSENSE", kernel_flags="-Ofast",
-                   cache_name="elsewhere", JT_SYNC="1", auto_convert_64_to_32="0", JT_SAVE_MEM="1", gdb_attach="1", hipcc_path="/bin/true")
+                   cache_name="elsewhere", JT_SYNC="1", auto_convert_64_to_32="0",
+                   JT_SAVE_MEM="1", gdb_attach="1", hipcc_path="/bin/true")
     done = python(code, **hostile)
     assert (done.returncode, done.stdout) == (0, plain.stdout), done.stderr
     assert plain.stderr == "" and done.stderr.count("\n") == 1
@@ -270,6 +271,35 @@ def test_kernels_use_the_precompiled_header():
     if jt.compiler.cc_type == "g++":
         header = Path(flags.split('-include "')[1].split('"')[0])
         assert header.is_file() and header.with_suffix(".h.gch").is_file()
+
+
+PROGRESS = """
+import ctypes
+from jittor_ipl.runtime.backend import jt
+library = ctypes.CDLL("libstdc++.so.6")
+cerr = ctypes.c_void_p.in_dll(library, "_ZSt4cerr")
+put = library["_ZStlsISt11char_traitsIcEERSt13basic_ostreamIcT_ES5_PKc"]
+def write(*texts):
+    for text in texts:
+        put(ctypes.byref(cerr), text.encode())
+write("a fault", " of another kind", "\\n")
+for count in ("29", "4"):
+    write("\\n")
+    for step in "123":
+        write("Compiling Operators(", step, "/", count, ")", " used: ", " 2.3", "s eta: ", "   4", "s \\r")
+    write("\\n")
+write("Compiling", " something else", "\\n", "\\n", "the end", "\\n")
+"""
+
+
+def test_progress_of_the_compiler_is_one_line():
+    source = Path(importlib.util.find_spec("jittor").origin).parent / "src" / "parallel_compiler.cc"
+    assert 'std::cerr << "Compiling Operators("' in source.read_text()
+    done = python(PROGRESS)
+    assert done.returncode == 0 and done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "a fault of another kind", "compiling 29 kernels, once per machine ...",
+        "compiling 4 kernels, once per machine ...", "Compiling something else", "the end"]
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

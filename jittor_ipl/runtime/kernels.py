@@ -8,12 +8,15 @@ time, gains nothing measurable and defeats the precompiled headers, so it is lef
 """
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from jittor_ipl.disk.atomic import write_bytes
 
 KERNEL_FLAGS = ("-O3 -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
                 "-D__FAST_MATH__")
@@ -39,12 +42,13 @@ _LINKING = ("-shared", "-l", "-L", "-Wl,")
 
 
 def configure(jt) -> None:
-    """Set the kernel flags of the imported Jittor `jt` and precompile the headers that all its CPU kernels share."""
+    """Set the kernel flags of the imported Jittor `jt`, precompile what its CPU kernels share, shorten its progress."""
     flags = jt.flags.cc_flags.replace("-Ofast", KERNEL_FLAGS)
     if jt.compiler.cc_type == "g++":
         folder = Path(jt.compiler.cache_path)
         flags += f' -include "{_precompiled(jt.compiler.cc_path, flags, folder)}" '
         jt.flags.python_path = f'/bin/sh "{_shortcut(folder)}"'
+        _shorten_progress(jt.compiler.cc_path, folder)
     jt.flags.cc_flags = flags
 
 
@@ -55,26 +59,31 @@ def _precompiled(compiler: str, flags: str, folder: Path) -> Path:
     header = folder / f"kernel_{key}.h"
     compiled = header.with_suffix(".h.gch")
     if not header.exists():
-        _replace(header, HEADER.encode())
-    if not compiled.exists():
-        partial = compiled.with_suffix(f".{os.getpid()}")
-        command = [compiler, "-x", "c++-header", str(header), *compile_flags, "-o", str(partial)]
-        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
-            partial.replace(compiled)
-        else:
-            partial.unlink(missing_ok=True)
+        write_bytes(header, HEADER.encode())
+    _build(compiled, [compiler, "-x", "c++-header", str(header), *compile_flags])
     return header
+
+
+def _shorten_progress(compiler: str, folder: Path) -> None:
+    """Make one line of what Jittor says while it compiles kernels (progress.h)."""
+    source = Path(__file__).with_name("progress.h")
+    library = folder / f"progress_{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
+    if _build(library, [compiler, "-x", "c++", str(source), "-shared", "-fPIC"]):
+        ctypes.CDLL(str(library)).shorten_progress()
+
+
+def _build(target: Path, command: list[str]) -> bool:
+    """Make `target` with a compiler's `command` unless it is there; return whether it is. It appears whole or not."""
+    partial = target.with_suffix(f".{os.getpid()}")
+    if not target.exists() and subprocess.run([*command, "-o", str(partial)], capture_output=True).returncode == 0:
+        partial.replace(target)
+    partial.unlink(missing_ok=True)
+    return target.exists()
 
 
 def _shortcut(folder: Path) -> Path:
     text = SHORTCUT % sys.executable
     script = folder / f"kernel_compiler_{hashlib.sha256(text.encode()).hexdigest()[:8]}.sh"
     if not script.exists():
-        _replace(script, text.encode())
+        write_bytes(script, text.encode())
     return script
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_bytes(content)
-    partial.replace(path)
