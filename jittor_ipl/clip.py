@@ -10,7 +10,6 @@ Nothing is downloaded: `load` says where it looked for a file. Importing this mo
 """
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from jittor_ipl.models.clip.model import Clip
     from jittor_ipl.runtime.backend import jt
 
-__all__ = ["available_models", "find", "load", "real_jclip_installed", "tokenize"]
+__all__ = ["available_models", "find", "load", "tokenize"]
 
 MODELS = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B/32", "ViT-B/16", "ViT-L/14", "ViT-L/14@336px")
 SUFFIXES = (".safetensors", ".pt", ".pkl")
@@ -97,17 +96,6 @@ def load(name: str | os.PathLike, device: str | None = None, jit: bool = False,
 def tokenize(texts: str | Sequence[str], context_length: int = 77, truncate: bool = False) -> "jt.Var":
     """Return token ids, int32 [N, context_length], exactly OpenAI's, empty texts too; UserError for a long one."""
     return _as_var(tokenizer.tokenize(texts, context_length, truncate, checked=False))
-
-
-def real_jclip_installed() -> bool:
-    """Return whether JCLIP, the port of CLIP, is installed; PyPI's `jclip` is a clipboard tool and does not count.
-
-    The package's files tell; nothing is imported. Neither is needed: JCLIP's .pkl weights load by path.
-    """
-    spec = importlib.util.find_spec("jclip")
-    homes = [] if spec is None else [Path(home) for home in spec.submodule_search_locations or ()]
-    files = "clip.py", "model.py", "simple_tokenizer.py"
-    return any(all((home / file).is_file() for file in files) for home in homes)
 
 
 def _as_var(array: np.ndarray) -> "jt.Var":

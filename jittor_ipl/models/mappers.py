@@ -1,4 +1,4 @@
-"""Other prompt mappers: the three transformer mappers of a thesis on IPL, and one mapper per level of W+.
+"""Prompt mappers: IPL's (Guo et al. 2023), the three transformer mappers of a thesis on it, one mapper per level of W+.
 
 A mapper turns codes into prompt vectors [B, n_ctx, ctx_dim]. Codes are w [B, style_dim], or, for mappers whose
 `per_level` is true, ws [B, n_latent, style_dim] as well. `dropout` is the generator that draws the masks of one
@@ -7,16 +7,18 @@ training step; without one nothing is dropped.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.models.layers import LayerNorm, Linear
-from jittor_ipl.models.prompt_mapper import LR_MUL, PromptMapper
 from jittor_ipl.models.stylegan2.layers import EqualLinear, PixelNorm
 from jittor_ipl.models.transformer import Attention
 from jittor_ipl.runtime.backend import jt, nn
+
+LR_MUL = 0.01
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,36 @@ def make_mapper(architecture: str, style_dim: int, n_ctx: int, ctx_dim: int, *, 
     size = transformer_sizes(style_dim)[architecture]
     config = TransformerMapperConfig(style_dim, n_ctx, ctx_dim, **size, batch_is_sequence=batch_is_sequence)
     return TransformerMapper(config, rng)
+
+
+class PromptMapper(nn.Module):
+    """IPL's mapper (section 3.2): w to prompt vectors in the token space of a CLIP text transformer.
+
+    PixelNorm, three hidden layers of width style_dim and one to n_ctx * ctx_dim, all with leaky ReLU and learning-rate
+    factor 0.01.
+
+    style_dim   width of w
+    n_ctx       prompt vectors to write
+    ctx_dim     their width: that of the CLIP's text transformer
+    rng         draws the weights (a fixed seed when absent)
+    """
+
+    per_level = False       # it takes w, not the codes of single levels
+
+    def __init__(self, style_dim: int, n_ctx: int, ctx_dim: int, rng: np.random.Generator | None = None):
+        self.style_dim, self.n_ctx, self.ctx_dim = style_dim, n_ctx, ctx_dim
+        rng, widths = rng or np.random.default_rng(0), [style_dim] * 4 + [n_ctx * ctx_dim]
+        layers = [EqualLinear(a, b, rng, lr_mul=LR_MUL, activate=True) for a, b in zip(widths, widths[1:])]
+        self.mapping = nn.Sequential(OrderedDict(mapping=nn.Sequential(PixelNorm(), *layers)))     # the official names
+
+    def execute(self, w: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
+        """Map w [B, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another width. It has no dropout."""
+        check_codes(w, self.style_dim, self.per_level)
+        return self.mapping(w).reshape(-1, self.n_ctx, self.ctx_dim)
+
+    def config(self) -> dict[str, int]:
+        """Return the constructor's numbers."""
+        return {"style_dim": self.style_dim, "n_ctx": self.n_ctx, "ctx_dim": self.ctx_dim}
 
 
 class TransformerMapper(nn.Module):

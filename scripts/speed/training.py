@@ -22,7 +22,7 @@ from jittor_ipl.adaptation.stage2 import train_generator  # noqa: E402
 from jittor_ipl.config.sections import GeneratorTraining, Losses, MapperTraining  # noqa: E402
 from jittor_ipl.models.clip.config import ClipConfig  # noqa: E402
 from jittor_ipl.models.clip.model import Clip  # noqa: E402
-from jittor_ipl.models.prompt_mapper import PromptMapper  # noqa: E402
+from jittor_ipl.models.mappers import PromptMapper  # noqa: E402
 from jittor_ipl.models.stylegan2.config import GeneratorConfig  # noqa: E402
 from jittor_ipl.models.stylegan2.generator import Generator  # noqa: E402
 from jittor_ipl.text.tokenizer import class_prompts  # noqa: E402

@@ -281,16 +281,3 @@ def test_image_files_go_through_pillows_filter():
     resized = picture.resize((57, 32), Image.Resampling.BICUBIC).crop((12, 0, 44, 32)).convert("RGB")
     expected = (np.asarray(resized, np.float32).transpose(2, 0, 1) / 255 - MEAN[:, None, None]) / STD[:, None, None]
     assert np.allclose(normalised_centre(picture, 32, 32, MEAN, STD), expected, atol=1e-6)
-
-
-def test_the_clipboard_tool_is_not_taken_for_jclip(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert not library.real_jclip_installed()
-    package = tmp_path / "jclip"
-    package.mkdir()
-    for name in ("__init__.py", "clip.py"):
-        (package / name).write_text("raise RuntimeError('must not be imported')\n")
-    assert not library.real_jclip_installed()
-    for name in ("model.py", "simple_tokenizer.py"):
-        (package / name).touch()
-    assert library.real_jclip_installed()

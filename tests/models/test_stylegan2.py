@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import PromptMapper
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2 import layers as stylegan2_layers
 from jittor_ipl.models.stylegan2.config import GeneratorConfig, default_channels

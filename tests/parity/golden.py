@@ -11,7 +11,7 @@ import numpy as np
 
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import PromptMapper
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.models.stylegan2 import layers
 from jittor_ipl.models.stylegan2.config import GeneratorConfig, default_channels

@@ -13,7 +13,7 @@ from jittor_ipl.adaptation.consolidation import information_of
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import PromptMapper
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.prompt_mapper import PromptMapper
+from jittor_ipl.models.mappers import PromptMapper
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.families.family import Hints

@@ -5,6 +5,8 @@ works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorc
 """
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze
 from jittor_ipl.ops.norms import mean, unit
 from jittor_ipl.ops.resize import resize
@@ -56,19 +58,6 @@ class Unit(nn.Module):
         return self.res_layer(x) + shortcut
 
 
-class Output(nn.Module):
-    """The last layers under their positions in the original: batch norm (0), linear (3), batch norm (4)."""
-
-    def __init__(self, channels: int, side: int, features: int, affine: bool):
-        setattr(self, "0", BatchNorm(channels))
-        setattr(self, "3", Linear(channels * side * side, features, batch_free=True))
-        setattr(self, "4", BatchNorm(features, affine=affine))
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        x = getattr(self, "0")(x)
-        return getattr(self, "4")(getattr(self, "3")(x.reshape(x.shape[0], -1)))
-
-
 class Backbone(nn.Module):
     """Faces to unit vectors; frozen, zero until `weights.features.load_arcface` fills it.
 
@@ -91,7 +80,9 @@ class Backbone(nn.Module):
                 units.append(Unit(c_in, width * 2**stage, 2 if index == 0 else 1, squeeze))
                 c_in = width * 2**stage
         self.body = nn.Sequential(*units)
-        self.output_layer = Output(c_in, input_size // 16, features, affine)
+        flat = Linear(c_in * (input_size // 16)**2, features, batch_free=True)
+        self.output_layer = nn.Sequential(OrderedDict([("0", BatchNorm(c_in)), ("2", nn.Flatten()), ("3", flat),
+                                                       ("4", BatchNorm(features, affine=affine))]))
         freeze(self)
 
     def execute(self, faces: jt.Var) -> jt.Var:

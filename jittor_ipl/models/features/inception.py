@@ -6,7 +6,7 @@ weights. One core of an AMD EPYC handles 6.7 pictures a second (PyTorch 5.7; scr
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -34,88 +34,67 @@ class ConvNormRelu(nn.Module):
         return nn.relu(self.bn(self.conv(x)))
 
 
-class BlockA(nn.Module):
-    """35 px: 1x1, 5x5, two 3x3, and a pooled branch of `pool` channels."""
+class Mixed(nn.Module):
+    """Branches of convolutions side by side, joined by channels; those of a branch are called name_1, name_2, ...
 
-    def __init__(self, n_in: int, pool: int):
-        self.branch1x1 = ConvNormRelu(n_in, 64, 1)
-        self.branch5x5_1, self.branch5x5_2 = ConvNormRelu(n_in, 48, 1), ConvNormRelu(48, 64, 5)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 64, 1), ConvNormRelu(64, 96, 3)
-        self.branch3x3dbl_3 = ConvNormRelu(96, 96, 3)
-        self.branch_pool = ConvNormRelu(n_in, pool, 1)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return jt.concat([self.branch1x1(x), self.branch5x5_2(self.branch5x5_1(x)),
-                          self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
-                          self.branch_pool(average_pool(x, 3, 1, 1))], dim=1)
-
-
-class BlockB(nn.Module):
-    """35 px to 17 px."""
-
-    def __init__(self, n_in: int):
-        self.branch3x3 = ConvNormRelu(n_in, 384, 3, stride=2)
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 64, 1), ConvNormRelu(64, 96, 3)
-        self.branch3x3dbl_3 = ConvNormRelu(96, 96, 3, stride=2)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return jt.concat([self.branch3x3(x), self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
-                          max_pool(x, 3, 2)], dim=1)
-
-
-class BlockC(nn.Module):
-    """17 px: 7x7 convolutions as rows and columns of `c7` channels."""
-
-    def __init__(self, n_in: int, c7: int):
-        self.branch1x1 = ConvNormRelu(n_in, 192, 1)
-        self.branch7x7_1, self.branch7x7_2 = ConvNormRelu(n_in, c7, 1), ConvNormRelu(c7, c7, _ROW)
-        self.branch7x7_3 = ConvNormRelu(c7, 192, _COLUMN)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = ConvNormRelu(n_in, c7, 1), ConvNormRelu(c7, c7, _COLUMN)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = ConvNormRelu(c7, c7, _ROW), ConvNormRelu(c7, c7, _COLUMN)
-        self.branch7x7dbl_5 = ConvNormRelu(c7, 192, _ROW)
-        self.branch_pool = ConvNormRelu(n_in, 192, 1)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        return jt.concat([self.branch1x1(x), self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
-                          self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
-                          self.branch_pool(average_pool(x, 3, 1, 1))], dim=1)
-
-
-class BlockD(nn.Module):
-    """17 px to 8 px."""
-
-    def __init__(self, n_in: int):
-        self.branch3x3_1, self.branch3x3_2 = ConvNormRelu(n_in, 192, 1), ConvNormRelu(192, 320, 3, stride=2)
-        self.branch7x7x3_1, self.branch7x7x3_2 = ConvNormRelu(n_in, 192, 1), ConvNormRelu(192, 192, _ROW)
-        self.branch7x7x3_3, self.branch7x7x3_4 = ConvNormRelu(192, 192, _COLUMN), ConvNormRelu(192, 192, 3, stride=2)
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return jt.concat([self.branch3x3_2(self.branch3x3_1(x)),
-                          self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x)))),
-                          max_pool(x, 3, 2)], dim=1)
-
-
-class BlockE(nn.Module):
-    """8 px: 3x3 convolutions split into a row and a column side by side. The last block pools with the maximum.
-
-    That maximum is probably an oversight of the original, but part of what FID means.
+    n_in       channels that come in
+    branches   name -> (channels, kernel) of each convolution; a list of two kernels ends a branch in two, "a" and "b"
+    pool       what "branch_pool" begins with; where there is no such branch it is one itself, and all of them halve
     """
 
-    def __init__(self, n_in: int, maximum: bool):
-        self.maximum = maximum
-        self.branch1x1 = ConvNormRelu(n_in, 320, 1)
-        self.branch3x3_1 = ConvNormRelu(n_in, 384, 1)
-        self.branch3x3_2a, self.branch3x3_2b = ConvNormRelu(384, 384, (1, 3)), ConvNormRelu(384, 384, (3, 1))
-        self.branch3x3dbl_1, self.branch3x3dbl_2 = ConvNormRelu(n_in, 448, 1), ConvNormRelu(448, 384, 3)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = ConvNormRelu(384, 384, (1, 3)), ConvNormRelu(384, 384, (3, 1))
-        self.branch_pool = ConvNormRelu(n_in, 192, 1)
+    def __init__(self, n_in: int, branches: dict[str, tuple], pool: Callable[[jt.Var], jt.Var]):
+        self.pool, self.halves, self.names = pool, "branch_pool" not in branches, {}
+        for branch, steps in branches.items():
+            width, self.names[branch] = n_in, []
+            for index, (channels, kernel) in enumerate(steps, 1):
+                stride = 2 if self.halves and index == len(steps) else 1
+                name = branch if len(steps) == 1 else f"{branch}_{index}"
+                forks = {f"{name}a": kernel[0], f"{name}b": kernel[1]} if isinstance(kernel, list) else {name: kernel}
+                for fork, size in forks.items():
+                    setattr(self, fork, ConvNormRelu(width, channels, size, stride))
+                self.names[branch].append(list(forks))
+                width = channels
 
     def execute(self, x: jt.Var) -> jt.Var:
-        single, double = self.branch3x3_1(x), self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        pooled = max_pool(x, 3, 1, 1) if self.maximum else average_pool(x, 3, 1, 1)
-        return jt.concat([self.branch1x1(x), self.branch3x3_2a(single), self.branch3x3_2b(single),
-                          self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double), self.branch_pool(pooled)], dim=1)
+        parts = []
+        for branch, steps in self.names.items():
+            found = [self.pool(x) if branch == "branch_pool" else x]
+            for names in steps:                                                     # two names where a branch ends in two
+                found = [getattr(self, name)(found[0]) for name in names]
+            parts += found
+        return jt.concat([*parts, self.pool(x)] if self.halves else parts, dim=1)
+
+
+def _mixed_5(n_in: int, pool: int) -> Mixed:
+    """35 px: a pooled branch of `pool` channels among the convolutions."""
+    return Mixed(n_in, {"branch1x1": ((64, 1),), "branch5x5": ((48, 1), (64, 5)),
+                        "branch3x3dbl": ((64, 1), (96, 3), (96, 3)), "branch_pool": ((pool, 1),)}, _mean)
+
+
+def _mixed_6(c7: int) -> Mixed:
+    """17 px: 7x7 convolutions as rows and columns of `c7` channels."""
+    double = (c7, 1), (c7, _COLUMN), (c7, _ROW), (c7, _COLUMN), (192, _ROW)
+    return Mixed(768, {"branch1x1": ((192, 1),), "branch7x7": ((c7, 1), (c7, _ROW), (192, _COLUMN)),
+                       "branch7x7dbl": double, "branch_pool": ((192, 1),)}, _mean)
+
+
+def _mixed_7(n_in: int, pool: Callable[[jt.Var], jt.Var]) -> Mixed:
+    """8 px: 3x3 convolutions split into a row and a column side by side."""
+    fork = 384, [(1, 3), (3, 1)]
+    return Mixed(n_in, {"branch1x1": ((320, 1),), "branch3x3": ((384, 1), fork),
+                        "branch3x3dbl": ((448, 1), (384, 3), fork), "branch_pool": ((192, 1),)}, pool)
+
+
+def _mean(x: jt.Var) -> jt.Var:
+    return average_pool(x, 3, 1, 1)
+
+
+def _maximum(x: jt.Var) -> jt.Var:
+    return max_pool(x, 3, 1, 1)
+
+
+def _halved(x: jt.Var) -> jt.Var:
+    return max_pool(x, 3, 2)
 
 
 class Inception(nn.Module):
@@ -127,11 +106,13 @@ class Inception(nn.Module):
         self.Conv2d_2b_3x3 = ConvNormRelu(32, 64, 3)
         self.Conv2d_3b_1x1 = ConvNormRelu(64, 80, 1)
         self.Conv2d_4a_3x3 = ConvNormRelu(80, 192, 3, valid=True)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
-        self.Mixed_6a = BlockB(288)
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (BlockC(768, c7) for c7 in (128, 160, 160, 192))
-        self.Mixed_7a = BlockD(768)
-        self.Mixed_7b, self.Mixed_7c = BlockE(1280, maximum=False), BlockE(2048, maximum=True)
+        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = _mixed_5(192, 32), _mixed_5(256, 64), _mixed_5(288, 64)
+        self.Mixed_6a = Mixed(288, {"branch3x3": ((384, 3),), "branch3x3dbl": ((64, 1), (96, 3), (96, 3))}, _halved)
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = map(_mixed_6, (128, 160, 160, 192))
+        deep = (192, 1), (192, _ROW), (192, _COLUMN), (192, 3)
+        self.Mixed_7a = Mixed(768, {"branch3x3": ((192, 1), (320, 3)), "branch7x7x3": deep}, _halved)
+        # The last maximum is probably an oversight of the original, but part of what FID means.
+        self.Mixed_7b, self.Mixed_7c = _mixed_7(1280, _mean), _mixed_7(2048, _maximum)
         self.fc = Linear(2048, CLASSES, batch_free=True)
         freeze(self)
 
@@ -157,9 +138,9 @@ class Inception(nn.Module):
         """Yield (tap, features) in order; Jittor computes only what is asked for."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))           # [B, 64, 147, 147]
         yield "64-map", x
-        x = max_pool(x, 3, 2)                                                       # [B, 64, 73, 73]
+        x = _halved(x)                                                              # [B, 64, 73, 73]
         yield "64", mean(x, (2, 3))
-        x = max_pool(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)), 3, 2)               # [B, 192, 35, 35]
+        x = _halved(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))                      # [B, 192, 35, 35]
         yield "192", mean(x, (2, 3))
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))           # [B, 768, 17, 17]

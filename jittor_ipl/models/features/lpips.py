@@ -6,6 +6,7 @@ Attribute names are torchvision's for the network ("features.0.weight") and the 
 """
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,10 +100,11 @@ class Head(nn.Module):
     """One learned weight per channel, under the name that a dropout and a 1x1 convolution give it."""
 
     def __init__(self, channels: int):
-        self.model = Layers({1: Conv(channels, 1, 1, bias=False)}, ())
+        self.model = nn.Sequential(OrderedDict([("1", Conv(channels, 1, 1, bias=False))]))
 
     def weight(self) -> jt.Var:
-        return getattr(self.model, "1").weight
+        """Return the weights [1, channels, 1, 1]."""
+        return self.model[0].weight
 
 
 class Lpips(nn.Module):
