@@ -204,15 +204,9 @@ def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipC
 def _normal_std(name: str, shape: tuple[int, ...], config: ClipConfig) -> float | None:
     """Return the standard deviation of a normally drawn tensor, None for those that keep PyTorch's uniform default."""
     width, layers = config.transformer_width, config.transformer_layers
-    if name in ("visual.class_embedding", "visual.positional_embedding", "visual.proj"):
-        return config.vision_width ** -0.5
-    if re.fullmatch(r"visual\.attnpool\.(positional_embedding|[kqvc]_proj\.weight)", name):
-        return shape[-1] ** -0.5
-    fixed = {"token_embedding.weight": 0.02, "positional_embedding": 0.01, "text_projection": width ** -0.5}
-    if name in fixed:
-        return fixed[name]
-    if not re.match(r"transformer\..*weight", name):
-        return None
-    if name.endswith("in_proj_weight"):
-        return width ** -0.5
-    return (2 * width) ** -0.5 if name.endswith("c_fc.weight") else width ** -0.5 * (2 * layers) ** -0.5
+    deviations = {r"visual\.(class_embedding|positional_embedding|proj)": config.vision_width ** -0.5,
+                  r"visual\.attnpool\.(positional_embedding|[kqvc]_proj\.weight)": shape[-1] ** -0.5,
+                  r"token_embedding\.weight": 0.02, r"positional_embedding": 0.01, r"text_projection": width ** -0.5,
+                  r"transformer\..*in_proj_weight": width ** -0.5, r"transformer\..*c_fc\.weight": (2 * width) ** -0.5,
+                  r"transformer\..*weight": width ** -0.5 * (2 * layers) ** -0.5}
+    return next((std for pattern, std in deviations.items() if re.fullmatch(pattern, name)), None)

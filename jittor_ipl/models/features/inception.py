@@ -59,7 +59,7 @@ class Mixed(nn.Module):
         parts = []
         for branch, steps in self.names.items():
             found = [self.pool(x) if branch == "branch_pool" else x]
-            for names in steps:                                                     # two names where a branch ends in two
+            for names in steps:                                                     # two where a branch ends in two
                 found = [getattr(self, name)(found[0]) for name in names]
             parts += found
         return jt.concat([*parts, self.pool(x)] if self.halves else parts, dim=1)

@@ -7,7 +7,8 @@ Attribute names are torchvision's for the network ("features.0.weight") and the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -20,23 +21,14 @@ NETS = ("vgg", "alex", "squeeze")
 LIBRARIES = ("lpips", "torchmetrics")
 # Mean and deviation of ImageNet's pictures, moved from [0, 1] to [-1, 1] and rounded as the original has them.
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-# The layers by position: channels of a 3x3 convolution with ReLU, "P" a pool; a tap follows the named positions.
-_VGG = (64, 64, "P", 128, 128, "P", 256, 256, 256, "P", 512, 512, 512, "P", 512, 512, 512)
+# Layers by their position in torchvision's networks: channels in and out of VGG's 3x3 convolutions, SqueezeNet's units.
+_VGG = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256),
+        17: (256, 512), 19: (512, 512), 21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}
 _FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192),
           10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}           # input, squeezed, expanded (twice)
 _SQUEEZE_TAPS = (1, 4, 7, 9, 10, 11, 12)
 _TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
          "squeeze": (64, 128, 256, 384, 384, 512, 512)}
-
-
-class HalvingPool(nn.Module):
-    """The maximum over windows of `kernel`, every second one; `ceil` keeps a window that sticks out."""
-
-    def __init__(self, kernel: int, ceil: bool = False):
-        self.kernel, self.ceil = kernel, ceil
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return max_pool(x, self.kernel, 2, ceil=self.ceil)
 
 
 class Fire(nn.Module):
@@ -55,7 +47,7 @@ class Fire(nn.Module):
 class Layers(nn.Module):
     """torchvision's `features`: modules under their positions there, and the positions after which a tap lies."""
 
-    def __init__(self, modules: dict[int, nn.Module], taps: Sequence[int]):
+    def __init__(self, modules: dict[int, Callable], taps: Sequence[int]):
         self.order, self.taps = sorted(modules), tuple(taps)
         for position, module in modules.items():
             setattr(self, str(position), module)
@@ -70,29 +62,24 @@ class Layers(nn.Module):
         return found
 
 
+def _halved(kernel: int, ceil: bool = False) -> Callable[[jt.Var], jt.Var]:
+    return partial(max_pool, kernel=kernel, stride=2, ceil=ceil)
+
+
 def _vgg() -> Layers:
-    modules: dict[int, nn.Module] = {}
-    position, n_in, taps = 0, 3, []
-    for entry in _VGG:
-        if entry == "P":
-            taps.append(position - 1)
-            modules[position] = HalvingPool(2)
-            position += 1
-        else:
-            modules[position] = Conv(n_in, entry, 3, padding=1)
-            position, n_in = position + 2, entry
-    return Layers(modules, [*taps, position - 1])
+    convolutions = {position: Conv(*channels, 3, padding=1) for position, channels in _VGG.items()}
+    return Layers(convolutions | {position: _halved(2) for position in (4, 9, 16, 23)}, (3, 8, 15, 22, 29))
 
 
 def _alex() -> Layers:
-    return Layers({0: Conv(3, 64, 11, stride=4, padding=2), 2: HalvingPool(3), 3: Conv(64, 192, 5, padding=2),
-                   5: HalvingPool(3), 6: Conv(192, 384, 3, padding=1), 8: Conv(384, 256, 3, padding=1),
+    return Layers({0: Conv(3, 64, 11, stride=4, padding=2), 2: _halved(3), 3: Conv(64, 192, 5, padding=2),
+                   5: _halved(3), 6: Conv(192, 384, 3, padding=1), 8: Conv(384, 256, 3, padding=1),
                    10: Conv(256, 256, 3, padding=1)}, (1, 4, 7, 9, 11))
 
 
 def _squeeze() -> Layers:
-    modules: dict[int, nn.Module] = {0: Conv(3, 64, 3, stride=2)}
-    modules |= {position: HalvingPool(3, ceil=True) for position in (2, 5, 8)}
+    modules: dict[int, Callable] = {0: Conv(3, 64, 3, stride=2)}
+    modules |= {position: _halved(3, ceil=True) for position in (2, 5, 8)}
     return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
 
 
