@@ -135,8 +135,8 @@ def test_shipped_suites_and_weights_are_found_from_anywhere(monkeypatch, capsys,
     (tmp_path / "mine.yaml").write_text("suite: mine\nstyles: [a cat]\n")
     assert cli.main(["adapt", "--list", "--config", "mine.yaml"]) == 0
     assert capsys.readouterr().out == "00\truns/mine/00-a-cat\topen\ta cat\n"
-    assert options.SHIPPED.convert("B_weight/demo", None, None) == str(ROOT / "B_weight/demo")
-    assert options.SHIPPED.convert("runs/demo", None, None) == "runs/demo"
+    assert options.shipped("B_weight/demo") == str(ROOT / "B_weight/demo")
+    assert options.shipped("runs/demo") == "runs/demo"
     (tmp_path / "B_weight").mkdir()
     assert cli.verify([]) == 2 and "error: 'B_weight' holds no finished run" in capsys.readouterr().err
 

@@ -2,15 +2,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from jittor_ipl.commands import options
 from jittor_ipl.commands.settings import as_overrides, settings_options
-
-if TYPE_CHECKING:
-    from jittor_ipl.config import StyleRun
 
 EXAMPLES = """  python -m jittor_ipl adapt --style disney
   python -m jittor_ipl adapt --style "zombie" --config configs/ffhq.yaml
@@ -35,32 +31,25 @@ def command(config: Path, styles: tuple[str, ...], new_style: bool, changes: tup
             restart: bool, dry_run: bool, listing: bool, **settings: object) -> int:
     """Adapt a generator to the styles of a suite, or to any words. Finished ones are skipped."""
     from jittor_ipl.config import choose_runs, load_suite, to_yaml
+    from jittor_ipl.disk.layout import CONFIG, REPORT
     suite = load_suite(config, [*as_overrides(settings), *changes])
     runs = choose_runs(suite, styles, new_style)
     root = Path(output or Path("runs") / suite.suite)
     if listing:
-        _list(runs, root)
-    elif dry_run:
-        print("---\n".join(to_yaml(run) for run in runs), end="")
-    else:
         for run in runs:
-            if not suite.lists(run.style):
-                options.note(f"the suite {suite.suite!r} does not list {run.style!r}; it gets the suite's settings")
-            _adapt_one(run, root / run.folder, restart)
-    return 0
-
-
-def _list(runs: list[StyleRun], root: Path) -> None:
-    from jittor_ipl.disk.layout import REPORT
-    for run in runs:
-        state = "finished" if (root / run.folder / REPORT).is_file() else "open"
-        print(f"{run.number:02d}\t{root / run.folder}\t{state}\t{run.style}")
-
-
-def _adapt_one(run: StyleRun, folder: Path, restart: bool) -> None:
+            state = "finished" if (root / run.folder / REPORT).is_file() else "open"
+            print(f"{run.number:02d}\t{root / run.folder}\t{state}\t{run.style}")
+        return 0
+    if dry_run:
+        print("---\n".join(to_yaml(run) for run in runs), end="")
+        return 0
     from jittor_ipl.adaptation.adapt import adapt_style
-    from jittor_ipl.disk.layout import CONFIG
-    # Never removes what no run made.
-    report = adapt_style(run, folder, restart=restart and (folder / CONFIG).is_file())
-    done = "finished before" if report.skipped else f"{report.seconds:.0f} s"
-    print(f"{run.folder}: {done}, CLIP direction {report.direction_similarity:.3f} -> {folder}", flush=True)
+    for run in runs:
+        folder = root / run.folder
+        if run.style not in suite.names():
+            options.note(f"the suite {suite.suite!r} does not list {run.style!r}; it gets the suite's settings")
+        # Never removes what no run made.
+        report = adapt_style(run, folder, restart=restart and (folder / CONFIG).is_file())
+        done = "finished before" if report.skipped else f"{report.seconds:.0f} s"
+        print(f"{run.folder}: {done}, CLIP direction {report.direction_similarity:.3f} -> {folder}", flush=True)
+    return 0

@@ -23,8 +23,8 @@ EXAMPLES = """  python -m jittor_ipl benchmark --jobs 2
 @click.option("--config", default="benchmark", metavar="FILE", help="A benchmark's file, or the name of a shipped one.")
 @click.option("--only", default="", metavar="METHODS/STYLES/SEEDS",
               help="This part alone, each a comma list or empty for all: ours,ipl/disney/2, //3")
-@click.option("--jobs", type=options.POSITIVE, default=1, metavar="N", help="Processes side by side.")
-@click.option("--threads", type=options.POSITIVE, metavar="N", help="Threads of each process; another number "
+@click.option("--jobs", type=options.positive, default=1, metavar="N", help="Processes side by side.")
+@click.option("--threads", type=options.positive, metavar="N", help="Threads of each process; another number "
               "changes the last bits of the weights.  [default: OMP_NUM_THREADS, else cores / jobs]")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="Start no cell after this time.")
 @click.option("--output", metavar="DIR", help="Folder of the cells.  [default: runs/NAME]")

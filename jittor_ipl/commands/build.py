@@ -14,7 +14,7 @@ EXAMPLES = """  python run_all.py
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
-@click.option("--weights", default="B_weight/demo", type=options.SHIPPED, metavar="DIR",
+@click.option("--weights", default="B_weight/demo", type=options.shipped, metavar="DIR",
               help="runs/<suite> or B_weight/<suite>.")
 @click.option("--seeds", metavar="LIST|FILE",
               help='0,1,5-10, or a JSON file {name: seed} or {"00": {name: seed}}.  [default: the configured ones]')

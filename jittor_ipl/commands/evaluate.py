@@ -1,14 +1,9 @@
 """`evaluate`: the figures of a folder of pictures and how they were taken."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from jittor_ipl.commands import options
-
-if TYPE_CHECKING:
-    from jittor_ipl.metrics.extract import Extractor
 
 EXAMPLES = """  python -m jittor_ipl evaluate --images out --metrics is,intra-lpips
   python -m jittor_ipl evaluate --images adapted --reference target --source photos --json figures.json
@@ -34,10 +29,10 @@ NETWORKS = {"cls": options.Option, "heading": "networks (docs/metrics.md says wh
 @click.option("--lpips", **NETWORKS, help="LPIPS: one file, or heads and network as FILE,FILE.")
 @click.option("--arcface", **NETWORKS, help="IR-SE50.")
 @click.option("--clip", **NETWORKS, help="A CLIP, or demo:<name>.")
-@click.option("--batch", "--batch-size", type=options.POSITIVE, default=32, metavar="N",
+@click.option("--batch", "--batch-size", type=options.positive, default=32, metavar="N",
               help="Pictures handed to a network at once.")
 @click.option("--seed", type=int, default=2020, metavar="N", help="Of the splits and subsets.")
-@click.option("--size", type=options.POSITIVE, metavar="N",
+@click.option("--size", type=options.positive, metavar="N",
               help="Cut every picture to its square and resize it to N x N first.")
 @options.skip_bad
 @click.option("--cache", metavar="DIR", help="Keep features here between runs.")
@@ -54,6 +49,8 @@ def command(images: str, reference: str | None, source: str | None, prompt: str 
     from jittor_ipl.metrics.image_set import from_folder
     from jittor_ipl.metrics.statistics import SUFFIX, read_statistics
     from jittor_ipl.runtime.streams import check_seed
+    from jittor_ipl.world.judging.features import CLIP, extractor_of
+    from jittor_ipl.world.subjects import SUBJECTS
     wanted = [key.strip() for key in metrics.split(",")] if metrics is not None else None
     check_seed(seed)
     given = {"images": True, "reference": bool(reference), "source": bool(source), "prompt": bool(prompt),
@@ -68,19 +65,11 @@ def command(images: str, reference: str | None, source: str | None, prompt: str 
             click.echo(f"left out of {label}: {fault}", err=True)
     if statistics:
         sets["reference"] = read_statistics(statistics)
-    with_clip = any(METRICS[key].network == "clip" for key in chosen)
-    result = measure(**sets, extractor=_extractor(features, inception, lpips, arcface, clip, with_clip), metrics=wanted,
-                     prompt=prompt, source_prompt=source_prompt, seed=seed, batch=batch, cache=cache)
+    subject = SUBJECTS[features.partition(":")[2] or "portraits"]      # its judge stands in for networks without a file
+    extractor = extractor_of(subject, inception, lpips.split(",") if lpips else (), arcface,
+                             (clip or CLIP) if any(METRICS[key].network == "clip" for key in chosen) else None)
+    result = measure(**sets, extractor=extractor, metrics=wanted, prompt=prompt, source_prompt=source_prompt,
+                     seed=seed, batch=batch, cache=cache)
     print(report.markdown(result), end="")
     report.write_report(result, report.markdown(result), json_file, markdown_file)
     return 0
-
-
-def _extractor(features: str, inception: str | None, lpips: str | None, arcface: str | None, clip: str | None,
-               with_clip: bool) -> Extractor:
-    """Return the networks of the files that are named, the demo judge for the others."""
-    from jittor_ipl.world.judging.features import CLIP, extractor_of
-    from jittor_ipl.world.subjects import SUBJECTS
-    subject = SUBJECTS[features.partition(":")[2] or "portraits"]
-    clip = (clip or CLIP) if with_clip else None
-    return extractor_of(subject, inception, lpips.split(",") if lpips else (), arcface, clip)

@@ -13,7 +13,7 @@ EXAMPLES = """  python -m jittor_ipl generate --weights runs/demo/00-disney --se
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
-@click.option("--weights", "--network", "--adapted-gen-ckpt", required=True, type=options.SHIPPED, metavar="WHAT",
+@click.option("--weights", "--network", "--adapted-gen-ckpt", required=True, type=options.shipped, metavar="WHAT",
               help="Run folder, B_weight/<suite>/<NN>, suite folder with --style, weight file, or demo:<name>.")
 @click.option("--style", metavar="NAME", help="Which style of a suite folder.")
 @click.option("--source", metavar="FILE", help="Source generator of a delta file.")

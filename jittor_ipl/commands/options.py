@@ -87,14 +87,12 @@ def note(text: str) -> None:
     click.echo(f"note: {text}", err=True)
 
 
-class _Positive(click.ParamType):
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and int(text) >= 1):
-            self.fail(f"{text!r} is not a whole number from 1 on", param, ctx)
-        return int(text)
+def positive(value: object) -> int:
+    """Return a whole number from 1 on; raises `click.BadParameter` for anything else."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise click.BadParameter(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def suite_file(name: str) -> Path:
@@ -106,27 +104,17 @@ def suite_file(name: str) -> Path:
     return path
 
 
-class _SuiteFile(click.ParamType):
-    name = "suite"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return suite_file(value)
-
-
-class _Shipped(click.ParamType):
-    name = "folder"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        shipped = CHECKOUT / value
-        if Path(value).parts[:1] != ("B_weight",) or Path(value).exists() or not shipped.exists():
-            return value
-        note(f"there is no {value} here; this is the one that ships, {shipped}")
-        return str(shipped)
+def shipped(name: str) -> str:
+    """Return a path as it is, or where it leads in the checkout: B_weight is found from anywhere, told in a line."""
+    found = CHECKOUT / name
+    if Path(name).parts[:1] != ("B_weight",) or Path(name).exists() or not found.exists():
+        return name
+    note(f"there is no {name} here; this is the one that ships, {found}")
+    return str(found)
 
 
-POSITIVE = _Positive()
-SHIPPED = _Shipped()  # a path that may begin with B_weight, which is found from anywhere
-suite = click.option("--config", "--config-file", type=_SuiteFile(), default="demo", metavar="SUITE",
+suite = click.option("--config", "--config-file", default="demo", metavar="SUITE",
+                     callback=lambda ctx, param, name: suite_file(name),
                      help="A suite's file, or the name of one that ships.")
 styles = click.option("--style", "--target-class", "styles", multiple=True, metavar="NAME",
                       help="A style of the suite or any other words; may be given again.  [default: all of the suite]")
@@ -135,9 +123,9 @@ made_styles = click.option("--style", "styles", multiple=True, metavar="NAME",
                            help="Only this style, by name or number; may be given again.")
 changes = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
                        help="Change any setting: generator.steps=10")
-batch = click.option("--batch", "--batch-size", type=POSITIVE, default=8, metavar="N",
+batch = click.option("--batch", "--batch-size", type=positive, default=8, metavar="N",
                      help="Pictures handed to Jittor at once; changes no pixel.")
-workers = click.option("--workers", type=POSITIVE, default=1, metavar="N", help="Processes; changes no pixel.")
+workers = click.option("--workers", type=positive, default=1, metavar="N", help="Processes; changes no pixel.")
 skip_bad = click.option("--skip-bad", is_flag=True, help="Leave damaged pictures out, and count them.")
 report_json = click.option("--json", "json_file", metavar="FILE", help="Write the outcome as JSON too.")
 report_markdown = click.option("--markdown", "markdown_file", metavar="FILE", help="Write it as Markdown too.")

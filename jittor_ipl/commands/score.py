@@ -1,16 +1,13 @@
 """`score`: the Jittor competition's score."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from jittor_ipl.commands import options
 from jittor_ipl.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from jittor_ipl.metrics.competition import Style
 
 EXAMPLES = """  python -m jittor_ipl score --results results/A --references data/A --parts hist
   python -m jittor_ipl score --results results/A --references data/A --dino dinov2-base/ --inception inception.pth \\
@@ -40,6 +37,7 @@ def command(results: str, references: str, parts: str | None, skip_bad: bool, js
             markdown_file: str | None, **files: str | None) -> int:
     """Compute the Jittor competition's official score of a folder of results, or parts of it."""
     from jittor_ipl.metrics import competition
+    from jittor_ipl.metrics.hashes import weights_sha256
     from jittor_ipl.metrics.report import write_report
     wanted = competition.PARTS if parts is None else [part.strip().replace("-", "_") for part in parts.split(",")]
     for part in wanted:
@@ -53,14 +51,16 @@ def command(results: str, references: str, parts: str | None, skip_bad: bool, js
     words = competition.read_words(files["words"]) if with_words else ()   # before hours of work
     missing = {part: _missing(part, part in wanted, files) for part in competition.PARTS}
     values = {part: _value(part, styles, words, files) for part, reason in missing.items() if not reason}
-    result = competition.report(styles, values, {part: reason for part, reason in missing.items() if reason},
-                                _hashes(values, files), len(words) if "clip_r" in values else None, skipped)
+    refs = {option: files[option] for part in values for option in FILES[part]}
+    hashes = {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in refs.items()}
+    result = competition.report(styles, values, {part: reason for part, reason in missing.items() if reason}, hashes,
+                                len(words) if "clip_r" in values else None, skipped)
     print(competition.text_of(result))
     write_report(result, competition.markdown(result), json_file, markdown_file)
     return 0
 
 
-def _missing(part: str, wanted: bool, files: Mapping[str, str | None]) -> str:
+def _missing(part: str, wanted: bool, files: dict[str, str | None]) -> str:
     """Say why a part cannot be computed, "" when it can."""
     if not wanted:
         return "not asked for"
@@ -68,23 +68,14 @@ def _missing(part: str, wanted: bool, files: Mapping[str, str | None]) -> str:
                      if not files[option])
 
 
-def _hashes(parts: Mapping[str, float], files: Mapping[str, Any]) -> dict[str, str]:
-    from jittor_ipl.metrics.hashes import weights_sha256
-    named = {option: files[option] for part in parts for option in FILES[part]}
-    return {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in named.items()}
-
-
-def _value(part: str, styles: Sequence[Style], words: Sequence[str], files: Mapping[str, Any]) -> float:
+def _value(part: str, styles: list, words: Sequence[str], files: dict[str, Any]) -> float:
     """Return one part of the score, computed with the networks of its files."""
     from jittor_ipl.metrics import competition, scorers
-    if part == "dino":
-        return competition.dino(styles, scorers.dino_feature(files["dino"]))
-    if part == "lpips":
-        return competition.lpips(styles, scorers.lpips_embedding(files["lpips"].split(",")))
-    if part == "fid":
-        return competition.fid(styles, scorers.fid_feature(files["inception"]))
-    if part == "clip_r":
-        return competition.clip_r(styles, words, *scorers.clip_r_features(files["clip_r"]))
-    if part == "clip_iqa":
-        return competition.clip_iqa(styles, *scorers.clip_iqa_features(files["clip_iqa"]))
-    return competition.hist(styles)
+    compute = {
+        "dino": lambda: competition.dino(styles, scorers.dino_feature(files["dino"])),
+        "hist": lambda: competition.hist(styles),
+        "lpips": lambda: competition.lpips(styles, scorers.lpips_embedding(files["lpips"].split(","))),
+        "fid": lambda: competition.fid(styles, scorers.fid_feature(files["inception"])),
+        "clip_r": lambda: competition.clip_r(styles, words, *scorers.clip_r_features(files["clip_r"])),
+        "clip_iqa": lambda: competition.clip_iqa(styles, *scorers.clip_iqa_features(files["clip_iqa"]))}
+    return compute[part]()

@@ -2,14 +2,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from jittor_ipl.commands import options
-
-if TYPE_CHECKING:
-    from jittor_ipl.config import StyleRun, Suite
 
 EXAMPLES = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 
@@ -25,23 +21,18 @@ EXAMPLES = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 def command(config: Path, styles: tuple[str, ...], runs: str | None, results: str | None, verified: str | None,
             sheet: str | None, as_json: bool) -> int:
     """Print the table of a suite's runs and write their contact sheet."""
-    from jittor_ipl.config import load_suite
+    from jittor_ipl.config import load_style_run, load_suite
+    from jittor_ipl.disk.layout import CONFIG
     from jittor_ipl.submission.summary import rows, table, to_json, write_sheet
     suite = load_suite(config)
     folder, pictures = Path(runs or Path("runs") / suite.suite), Path(results or Path("results") / suite.suite)
-    known = {run.style: run for run in [*suite.runs(), *_unlisted(suite, folder)]}
-    chosen = [known.get(style) or suite.run_of(style) for style in dict.fromkeys(styles)] or list(known.values())
+    others = [load_style_run(path) for path in sorted(folder.glob(f"*/{CONFIG}"))]     # the suite may not list them
+    known = {run.style: run for run in [*others, *suite.runs()] if run.suite == suite.suite}
+    chosen = [known.get(style) or suite.run_of(style) for style in dict.fromkeys(styles)] or \
+        sorted(known.values(), key=lambda run: run.number)
     found = rows(chosen, folder, pictures, Path(verified) if verified else None)
     print(to_json(found) if as_json else table(found))
     if sheet:
         write_sheet(Path(sheet), pictures)
         click.echo(f"contact sheet -> {sheet}", err=as_json)
     return 0
-
-
-def _unlisted(suite: Suite, folder: Path) -> list[StyleRun]:
-    """Return the runs in the folder of a suite whose styles it does not list."""
-    from jittor_ipl.config import load_style_run
-    from jittor_ipl.disk.layout import CONFIG
-    runs = [load_style_run(path) for path in sorted(folder.glob(f"*/{CONFIG}"))]
-    return [run for run in runs if run.suite == suite.suite and not suite.lists(run.style)]

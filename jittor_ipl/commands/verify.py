@@ -14,11 +14,11 @@ EXAMPLES = """  python test.py
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
-@click.option("--weights", default="B_weight", type=options.SHIPPED, metavar="DIR",
+@click.option("--weights", default="B_weight", type=options.shipped, metavar="DIR",
               help="B_weight, one suite in it, or runs/<suite>.")
 @click.option("--results", default="results", metavar="DIR", help="Where the record of runs/<suite> is.")
 @options.made_styles
-@click.option("--sample", type=options.POSITIVE, metavar="N", help="Only N pictures of each suite, always the same.")
+@click.option("--sample", type=options.positive, metavar="N", help="Only N pictures of each suite, always the same.")
 @options.report_json
 @options.batch
 @options.workers

@@ -22,7 +22,7 @@ def choose_runs(suite: Suite, styles: Sequence[str], as_written: bool = False) -
 
 
 def _run_of(suite: Suite, style: str, as_written: bool) -> StyleRun:
-    if suite.lists(style):
+    if style in suite.names():
         return suite.run_of(style)
     near = next((name for name in suite.names() if misspelt(style, name)), None)
     if near and not as_written:

@@ -162,10 +162,6 @@ class Suite(Shared):
         """Return the names of the listed styles."""
         return [entry.name for entry in self.styles]
 
-    def lists(self, style: str) -> bool:
-        """Tell whether the style is one of the suite's own."""
-        return style in self.names()
-
     def runs(self) -> list[StyleRun]:
         """Return the resolved run of every style, in the order of the file."""
         return [self.resolve(number) for number in range(len(self.styles))]
