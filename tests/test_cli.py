@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -226,32 +225,6 @@ def test_doctor_prints_each_finding(capsys):
 def test_the_package_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "jittor_ipl", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("jittor_ipl ")
-
-
-def test_dealing_runs_one_task_per_device_and_goes_on_after_a_failure(tmp_path):
-    from jittor_ipl.jobs.dealing import Task, deal
-    code = "import os, sys, time; d = os.environ['DEVICE']; f = open(sys.argv[1], 'x'); f.write(d); f.close(); " \
-           "lock = sys.argv[2] + d; os.mkdir(lock); time.sleep(.1); os.rmdir(lock); sys.exit(int(sys.argv[3]))"
-    tasks = [Task(f"t{i}", [sys.executable, "-c", code, str(tmp_path / f"t{i}"), str(tmp_path / "lock"), str(int(i == 1))])
-             for i in range(5)]
-    assert deal(tasks, [{"DEVICE": "a"}, {"DEVICE": "b"}]) == {"t0": 0, "t1": 1, "t2": 0, "t3": 0, "t4": 0}
-    assert {(tmp_path / f"t{i}").read_text() for i in range(5)} == {"a", "b"}
-
-
-def test_a_stopped_dealer_stops_its_processes(tmp_path):
-    up, saved = tmp_path / "up", tmp_path / "saved"
-    child = f"import pathlib, signal, sys, time\n" \
-            f"def save(*_): pathlib.Path({str(saved)!r}).touch(); sys.exit(143)\n" \
-            f"signal.signal(signal.SIGTERM, save); pathlib.Path({str(up)!r}).touch(); time.sleep(60)"
-    code = f"import sys; from jittor_ipl.jobs.dealing import Task, deal\ntry: deal([Task('a', [sys.executable, '-c', {child!r}]), " \
-           f"Task('b', [sys.executable, '-c', {child!r}])])\nexcept KeyboardInterrupt: sys.exit(130)"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    for _ in range(600):
-        if up.exists():
-            break
-        time.sleep(0.05)
-    process.terminate()
-    assert process.wait(60) == 130 and saved.exists()
 
 
 def test_a_missing_package_names_its_cure(capsys, monkeypatch):

@@ -2,20 +2,18 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from jittor_ipl.commands import options
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError, in_brief, nearest
 
 if TYPE_CHECKING:
     from jittor_ipl.config import StyleRun
-    from jittor_ipl.jobs.dealing import Task
 
 METHODS = ("ipl", "nada")
 VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
@@ -33,15 +31,13 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:
     """Adapt, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
     from jittor_ipl.config import choose_runs, load_suite
-    from jittor_ipl.jobs.dealing import deal
     started = time.monotonic()
     overrides = _overrides(config, method, changes)
     suite = load_suite(config, overrides)
     runs = choose_runs(suite, _names(styles), new_style)
     devices = _devices(gpus)
     folder, results = Path("runs") / suite.suite, Path("results") / suite.suite
-    codes = deal([_adapting(config, overrides, run, folder) for run in runs], devices)
-    failed = [label for label, code in codes.items() if code]
+    failed = _failed({run.style: _adapt(config, overrides, run, folder) for run in runs}, devices)
     finished = [run for run in runs if run.style not in failed]
     verified = bool(finished) and _make_and_verify(folder, results, finished)
     _show(runs, folder, results)
@@ -78,27 +74,43 @@ def _devices(text: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": number, "JITTOR_IPL_DEVICE": "cuda"} for number in numbers] or [{}]
 
 
-def _task(label: str, *words: object) -> Task:
-    """Return a command of this package, in a process of its own as a person would start it."""
-    from jittor_ipl.jobs.dealing import Task
-    return Task(label, [sys.executable, "-m", "jittor_ipl", *map(str, words)])
-
-
-def _adapting(config: Path, overrides: list[str], run: StyleRun, folder: Path) -> Task:
+def _adapt(config: Path, overrides: list[str], run: StyleRun, folder: Path) -> list[object]:
     settings = [word for override in overrides for word in ("--set", override)]
-    return _task(run.style, "adapt", "--config", config, f"--style={run.style}", "--new-style", *settings,
-                 "--output", folder)
+    return ["adapt", "--config", config, f"--style={run.style}", "--new-style", *settings, "--output", folder]
 
 
 def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
     """Make the pictures and compare them; tell whether both ended well."""
-    from jittor_ipl.jobs.dealing import deal
-    styles = [f"--style={run.style}" for run in runs]
+    words = ["--weights", folder, *(f"--style={run.style}" for run in runs)]
     verified = results / VERIFIED
     verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
-    tasks = (_task("run_all.py", "build", "--weights", folder, *styles),
-             _task("test.py", "verify", "--weights", folder, *styles, "--json", verified))
-    return all(not any(deal([task]).values()) for task in tasks)
+    return not _failed({"run_all.py": ["build", *words]}) \
+        and not _failed({"test.py": ["verify", *words, "--json", verified]})
+
+
+def _failed(commands: Mapping[str, Sequence[object]], devices: Sequence[Mapping[str, str]] = ({},)) -> list[str]:
+    """Run commands of this package, each in a process of its own, one at a time per device; return those that failed.
+
+    An error is one line with the command's name; the other commands go on.
+    """
+    from jittor_ipl.jobs.workers import answers
+    names, failed = list(commands), []
+    for answer in answers(_run, [[*map(str, words)] for words in commands.values()], devices, fresh=True):
+        name, error = names[answer.number], answer.error
+        if error is not None:
+            fault = "" if isinstance(error, (UserError, OSError)) else f"internal fault, {type(error).__name__}: "
+            click.echo(f"error: {name}: {fault}{in_brief(error)}", err=True)
+        if error is not None or answer.value:
+            failed.append(name)
+    return failed
+
+
+def _run(words: list[str]) -> int:
+    """Run one command here, in a worker's process; what it raises goes to the parent."""
+    from jittor_ipl.commands import adapt, build, verify
+    command = {"adapt": adapt, "build": build, "verify": verify}[words[0]].command
+    with command.make_context(words[0], words[1:]) as context:
+        return command.invoke(context)
 
 
 def _show(runs: list[StyleRun], folder: Path, results: Path) -> None:
