@@ -36,7 +36,8 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None, containe
         raise UserError(f"{ref} holds only the {half} half of a CLIP; give the whole model (CLIPModel)")
     config = {**network.layout.config, **({"activation": activation} if activation else {})}
     for remark in () if activation else network.layout.remarks:
-        print(f"note: {ref}: {remark}", file=sys.stderr, flush=True)
+        print(f"note: {ref}: {remark}; `activation` in a suite's clip: list or in clip.load says it", file=sys.stderr,
+              flush=True)
     tensors, known = expand_vocabulary(network.tensors, config["vocab_size"], os.fspath(ref))
     clip = Clip(ClipConfig(**config), known)
     load_into(clip, tensors, source=os.fspath(ref))

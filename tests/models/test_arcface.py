@@ -31,5 +31,6 @@ def test_ir_101() -> None:
 
 def test_names_and_shapes_are_the_published_ones() -> None:
     for numbers in ({}, IR101, {"layers": 152, "width": 16, "input_size": 224, "features": 8}):
-        config = {"layers": 50, "squeeze": True, "width": 64, "input_size": 112, "features": 512, "affine": True} | numbers
-        assert {name: tuple(var.shape) for name, var in named_tensors(Backbone(**config)).items()} == family.schema(config)
+        usual = {"layers": 50, "squeeze": True, "width": 64, "input_size": 112, "features": 512, "affine": True}
+        shapes = {name: tuple(var.shape) for name, var in named_tensors(Backbone(**usual | numbers)).items()}
+        assert shapes == family.schema(usual | numbers)

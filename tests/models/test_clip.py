@@ -1,4 +1,4 @@
-"""CLIP beyond the recorded numbers: initialisation, inference of the configuration, both towers in training, the library."""
+"""CLIP beyond the recorded numbers: initial values, configurations, both towers in training, the library."""
 import json
 import math
 import os
@@ -18,13 +18,14 @@ from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.ops.norms import cross_entropy, unit
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.runtime.bootstrap import _variables  # what lets Jittor itself be imported on this machine
+from jittor_ipl.runtime.environment import settings
 from jittor_ipl.train.optim import Adam
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.families.clip.shapes import infer_config
 
-TEXT = dict(embed_dim=32, context_length=12, vocab_size=50, transformer_width=64, transformer_heads=2, transformer_layers=2)
+TEXT = dict(embed_dim=32, context_length=12, vocab_size=50, transformer_width=64, transformer_heads=2,
+            transformer_layers=2)
 VIT = dict(TEXT, image_resolution=32, vision_layers=2, vision_width=64, vision_patch_size=8)
 RESNET = dict(TEXT, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=16, norm="group")
 TOKENS = np.array([[48, 5, 6, 7, 49, 0, 0, 0], [48, 9, 49, 0, 0, 0, 0, 0]], np.int32)
@@ -56,7 +57,7 @@ def resnet():
 
 
 # ---- configuration and state ----------------------------------------------------------------------------------
-@pytest.mark.parametrize("config", [VIT, RESNET, dict(RESNET, norm="batch")], ids=["vit", "resnet-group", "resnet-batch"])
+@pytest.mark.parametrize("config", [VIT, RESNET, dict(RESNET, norm="batch")], ids=["vit", "group", "batch"])
 def test_configuration_survives_json_and_is_read_from_the_shapes(config):
     model = made(config)
     assert ClipConfig(**json.loads(json.dumps(model.config()))) == model.settings
@@ -242,10 +243,12 @@ with jt.no_grad():
 
 def test_scripts_written_for_openais_clip_and_for_jclip_run(tmp_path):
     found = []
+    # with these settings Jittor itself can be imported on this machine
+    environment = {**os.environ, **settings("cpu"), "PYTHONPATH": str(Path(library.__file__).parents[1])}
     for script in (LIKE_OPENAI, LIKE_JCLIP):
         (tmp_path / "script.py").write_text(script)
         done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
-                              env={**os.environ, **_variables("cpu"), "PYTHONPATH": str(Path(library.__file__).parents[1])})
+                              env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
         found.append([float(word) for word in done.stdout.split("probabilities")[1].split()])
     assert np.allclose(*found, atol=1e-6) and 0.01 < found[0][0] < 0.99, found

@@ -59,10 +59,12 @@ def test_every_level_writes_its_own_vectors():
         changed = ws.copy()
         changed[:, levels] += 1
         moved.append(np.abs(mapper(jt.array(changed)).numpy() - before).max((0, 2)) > 1e-3)
-    assert np.array(moved).tolist() == [[True, True, False, False], [False, False, True, False], [False, False, False, True]]
+    assert np.array(moved).tolist() == [[True, True, False, False], [False, False, True, False],
+                                        [False, False, False, True]]
 
 
-@pytest.mark.parametrize("n, ends", [(18, (4, 8, 18)), (10, (4, 8, 10)), (9, (4, 8, 9)), (8, (3, 6, 8)), (4, (2, 3, 4)), (3, (1, 2, 3))])
+@pytest.mark.parametrize("n, ends", [(18, (4, 8, 18)), (10, (4, 8, 10)), (9, (4, 8, 9)), (8, (3, 6, 8)), (4, (2, 3, 4)),
+                                     (3, (1, 2, 3))])
 def test_levels(n, ends):
     assert tuple(part.stop for part in level_slices(n)) == ends
     assert [i for part in level_slices(n) for i in range(n)[part]] == list(range(n))

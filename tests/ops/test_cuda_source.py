@@ -16,7 +16,8 @@ from jittor_ipl.runtime import system
 sys.path.insert(0, str(Path(__file__).parent))
 from cuda_source import standalone  # noqa: E402
 
-MODULES = [importlib.import_module(f"jittor_ipl.ops.{found.name}") for found in pkgutil.iter_modules(jittor_ipl.ops.__path__)]
+NAMES = [found.name for found in pkgutil.iter_modules(jittor_ipl.ops.__path__)]
+MODULES = [importlib.import_module(f"jittor_ipl.ops.{name}") for name in NAMES]
 KERNELS = {f"{module.__name__.rpartition('.')[2]}.{name}": value for module in MODULES
            for name, value in vars(module).items() if isinstance(value, Kernel)}
 

@@ -11,7 +11,8 @@ from jittor_ipl.runtime.backend import jt, nn
 
 CASES = {
     "linear": (linear, linear_reference, (5, 70), (9, 70)),
-    "conv 3x3": (lambda x, w: conv2d(x, w, padding=1), lambda x, w: nn.conv2d(x, w, padding=1), (2, 5, 9, 7), (6, 5, 3, 3)),
+    "conv 3x3": (lambda x, w: conv2d(x, w, padding=1), lambda x, w: nn.conv2d(x, w, padding=1), (2, 5, 9, 7),
+                 (6, 5, 3, 3)),
     "conv 4x4 stride 2": (lambda x, w: conv2d(x, w, 2, 1), lambda x, w: nn.conv2d(x, w, stride=2, padding=1),
                           (2, 5, 9, 8), (6, 5, 4, 4)),
     "conv 1x1": (conv2d, nn.conv2d, (2, 5, 9, 7), (3, 5, 1, 1)),

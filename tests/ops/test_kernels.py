@@ -57,8 +57,9 @@ def test_bmm(b, n, k, m, transposed):
 
 
 @pytest.mark.parametrize("size", [(7, 9), (8, 5), (33, 17)])
-@pytest.mark.parametrize("up,down,pad", [(1, 1, (2, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (-1, 3)), (3, 2, (2, -1)),
-                                         (1, 1, (-1, 4)), (2, 1, (5, 6)), (1, 2, (6, 5)), (1, 1, (0, 0))])
+@pytest.mark.parametrize("up,down,pad", [(1, 1, (2, 1)), (2, 1, (2, 1)), (1, 2, (1, 1)), (2, 2, (-1, 3)),
+                                         (3, 2, (2, -1)), (1, 1, (-1, 4)), (2, 1, (5, 6)), (1, 2, (6, 5)),
+                                         (1, 1, (0, 0))])
 @pytest.mark.parametrize("name", ["blur", "full", "separable", "single"])
 def test_upfirdn2d(name, up, down, pad, size):
     random = np.random.RandomState(3)
