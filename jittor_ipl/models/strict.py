@@ -75,20 +75,21 @@ class Problem:
 
 def compare(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str], shapes: Mapping[str, tuple[int, ...]],
             types: Mapping[str, str] = MappingProxyType({}), *, limit: int = 50) -> list[Problem]:
-    """Return every difference between a file's tensors and those expected: missing, extra, mis-shaped, then mis-typed ones.
+    """Return every difference between a file's tensors and those expected: missing, extra, mis-shaped, then mis-typed.
 
     Names that match one of the regular expressions `optional` in full may be there or not. Only the first `limit`
-    problems carry a nearest name, for finding it takes time. Shapes [] and [1] are one. All types of floating-point numbers
-    are one, and nothing else is theirs (an int8 or a complex tensor holds other numbers than the network's), except where
-    whole numbers belong.
+    problems carry a nearest name, for finding it takes time. Shapes [] and [1] are one. All types of floating-point
+    numbers are one, and nothing else is theirs (an int8 or a complex tensor holds other numbers than the network's),
+    except where whole numbers belong.
     """
     missing, extra, shaped = _differences(expected, optional, shapes)
-    problems = [Problem("missing", name, expected[name], nearest=nearest(name, extra)) if index < limit else
-                Problem("missing", name, expected[name]) for index, name in enumerate(missing)]
-    problems += [Problem("extra", name, found=shapes[name], nearest=nearest(name, missing or expected)) if index < limit else
-                 Problem("extra", name, found=shapes[name]) for index, name in enumerate(extra, len(problems))]
+    problems = [Problem("missing", name, expected[name], nearest=nearest(name, extra) if index < limit else "")
+                for index, name in enumerate(missing)]
+    problems += [Problem("extra", name, found=shapes[name], nearest=nearest(name, missing or expected)
+                         if index < limit else "") for index, name in enumerate(extra, len(problems))]
     problems += [Problem("shape", name, expected[name], shapes[name]) for name in shaped]
-    return problems + [Problem("type", name, type=types[name]) for name in expected if name in types and not _fits_type(name, types[name])]
+    return problems + [Problem("type", name, type=types[name]) for name in expected
+                       if name in types and not _fits_type(name, types[name])]
 
 
 def count_problems(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str],

@@ -27,8 +27,8 @@ def load_inception(ref: str | os.PathLike) -> "Inception":
     from jittor_ipl.models.features.inception import Inception
     network = read_network(ref, kind="inception-v3")
     if network.layout.config["weights"] != "fid":
-        raise UserError(f"{ref} is torchvision's Inception, trained on 1,000 classes; FID, KID and the Inception Score are "
-                        f"defined with TensorFlow's of 1,008 classes ({_FID_FILE})")
+        raise UserError(f"{ref} is torchvision's Inception, trained on 1,000 classes; FID, KID and the Inception Score "
+                        f"are defined with TensorFlow's of 1,008 classes ({_FID_FILE})")
     return _filled(Inception(), network, ref)
 
 

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2.generator import Generator
 
 
-def load_generator(ref: str | os.PathLike, *, size: int | None = None, source: "Generator | None" = None) -> "Generator":
+def load_generator(ref: str | os.PathLike, *, size: int | None = None,
+                   source: "Generator | None" = None) -> "Generator":
     """Build the StyleGAN2 generator stored at `ref` (a path or `demo:<name>`), its numbers inferred from the shapes.
 
-    Reads every dialect of `families.stylegan2` (rosinality's and IPL's checkpoints, NVIDIA's pickles, PaddleGAN's files,
-    our safetensors) and, when `source` is given, delta files of it. A mean w in the file (`latent_avg`, `w_avg`) becomes
-    the generator's centre of truncation; a delta takes its source's while the mapping network is the source's too.
+    Reads every dialect of `families.stylegan2` (rosinality's and IPL's checkpoints, NVIDIA's pickles, PaddleGAN's
+    files, our safetensors) and, when `source` is given, delta files of it. A mean w in the file (`latent_avg`, `w_avg`)
+    becomes the generator's centre of truncation; a delta takes its source's while the mapping network is the same.
     Raises UserError when the file holds no such generator, is damaged, or makes pictures of another `size`.
     """
     network = read_network(ref, kind=("stylegan2", "delta"))
@@ -45,7 +46,8 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None, source: "
     return generator
 
 
-def generator_from_tensors(tensors: Mapping[str, np.ndarray], *, source: str = "tensors", **unseen: float) -> "Generator":
+def generator_from_tensors(tensors: Mapping[str, np.ndarray], *, source: str = "tensors",
+                           **unseen: float) -> "Generator":
     """Build the generator that these tensors belong to, under the names of any dialect; a `latent_avg` may be there.
 
     `unseen` are the numbers that no shape tells (`lr_mlp`, `conv_clamp`). Raises UserError naming `source` when the
@@ -84,7 +86,7 @@ def adapted_tensors(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -
 
 
 def keep_center(generator: "Generator", source: "Generator") -> None:
-    """Give `generator` the centre of truncation of the `source` it was adapted from, or none when its w is another's."""
+    """Give `generator` the centre of truncation of its `source`, or none when its w is another's."""
     mine, theirs = numpy_tensors(generator.style), numpy_tensors(source.style)
     same = all(np.array_equal(mine[name], theirs[name]) for name in theirs)
     generator.latent_avg = source.latent_avg if same else None

@@ -30,13 +30,13 @@ def style_space(size: int, channel_multiplier: int = 2, channels: Mapping[int, i
     c = channels or default_channels(size, channel_multiplier)
     layers = [StyleLayer("conv1", 4, c[4], False), StyleLayer("to_rgb1", 4, c[4], True)]
     for index, r in enumerate(r for r in SIZES if r <= size):
-        layers += [StyleLayer(f"convs.{2 * index}", r, c[r // 2], False), StyleLayer(f"convs.{2 * index + 1}", r, c[r], False),
-                   StyleLayer(f"to_rgbs.{index}", r, c[r], True)]
+        layers += [StyleLayer(f"convs.{2 * index}", r, c[r // 2], False),
+                   StyleLayer(f"convs.{2 * index + 1}", r, c[r], False), StyleLayer(f"to_rgbs.{index}", r, c[r], True)]
     return layers
 
 
 def size_of(layers: int) -> int | None:
-    """Return the picture size of a generator with so many style layers (26 is 1024 px), None for an impossible number."""
+    """Return the picture size of a generator with so many style layers (26 is 1024 px), None without one."""
     return next((size for size in SIZES if len(style_space(size)) == layers), None)
 
 
@@ -64,7 +64,8 @@ def fits(directions: int) -> dict[str, list[str]]:
     return found
 
 
-def require_rows(directions: int, size: int, channel_multiplier: int = 2, channels: Mapping[int, int] | None = None) -> str:
+def require_rows(directions: int, size: int, channel_multiplier: int = 2,
+                 channels: Mapping[int, int] | None = None) -> str:
     """Return which subset of a generator's styles global directions with so many rows cover.
 
     Raises UserError with the numbers that would fit when it is none of them.

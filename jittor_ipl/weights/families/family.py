@@ -24,9 +24,9 @@ Config = Mapping[str, Any]                      # constructor numbers, JSON-able
 class Hints:
     """What is known about a file beside the names and shapes of its tensors; every part may be empty.
 
-    `format` and `container` are those of `containers.read.FileInfo`; `metadata` is that of safetensors; `config` is the parsed
-    config.json beside the file; `extras` are the shapes of tensors beside the container (`latent_avg`); `values` are
-    plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending;
+    `format` and `container` are those of `containers.read.FileInfo`; `metadata` is that of safetensors; `config` is the
+    parsed config.json beside the file; `extras` are the shapes of tensors beside the container (`latent_avg`); `values`
+    are plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending;
     `beside` names what else lay beside the container (optimisers, ...).
     """
 
@@ -41,7 +41,7 @@ class Hints:
 
     @cached_property
     def stored(self) -> Config:
-        """The constructor numbers in the file's metadata, {} when it has none; UserError when they are no JSON object."""
+        """The constructor numbers in the file's metadata, {} without any; UserError when they are no JSON object."""
         try:
             config = json.loads(self.metadata.get("config", "{}"))
         except (ValueError, RecursionError) as error:
@@ -60,8 +60,8 @@ class Layout:
     file's dialect, with its shape; `optional` are regular expressions (matched in full) of names that may be there or
     not and are not checked. `parts` are prefixes under which the same file holds further networks (a pSp checkpoint's
     "decoder."): those names are no concern of this layout, each part is recognised on its own without its prefix.
-    `extras` names tensors beside the container (`latent_avg`) that belong to the network: they are checked and converted
-    with the others, under the same names, when the file has them; each stands in `expected` or `optional` as well.
+    `extras` names tensors beside the container (`latent_avg`) that belong to the network: they are checked and
+    converted with the others when the file has them; each stands in `expected` or `optional` as well.
     `remarks` say in a sentence each what is assumed because nothing in the file tells it, and why.
     """
 
@@ -84,8 +84,8 @@ class Family:
     names and config contradict each other.
     `convert(tensors, layout)` turns checked tensors into ours (the names of the networks in `models`, or the published
     names where there is no such network); pure: it changes no argument, and may return the same arrays.
-    `exports` maps a dialect to a function that turns our tensors and config back into that dialect; `export_metadata` gives
-    the safetensors metadata that its programs read, where there is any.
+    `exports` maps a dialect to a function that turns our tensors and config back into that dialect; `export_metadata`
+    gives the safetensors metadata that its programs read, where there is any.
     `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
     `next_step` says in one line what takes a converted file ("{file}" stands for it, "{source}" for the
     source that its metadata names).

@@ -18,7 +18,7 @@ from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, count,
 from jittor_ipl.weights.families.schema import Schema, solve
 
 _PREFIX, _MEAN = "encoder.", "latent_avg"
-_COARSE, _MIDDLE = 3, 7                         # heads of the feature pyramid up to here read the coarse and middle maps
+_COARSE, _MIDDLE = 3, 7                         # heads of the pyramid up to here read the coarse and middle maps
 _RESNET34 = (3, 4, 6, 3)
 # Classes by (trunk, heads); the second of a pair is the progressive one, whose heads but the first give differences.
 TYPES = {
@@ -80,7 +80,8 @@ def _numbers(own: Shapes, kind: str, heads: str) -> dict:
     layers, squeeze = describe(own) if kind == "ir" else (34, False)
     n_styles = votes["lw"] // style_dim if heads == "w+" else count(own, r"styles\.(\d+)\.")
     return {"trunk": kind, "heads": heads, "layers": layers, "squeeze": squeeze, "width": votes["w"] or 64,
-            "input_channels": votes["c"] or 3, "style_dim": style_dim, "n_styles": n_styles or (1 if heads == "w" else 18)}
+            "input_channels": votes["c"] or 3, "style_dim": style_dim,
+            "n_styles": n_styles or (1 if heads == "w" else 18)}
 
 
 def _type(kind: str, heads: str, hints: Hints) -> str | None:
@@ -95,7 +96,7 @@ def _type(kind: str, heads: str, hints: Hints) -> str | None:
     return stated
 
 
-# ---- Names and shapes ---------------------------------------------------------------------------------------------------
+# ---- Names and shapes -----------------------------------------------------------------------------------------------
 
 def schema(config: dict) -> Schema:
     """Return the tensors of an encoder with these numbers, in the order of the original modules."""
@@ -103,8 +104,9 @@ def schema(config: dict) -> Schema:
     ir = config["trunk"] == "ir"
     names = trunk(config["layers"], config["squeeze"], width, config["input_channels"]) if ir else _resnet(config)
     if config["heads"] in ("pyramid", "flat"):
+        n_in = top if config["heads"] == "flat" else dim
         for index in range(n):
-            names |= _head(f"styles.{index}", top if config["heads"] == "flat" else dim, dim, _spatial(index, config["heads"]))
+            names |= _head(f"styles.{index}", n_in, dim, _spatial(index, config["heads"]))
     if config["heads"] == "pyramid":
         names |= conv("latlayer1", dim, 4 * width, 1, bias=True) | conv("latlayer2", dim, 2 * width, 1, bias=True)
     if config["heads"] == "w":
@@ -148,6 +150,6 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
 
 FAMILY = Family("inversion-encoder", recognise, convert,
-                landmarks=("encoder.input_layer.0.weight", "encoder.styles.0.convs.0.weight", "encoder.latlayer1.weight",
-                           "encoder.conv1.weight"),
+                landmarks=("encoder.input_layer.0.weight", "encoder.styles.0.convs.0.weight",
+                           "encoder.latlayer1.weight", "encoder.conv1.weight"),
                 next_step="the generator under decoder. is written as a file of its own")

@@ -8,6 +8,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.layers import linear
 from jittor_ipl.weights.families.schema import Schema, fill, solve
 
 _CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
@@ -16,7 +17,7 @@ _OURS = re.compile(r"mapping\.mapping\.\d+\.(weight|bias)")
 _LEVELS = ("coarse", "medium", "fine")
 _LEVELLED = re.compile(rf"({'|'.join(_LEVELS)})\.mapping\.mapping\.\d+\.(weight|bias)")
 _ENCODER = r"(?:transformer_encoder|mapping\.\d+)\.layers\.(\d+)\."
-_TRANSFORMER = re.compile(rf"{_ENCODER}(self_attn\.(in_proj|out_proj\.)_?(weight|bias)|linear[12]\.(weight|bias)|norm[12]\.(weight|bias))"
+_TRANSFORMER = re.compile(rf"{_ENCODER}(self_attn\.(in_proj|out_proj\.)_?|(linear|norm)[12]\.)(weight|bias)"
                           r"|(final_linear|linear|mapping\.\d+)\.(weight|bias)")
 
 
@@ -26,7 +27,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
         return _official(shapes, hints)
     if shapes and all(_LEVELLED.fullmatch(name) for name in shapes):
         return _levels(shapes, hints)
-    if any(re.match(_ENCODER + "self_attn", name) for name in shapes) and all(_TRANSFORMER.fullmatch(name) for name in shapes):
+    if any(re.match(_ENCODER + "self_attn", name) for name in shapes) and all(map(_TRANSFORMER.fullmatch, shapes)):
         return _transformer(shapes, hints)
     return None
 
@@ -35,14 +36,15 @@ def _official(shapes: Shapes, hints: Hints) -> Layout:
     names = _mlp("", "out")
     numbers = solve(names, shapes)
     n_ctx, ctx_dim = _context(numbers["out"], numbers["w"], _stored(hints))
-    return Layout("prompt-mapper", "ipl", {"style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}, fill(names, numbers))
+    config = {"style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}
+    return Layout("prompt-mapper", "ipl", config, fill(names, numbers))
 
 
 def _mlp(prefix: str, out: str) -> Schema:
-    """PixelNorm (index 0, no parameters), three hidden layers, one to `out`; further layers are reported as unexpected."""
+    """PixelNorm (index 0, no parameters), three hidden layers, one to `out`; further layers are unexpected."""
     rows = {1: "w", 2: "w", 3: "w", 4: out}
-    return {f"{prefix}mapping.mapping.{i}.{part}": dims for i, row in rows.items()
-            for part, dims in (("weight", (row, "w")), ("bias", (row,)))}
+    return {name: dims for i, row in rows.items()
+            for name, dims in linear(f"{prefix}mapping.mapping.{i}", row, "w").items()}
 
 
 def _levels(shapes: Shapes, hints: Hints) -> Layout:
@@ -60,7 +62,7 @@ def _stored(hints: Hints) -> Config:
 
 
 def _context(out: int, style_dim: int, config: Config) -> tuple[int, int]:
-    """Divide the output into tokens and their width: as stored, else four tokens of a CLIP's width, else as many as fit.
+    """Divide the output into tokens and their width: as stored, else four of a CLIP's width, else as many as fit.
 
     The division changes no weight; only the product is in the file.
     """
@@ -81,14 +83,14 @@ def _transformer(shapes: Shapes, hints: Hints) -> Layout:
     """
     stored = _stored(hints)
     depth = 1 + max(int(m[1]) for m in (re.match(_ENCODER, name) for name in shapes) if m and len(m[1]) < 4)
-    offset = min((int(m[1]) for m in (re.match(r"mapping\.(\d{1,3})\.layers\.", name) for name in shapes) if m), default=int(bool(stored.get("pixel_norm"))))
+    places = [int(m[1]) for name in shapes if (m := re.match(r"mapping\.(\d{1,3})\.layers\.", name))]
+    offset = min(places, default=int(bool(stored.get("pixel_norm"))))
     middle = any(name.startswith("linear.") for name in shapes)
     one = _encoder_layer()
     names: Schema = {f"transformer_encoder.layers.{i}.{part}": dims for i in range(depth) for part, dims in one.items()}
     tails = (["linear"] if middle else []) + ["final_linear"]
     for tail in tails:
-        into, out = ("d" if tail == tails[0] else "hidden"), ("out" if tail == "final_linear" else "hidden")
-        names |= {f"{tail}.weight": (out, into), f"{tail}.bias": (out,)}
+        names |= linear(tail, "out" if tail == "final_linear" else "hidden", "d" if tail == tails[0] else "hidden")
     if any(name.startswith("mapping.") for name in shapes):
         names |= {_twin(name, offset, tails): dims for name, dims in names.items()}
     numbers = solve(names, shapes)
@@ -105,9 +107,9 @@ def _transformer(shapes: Shapes, hints: Hints) -> Layout:
 def _encoder_layer() -> Schema:
     """Return the names of PyTorch's TransformerEncoderLayer; in_proj is three times as wide as the model."""
     vector = {f"{name}.{part}": ("d",) for name in ("norm1", "norm2") for part in ("weight", "bias")}
-    return {"self_attn.in_proj_weight": ("3d", "d"), "self_attn.in_proj_bias": ("3d",), "self_attn.out_proj.weight": ("d", "d"),
-            "self_attn.out_proj.bias": ("d",), "linear1.weight": ("ff", "d"), "linear1.bias": ("ff",),
-            "linear2.weight": ("d", "ff"), "linear2.bias": ("d",), **vector}
+    return {"self_attn.in_proj_weight": ("3d", "d"), "self_attn.in_proj_bias": ("3d",),
+            **linear("self_attn.out_proj", "d", "d"), **linear("linear1", "ff", "d"), **linear("linear2", "d", "ff"),
+            **vector}
 
 
 def _twin(name: str, offset: int, tails: list[str]) -> str:
@@ -133,14 +135,16 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
 
 
 def _original(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
-    """Return the names of IPL's mapper, or of the thesis's, each tensor twice; UserError for a mapper that neither has."""
+    """Return the names of IPL's mapper, or of the thesis's, each tensor twice; UserError for a mapper of levels."""
     if config.get("architecture") == "levels":
         raise UserError("a mapper of levels is this project's own; neither IPL nor the thesis has a network for it")
     if config.get("architecture") != "transformer":
         return dict(tensors)
-    offset, tails = int(bool(config.get("pixel_norm"))), [tail for tail in ("linear", "final_linear") if f"{tail}.weight" in tensors]
+    tails = [tail for tail in ("linear", "final_linear") if f"{tail}.weight" in tensors]
+    offset = int(bool(config.get("pixel_norm")))
     return {**tensors, **{_twin(name, offset, tails): array for name, array in tensors.items()}}
 
 
 FAMILY = Family("prompt-mapper", recognise, convert, exports={"ipl": _original},
-                landmarks=("mapping.mapping.1.weight", "transformer_encoder.layers.0.self_attn.in_proj_weight", "final_linear.weight"))
+                landmarks=("mapping.mapping.1.weight", "final_linear.weight",
+                           "transformer_encoder.layers.0.self_attn.in_proj_weight"))

@@ -16,7 +16,7 @@ Schema = dict[str, tuple[Dim, ...]]
 
 
 def solve(schema: Mapping[str, tuple[Dim, ...]], shapes: Shapes, default: int = 512) -> dict[str, int]:
-    """Return a value for every unknown of `schema`: the most frequent one in `shapes`, `default` where none is found."""
+    """Return a value for every unknown of `schema`: the most frequent in `shapes`, `default` where there is none."""
     votes: dict[str, Counter[int]] = {}
     for name, dims in schema.items():
         found = shapes.get(name, ())

@@ -26,8 +26,8 @@ OPTIONAL = (r"(text\.)?(input_resolution|context_length|vocab_size)", r"(.*\.)?a
             r"visual\..*\.num_batches_tracked")
 
 # What an image tower's names begin with, relatives' included (they are refused by their own names).
-_IMAGE_TOWER = re.compile(r"visual\.(conv1\.|(proj|class_embedding|positional_embedding)$|ln_(pre|post)\.|transformer\.|"
-                          r"layer[1-4]\.|attn|trunk\.|blocks\.|patch_embed\.)")
+_IMAGE_TOWER = re.compile(r"visual\.(conv1\.|(proj|class_embedding|positional_embedding)$|ln_(pre|post)\.|"
+                          r"transformer\.|layer[1-4]\.|attn|trunk\.|blocks\.|patch_embed\.)")
 _VISION_LANDMARKS = ("vision_model.embeddings.class_embedding", "vision_model.pre_layrnorm.weight")
 _VISION_NUMBERS = ("image_resolution", "vision_layers", "vision_width", "vision_patch_size", "vision_heads",
                    "vision_mlp", "activation", "eps")
@@ -97,10 +97,11 @@ def _usual_activation(dialect: str, hints: Hints) -> tuple[str, tuple[str, ...]]
         return "quick_gelu", ()
     if dialect in ("jclip", "compact") or hints.format == "torchscript" or hints.metadata.get("kind") == "clip":
         return "quick_gelu", ()
-    what = f"this checkpoint of OpenCLIP's training (run {run[:60]!r})" if openclip.is_training_run(hints) else "this file"
-    usual, whose, other = ("gelu", "OpenCLIP", "its -quickgelu models and networks trained on from OpenAI's weights have "
-                           "quick_gelu") if dialect == "open_clip" else (
-        "quick_gelu", "OpenAI" if dialect == "openai" else "Hugging Face", "most of OpenCLIP's models have gelu")
+    what = f"this checkpoint of OpenCLIP's training (run {run[:60]!r})" if run else "this file"
+    usual, whose, other = {
+        "open_clip": ("gelu", "OpenCLIP", "its -quickgelu models and runs from OpenAI's weights have quick_gelu"),
+        "openai": ("quick_gelu", "OpenAI", "most of OpenCLIP's models have gelu"),
+        "huggingface": ("quick_gelu", "Hugging Face", "its config.json would tell")}[dialect]
     return usual, (f"{what} does not tell its activation; {usual} is assumed, as in {whose}'s own models ({other})",)
 
 

@@ -10,7 +10,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Config, Shapes, Tensors
 
 MODEL_TYPES = ("clip", "clip_text_model", "clip_vision_model")
-OPTIONAL = (r"(text|vision)_model\.embeddings\.position_ids",)      # a buffer of whole numbers that older releases saved
+OPTIONAL = (r"(text|vision)_model\.embeddings\.position_ids",)      # whole numbers that older releases saved
 TRANSPOSED = ("text_projection", "visual.proj")                     # [in, out] in OpenAI's files, [out, in] here
 
 # (ours, theirs), each a beginning of names; the first that fits is taken.
@@ -80,7 +80,7 @@ def to_ours(tensors: Tensors, names: Mapping[str, object]) -> dict[str, np.ndarr
 def from_ours(tensors: Tensors, _: Config) -> dict[str, np.ndarray]:
     """Return Hugging Face's tensors of our CLIP with a vision transformer; UserError for a ResNet, which they lack."""
     if "visual.proj" not in tensors:
-        raise UserError("Hugging Face's CLIP has no ResNet image tower; this CLIP can only be written under OpenAI's names")
+        raise UserError("Hugging Face's CLIP has no ResNet image tower; write this one under OpenAI's names")
     out = {}
     for name, value in tensors.items():
         names = their_names(name)
@@ -103,13 +103,15 @@ def stated(config: Config) -> dict[str, object]:
     text, vision = _tower(config, "text"), _tower(config, "vision")
     numbers: dict[str, object] = {}
     if text is not None:
-        numbers.update(transformer_width=text.get("hidden_size", 512), transformer_layers=text.get("num_hidden_layers", 12),
+        numbers.update(transformer_width=text.get("hidden_size", 512),
+                       transformer_layers=text.get("num_hidden_layers", 12),
                        transformer_heads=text.get("num_attention_heads", 8), vocab_size=text.get("vocab_size", 49408),
                        context_length=text.get("max_position_embeddings", 77),
                        end_token=_end_token(text.get("eos_token_id", 49407)))
     if vision is not None:
         numbers.update(vision_width=vision.get("hidden_size", 768), vision_layers=vision.get("num_hidden_layers", 12),
-                       vision_heads=vision.get("num_attention_heads", 12), vision_patch_size=vision.get("patch_size", 32),
+                       vision_heads=vision.get("num_attention_heads", 12),
+                       vision_patch_size=vision.get("patch_size", 32),
                        image_resolution=vision.get("image_size", 224))
     towers = [tower for tower in (text, vision) if tower is not None]
     numbers["activation"] = _agreed("hidden_act", towers, "quick_gelu")
@@ -128,7 +130,7 @@ def pixels(preprocessing: object) -> dict[str, object]:
 
 
 def _tower(config: Config, which: str) -> Mapping | None:
-    """Return the part of a configuration that describes one tower; the older `..._config_dict` wins, as it does there."""
+    """Return the part of a configuration that describes one tower; the older `..._config_dict` wins, as there."""
     if config.get("model_type", "clip") != "clip":
         return config if config["model_type"] == f"clip_{which}_model" else None
     parts = [config.get(key) or {} for key in (f"{which}_config", f"{which}_config_dict")]

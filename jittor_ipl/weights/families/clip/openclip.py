@@ -1,4 +1,4 @@
-"""What OpenCLIP adds to OpenAI's names: its configuration file, the `text.` prefix, and towers that are another network."""
+"""What OpenCLIP adds to OpenAI's names: its configuration file, the `text.` prefix, and other networks' towers."""
 from __future__ import annotations
 
 import re
@@ -26,8 +26,8 @@ _OTHERS = [(re.compile(pattern), what) for pattern, what in (
 # Settings that change the network without leaving a trace in its tensors; any other value than these is refused.
 _NEUTRAL = {"pool_type": ("tok", "argmax"), "proj_type": ("linear",), "pos_embed_type": ("learnable", "sin_cos_2d"),
             "block_type": ("default",)}
-_READ = {"image_size", "layers", "width", "head_width", "heads", "mlp_ratio", "patch_size", "context_length", "vocab_size",
-         "norm_kwargs"}
+_READ = {"image_size", "layers", "width", "head_width", "heads", "mlp_ratio", "patch_size", "context_length",
+         "vocab_size", "norm_kwargs"}
 _NO_EFFECT = {"patch_dropout", "output_tokens", "pad_id", "eos_id", "attn_pooler_queries", "attn_pooler_heads",
               "timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias", "timm_drop", "timm_drop_path",
               "hf_model_pretrained", "hf_proj_type", "hf_pooler_type"}
@@ -52,7 +52,7 @@ def is_training_run(hints: Hints) -> bool:
 
 
 def run_name(hints: Hints) -> str:
-    """Return the name of the training run, by default one with the model's in it ("...-model_ViT-B-32-lr_0.001-...")."""
+    """Return the name of the training run, by default with the model's in it ("...-model_ViT-B-32-lr_0.001-...")."""
     return str(hints.values.get("name", "")) if is_training_run(hints) else ""
 
 

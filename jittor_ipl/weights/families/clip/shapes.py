@@ -1,4 +1,4 @@
-"""The table of a CLIP's tensors in OpenAI's names: the shapes that its numbers imply, and the numbers that shapes imply."""
+"""The table of a CLIP's tensors in OpenAI's names: the shapes that its numbers imply, and the other way round."""
 from __future__ import annotations
 
 import math
@@ -19,7 +19,7 @@ _LANDMARKS = {"transformer_width": "ln_final.weight", "embed_dim": "text_project
 
 
 def infer_config(shapes: Shapes, source: str) -> dict:
-    """Return the numbers of `ClipConfig` from OpenAI's names and their shapes; raises UserError when they are no CLIP's.
+    """Return the numbers of `ClipConfig` from OpenAI's names and their shapes; UserError when they are no CLIP's.
 
     Each number is looked for in several tensors, so that the network a damaged file was meant to hold can be told.
     Head counts leave no trace in the shapes: one per 64 channels is assumed, as in every model OpenAI released, and 16
@@ -86,7 +86,8 @@ def tensor_shapes(config: Mapping) -> dict[str, tuple[int, ...]]:
     visual = _transformer(config) if isinstance(config["vision_layers"], int) else _resnet(config)
     return ({"positional_embedding": (config["context_length"], width), "text_projection": (width, embed),
              "token_embedding.weight": (config["vocab_size"], width), **_norm("ln_final", width), "logit_scale": (1,)}
-            | _resblocks(config["transformer_layers"], width, config.get("transformer_mlp")) | prefixed("visual.", visual))
+            | _resblocks(config["transformer_layers"], width, config.get("transformer_mlp"))
+            | prefixed("visual.", visual))
 
 
 def _norm(name: str, width: int) -> Schema:
@@ -119,7 +120,8 @@ def _resnet(config: Mapping) -> Schema:
         planes = width * 2 ** stage
         for block in range(blocks):
             at = f"layer{stage + 1}.{block}."
-            for i, (c_out, c_in, kernel) in enumerate(((planes, n_in, 1), (planes, planes, 3), (4 * planes, planes, 1)), 1):
+            inner = ((planes, n_in, 1), (planes, planes, 3), (4 * planes, planes, 1))
+            for i, (c_out, c_in, kernel) in enumerate(inner, 1):
                 names |= conv(f"{at}conv{i}", c_out, c_in, kernel) | norm(f"{at}bn{i}", c_out)
             if block == 0:                                                    # its input has another width or size
                 names |= conv(f"{at}downsample.0", 4 * planes, n_in, 1) | norm(f"{at}downsample.1", 4 * planes)

@@ -51,8 +51,8 @@ def recognise_vae(shapes: Shapes, hints: Hints) -> Layout | None:
 
 def recognise_text_encoder(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a CLIPTextModel (no vision tower beside it); UserError for unsupported configs."""
-    there = any(name.startswith("text_model.") for name in shapes) and not any(n.startswith("vision_model.") for n in shapes)
-    if not _claims("text-encoder", hints, there, shapes):
+    parts = {name.partition(".")[0] for name in shapes}
+    if not _claims("text-encoder", hints, "text_model" in parts and "vision_model" not in parts, shapes):
         return None
     numbers = text_config(_config(hints) or guess_text_config(shapes))
     return Layout("text-encoder", "huggingface", numbers, text_schema(numbers), (POSITION_IDS,))
@@ -77,11 +77,11 @@ def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:
     """Return whether the config's class, or without one the names, make the file a network of this kind."""
     if any(mark in name for name in shapes for mark in _LORA_MARKS):
         return False
-    architectures = hints.config.get("architectures")
-    stated = str(hints.config.get("_class_name") or (architectures[0] if isinstance(architectures, list) and architectures else ""))
+    several = hints.config.get("architectures")
+    stated = str(hints.config.get("_class_name") or (several[0] if isinstance(several, list) and several else ""))
     if stated in CLASSES:
         return CLASSES[stated] == kind
-    if by_names and "_class_name" in hints.config:
+    if "_class_name" in hints.config:
         raise UserError(f"the config says {stated[:80]!r}, a network that is not supported"
                         f"{nearest(stated[:80], CLASSES)}; known are {', '.join(CLASSES)}")
     return by_names
@@ -89,8 +89,8 @@ def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:
 
 def _refuse_single_file(shapes: Shapes) -> None:
     if any(name.startswith(_LDM_PREFIXES) for name in shapes):
-        raise UserError("this is a whole Stable Diffusion checkpoint in one file (original names); a diffusers folder is "
-                        "expected: diffusers' StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes one")
+        raise UserError("this is a whole Stable Diffusion checkpoint in one file (original names); a diffusers folder "
+                        "is expected: StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes one")
 
 
 def _refuse_relatives(shapes: Shapes) -> None:
@@ -98,13 +98,14 @@ def _refuse_relatives(shapes: Shapes) -> None:
         if name.startswith("controlnet_"):
             raise UserError("this is a ControlNet; only the U-Net itself is supported")
         if name.startswith("add_embedding.") or name.startswith("label_emb."):
-            raise UserError(f"this U-Net has {name!r}: only Stable Diffusion 1.x and 2.x are supported, not XL and relatives")
+            raise UserError(f"this U-Net has {name!r}: Stable Diffusion 1.x and 2.x are supported, not XL or others")
         if ".motion_modules." in name or ".temp_convs." in name:
             raise UserError(f"this U-Net has {name!r}: networks for video are not supported")
 
 
 FAMILIES = (
-    Family("unet", recognise_unet, convert_unchanged, landmarks=("time_embedding.linear_1.weight", "conv_norm_out.weight")),
+    Family("unet", recognise_unet, convert_unchanged,
+           landmarks=("time_embedding.linear_1.weight", "conv_norm_out.weight")),
     Family("vae", recognise_vae, convert_vae, landmarks=("quant_conv.weight", "encoder.conv_norm_out.weight")),
     Family("text-encoder", recognise_text_encoder, convert_unchanged,
            landmarks=("text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight")),

@@ -41,8 +41,8 @@ def read_fields(config: Mapping[str, Any], fields: Fields) -> tuple[dict[str, An
             _require(name, value, fields)
         elif not (name.startswith("_") or name in fields.harmless or _is_off(value)):
             known = (*fields.used, *fields.only, *fields.harmless)
-            raise UserError(f"{fields.class_name}: the config's field {name!r} ({_shown(value)}) is unknown and may change "
-                            f"the network{nearest(name, known)}")
+            raise UserError(f"{fields.class_name}: the config's field {name!r} ({_shown(value)}) is unknown and may "
+                            f"change the network{nearest(name, known)}")
         else:
             passed_over.append(name)
     return {**fields.used, **{name: config[name] for name in fields.used if name in config}}, tuple(passed_over)
@@ -51,8 +51,9 @@ def read_fields(config: Mapping[str, Any], fields: Fields) -> tuple[dict[str, An
 def _require(name: str, value: Any, fields: Fields) -> None:
     if not any(type(value) is type(allowed) and value == allowed for allowed in fields.only[name]):
         remark = fields.remarks.get(name, "")
-        raise UserError(f"{fields.class_name}: {name} {_shown(value)} is not supported{remark and f' ({remark})'}; only "
-                        f"{' or '.join(map(_shown, fields.only[name]))} is")
+        only = " or ".join(map(_shown, fields.only[name]))
+        raise UserError(f"{fields.class_name}: {name} {_shown(value)} is not supported{remark and f' ({remark})'}; "
+                        f"only {only} is")
 
 
 def _is_off(value: Any) -> bool:
@@ -99,7 +100,7 @@ def block_types(value: Any, name: str, known: Iterable[str], number: int) -> lis
     """Return a config's list of block types; UserError names the first that is not among `known`."""
     known = tuple(known)
     if not isinstance(value, (list, tuple)) or len(value) != number:
-        raise UserError(f"{name} must name {number} blocks (as many as block_out_channels), the config says {_shown(value)}")
+        raise UserError(f"{name} must name {number} blocks (as block_out_channels do), the config says {_shown(value)}")
     for item in value:
         if item not in known:
             raise UserError(f"{name}: {_shown(item)} is not supported{nearest(str(item)[:60], known)}; "

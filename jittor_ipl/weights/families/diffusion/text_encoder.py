@@ -12,6 +12,7 @@ from jittor_ipl.weights.families.layers import linear
 
 POSITION_IDS = r"(text_model\.)?embeddings\.position_ids"    # a buffer that old transformers saved: 0, 1, 2, ...
 _MAX_LAYERS = 256
+_PROJECTED = "CLIPTextModelWithProjection"
 
 FIELDS = Fields(
     class_name="CLIPTextModel",
@@ -19,17 +20,18 @@ FIELDS = Fields(
           "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
           "projection_dim": 512, "architectures": ("CLIPTextModel",), "eos_token_id": 2},
     only={"model_type": ("clip_text_model",), "add_cross_attention": (False,), "is_decoder": (False,)},
-    harmless=frozenset({   # training, generation and bookkeeping fields of every transformers config
-        "attention_dropout", "dropout", "initializer_factor", "initializer_range", "torch_dtype", "dtype",
-        "transformers_version", "bos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "return_dict",
-        "use_return_dict", "output_attentions", "output_hidden_states", "torchscript", "pruned_heads", "tie_word_embeddings",
-        "chunk_size_feed_forward", "is_encoder_decoder", "cross_attention_hidden_size", "tie_encoder_decoder",
-        "finetuning_task", "id2label", "label2id", "task_specific_params", "problem_type", "tokenizer_class", "prefix",
-        "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p",
-        "repetition_penalty", "length_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
-        "num_return_sequences", "output_scores", "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id",
-        "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
-        "num_beam_groups", "diversity_penalty", "tf_legacy_loss", "use_bfloat16", "attn_implementation"}),
+    # Training, generation and bookkeeping fields of every transformers config.
+    harmless=frozenset((
+        "attention_dropout dropout initializer_factor initializer_range torch_dtype dtype transformers_version "
+        "bos_token_id pad_token_id sep_token_id decoder_start_token_id return_dict use_return_dict "
+        "output_attentions output_hidden_states torchscript pruned_heads tie_word_embeddings "
+        "chunk_size_feed_forward is_encoder_decoder cross_attention_hidden_size tie_encoder_decoder finetuning_task "
+        "id2label label2id task_specific_params problem_type tokenizer_class prefix max_length min_length do_sample "
+        "early_stopping num_beams temperature top_k top_p typical_p repetition_penalty length_penalty "
+        "no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores "
+        "return_dict_in_generate forced_bos_token_id forced_eos_token_id remove_invalid_values "
+        "exponential_decay_length_penalty suppress_tokens begin_suppress_tokens num_beam_groups diversity_penalty "
+        "tf_legacy_loss use_bfloat16 attn_implementation").split()),
     remarks={})
 
 
@@ -40,16 +42,19 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     used, _ = read_fields(config, FIELDS)
     architectures = used["architectures"] or ("CLIPTextModel",)
-    if not isinstance(architectures, (list, tuple)) or any(name not in ("CLIPTextModel", "CLIPTextModelWithProjection") for name in architectures):
+    listed = isinstance(architectures, (list, tuple))
+    if not listed or any(name not in ("CLIPTextModel", _PROJECTED) for name in architectures):
         raise UserError(f"text encoder {str(architectures)[:80]} is not supported; CLIPTextModel is")
     if used["hidden_act"] not in ("quick_gelu", "gelu"):
-        raise UserError(f"CLIPTextModel: hidden_act {str(used['hidden_act'])[:60]!r} is not supported; quick_gelu and gelu are")
+        raise UserError(f"CLIPTextModel: hidden_act {str(used['hidden_act'])[:60]!r} is not supported; quick_gelu and "
+                        "gelu are")
     numbers = {name: count(used[name], name) for name in
                ("vocab_size", "hidden_size", "intermediate_size", "max_position_embeddings", "projection_dim")}
     numbers |= {name: count(used[name], name, _MAX_LAYERS) for name in ("num_hidden_layers", "num_attention_heads")}
     if numbers["hidden_size"] % numbers["num_attention_heads"]:
         raise UserError(f"num_attention_heads {numbers['num_attention_heads']} do not divide {numbers['hidden_size']}")
-    return {**numbers, "hidden_act": used["hidden_act"], "layer_norm_eps": number(used["layer_norm_eps"], "layer_norm_eps"),
+    return {**numbers, "hidden_act": used["hidden_act"],
+            "layer_norm_eps": number(used["layer_norm_eps"], "layer_norm_eps"),
             "eos_token_id": number(used["eos_token_id"], "eos_token_id"), "architectures": list(architectures)}
 
 
@@ -66,7 +71,7 @@ def text_schema(numbers: Mapping[str, Any]) -> Schema:
         schema |= linear(f"{name}.mlp.fc1", inner, width) | linear(f"{name}.mlp.fc2", width, inner)
         schema |= norm(f"{name}.layer_norm2", width)
     schema |= norm("text_model.final_layer_norm", width)
-    if "CLIPTextModelWithProjection" in numbers["architectures"]:
+    if _PROJECTED in numbers["architectures"]:
         schema |= linear("text_projection", numbers["projection_dim"], width, bias=False)
     return schema
 
@@ -84,4 +89,4 @@ def guess_text_config(shapes: Shapes) -> dict[str, Any]:
             "num_hidden_layers": children(shapes, "text_model.encoder.layers.") or 1,
             "num_attention_heads": width // 64 if width % 64 == 0 else 1,
             "projection_dim": axis(shapes, "text_projection.weight", 0, 512),
-            "architectures": ["CLIPTextModelWithProjection" if projection else "CLIPTextModel"]}
+            "architectures": [_PROJECTED if projection else "CLIPTextModel"]}

@@ -26,13 +26,14 @@ FIELDS = Fields(
     class_name="UNet2DConditionModel",
     used={  # with the defaults of diffusers, for configs that were written before a field existed
         "in_channels": 4, "out_channels": 4, "flip_sin_to_cos": True, "freq_shift": 0,
-        "down_block_types": (_DOWN[0], _DOWN[0], _DOWN[0], _DOWN[1]), "up_block_types": (_UP[1], _UP[0], _UP[0], _UP[0]),
+        "down_block_types": (*3 * _DOWN[:1], _DOWN[1]), "up_block_types": (_UP[1], *3 * _UP[:1]),
         "block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2, "transformer_layers_per_block": 1,
         "cross_attention_dim": 1280, "attention_head_dim": 8, "use_linear_projection": False,
         "norm_num_groups": 32, "norm_eps": 1e-5, "conv_in_kernel": 3, "conv_out_kernel": 3},
     only={
-        "center_input_sample": (False,), "mid_block_type": ("UNetMidBlock2DCrossAttn",), "only_cross_attention": (False,),
-        "downsample_padding": (1,), "mid_block_scale_factor": (1, 1.0), "act_fn": ("silu", "swish"),
+        "center_input_sample": (False,), "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+        "only_cross_attention": (False,), "downsample_padding": (1,), "mid_block_scale_factor": (1, 1.0),
+        "act_fn": ("silu", "swish"),
         "reverse_transformer_layers_per_block": (None,), "encoder_hid_dim": (None,), "encoder_hid_dim_type": (None,),
         "num_attention_heads": (None,), "dual_cross_attention": (False,), "class_embed_type": (None,),
         "addition_embed_type": (None,), "addition_time_embed_dim": (None,), "num_class_embeds": (None,),
@@ -42,8 +43,9 @@ FIELDS = Fields(
         "attention_type": ("default",), "class_embeddings_concat": (False,),
         "mid_block_only_cross_attention": (None, False), "cross_attention_norm": (None,)},
     harmless=frozenset({"sample_size", "dropout", "upcast_attention", "addition_embed_type_num_heads"}),
-    remarks={"addition_embed_type": "'text_time' is Stable Diffusion XL", "time_cond_proj_dim": "a latent consistency model",
-             "class_embed_type": "a U-Net with class labels", "num_class_embeds": "a U-Net with class labels",
+    remarks={"addition_embed_type": "'text_time' is Stable Diffusion XL",
+             "time_cond_proj_dim": "a latent consistency model",
+             **dict.fromkeys(("class_embed_type", "num_class_embeds"), "a U-Net with class labels"),
              "encoder_hid_dim_type": "Kandinsky or IP-Adapter", "attention_type": "GLIGEN"})
 
 
@@ -145,7 +147,8 @@ def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
     widths = [axis(shapes, f"{block}resnets.0.conv1.weight", 0, 320) for block in blocks]
     return {
         "in_channels": axis(shapes, "conv_in.weight", 1, 4), "conv_in_kernel": axis(shapes, "conv_in.weight", -1, 3),
-        "out_channels": axis(shapes, "conv_out.weight", 0, 4), "conv_out_kernel": axis(shapes, "conv_out.weight", -1, 3),
+        "out_channels": axis(shapes, "conv_out.weight", 0, 4),
+        "conv_out_kernel": axis(shapes, "conv_out.weight", -1, 3),
         "block_out_channels": widths, "norm_num_groups": 32 if not any(width % 32 for width in widths) else 1,
         "down_block_types": [_DOWN[0] if children(shapes, f"{block}attentions.") else _DOWN[1] for block in blocks],
         "up_block_types": [_UP[0] if children(shapes, f"{block}attentions.") else _UP[1] for block in ups],

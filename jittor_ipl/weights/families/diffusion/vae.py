@@ -1,4 +1,4 @@
-"""The autoencoder of Stable Diffusion (diffusers' AutoencoderKL): config.json -> every name and shape, both generations."""
+"""The autoencoder of Stable Diffusion (diffusers' AutoencoderKL): config.json -> every name and shape."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -49,10 +49,12 @@ def vae_config(config: Mapping[str, Any]) -> dict[str, Any]:
     used, _ = read_fields(config, FIELDS)
     widths = counts(used["block_out_channels"], "block_out_channels", None)
     numbers = {
-        **{name: count(used[name], name) for name in ("in_channels", "out_channels", "latent_channels", "norm_num_groups")},
-        "block_out_channels": widths, "layers_per_block": count(used["layers_per_block"], "layers_per_block", MAX_COUNT),
-        "down_block_types": block_types(used["down_block_types"], "down_block_types", ("DownEncoderBlock2D",), len(widths)),
-        "up_block_types": block_types(used["up_block_types"], "up_block_types", ("UpDecoderBlock2D",), len(widths)),
+        **{name: count(used[name], name)
+           for name in ("in_channels", "out_channels", "latent_channels", "norm_num_groups")},
+        "block_out_channels": widths,
+        "layers_per_block": count(used["layers_per_block"], "layers_per_block", MAX_COUNT),
+        **{name: block_types(used[name], name, FIELDS.used[name], len(widths))
+           for name in ("down_block_types", "up_block_types")},
         "scaling_factor": number(used["scaling_factor"], "scaling_factor")}
     require_groups(widths, numbers["norm_num_groups"])
     if not numbers["scaling_factor"]:

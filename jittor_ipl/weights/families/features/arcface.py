@@ -1,4 +1,4 @@
-"""Networks that know faces (and MoCo's, which know other things): IR-SE50 ArcFace, CurricularFace IR-101, MoCo ResNet-50.
+"""Networks that know faces, and MoCo's, which know other things: IR-SE50 ArcFace, CurricularFace, MoCo ResNet-50.
 
 `model_ir_se50.pth` (TreB1eN's InsightFace) is the one that this project measures identity with; IR networks without
 squeeze-and-excitation, such as `CurricularFace_Backbone.pth`, have the same layers. MoCo's checkpoint is what ReStyle
@@ -20,14 +20,14 @@ _QUERY = "module.encoder_q."
 
 
 def _recogniser(shapes: Shapes, squeeze: bool) -> Layout | None:
-    if not any(name.startswith("output_layer.") for name in shapes) or any(name.startswith("styles.") for name in shapes):
-        return None
+    parts = {name.partition(".")[0] for name in shapes}
     layers, has_squeeze = describe(shapes)
-    if has_squeeze != squeeze or not any(name.startswith(("body.0.", "input_layer.")) for name in shapes):
+    trunk_only = "output_layer" not in parts or "styles" in parts
+    if trunk_only or not parts & {"body", "input_layer"} or has_squeeze != squeeze:
         return None
-    numbers = solve({"input_layer.0.weight": ("w", 3, 3, 3), "input_layer.1.weight": ("w",), "input_layer.2.weight": ("w",),
-                     "output_layer.3.weight": ("f", "flat"), "output_layer.3.bias": ("f",),
-                     "output_layer.4.running_mean": ("f",)}, shapes, 0)
+    numbers = solve({"input_layer.0.weight": ("w", 3, 3, 3), "input_layer.1.weight": ("w",),
+                     "input_layer.2.weight": ("w",), "output_layer.3.weight": ("f", "flat"),
+                     "output_layer.3.bias": ("f",), "output_layer.4.running_mean": ("f",)}, shapes, 0)
     width, features = numbers["w"] or 64, numbers["f"] or _FEATURES
     side = math.isqrt(numbers["flat"] // (8 * width)) or 7          # 7 for pictures of 112 px, 14 for 224 px
     affine = "output_layer.4.weight" in shapes or "output_layer.4.bias" in shapes
@@ -49,7 +49,7 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return {name: tensors[name] for name in layout.expected}
 
 
-# ---- MoCo ---------------------------------------------------------------------------------------------------------------
+# ---- MoCo -----------------------------------------------------------------------------------------------------------
 
 def recognise_moco(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a MoCo v2 checkpoint; the key encoder, the queue and both heads are of no use here."""
@@ -66,11 +66,12 @@ def resnet50() -> Schema:
         planes = 64 * 2**stage
         for block in range(blocks):
             name = f"layer{stage + 1}.{block}"
-            for index, (c_out, c_in, k) in enumerate(((planes, n_in, 1), (planes, planes, 3), (4 * planes, planes, 1)), 1):
+            wide = 4 * planes
+            for index, (c_out, c_in, k) in enumerate(((planes, n_in, 1), (planes, planes, 3), (wide, planes, 1)), 1):
                 names |= conv(f"{name}.conv{index}", c_out, c_in, k) | batch_norm(f"{name}.bn{index}", c_out)
             if block == 0:
-                names |= conv(f"{name}.downsample.0", 4 * planes, n_in, 1) | batch_norm(f"{name}.downsample.1", 4 * planes)
-            n_in = 4 * planes
+                names |= conv(f"{name}.downsample.0", wide, n_in, 1) | batch_norm(f"{name}.downsample.1", wide)
+            n_in = wide
     return names
 
 

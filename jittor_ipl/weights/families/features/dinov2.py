@@ -36,7 +36,7 @@ def schema(layers: int) -> Schema:
 
 
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
-    """Return the layout of a DINOv2; its number of heads is in no shape, so that config.json or 64 channels each decide."""
+    """Return the layout of a DINOv2; the number of heads is in no shape: config.json or 64 channels each decide."""
     if not any(name.endswith((".layer_scale1.lambda1", ".attention.attention.query.weight")) for name in shapes) or \
             not any(name.startswith("embeddings.") for name in shapes):
         return None

@@ -1,4 +1,4 @@
-"""The residual trunk of InsightFace networks, shared by face recognisers (`arcface`) and inversion encoders (`encoders`).
+"""The residual trunk of InsightFace networks, shared by face recognisers (`arcface`) and encoders (`inversion`).
 
 Deng et al. 2019, in TreB1eN's PyTorch form: units of batch norm, 3x3 convolution, PReLU, strided 3x3 convolution and
 batch norm, with squeeze-and-excitation ("ir_se") or without ("ir"). A trunk is `width` channels wide at its start and
@@ -10,7 +10,7 @@ from jittor_ipl.weights.families.family import Shapes
 from jittor_ipl.weights.families.layers import batch_norm, conv, count
 from jittor_ipl.weights.families.schema import Schema
 
-UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}      # units per resolution, by the number of layers
+UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}      # units per resolution, by depth
 SQUEEZE = 16
 
 
@@ -33,7 +33,8 @@ def channels(layers: int, width: int) -> list[tuple[int, int]]:
 
 def trunk(layers: int, squeeze: bool, width: int, n_in: int) -> Schema:
     """Return the tensors of the input layer and the body."""
-    schema = conv("input_layer.0", width, n_in, 3) | batch_norm("input_layer.1", width) | {"input_layer.2.weight": (width,)}
+    schema = conv("input_layer.0", width, n_in, 3) | batch_norm("input_layer.1", width)
+    schema |= {"input_layer.2.weight": (width,)}
     for index, (c_in, c_out) in enumerate(channels(layers, width)):
         schema |= _unit(f"body.{index}", c_in, c_out, squeeze)
     return schema

@@ -54,12 +54,14 @@ def _branches_a(pool: int) -> tuple:
 
 def _branches_c(c7: int) -> tuple:
     return (("branch1x1", 192, 1), *_tower("branch7x7", (c7, 1), (c7, _ROW), (192, _COLUMN)),
-            *_tower("branch7x7dbl", (c7, 1), (c7, _COLUMN), (c7, _ROW), (c7, _COLUMN), (192, _ROW)), ("branch_pool", 192, 1))
+            *_tower("branch7x7dbl", (c7, 1), (c7, _COLUMN), (c7, _ROW), (c7, _COLUMN), (192, _ROW)),
+            ("branch_pool", 192, 1))
 
 
 def _branches_e() -> tuple:
-    return (("branch1x1", 320, 1), ("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3)), ("branch3x3_2b", 384, (3, 1)),
-            ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3), ("branch3x3dbl_3a", 384, (1, 3)),
+    return (("branch1x1", 320, 1), ("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3)),
+            ("branch3x3_2b", 384, (3, 1)), ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3),
+            ("branch3x3dbl_3a", 384, (1, 3)),
             ("branch3x3dbl_3b", 384, (3, 1)), ("branch_pool", 192, 1))
 
 
@@ -98,5 +100,6 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return {name: tensors[name] for name in layout.expected if not name.startswith("AuxLogits.")}
 
 
-FAMILY = Family("inception-v3", recognise, convert, landmarks=("Mixed_5b.branch1x1.conv.weight", "Conv2d_1a_3x3.conv.weight"),
-                next_step="jittor_ipl.weights.features.load_inception({file}) gives the network, if the weights are FID's")
+FAMILY = Family("inception-v3", recognise, convert,
+                landmarks=("Mixed_5b.branch1x1.conv.weight", "Conv2d_1a_3x3.conv.weight"),
+                next_step="jittor_ipl.weights.features.load_inception({file}) gives the network, if it is FID's")

@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al. 2018): the learned heads, torchvision's networks they sit on, or both in one file.
 
 `vgg.pth`, `alex.pth`, `squeeze.pth` of the lpips package hold the heads alone ("lin0.model.1.weight"); torch-fidelity
-and torchmetrics ship the same files. The networks are torchvision's vgg16, alexnet and squeezenet1_1 ("features.0.weight"),
+and torchmetrics ship the same files. The networks are torchvision's vgg16, alexnet and squeezenet1_1,
 whose classifiers LPIPS does not use. A saved LPIPS module holds both ("net.slice1.0.weight", in torchmetrics
 "net.slices.0.0.weight") and every head twice.
 """
@@ -15,10 +15,11 @@ from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Te
 from jittor_ipl.weights.families.layers import conv
 from jittor_ipl.weights.families.schema import Schema
 
-TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256), "squeeze": (64, 128, 256, 384, 384, 512, 512)}
+TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
+        "squeeze": (64, 128, 256, 384, 384, 512, 512)}
 # Convolutions of the networks: (index in `features`, output channels, input channels, kernel).
-_VGG = ((0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256), (17, 512, 256),
-        (19, 512, 512), (21, 512, 512), (24, 512, 512), (26, 512, 512), (28, 512, 512))
+_VGG = ((0, 64, 3), (2, 64, 64), (5, 128, 64), (7, 128, 128), (10, 256, 128), (12, 256, 256), (14, 256, 256),
+        (17, 512, 256), (19, 512, 512), (21, 512, 512), (24, 512, 512), (26, 512, 512), (28, 512, 512))
 _ALEX = ((0, 64, 3, 11), (3, 192, 64, 5), (6, 384, 192, 3), (8, 256, 384, 3), (10, 256, 256, 3))
 _FIRE = ((3, 64, 16, 64), (4, 128, 16, 64), (6, 128, 32, 128), (7, 256, 32, 128), (9, 256, 48, 192), (10, 384, 48, 192),
          (11, 384, 64, 256), (12, 512, 64, 256))          # index, input, squeezed, expanded (twice)
@@ -40,7 +41,8 @@ def backbone(net: str) -> Schema:
         for index, n_in, narrow, wide in _FIRE:
             name = f"features.{index}"
             names |= conv(f"{name}.squeeze", narrow, n_in, 1, bias=True)
-            names |= conv(f"{name}.expand1x1", wide, narrow, 1, bias=True) | conv(f"{name}.expand3x3", wide, narrow, 3, bias=True)
+            for kernel in (1, 3):
+                names |= conv(f"{name}.expand{kernel}x{kernel}", wide, narrow, kernel, bias=True)
         return names
     for index, n_out, n_in, *kernel in _VGG if net == "vgg" else _ALEX:
         names |= conv(f"features.{index}", n_out, n_in, kernel[0] if kernel else 3, bias=True)
@@ -95,5 +97,6 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return {re.sub(r"^(lin\d\.model)\.0\.", r"\1.1.", _unsliced(name)): tensors[name] for name in layout.expected}
 
 
-FAMILY = Family("lpips", recognise, convert, landmarks=("lin0.model.1.weight", "net.slice1.0.weight", "features.0.weight"),
+FAMILY = Family("lpips", recognise, convert,
+                landmarks=("lin0.model.1.weight", "net.slice1.0.weight", "features.0.weight"),
                 next_step="jittor_ipl.weights.features.load_lpips([heads, backbone]) gives the distance")

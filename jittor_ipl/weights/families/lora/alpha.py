@@ -12,9 +12,10 @@ from jittor_ipl.weights.families.family import Hints
 METADATA_KEY = "lora_adapter_metadata"      # diffusers 0.34 and later write peft's configs here, as "<part>.<field>"
 
 # Fields of peft's LoraConfig that change the formula, with the values under which it is plain LoRA.
-_ONLY = {"peft_type": ("LORA", None), "use_dora": (False, None), "use_qalora": (False, None), "fan_in_fan_out": (False, None),
-         "bias": ("none", None), "lora_bias": (False, None), "modules_to_save": (None, []), "layer_replication": (None,),
-         "trainable_token_indices": (None,), "target_parameters": (None, []), "alora_invocation_tokens": (None,),
+_ONLY = {"peft_type": ("LORA", None), "use_dora": (False, None), "use_qalora": (False, None),
+         "fan_in_fan_out": (False, None), "bias": ("none", None), "lora_bias": (False, None),
+         "modules_to_save": (None, []), "layer_replication": (None,), "trainable_token_indices": (None,),
+         "target_parameters": (None, []), "alora_invocation_tokens": (None,),
          "use_bdlora": (None,)}
 # Initialisations that also change the network's own weights, so that the file alone does not tell the result.
 _MUTATING = ("pissa", "olora", "corda", "loftq")
@@ -66,15 +67,16 @@ def _require_plain(config: Mapping[str, Any]) -> None:
                             f"({name} {allowed[0]!r}) is supported")
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_MUTATING):
-        raise UserError(f"the adapter's config says init_lora_weights {start[:40]!r}, which also changed the network's own "
-                        "weights; save it with path_initial_model_for_weight_conversion, then it is plain LoRA")
+        raise UserError(f"the adapter's config says init_lora_weights {start[:40]!r}, which also changed the network's "
+                        "own weights; save it with path_initial_model_for_weight_conversion, then it is plain LoRA")
 
 
 def _alpha(config: Mapping[str, Any], path: str, rank: int) -> float:
     patterns = config.get("alpha_pattern") or {}
     if not isinstance(patterns, Mapping):
         raise UserError("the adapter's alpha_pattern is not a JSON object")
-    alpha = next((value for pattern, value in patterns.items() if _matches(pattern, path)), config.get("lora_alpha", rank))
+    alpha = config.get("lora_alpha", rank)
+    alpha = next((value for pattern, value in patterns.items() if _matches(pattern, path)), alpha)
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise UserError(f"the adapter's config says alpha {str(alpha)[:40]!r}; a number is expected")
     return alpha * math.sqrt(rank) if config.get("use_rslora") else alpha     # alpha / sqrt(rank), as alpha' / rank
@@ -90,5 +92,6 @@ def _matches(pattern: str, path: str) -> bool:
     for ending in (".alpha", ".lora_A.weight", ".lora_B.weight"):
         plain = plain.removesuffix(ending)
     if not plain.replace(".", "").replace("_", "").isalnum():
-        raise UserError(f"the adapter's alpha_pattern {pattern[:80]!r} is a regular expression; plain names are supported")
+        raise UserError(f"the adapter's alpha_pattern {pattern[:80]!r} is a regular expression; plain names are "
+                        "supported")
     return path == plain or not pattern.startswith("^") and path.endswith(f".{plain}")

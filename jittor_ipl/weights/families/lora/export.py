@@ -39,7 +39,7 @@ def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
 def folded(tensors: Tensors) -> dict[str, np.ndarray]:
     """Return the same LoRA with one rank in each part and alpha = rank: what any release of diffusers reads right.
 
-    alpha / rank is multiplied into up (exact for powers of two); lower ranks are filled up with zeros, for diffusers takes
+    alpha / rank is multiplied into up (exact for powers of two); lower ranks are filled with zeros, for diffusers takes
     one alpha for all modules where a file states none.
     """
     plain: dict[str, np.ndarray] = {}
@@ -94,10 +94,10 @@ def _peft_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[
 def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_prediction: bool = False,
                    resolution: int | None = None, more: Mapping[str, str] | None = None,
                    hashed: bool = True) -> dict[str, str]:
-    """Return the metadata that kohya's scripts write, as far as the tensors tell it: ss_*, sshs_model_hash, modelspec 1.0.1.
+    """Return the metadata that kohya's scripts write, as the tensors tell it: ss_*, sshs_model_hash, modelspec 1.0.1.
 
-    `base` is "sd1" or "sd2" (another says nothing about the model); `more` adds or replaces entries (ss_seed, ss_steps, ...).
-    `hashed` is for tensors that are written in the types they have. No time is written, so that equal LoRA give equal files.
+    `base` is "sd1" or "sd2" (another says nothing about the model); `more` adds or replaces entries (ss_seed, ...).
+    `hashed` is for tensors that are written in the types they have. No time is written: equal LoRA give equal files.
     """
     modules = modules_of(tensors)
     ranks = {tensors[f"{module}.{DOWN}"].shape[0] for module in modules}
@@ -114,7 +114,8 @@ def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_predic
         model = "stable-diffusion-v1" if base == "sd1" else f"stable-diffusion-v2-{'768-v' if v_prediction else '512'}"
         facts |= {"ss_base_model_version": version + ("_v" if v_prediction else ""), "ss_v2": str(base == "sd2"),
                   "ss_resolution": f"({side}, {side})", "modelspec.architecture": f"{model}/lora",
-                  "modelspec.resolution": f"{side}x{side}", "modelspec.prediction_type": "v" if v_prediction else "epsilon"}
+                  "modelspec.resolution": f"{side}x{side}",
+                  "modelspec.prediction_type": "v" if v_prediction else "epsilon"}
     return {"format": "pt", **facts, **(more or {})}
 
 

@@ -115,7 +115,7 @@ def _alphas_of_diffusers(shapes: Shapes, slots: Slots, ranks: Mapping[str, int],
     alphas = {}
     places = {name: index for index, name in enumerate(shapes)}
     modules = {module: index for index, module in enumerate(base.modules)}
-    for part, order in ((UNET, lambda module: places.get(slots[module][UP], 0)), (TEXT, lambda module: modules[module])):
+    for part, order in ((UNET, lambda module: places.get(slots[module][UP], 0)), (TEXT, modules.__getitem__)):
         mine = sorted((module for module in ranks if module.startswith(f"{part}.")), key=order)
         alphas |= {module: ranks[mine[0]] for module in mine if ranks[module] != ranks[mine[0]]}
     return alphas
@@ -127,7 +127,7 @@ def _factors(roles: Mapping[str, str]) -> dict[str, str]:
     return {DOWN: down, UP: roles.get(UP) or counterpart(down, UP)}
 
 
-def _expected(shapes: Shapes, roles: Mapping[str, str], weight: tuple[int, ...], rank: int) -> dict[str, tuple[int, ...]]:
+def _expected(shapes: Shapes, roles: Mapping[str, str], weight: tuple[int, ...], rank: int) -> Shapes:
     """Return the names and shapes that a module's tensors must have; of an unknown base, those that fit each other."""
     if not weight:
         first, second = shapes.get(roles[DOWN], ()), shapes.get(roles[UP], ())

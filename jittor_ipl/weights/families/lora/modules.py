@@ -66,8 +66,10 @@ def original_names(path: str) -> list[str]:
     if not match:
         return []
     way, level, what, index, rest = match[1], 3 * int(match[2] or 0), match[3], int(match[4]), match[5]
-    if what in ("downsamplers", "upsamplers"):
-        return [f"input_blocks.{level + 3}.0.op"] if way == "down" else [f"output_blocks.{level + 2}.{k}.conv" for k in (1, 2)]
+    if what == "downsamplers":
+        return [f"input_blocks.{level + 3}.0.op"]
+    if what == "upsamplers":
+        return [f"output_blocks.{level + 2}.{k}.conv" for k in (1, 2)]
     rest, attends = _LDM_RESNET.get(rest, rest), int(what == "attentions")
     if way == "mid":
         return [f"middle_block.{1 if attends else 2 * index}.{rest}"]
@@ -92,7 +94,8 @@ def known_base(name: str) -> Base:
     schema = unet_schema(unet_config({
         "block_out_channels": [32] * 4, "layers_per_block": 4, "transformer_layers_per_block": 10,
         "down_block_types": ["CrossAttnDownBlock2D"] * 4, "up_block_types": ["CrossAttnUpBlock2D"] * 4}))
-    schema |= {name.replace(".conv1.", ".conv_shortcut."): () for name in list(schema) if name.endswith(".conv1.weight")}
+    shortcuts = [name.replace(".conv1.", ".conv_shortcut.") for name in schema if name.endswith(".conv1.weight")]
+    schema |= dict.fromkeys(shortcuts, ())
     schema |= {f"{blocks}.{index}.{sampler}.0.conv.weight": () for blocks, sampler in
                (("down_blocks", "downsamplers"), ("up_blocks", "upsamplers")) for index in range(4)}
     texts = text_schema(text_config({"num_hidden_layers": 48, "architectures": ["CLIPTextModelWithProjection"]}))
@@ -120,8 +123,8 @@ def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], or
         raise UserError("this LoRA was trained on Stable Diffusion XL (texts 2048 wide); 1.x and 2.x are supported")
     base = next((known_base(name) for name, width in _CONTEXT.items() if widths == {width}), known_base("any"))
     if original and base.name == "any":
-        raise UserError("this LoRA has the original code's names, and widths of neither Stable Diffusion 1.x nor 2.x; it "
-                        "may be one of XL")
+        raise UserError("this LoRA has the original code's names, and widths of neither Stable Diffusion 1.x nor 2.x; "
+                        "it may be one of XL")
     return base
 
 
@@ -150,6 +153,7 @@ def require_known(unknown: Iterable[str], base: Base) -> None:
     if not unknown:
         return
     choices = {**base.flat, **base.original} if unknown[0].startswith("lora_") else base.modules
-    what = f"the base ({base.name})" if base.name != "any" else "the U-Net and text encoder of Stable Diffusion 1.x or 2.x"
-    raise UserError(f"{what} has no module {unknown[0][:120]!r}{nearest(unknown[0][:120], choices)}; "
+    known = "the U-Net and text encoder of Stable Diffusion 1.x or 2.x"
+    what, first = known if base.name == "any" else f"the base ({base.name})", unknown[0][:120]
+    raise UserError(f"{what} has no module {first!r}{nearest(first, choices)}; "
                     f"{len(unknown)} of the LoRA's modules are unknown")

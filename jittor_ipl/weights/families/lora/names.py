@@ -21,10 +21,11 @@ _OTHERS = (
     ("DoRA (weight decomposition)", r"\.dora_scale$|lora_magnitude_vector"), ("OFT (orthogonal)", r"\.oft_|\.boft_"),
     ("IA3", r"\.on_input$|\.ia3_"), ("GLoRA", r"^lora_.*\.(a|b|bm)[12]\.weight$"),
     ("full differences", r"^lora_.*\.(diff|diff_b)$"), ("trained norms", r"\.(w|b)_norm$"),
-    ("LoCon with a middle (Tucker decomposition)", r"\.lora_mid\."), ("LoRA with biases", r"lora_?(B|up|\.up)\S*\.bias$"),
-    ("LoRA of embeddings", r"\.lora_embedding_[AB]"), ("AdaLoRA", r"\.lora_E(\.|$)|\.ranknum$"), ("VeRA", r"\.vera_lambda"))
+    ("LoCon with a middle (Tucker decomposition)", r"\.lora_mid\."),
+    ("LoRA with biases", r"lora_?(B|up|\.up)\S*\.bias$"), ("LoRA of embeddings", r"\.lora_embedding_[AB]"),
+    ("AdaLoRA", r"\.lora_E(\.|$)|\.ranknum$"), ("VeRA", r"\.vera_lambda"))
 _FOREIGN = (("text_encoder_2.", "Stable Diffusion XL"), ("lora_te2_", "Stable Diffusion XL"),
-            ("transformer.", "a transformer such as Stable Diffusion 3 or Flux"), ("lora_transformer_", "a transformer"),
+            ("transformer.", "a transformer (Stable Diffusion 3, Flux)"), ("lora_transformer_", "a transformer"),
             ("text_encoder_3.", "Stable Diffusion 3"), ("prior.", "Stable Cascade or Kandinsky"))
 
 _KOHYA = re.compile(r"(lora_(?:unet|te1?)_.+)\.(lora_down\.weight|lora_up\.weight|alpha)")

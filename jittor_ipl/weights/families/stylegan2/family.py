@@ -28,7 +28,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the tensors under our (rosinality's) names, in the file's types; `latent_avg` [style_dim] if there is one."""
+    """Return the tensors under our (rosinality's) names, in the file's types, with `latent_avg` [style_dim] if any."""
     return _CONVERTERS[layout.dialect](tensors, layout)
 
 

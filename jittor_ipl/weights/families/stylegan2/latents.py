@@ -19,19 +19,20 @@ from jittor_ipl.weights.families.layers import count
 from jittor_ipl.weights.families.schema import Schema
 
 W_PLUS = tuple(range(4, 19, 2))         # layers of a W+ code: 18 for 1024 px
-STYLE_DIM, CLIP_DIMS = 512, (512, 640, 768, 1024)
+CLIP_DIMS = (512, 640, 768, 1024)
 _NAMES = (BARE, "latents", "latent", "w", "w_plus")     # "w" is that of NVIDIA's projected_w.npz
 _MEANS = (("mean.", "std."), ("0.", "1."))      # PaddleGAN's and our names, StyleCLIP's positions
 
 
-# ---- W and W+, and S ----------------------------------------------------------------------------------------------------
+# ---- W and W+, and S ------------------------------------------------------------------------------------------------
 
 def recognise_latents(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a file of W, W+ or S codes."""
     if len(shapes) == 1 and next(iter(shapes)) in _NAMES:
         return None if _named_directions(shapes, hints) else _one_array(shapes)
-    prefix = next((p for p in ("S.", "1.", "") if shapes and all(re.fullmatch(rf"{re.escape(p)}\d+", n) for n in shapes)), None)
-    if prefix is None:
+    heads = {re.sub(r"\d+$", "", name) for name in shapes}
+    prefix = heads.pop() if len(heads) == 1 and all(name[-1:].isdigit() for name in shapes) else None
+    if prefix not in ("S.", "1.", ""):
         return None
     if not prefix and all(_is_w_plus(shape) for shape in shapes.values()):
         return Layout("latents", "list", {"space": "W+", "layers": next(iter(shapes.values()))[-2]}, _alike(shapes))
@@ -49,7 +50,8 @@ def _one_array(shapes: Shapes) -> Layout | None:
 
 def _is_w_plus(shape: tuple[int, ...]) -> bool:
     """Tell whether an array is [N, layers, style_dim], or one such code without N (only of 8 layers or more)."""
-    return len(shape) == 3 and shape[1] in W_PLUS and shape[2] >= 8 or len(shape) == 2 and shape[0] in W_PLUS[2:] and shape[1] >= 8
+    layers = W_PLUS if len(shape) == 3 else W_PLUS[2:]
+    return len(shape) in (2, 3) and shape[-2] in layers and shape[-1] >= 8
 
 
 def _alike(shapes: Shapes) -> Schema:
@@ -71,7 +73,8 @@ def _styles(shapes: Shapes, prefix: str) -> Layout | None:
     first = next(iter(shapes.values()))
     expected = {f"{prefix}{i}": (first[0], layer.channels) if len(first) == 2 else (first[0], 1, layer.channels, 1, 1)
                 for i, layer in enumerate(style_space(size, channels=per_resolution))}
-    return Layout("latents", "ours" if prefix == "S." else "styles", {"space": "S", "size": size, "channels": _config(per_resolution)}, expected)
+    config = {"space": "S", "size": size, "channels": _config(per_resolution)}
+    return Layout("latents", "ours" if prefix == "S." else "styles", config, expected)
 
 
 def _channels(shape: tuple[int, ...]) -> int:
@@ -104,10 +107,10 @@ def convert_latents(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return {"latents": np.concatenate([array[None] if array.ndim < rank else array for array in arrays])}
 
 
-# ---- Global directions --------------------------------------------------------------------------------------------------
+# ---- Global directions -----------------------------------------------------------------------------------------------
 
 def recognise_directions(shapes: Shapes, hints: Hints) -> Layout | None:
-    """Return the layout of global directions [rows, CLIP width]; the rows must be those of a known subset of the styles.
+    """Return the layout of global directions [rows, CLIP width]; the rows must be those of a subset of the styles.
 
     A file of directions by its name with impossible rows is still recognised; the layout expects 6048, and says so.
     """
@@ -136,12 +139,13 @@ def convert_directions(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray
     return {"direction": tensors[name] for name in layout.expected}
 
 
-# ---- Mean and deviation of S --------------------------------------------------------------------------------------------
+# ---- Mean and deviation of S -----------------------------------------------------------------------------------------
 
 def recognise_statistics(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of the means and deviations of S: two lists of one vector per layer."""
     for mean, std in _MEANS:
-        if not shapes or not all(re.fullmatch(rf"({re.escape(mean)}|{re.escape(std)})\d{{1,2}}", name) for name in shapes):
+        named = re.compile(rf"({re.escape(mean)}|{re.escape(std)})\d{{1,2}}").fullmatch
+        if not shapes or not all(map(named, shapes)):
             continue
         if not all(len(shape) == 1 or math.prod(shape) == max(shape) for shape in shapes.values()):
             return None

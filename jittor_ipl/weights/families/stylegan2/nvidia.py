@@ -1,11 +1,11 @@
-"""StyleGAN2 generators of NVIDIA's pickles, PyTorch (stylegan2-ada-pytorch, stylegan3) and TensorFlow (stylegan2, -ada).
+"""StyleGAN2 generators of NVIDIA's pickles, PyTorch (stylegan2-ada-pytorch, stylegan3) and TensorFlow (stylegan2).
 
 The arithmetic is that of our generator up to the order of axes. What differs, name by name:
 
 * a ToRGB layer's run-time gain 1/sqrt(in) and a convolution's are the same in all; a 3x3 convolution's gain cancels in
   the demodulation and is absent in the PyTorch files;
 * the bias of a modulation is stored as it is used (about 1) in PyTorch files, less 1 in TensorFlow files;
-* TensorFlow stores [kh, kw, in, out] and [in, out]; the kernels of its upsampling convolutions are turned by 180 degrees;
+* TensorFlow stores [kh, kw, in, out] and [in, out]; kernels of its upsampling convolutions are turned by 180 degrees;
 * resample filters have sum 1, ours have the gain 4 of upsampling in them;
 * `w_avg` / `dlatent_avg` is our `latent_avg`, the centre of truncation.
 """
@@ -45,7 +45,7 @@ def recognise_ada(shapes: Shapes, hints: Hints) -> Layout | None:
     refuse_conditional(shapes, facts.get("c_dim", 0))
     size = check_size(max(_numbers(shapes, r"synthesis\.b(\d{1,5})\."), default=4))
     for key in [k for k in facts if k.endswith(".architecture")]:
-        _require(facts[key] == "skip", f"an architecture {facts[key]!r} network; only the skip architecture can be used")
+        _require(facts[key] == "skip", f"an architecture {facts[key]!r} network; only the skip architecture is usable")
     _refuse_activations(value for key, value in facts.items() if re.fullmatch(r".*(fc\d+|conv\d)\.activation", key))
     n_mlp = max(_numbers(shapes, r"mapping\.fc(\d{1,3})\."), default=7) + 1
     ends = {name.rpartition(".")[2] for name in shapes}
@@ -142,8 +142,8 @@ def recognise_tf(shapes: Shapes, hints: Hints) -> Layout | None:
 def _tf_schema(size: int, n_mlp: int, strengths: bool, maps: bool) -> Schema:
     names: Schema = {"synthesis/4x4/Const/const": (1, "c4", 4, 4), "dlatent_avg": ("w",)}
     for scope, _, c_in, c_out, k in _tf_layers(size):
-        names |= {f"{scope}/weight": (k, k, c_in, c_out), f"{scope}/mod_weight": ("w", c_in), f"{scope}/mod_bias": (c_in,),
-                  f"{scope}/bias": (c_out,)}
+        names |= {f"{scope}/weight": (k, k, c_in, c_out), f"{scope}/bias": (c_out,),
+                  f"{scope}/mod_weight": ("w", c_in), f"{scope}/mod_bias": (c_in,)}
         if strengths and k == 3:
             names[f"{scope}/noise_strength"] = ()
     if maps:

@@ -14,7 +14,7 @@ _OTHERS = [(re.compile(pattern), what) for pattern, what in (
     (r"(generator\.)?progression\.\d+\.|g_(synthesis|mapping)\.|synthesis/.*/StyleMod/|synthesis\.blocks\.\d+x\d+\.",
      "a generator of the first StyleGAN"),
     (r"synthesis\.(layer\d+|early_layer|output\d+)\.|mapping\.dense\d+\.", "a generator in GenForce's names"),
-    (r"backbone\.synthesis\.|superresolution\.|renderer\.", "a generator of three-dimensional scenes (EG3D or a relative)"),
+    (r"backbone\.synthesis\.|superresolution\.|renderer\.", "a generator of scenes in three dimensions (EG3D)"),
     (r"GAN\.(S|G|D|SE|GE)\.|G\.initial_block|G\.blocks\.\d+\.", "a network of lucidrains' stylegan2-pytorch"),
     (r"(to_rgb1|to_rgbs\.\d+)\.(iwt|dwt)\.|iwt\.|dwt\.", "a SWAGAN generator, which draws wavelets"),
     (r"synthesis\.b\d+\.skip\.|synthesis/\d+x\d+/Skip/", "a generator of the residual architecture"))]
@@ -40,8 +40,8 @@ def refuse_unlike(z: int, hidden: int, w: int, rgb: int) -> None:
     if rgb != 3:
         refuse(f"a network for pictures of {rgb} channels; three are expected")
     if z == 2 * w == 2 * hidden:        # z beside an embedding of the class as wide
-        refuse(f"a class-conditional generator (its mapping takes {z} numbers, w has {w}); only unconditional ones can be "
-               "used")
+        refuse(f"a class-conditional generator (its mapping takes {z} numbers, w has {w}); only unconditional ones can "
+               "be used")
     if not z == hidden == w:
         refuse(f"a network whose z, hidden layers and w have the widths {z}, {hidden} and {w}; they must be equal")
 

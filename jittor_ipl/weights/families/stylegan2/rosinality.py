@@ -93,11 +93,12 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
         known_forms = ((1, numbers["w"]), (2 * len(resolutions(size)), numbers["w"]))
         expected[LATENT_AVG] = centre if centre in known_forms else (numbers["w"],)
     config = base_config(size, n_mlp, numbers, **_stored(hints, size, numbers["w"]))
-    return Layout("stylegan2", "paddlegan" if paddle else "rosinality", config, expected, (CONSTANT,), extras=(LATENT_AVG,))
+    dialect = "paddlegan" if paddle else "rosinality"
+    return Layout("stylegan2", dialect, config, expected, (CONSTANT,), extras=(LATENT_AVG,))
 
 
 def base_config(size: int, n_mlp: int, numbers: Mapping[str, int], **unseen: float | None) -> dict[str, Any]:
-    """Return the saved configuration of a generator: its solved unknowns, and what no shape tells (lr_mlp, conv_clamp)."""
+    """Return the saved configuration of a generator: its solved unknowns, and what no shape tells."""
     channels = {r: numbers[f"c{r}"] for r in resolutions(size)}
     return GeneratorConfig(size, numbers["w"], n_mlp, channels, **unseen).to_json()
 
@@ -142,7 +143,7 @@ def _is_linear(name: str) -> bool:
 
 
 def _stored(hints: Hints, size: int, width: int) -> dict[str, Any]:
-    """Return what shapes cannot tell (lr_mlp, conv_clamp) from the config beside the tensors, after a check of the rest."""
+    """Return what shapes cannot tell (lr_mlp, conv_clamp) from the config beside the tensors; the rest is checked."""
     config = hints.config or hints.stored
     for key, inferred in (("size", size), ("style_dim", width)):
         if config.get(key, inferred) != inferred:
@@ -173,8 +174,8 @@ def one_row(latent_avg: np.ndarray) -> np.ndarray:
     """Return the centre of truncation as [style_dim]; UserError when the layers of a W+ centre differ."""
     rows = latent_avg.reshape(-1, latent_avg.shape[-1])
     if not np.array_equal(rows, np.broadcast_to(rows[:1], rows.shape), equal_nan=rows.dtype.kind in "fc"):
-        raise UserError(f"{LATENT_AVG} {list(latent_avg.shape)} differs between layers; a centre of truncation of one w is "
-                        "expected")
+        raise UserError(f"{LATENT_AVG} {list(latent_avg.shape)} differs between layers; a centre of truncation of one "
+                        "w is expected")
     return rows[0]
 
 

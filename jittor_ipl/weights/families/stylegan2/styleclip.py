@@ -29,7 +29,8 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     numbers = solve(schema, own)
     if "w" in numbers:
         config["style_dim"] = numbers["w"]
-    return Layout("styleclip-mapper", "styleclip" if prefix else "ours", config, fill(prefixed(prefix, schema), numbers),
+    expected = fill(prefixed(prefix, schema), numbers)
+    return Layout("styleclip-mapper", "styleclip" if prefix else "ours", config, expected,
                   parts=("decoder.",) if prefix else ())
 
 
