@@ -90,6 +90,7 @@ def _network(report: NetworkReport, path: str, every: bool, keys: str | None) ->
             *_listed("metadata", [f"{key}: {text}" for key, text in report.metadata.items() if key != "config"]),
             *_listed("keys", list(_keys(report.tensors, every, keys))),
             *_listed("problems", _few(report.problems, every)),
+            *_listed("assumed", report.remarks),
             *_line("next", report.next_step)]
 
 

@@ -58,6 +58,7 @@ class NetworkReport:
     values: dict[str, Any] = field(default_factory=dict)            # plain options found in the file
     not_read: list[str] = field(default_factory=list)               # optimisers, other networks, other formats
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)                # what is assumed of it, and why
     next_step: str = ""
     error: str = ""                                                 # why it could not be read at all
     refused_globals: list[str] = field(default_factory=list)        # what its pickle asked for, never run
@@ -206,6 +207,7 @@ def _entries(tensors: LazyTensors) -> list[Entry]:
 def _judge(report: NetworkReport, found: Recognised, mine: LazyTensors) -> None:
     layout = found.layout
     report.kind, report.dialect, report.config = layout.kind, layout.dialect, layout.config
+    report.remarks = [_safe(remark, 600) for remark in layout.remarks]
     if found.prefix:
         report.dialect += f" (every name after {found.prefix!r})"
     misfits = compare(layout.expected, layout.optional, mine.shapes, mine.stored)

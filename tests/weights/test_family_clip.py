@@ -27,6 +27,7 @@ from jittor_ipl.weights.families.clip import huggingface
 from jittor_ipl.weights.families.clip.shapes import infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Hints
 from jittor_ipl.weights.families.registry import adopt, recognise
+from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
@@ -144,6 +145,7 @@ def test_the_activation_is_told_or_assumed_aloud(files, tmp_path, capsys, run, f
     layout = read_network(tmp_path / file).layout
     assert layout.config["activation"] == activation and bool(layout.remarks) == bool(remark)
     assert load_clip(tmp_path / file).config()["activation"] == activation
+    assert [bool(re.search(remark, line)) for line in inspect(tmp_path / file).networks[0].remarks] == [True] * bool(remark)
     note = capsys.readouterr().err
     assert bool(re.search(f"note: .*{remark}", note)) if remark else not note
     load_clip(tmp_path / file, activation="gelu")

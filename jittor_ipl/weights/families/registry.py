@@ -22,14 +22,14 @@ from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Te
 # Kind -> its module, in the order in which they are asked; among those that claim a file the one with the fewest
 # problems wins. A module is imported when one of its kinds is asked.
 MODULES = {
-    "delta": "own_files", "judge": "own_files", "stylegan2": "stylegan2.family", "prompt-mapper": "prompt_mapper",
+    "delta": "registry", "judge": "registry", "stylegan2": "stylegan2.family", "prompt-mapper": "prompt_mapper",
     "clip": "clip.family", "image-encoder": "clip.family", "styleclip-mapper": "stylegan2.styleclip",
     "style-directions": "stylegan2.latents", "style-statistics": "stylegan2.latents", "latents": "stylegan2.latents",
     "inversion-encoder": "inversion", "ir-se50": "features.arcface", "ir-face": "features.arcface",
     "moco-resnet50": "features.arcface", "inception-v3": "features.inception", "lpips": "features.lpips",
     "dinov2": "features.dinov2", "unet": "diffusion.family", "vae": "diffusion.family",
     "text-encoder": "diffusion.family", "lora": "lora.family"}
-_BY_METADATA = ("delta", "judge")       # files that say themselves what they are, whatever their names
+_STATED = ("delta", "judge")            # kinds of files that say themselves what they are, whatever their names
 _SHOWN = 5              # kinds of networks named in a message when none is near
 # What DataParallel, torch.compile, Lightning and others put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")
@@ -37,6 +37,18 @@ _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", 
 
 class UnknownNetwork(UserError):
     """Tensors that are no known network, or none of the kind that is asked for."""
+
+
+def _by_metadata(kind: str, next_step: str) -> Family:
+    """Return the family of files that only this project writes: their names are those of the network behind them."""
+    def recognise_stated(shapes: Shapes, hints: Hints) -> Layout | None:
+        return Layout(kind, "ours", hints.stored, dict(shapes)) if hints.metadata.get("kind") == kind else None
+    return Family(kind, recognise_stated, lambda tensors, layout: dict(tensors), next_step=next_step)
+
+
+# What they must hold is checked where they are used: by the delta's hash of its source, by the judge's network.
+FAMILIES = (_by_metadata("delta", "python -m jittor_ipl generate --network {file} --source {source} --seeds 0-7"),
+            _by_metadata("judge", "the demo world's measurements use it (docs/demo_results.md)"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | tuple[str, ...]
     kinds = (kind,) if isinstance(kind, str) else kind
     found = contradiction = None
     try:
-        found = closest(shapes, hints, families({*kinds, *_BY_METADATA} if kinds else MODULES))
+        found = closest(shapes, hints, families({*kinds, *_STATED} if kinds else MODULES))
     except UserError as error:
         contradiction = error
     if kinds and (found is None or found.problems or found.layout.kind not in kinds):
@@ -87,7 +99,7 @@ def _refuse_other_kinds(shapes: Shapes, hints: Hints, kinds: tuple[str, ...], pr
     other = None
     with suppress(UserError):
         other = closest(shapes, hints, families())
-    if other and other.layout.kind not in kinds and (other.problems < problems or other.layout.kind in _BY_METADATA):
+    if other and other.layout.kind not in kinds and (other.problems < problems or other.layout.kind in _STATED):
         step = f" ({other.family.next_step})" if other.layout.parts and other.family.next_step else ""
         raise UnknownNetwork(f"this is a {other.layout.kind!r} network, a {kinds[0]!r} network is expected{step}")
 
