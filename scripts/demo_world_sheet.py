@@ -32,7 +32,7 @@ def portraits() -> list:
     """The same random faces in every style."""
     from jittor_ipl.runtime.streams import rng
     from jittor_ipl.world.drawing import attributes, looks
-    face = attributes.sample(rng(5, "sheet"), COUNT)
+    face = attributes.PORTRAIT.sample(rng(5, "sheet"), COUNT)
     return [(style, tiles(looks.render(face, style))) for style in looks.STYLES]
 
 
@@ -52,7 +52,7 @@ def pets() -> list:
     wanted = ((0, 0, 0, 0), (1, 1, 2, 0), (2, 0, 1, 1), (3, 1, 1, 1), (4, 0, 2, 0))     # coat, species, pattern, ears
     labels = np.stack([pet[name] for name in ("coat", "species", "pattern", "ears")], axis=1)
     first = [int((labels == values).all(axis=1).argmax()) for values in wanted]
-    z, pet = z[first], attributes.take(pet, first)
+    z, pet = z[first], attributes.select(pet, first)
     rows = [(style, tiles(PETS.render(pet, style))) for style in PETS.styles]
     return [*rows, ("generator", list(to_uint8(pictures(load_generator("demo:pets-generator"), z))))]
 

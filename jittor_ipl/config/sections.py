@@ -113,7 +113,7 @@ class MapperTraining(Section):
         return self
 
 
-class Anchors(Section):
+class AnchorSteps(Section):
     """When the loss on anchors takes the half-adapted generator as a new place to start from, in steps of stage 2."""
 
     first: int = Field(130, ge=1, le=10_000_000)
@@ -147,7 +147,7 @@ class GeneratorTraining(Section):
     # Domains that images must not be taken for, for the loss on naming.
     others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)
     spread: float = Field(0.25, gt=0, le=10)     # of covariance's text directions, in lengths of the direction
-    anchors: Anchors = Anchors()
+    anchors: AnchorSteps = AnchorSteps()
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")

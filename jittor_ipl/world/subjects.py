@@ -1,4 +1,4 @@
-"""What the demo world can picture: portraits in eleven styles and pets in four; training and judging are the same for both."""
+"""What the demo world can picture, portraits in eleven styles and pets in four, taught and judged the same way."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -51,4 +51,4 @@ SUBJECTS = {subject.name: subject for subject in (PORTRAITS, PETS)}
 
 def subject_of(ref: str) -> Subject:
     """The subject that a demo generator draws, by its name ("demo:generator", "demo:pets-generator")."""
-    return next((subject for subject in SUBJECTS.values() if subject.prefix and ref.startswith(f"demo:{subject.prefix}")), PORTRAITS)
+    return PETS if ref.startswith(f"demo:{PETS.prefix}") else PORTRAITS

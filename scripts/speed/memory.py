@@ -34,8 +34,8 @@ def write_random_networks(folder: Path, size: int) -> None:
     from jittor_ipl.weights.containers.safetensors import write_safetensors
     from jittor_ipl.weights.generator import save_generator
     save_generator(Generator(size, rng=np.random.default_rng(0)), folder / "generator.safetensors")
-    clip = Clip(ClipConfig(embed_dim=512, image_resolution=224, vision_layers=12, vision_width=768, vision_patch_size=32,
-                           transformer_width=512, transformer_heads=8, transformer_layers=12))
+    clip = Clip(ClipConfig(embed_dim=512, image_resolution=224, vision_layers=12, vision_width=768,
+                           vision_patch_size=32, transformer_width=512, transformer_heads=8, transformer_layers=12))
     tensors = numpy_tensors(clip.initialise(np.random.default_rng(1)))
     write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})
 

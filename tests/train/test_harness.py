@@ -37,7 +37,7 @@ def fit(loop: Loop, steps: int, kill_at: int | None = None) -> dict[str, np.ndar
         adam.step(dict(zip(params, jt.grad(loss, list(params.values())))))
         average.update()
         loop.done({"loss": loss.item()})
-    return {**{name: var.numpy() for name, var in params.items()}, **{f"ema {n}": v for n, v in average.state().items()}}
+    return {**Weights(params).state(), **{f"ema {name}": value for name, value in average.state().items()}}
 
 
 def stage(folder, steps: int = 9, **keywords) -> Stage:
@@ -50,7 +50,7 @@ def records(folder) -> list[tuple[int, float]]:
 
 
 def same_bits(one, other) -> bool:
-    return {name: array.tobytes() for name, array in one.items()} == {name: array.tobytes() for name, array in other.items()}
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The pets of the demo world: heads, pictures, captions and shipped networks agree with each other, and with the portraits'."""
+"""The pets of the demo world: heads, pictures, captions and networks agree with each other and with the portraits'."""
 import numpy as np
 import pytest
 
@@ -22,7 +22,7 @@ def test_rendering_is_a_pure_function_and_styles_differ(pets):
     pictures = {style: pet_looks.render(pets, style) for style in pet_looks.STYLES}
     assert all(p.shape == (24, 3, 64, 64) and p.dtype == np.uint8 for p in pictures.values())
     for style, picture in pictures.items():
-        alone = pet_looks.render(attributes.take(pets, slice(5, 6)), style)
+        alone = pet_looks.render(attributes.select(pets, slice(5, 6)), style)
         assert np.array_equal(alone[0], picture[5]), f"{style}: a pet must not depend on its batch"
     for style in pet_looks.TARGETS:
         assert np.abs(pictures[style].astype(float) - pictures["photo"]).mean() > 15, style
@@ -45,8 +45,8 @@ def test_the_code_of_a_latent_names_its_pet():
         assert np.array_equal(code[:, at:at + len(values)].argmax(1), pet[name]), name
         assert np.bincount(pet[name]).min() > 500 / len(values) * .6, f"{name}: every value is met"
         at += len(values)
-    told = TABLE.of_seed(7)
-    assert list(told) == list(TABLE.values) and all(told[name] in values for name, values in TABLE.values.items())
+    named = TABLE.of_seed(7)
+    assert list(named) == list(TABLE.values) and all(named[name] in values for name, values in TABLE.values.items())
 
 
 def test_a_window_paints_on_its_canvas():
@@ -81,7 +81,7 @@ def test_one_batch_holds_both_subjects_under_one_truth():
     def part(subject, language, share):
         face = subject.table.sample(rng(5, subject.name), 16)
         images = np.zeros((16, len(subject.styles), 3, 8, 8), np.uint8)
-        return mixture.Part(pool.Pool(images, subject.table.labels(face)), language, share)
+        return mixture.MixturePart(pool.Pool(images, subject.table.labels(face)), language, share)
     mixed = mixture.Mixture([part(PORTRAITS, captions.PORTRAIT, .75), part(PETS, pet_captions.PET, .25)])
     images, photos, styles, labels = mixed.draw(rng(5, "draw"), 64)
     assert images.shape == photos.shape == (64, 3, 8, 8) and labels.shape == (64, 18)
@@ -89,7 +89,8 @@ def test_one_batch_holds_both_subjects_under_one_truth():
     texts, predicates = mixed.captions(rng(5, "say"), styles, labels)
     match = captions.matches(predicates, styles, labels)
     silent = (predicates[:, 1:] == -1).all(axis=1)
-    assert match.diagonal().all() and not match[:48, 48:][:, ~silent[48:]].any() and not match[48:, :48][:, ~silent[:48]].any()
+    assert match.diagonal().all()
+    assert not match[:48, 48:][:, ~silent[48:]].any() and not match[48:, :48][:, ~silent[:48]].any()
     for text, predicate in zip(texts, predicates):
         assert predicate[0] < 0 or looks.STYLES[predicate[0]] in text
     cartoon = looks.STYLES.index("cartoon")

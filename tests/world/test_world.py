@@ -4,21 +4,21 @@ import pytest
 
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.world.drawing import attributes, looks
-from jittor_ipl.world.drawing.attributes import ATTRIBUTES
+from jittor_ipl.world.drawing.attributes import PORTRAIT
 from jittor_ipl.world.judging import judge, measure
 from jittor_ipl.world.teaching import captions, pool
 
 
 @pytest.fixture(scope="module")
 def faces():
-    return attributes.sample(rng(1, "test faces"), 24)
+    return PORTRAIT.sample(rng(1, "test faces"), 24)
 
 
 def test_rendering_is_a_pure_function_and_styles_differ(faces):
     pictures = {style: looks.render(faces, style) for style in looks.STYLES}
     assert all(p.shape == (24, 3, 64, 64) and p.dtype == np.uint8 for p in pictures.values())
     assert np.array_equal(pictures["cubism"], looks.render(faces, "cubism"))
-    alone = looks.render(attributes.take(faces, slice(5, 6)), "disney")
+    alone = looks.render(attributes.select(faces, slice(5, 6)), "disney")
     assert np.array_equal(alone[0], pictures["disney"][5]), "a face must not depend on its batch"
     photo = pictures["photo"].astype(float)
     for style in looks.TARGETS:
@@ -26,9 +26,9 @@ def test_rendering_is_a_pure_function_and_styles_differ(faces):
 
 
 def test_labels_change_the_picture(faces):
-    one = attributes.take(faces, slice(0, 1))
+    one = attributes.select(faces, slice(0, 1))
     before = looks.render(one, "photo").astype(float)
-    for name, values in ATTRIBUTES.items():
+    for name, values in PORTRAIT.values.items():
         if name == "beard":
             continue       # a girl has none
         other = {**one, name: (one[name] + 1) % len(values)}
@@ -36,23 +36,24 @@ def test_labels_change_the_picture(faces):
 
 
 def test_girls_have_no_beard():
-    face = attributes.sample(rng(2, "test faces"), 2000)
+    face = PORTRAIT.sample(rng(2, "test faces"), 2000)
     assert not (face["beard"] * face["gender"]).any() and face["beard"].mean() > .15
 
 
 def test_the_code_of_a_latent_names_its_face():
     z = rng(3, "z").standard_normal((500, attributes.LATENT_DIM), np.float32)
-    face, code, at = attributes.from_latent(z), attributes.code(z), 0
-    for name, values in ATTRIBUTES.items():
+    face, code, at = PORTRAIT.from_latent(z), PORTRAIT.code(z), 0
+    for name, values in PORTRAIT.values.items():
         seen = code[:, at:at + len(values)].argmax(1)
         keep = face["gender"] == 0 if name == "beard" else slice(None)
         assert np.array_equal(seen[keep], face[name][keep]), name
         at += len(values)
-    assert np.array_equal(attributes.labels(attributes.from_latent(3 * z)), attributes.labels(face)), "only the direction counts"
+    larger = PORTRAIT.from_latent(3 * z)
+    assert np.array_equal(PORTRAIT.labels(larger), PORTRAIT.labels(face)), "only the direction counts"
 
 
 def test_a_caption_is_true_of_its_picture_and_only_of_such():
-    labels = attributes.labels(attributes.sample(rng(4, "faces"), 64))
+    labels = PORTRAIT.labels(PORTRAIT.sample(rng(4, "faces"), 64))
     styles = rng(4, "styles").integers(len(looks.STYLES), size=64)
     texts, predicates = captions.PORTRAIT.draw(rng(4, "captions"), styles, labels)
     match = captions.matches(predicates, styles, labels)
@@ -101,7 +102,7 @@ def test_the_clips_name_every_style(name, faces):
     from jittor_ipl.weights.clip import load_clip
     clip = load_clip(f"demo:{name}")
     texts = unit(clip.encode_text(tokenize([f"a photo of a {s}." for s in looks.STYLES], clip.context_length))).numpy()
-    few = attributes.take(faces, slice(0, 6))
+    few = attributes.select(faces, slice(0, 6))
     for index, style in enumerate(looks.STYLES):
         features = unit(clip.image_features(jt.array(pool.to_float(looks.render(few, style))))).numpy()
         assert ((features @ texts.T).argmax(1) == index).sum() >= len(features) - 1, style

@@ -1,7 +1,7 @@
-"""What a picture of the demo world can show: labelled attributes, how they are drawn at random, and how a latent z fixes them.
+"""What a picture of the demo world can show: labelled attributes, drawn at random or fixed by a latent z.
 
 A face is a dictionary of NumPy arrays of one length B: integer labels for every attribute of a `Table` and, for natural
-variation, continuous jitter in [-1, 1] that carries no label. The functions of this module are those of `PORTRAIT`.
+variation, continuous jitter in [-1, 1] that carries no label.
 """
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Table:
         return np.stack([face[name] for name in self.values], axis=1)
 
     def _margins(self, z: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """By attribute, each value's lead over the best other value [B, n]; and the jitter's coordinates [B, jitter]."""
+        """By attribute, each value's lead over the best other [B, n]; and the jitter's coordinates [B, jitter]."""
         unit = z / np.sqrt(np.mean(np.square(z, dtype=np.float64), axis=1, keepdims=True) + 1e-8)
         at, margins = 0, {}
         for name, values in self.values.items():
@@ -116,12 +116,9 @@ PORTRAIT = Table(
         "pose": (.33, .67, 1), "background": (.25, .5, .75, 1),
     },
     jitter=("tone", "shade", "width", "jaw", "turn", "light"), settle=_no_bearded_girl)
-ATTRIBUTES, JITTER = PORTRAIT.values, PORTRAIT.jitter
-from_uniform, sample, from_latent = PORTRAIT.from_uniform, PORTRAIT.sample, PORTRAIT.from_latent
-code, labels = PORTRAIT.code, PORTRAIT.labels
 
 
-def take(face: Face, index) -> Face:
+def select(face: Face, index: slice | np.ndarray) -> Face:
     """Select faces by a slice or an index array."""
     return {name: values[index] for name, values in face.items()}
 

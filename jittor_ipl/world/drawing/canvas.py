@@ -5,6 +5,7 @@ with shape [B, H, W]; parameters are numbers or arrays [B, 1, 1].
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 
 import numpy as np
@@ -64,7 +65,7 @@ class Canvas:
         return np.sqrt((px - t * dx) ** 2 + (py - t * dy) ** 2) - radius
 
     def triangle(self, a, b, c):
-        """Signed distance (exact inside, first order outside) to a triangle given as three (x, y) pairs, any winding."""
+        """Signed distance (first order outside) to a triangle given as three (x, y) pairs, any winding."""
         area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
         turn = np.sign(area)
         worst = None
@@ -106,3 +107,15 @@ def hash_noise(*integers: np.ndarray) -> np.ndarray:
         h = (h + np.asarray(value).astype(np.int64).astype(np.uint64) * np.uint64(prime)) & np.uint64(0xFFFFFFFF)
     h = ((h ^ (h >> np.uint64(13))) * np.uint64(1274126177)) & np.uint64(0xFFFFFFFF)
     return ((h ^ (h >> np.uint64(16))) & np.uint64(0xFFFFFF)).astype(np.float32) / np.float32(1 << 24)
+
+
+def vivid(amount: float, gain: float = 1.0) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what makes colours [B, 3] in [0, 1] more colourful by `amount` and brighter by `gain`."""
+    return lambda colour: np.clip(saturate(colour[:, :, None, None], amount)[:, :, 0, 0] * gain, 0, 1)
+
+
+def pixels(rgb: np.ndarray, supersample: int) -> np.ndarray:
+    """Return pictures uint8 [B, 3, H, W] of float ones in [0, 1] that are `supersample` times as large."""
+    b, k, h, w = rgb.shape
+    rgb = rgb.reshape(b, k, h // supersample, supersample, w // supersample, supersample).mean(axis=(3, 5))
+    return np.floor(rgb * 255 + .5).astype(np.uint8)

@@ -13,7 +13,7 @@ _BLOBS = (4, 8, 16)          # sides of the lattices of blob masks
 
 
 def masks(random: np.random.Generator, count: int, size: int) -> np.ndarray:
-    """Random masks float32 [count, 1, size, size] in [0, 1]: even blends, half planes, windows (or their outside), blobs."""
+    """Random masks float32 [count, 1, size, size] in [0, 1]: blends, half planes, windows or their outside, blobs."""
     rows, columns = np.mgrid[:size, :size] / size
     made = np.empty((count, 1, size, size), np.float32)
     for mask in made[:, 0]:
@@ -35,15 +35,16 @@ def masks(random: np.random.Generator, count: int, size: int) -> np.ndarray:
 
 
 def greyed(images: np.ndarray, chosen: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Make the `chosen` [n indices] of pictures [B, 3, H, W] grey, each with its own contrast and brightness; in [-1, 1]."""
+    """Make the `chosen` [n] of pictures [B, 3, H, W] grey, each with its own contrast and brightness; in [-1, 1]."""
     images = images.copy()
-    contrast, brightness = random.uniform(.6, 1.4, (len(chosen), 1, 1, 1)), random.uniform(-.4, .4, (len(chosen), 1, 1, 1))
+    shape = (len(chosen), 1, 1, 1)
+    contrast, brightness = random.uniform(.6, 1.4, shape), random.uniform(-.4, .4, shape)
     images[chosen] = np.clip(images[chosen].mean(1, keepdims=True) * contrast + brightness, -1, 1)
     return images
 
 
 def noised(images: np.ndarray, least: float, most: float, clean: float, random: np.random.Generator) -> np.ndarray:
-    """Add noise of a random strength to each picture [B, 3, H, W] and divide by sqrt(1 + strength^2), which keeps its scale.
+    """Add noise of a random strength to each picture [B, 3, H, W], which keeps its scale (over sqrt(1 + strength^2)).
 
     The strength (standard deviation) is log-uniform from `least` to `most`; a share `clean` of the pictures gets none.
     """

@@ -14,7 +14,7 @@ _DOTS_ACROSS = 19          # 3.4 px apart on 64 px
 
 
 def round_dots(rgb: np.ndarray) -> np.ndarray:
-    """Pointillism: a jittered lattice of round dots in pure colours, each the mean of what it covers, on a paler ground."""
+    """Pointillism: a jittered lattice of round dots in pure colours, the mean of what each covers, on pale ground."""
     size = rgb.shape[-1]
     nearest, radius, px, py, hue = _lattice(size)
     vivid = np.clip(saturate(rgb, 1.5) * 1.04, 0, 1)
@@ -29,7 +29,7 @@ def round_dots(rgb: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _lattice(size: int):
-    """By pixel the nearest dot [S, S] and its distance in steps; by dot its place in pixels and its shift of colour [3, n]."""
+    """By pixel the nearest dot [S, S] and its distance in steps; by dot its place and its shift of colour [3, n]."""
     n = _DOTS_ACROSS
     row, column = (grid.ravel() for grid in np.mgrid[-1:n + 1, -1:n + 1])
 
@@ -50,12 +50,13 @@ def _inside(place: np.ndarray, size: int) -> np.ndarray:
 
 # Straight cuts through the whole canvas, each from one point to another; their cells are the facets.
 _CUTS = np.array([((-.06, -1), (.08, 1)), ((-1, -.16), (1, -.44)), ((-1, .33), (1, .15)), ((-1, .60), (1, .84)),
-                  ((-.70, -1), (-.42, 1)), ((.44, -1), (.74, 1)), ((-1, -.50), (-.15, -1)), ((1, -.42), (.20, -1))], np.float64)
+                  ((-.70, -1), (-.42, 1)), ((.44, -1), (.74, 1)), ((-1, -.50), (-.15, -1)), ((1, -.42), (.20, -1))],
+                  np.float64)
 _TINTS = np.array([(.80, .62, .34), (.40, .50, .62), (.60, .52, .44), (.46, .38, .28), (.70, .72, .70)], np.float32)
 
 
 def straight_facets(rgb: np.ndarray) -> np.ndarray:
-    """Cubism: straight cuts through the scene; every cell is one step lighter or darker, tinted and a little displaced."""
+    """Cubism: straight cuts through the scene; every cell a step lighter or darker, tinted, a little displaced."""
     size = rgb.shape[-1]
     px, py, value, tint, edge = _cells(size)
     out = saturate(rgb[:, :, py, px], .74)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, saturate
+from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, pixels, saturate, vivid
 from jittor_ipl.world.drawing.portrait import Look, paint
 
 SOURCE = "photo"
-TARGETS = ("disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf", "cartoon",
-           "pointillism", "cubism")
+TARGETS = ("disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf",
+           "cartoon", "pointillism", "cubism")
 STYLES = (SOURCE, *TARGETS)
 
 
@@ -21,20 +21,13 @@ def render(face: dict[str, np.ndarray], style: str, size: int = 64, supersample:
 
     Raises KeyError for a style that is not in `STYLES`.
     """
-    rgb = paint(face, LOOKS[style], size * supersample)
-    b, k, h, w = rgb.shape
-    rgb = rgb.reshape(b, k, h // supersample, supersample, w // supersample, supersample).mean(axis=(3, 5))
-    return np.floor(rgb * 255 + .5).astype(np.uint8)
+    return pixels(paint(face, LOOKS[style], size * supersample), supersample)
 
 
 # ---- palettes ------------------------------------------------------------------------------------------------------
 def _towards(colour, amount: float):
     target = np.asarray(colour, np.float32)
     return lambda c: c * (1 - amount) + target * amount
-
-
-def _vivid(amount: float, gain: float = 1.0):
-    return lambda c: np.clip(saturate(c[:, :, None, None], amount)[:, :, 0, 0] * gain, 0, 1)
 
 
 def _chain(*maps):
@@ -200,24 +193,26 @@ def _dots(rgb):
     return canvas
 
 
-_FACETS = np.array([(.10, .12), (.42, .06), (.80, .14), (.24, .34), (.60, .30), (.94, .40), (.06, .56), (.40, .52), (.74, .56),
-                    (.22, .78), (.54, .76), (.88, .82), (.08, .96), (.42, .97), (.70, .98)], np.float32)
+_FACETS = np.array([(.10, .12), (.42, .06), (.80, .14), (.24, .34), (.60, .30), (.94, .40), (.06, .56), (.40, .52),
+                    (.74, .56), (.22, .78), (.54, .76), (.88, .82), (.08, .96), (.42, .97), (.70, .98)], np.float32)
 
 
 def _facets(rgb):
-    """Cubism: fixed facets, each showing the scene from a slightly shifted viewpoint with its own light and a dark edge."""
+    """Cubism: fixed facets, each with its own light, a dark edge and a slightly shifted view of the scene."""
     size = rgb.shape[-1]
     u, v = _grid(rgb)
     distance = np.sqrt((u[..., None] - _FACETS[:, 0]) ** 2 + (v[..., None] - _FACETS[:, 1]) ** 2)
     order = np.argsort(distance, axis=-1)
-    first, second = order[..., 0], order[..., 1]
-    gap = np.take_along_axis(distance, second[..., None], -1)[..., 0] - np.take_along_axis(distance, first[..., None], -1)[..., 0]
+    first = order[..., 0]
+    nearest = np.take_along_axis(distance, order[..., :2], -1)
+    gap = nearest[..., 1] - nearest[..., 0]
     turn = hash_noise(first, np.int64(7)) * 2 * np.pi
     shift = .028 * size
     px = np.clip(np.floor(u * size + shift * np.cos(turn)), 0, size - 1).astype(np.int64)
     py = np.clip(np.floor(v * size + shift * np.sin(turn)), 0, size - 1).astype(np.int64)
     out = saturate(rgb[:, :, py, px], .55)
-    palette = np.array([(.72, .55, .30), (.38, .46, .56), (.55, .50, .44), (.40, .34, .26), (.62, .64, .62)], np.float32)
+    colours = [(.72, .55, .30), (.38, .46, .56), (.55, .50, .44), (.40, .34, .26), (.62, .64, .62)]
+    palette = np.array(colours, np.float32)
     tint = palette[(hash_noise(first, np.int64(9)) * 5).astype(np.int64)].transpose(2, 0, 1)[None]
     slope = (u - _FACETS[first, 0]) * np.cos(turn) + (v - _FACETS[first, 1]) * np.sin(turn)
     light = .92 + 1.5 * slope + .28 * (hash_noise(first, np.int64(11)) - .5)
@@ -239,34 +234,37 @@ def _poster(rgb):
 LOOKS: dict[str, Look] = {
     "photo": Look(),
     "disney": Look(
-        skin=_chain(_vivid(1.45, 1.08), _towards((1.0, .78, .62), .18)), hair=_vivid(1.5, 1.15), background=_vivid(1.9, 1.22),
-        shirt=(.92, .78, .20), outline=(.36, .16, .10), outline_width=.014, volume=.22, eye=(.115, .120), iris=(.16, .48, .90),
-        iris_scale=.68, glint=.22, nose=.7, lips=(.86, .18, .24), blush=.55, gloss=.55, strands=.10, ground=_storybook_ground),
+        skin=_chain(vivid(1.45, 1.08), _towards((1.0, .78, .62), .18)), hair=vivid(1.5, 1.15),
+        background=vivid(1.9, 1.22), shirt=(.92, .78, .20), outline=(.36, .16, .10), outline_width=.014, volume=.22,
+        eye=(.115, .120), iris=(.16, .48, .90), iris_scale=.68, glint=.22, nose=.7, lips=(.86, .18, .24), blush=.55,
+        gloss=.55, strands=.10, ground=_storybook_ground),
     "anime painting": Look(
-        skin=_towards((1.0, .90, .86), .45), hair=_chain(_vivid(1.35, 1.1), _towards((.45, .35, .75), .18)),
-        background=_towards((.86, .84, 1.0), .60), shirt=(.30, .34, .62), outline=(.26, .16, .34), outline_width=.011, volume=.06,
-        eye=(.110, .155), iris=(.45, .22, .80), iris_scale=.80, glint=.26, nose=.35, lips=(.84, .44, .48), blush=.40, gloss=.75,
-        strands=.05, ground=_petal_ground),
+        skin=_towards((1.0, .90, .86), .45), hair=_chain(vivid(1.35, 1.1), _towards((.45, .35, .75), .18)),
+        background=_towards((.86, .84, 1.0), .60), shirt=(.30, .34, .62), outline=(.26, .16, .34), outline_width=.011,
+        volume=.06, eye=(.110, .155), iris=(.45, .22, .80), iris_scale=.80, glint=.26, nose=.35, lips=(.84, .44, .48),
+        blush=.40, gloss=.75, strands=.05, ground=_petal_ground),
     "wall painting": Look(volume=.25, finish=_bricks),
     "ukiyo-e": Look(
         skin=_towards((.95, .86, .70), .50), hair=_towards((.10, .10, .12), .45), shirt=(.68, .12, .10),
-        outline=(.06, .05, .07), outline_width=.020, volume=.0, eye=(.095, .030), iris=(.06, .05, .05), iris_scale=.95, glint=0.01,
-        nose=.8, lips=(.70, .12, .10), blush=.0, gloss=.0, strands=.22, ground=_wave_ground, finish=_print),
+        outline=(.06, .05, .07), outline_width=.020, volume=.0, eye=(.095, .030), iris=(.06, .05, .05),
+        iris_scale=.95, glint=0.01, nose=.8, lips=(.70, .12, .10), blush=.0, gloss=.0, strands=.22,
+        ground=_wave_ground, finish=_print),
     "pixar character": Look(
-        skin=_vivid(1.25, 1.10), hair=_vivid(1.25, 1.1), background=_vivid(1.25, 1.0), shirt=(.70, .30, .16), volume=.95,
-        eye=(.135, .135), iris=(.24, .50, .26), iris_scale=.55, glint=.20, nose=1.75, lips=(.78, .34, .30), blush=.30, gloss=.35,
-        strands=.10, ground=_studio_ground),
+        skin=vivid(1.25, 1.10), hair=vivid(1.25, 1.1), background=vivid(1.25, 1.0), shirt=(.70, .30, .16), volume=.95,
+        eye=(.135, .135), iris=(.24, .50, .26), iris_scale=.55, glint=.20, nose=1.75, lips=(.78, .34, .30), blush=.30,
+        gloss=.35, strands=.10, ground=_studio_ground),
     "tolkien elf": Look(
         skin=_towards((.88, .96, .86), .30), hair=_towards((.90, .90, .74), .22), shirt=(.14, .34, .18), volume=.30,
-        eye=(.100, .050), iris=(.05, .62, .62), iris_scale=.90, glint=.3, nose=.8, ears="pointed", ground=_forest_ground,
-        dress=(_circlet,)),
+        eye=(.100, .050), iris=(.05, .62, .62), iris_scale=.90, glint=.3, nose=.8, ears="pointed",
+        ground=_forest_ground, dress=(_circlet,)),
     "werewolf": Look(
         hair=_towards((.34, .27, .22), .25), skin=_towards((.30, .24, .20), .35), shirt=(.14, .13, .15), ears="wolf",
         ground=_night_ground, dress=(_fur, _beard_again)),
     "cartoon": Look(
-        skin=_towards((1.0, .83, .15), .62), hair=_vivid(1.9, 1.2), background=_vivid(2.4, 1.3), shirt=(.16, .44, .90),
-        outline=(.02, .02, .03), outline_width=.024, volume=.0, eye=(.120, .130), iris=(.02, .02, .02), iris_scale=.26, glint=.01,
-        nose=1.3, lips=(.45, .12, .10), blush=.0, gloss=.0, strands=.0, ground=_halftone_ground, finish=_poster),
+        skin=_towards((1.0, .83, .15), .62), hair=vivid(1.9, 1.2), background=vivid(2.4, 1.3), shirt=(.16, .44, .90),
+        outline=(.02, .02, .03), outline_width=.024, volume=.0, eye=(.120, .130), iris=(.02, .02, .02),
+        iris_scale=.26, glint=.01, nose=1.3, lips=(.45, .12, .10), blush=.0, gloss=.0, strands=.0,
+        ground=_halftone_ground, finish=_poster),
     "pointillism": Look(volume=.35, finish=_dots),
     "cubism": Look(volume=.30, outline=(.16, .13, .12), outline_width=.010, finish=_facets),
 }

@@ -37,7 +37,7 @@ class PetLook:
     sclera: float = 0.0                                             # white of the eye around the iris, 0 to 1
     glint: float = .034                                             # radius of the eyes' highlight
     canvas: type[Canvas] = Canvas                                   # which primitives draw
-    ground: Callable | None = None                                  # (canvas, colour [B, 3], geometry) paints the background
+    ground: Callable | None = None      # (canvas, colour [B, 3], geometry) paints the background
     finish: Callable | None = None                                  # rgb -> rgb over the whole picture
 
 
@@ -82,7 +82,8 @@ def colours(pet: dict[str, np.ndarray], look: PetLook) -> dict[str, np.ndarray]:
     """Colours [B, 3] of the parts under a look's palette."""
     tone = 1 + .10 * pet["tone"][:, None]
     return dict(
-        base=look.coat(COAT[pet["coat"]] * tone), patch=look.coat(PATCH[pet["coat"]]), stripe=look.coat(STRIPE[pet["coat"]]),
+        base=look.coat(COAT[pet["coat"]] * tone), patch=look.coat(PATCH[pet["coat"]]),
+        stripe=look.coat(STRIPE[pet["coat"]]),
         muzzle=look.coat(COAT[pet["coat"]] * .72 + .26), eye=EYE[pet["eyes"]],
         background=look.background(BACKGROUND[pet["background"]] * (1 + .08 * pet["shade"][:, None])))
 
@@ -107,7 +108,8 @@ def _strands(c: Canvas, look: PetLook, alpha) -> None:
     """Fur that runs away from the middle of the face; its phase is fixed on the canvas."""
     if look.fur:
         angle, radius = np.arctan2(c.x, c.y - .12), np.sqrt(c.x ** 2 + (c.y - .12) ** 2)
-        hairs = np.cos(angle * 41 + 1.6 * np.cos(radius * 11)) + .8 * np.cos(angle * 23 - 2 * np.cos(radius * 9 + angle * 3))
+        hairs = np.cos(angle * 41 + 1.6 * np.cos(radius * 11))
+        hairs = hairs + .8 * np.cos(angle * 23 - 2 * np.cos(radius * 9 + angle * 3))
         c.shade(alpha, 1 + look.fur * .5 * hairs * np.clip(radius * 1.8, .1, 1))
 
 
@@ -282,6 +284,7 @@ def _whiskers(c: Canvas, g: dict, look: PetLook) -> None:
         w = c.window(-.98 if side < 0 else .2, .12, -.2 if side < 0 else .98, .68)
         d = None
         for k in (-1, 0, 1):
-            one = w.segment(g["x"] + side * .24, .38 + .045 * k + g["y"], g["x"] + side * .90, .38 + .16 * k + g["y"], .009)
+            x, y = g["x"], g["y"] + .38
+            one = w.segment(x + side * .24, y + .045 * k, x + side * .90, y + .16 * k, .009)
             d = one if d is None else np.minimum(d, one)
         w.paint(w.cover(d) * g["cat"] * .85, (.98, .97, .95) if look.outline is None else look.outline)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jittor_ipl.world.drawing.canvas import Canvas, saturate
+from jittor_ipl.world.drawing.canvas import Canvas, pixels, vivid
 from jittor_ipl.world.drawing.finishes import round_dots, straight_facets
 from jittor_ipl.world.drawing.pet import PetLook, paint
 
@@ -17,10 +17,7 @@ def render(pet: dict[str, np.ndarray], style: str, size: int = 64, supersample: 
 
     Raises KeyError for a style that is not in `STYLES`.
     """
-    rgb = paint(pet, LOOKS[style], size * supersample)
-    b, k, h, w = rgb.shape
-    rgb = rgb.reshape(b, k, h // supersample, supersample, w // supersample, supersample).mean(axis=(3, 5))
-    return np.floor(rgb * 255 + .5).astype(np.uint8)
+    return pixels(paint(pet, LOOKS[style], size * supersample), supersample)
 
 
 class PolygonCanvas(Canvas):
@@ -33,10 +30,6 @@ class PolygonCanvas(Canvas):
         return (np.maximum(np.maximum(u, v), turned) - np.float32(1.0)) * np.minimum(rx, ry)
 
 
-def _vivid(amount: float, gain: float = 1.0):
-    return lambda c: np.clip(saturate(c[:, :, None, None], amount)[:, :, 0, 0] * gain, 0, 1)
-
-
 def _ray_ground(c: Canvas, back, g) -> None:
     """Cartoon: a flat colour with comic rays."""
     c.paint(np.ones_like(c.x), back)
@@ -47,9 +40,9 @@ def _ray_ground(c: Canvas, back, g) -> None:
 LOOKS: dict[str, PetLook] = {
     "photo": PetLook(),
     "cartoon": PetLook(
-        coat=_vivid(1.5, 1.12), background=_vivid(1.9, 1.15), outline=(.02, .02, .03), outline_width=.026, volume=0, fur=0,
-        ragged=0, edge=1, eye_scale=1.28, sclera=.8, glint=.045, ground=_ray_ground),
+        coat=vivid(1.5, 1.12), background=vivid(1.9, 1.15), outline=(.02, .02, .03), outline_width=.026, volume=0,
+        fur=0, ragged=0, edge=1, eye_scale=1.28, sclera=.8, glint=.045, ground=_ray_ground),
     "pointillism": PetLook(volume=.40, fur=.0, marks=1.35, eye_scale=1.15, glint=.01, finish=round_dots),
-    "cubism": PetLook(volume=.35, fur=0, ragged=0, edge=1, outline=(.12, .10, .09), outline_width=.013, canvas=PolygonCanvas,
-                      finish=straight_facets),
+    "cubism": PetLook(volume=.35, fur=0, ragged=0, edge=1, outline=(.12, .10, .09), outline_width=.013,
+                      canvas=PolygonCanvas, finish=straight_facets),
 }

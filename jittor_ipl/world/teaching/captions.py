@@ -2,7 +2,6 @@
 
 A caption is a predicate: a row of integers (style, then the attributes in order), -1 where it says nothing. Knowing it
 makes the contrastive targets exact: a caption belongs to every picture of the batch that it is true of.
-The functions of this module are those of `PORTRAIT`.
 """
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import numpy as np
 from jittor_ipl.text.tokenizer import TEMPLATES
 from jittor_ipl.world.drawing.looks import STYLES
 
-Said = dict[str, str]                       # attribute -> the words it is said in
+Wordings = dict[str, str]                       # attribute -> the words it is said in
 Pick = Callable[[tuple[str, ...]], str]     # chooses one of several wordings
 # The prefixes IPL starts from, and plain ones; a "{}" takes the noun phrase.
 _FRAMES = ("a photo of a {}.", "a {}.", "{}", "the {}.", "a picture of a {}.", "an image of a {}.")
@@ -26,7 +25,7 @@ class Language:
 
     styles     names of the styles
     words      several wordings for each value of each attribute, the plainest first
-    weights    how often an attribute is spoken of: what is small in the picture more often, to be heard
+    weights    how often an attribute is spoken of: what is small in the picture more often, to be learnt
     nouns      names of the subject
     phrase     (style's name or "", said, nouns, pick, shuffle) -> noun phrase
     joints     the words that `phrase` puts between, for the vocabulary
@@ -80,12 +79,12 @@ class Language:
 
 
 def matches(predicates: np.ndarray, style: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Truth table [pictures, captions] of predicates [N, 1 + attributes] over pictures (styles [B], labels [B, attributes])."""
+    """Truth table [B, N] of predicates [N, 1 + attributes] over pictures (styles [B], labels [B, attributes])."""
     truth = np.concatenate([style[:, None], labels], axis=1)
     return ((predicates[None] == -1) | (predicates[None] == truth[:, None])).all(axis=2)
 
 
-def _phrase(style: str, said: Said, nouns: tuple[str, ...], pick: Pick, shuffle) -> str:
+def _phrase(style: str, said: Wordings, nouns: tuple[str, ...], pick: Pick, shuffle) -> str:
     """Style, expression, noun, then "with ..." parts in shuffled order."""
     hair = " ".join(said[name] for name in ("length", "curl", "hair") if name in said)
     after = [f"with {hair} hair"] if hair else []
@@ -100,7 +99,8 @@ def _phrase(style: str, said: Said, nouns: tuple[str, ...], pick: Pick, shuffle)
 
 
 _WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "skin": (("pale skin", "light skin", "white skin"), ("tan skin", "tanned skin"), ("brown skin",), ("dark skin", "black skin")),
+    "skin": (("pale skin", "light skin", "white skin"), ("tan skin", "tanned skin"), ("brown skin",),
+             ("dark skin", "black skin")),
     "hair": (("black",), ("brown",), ("blond", "blonde", "yellow"), ("red", "orange"), ("grey", "gray", "white")),
     "length": (("short",), ("long",)),
     "curl": (("straight",), ("curly", "wavy")),
@@ -113,5 +113,5 @@ _WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "background": (("blue",), ("green",), ("pink",), ("grey", "gray")),
 }
 PORTRAIT = Language(
-    STYLES, _WORDS, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"), phrase=_phrase,
-    joints=tuple(f"{name} {kind}" for name in ("hair", "background") for kind in ("and", "on a", "with", "in the style of a")))
+    STYLES, _WORDS, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"),
+    phrase=_phrase, joints=("hair", "background", "and", "on a", "with", "in the style of a"))

@@ -1,4 +1,4 @@
-"""Portraits and pets in one batch, under one truth, so that one CLIP can hear of both.
+"""Portraits and pets in one batch, under one truth, so that one CLIP can learn both.
 
 A joint label is [the style in the first language's styles, attributes of the first subject, of the second, ...], with
 ABSENT where a picture's subject has no such attribute: a caption that speaks of it is not true of that picture, and a
@@ -17,7 +17,7 @@ ABSENT = -2
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """One subject of a mixture: its pictures, how it is spoken of, and its share of a batch."""
 
     pool: Pool
@@ -28,7 +28,7 @@ class Part:
 class Mixture:
     """Draws pictures, joint labels [B, 1 + all attributes] and captions of several subjects."""
 
-    def __init__(self, parts: list[Part]) -> None:
+    def __init__(self, parts: list[MixturePart]) -> None:
         self.parts, self.styles = parts, parts[0].language.styles
         ends = np.cumsum([1, *(len(part.language.words) for part in parts)])
         self.columns = [slice(int(a), int(b)) for a, b in zip(ends, ends[1:])]
@@ -49,7 +49,8 @@ class Mixture:
         together = np.concatenate(joint)
         return np.concatenate(images), np.concatenate(photos), together[:, 0], together[:, 1:]
 
-    def take_back(self, labels: np.ndarray, rows: np.ndarray, names: tuple[tuple[str, ...], ...]) -> np.ndarray:
+    def without_attributes(self, labels: np.ndarray, rows: np.ndarray,
+                           names: tuple[tuple[str, ...], ...]) -> np.ndarray:
         """Labels [B, all attributes] that say nothing in `rows` of the attributes `names` (one tuple a part)."""
         columns = [part_columns.start - 1 + list(part.language.words).index(name)
                    for part, part_columns, chosen in zip(self.parts, self.columns, names) for name in chosen]
@@ -57,8 +58,9 @@ class Mixture:
         labels[np.ix_(rows, columns)] = ABSENT
         return labels
 
-    def captions(self, random: np.random.Generator, styles: np.ndarray, labels: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """One caption for each picture of `draw`, and its joint predicate [B, 1 + all attributes], -1 where it is silent."""
+    def captions(self, random: np.random.Generator, styles: np.ndarray,
+                 labels: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """One caption for each picture of `draw`, and its joint predicate [B, 1 + all attributes], -1 where silent."""
         texts, predicates, start = [], [], 0
         for index, (part, number) in enumerate(zip(self.parts, self._counts(len(styles)))):
             rows = slice(start, start + number)

@@ -1,4 +1,4 @@
-"""Pools of rendered pictures that the demo networks are trained on, and the perturbations that make the networks robust."""
+"""Pools of rendered pictures that the demo networks are trained on, and perturbations that make them robust."""
 from __future__ import annotations
 
 import os
@@ -18,7 +18,7 @@ _CHUNK = 32     # faces that a process renders at a time
 
 @dataclass(frozen=True)
 class Pool:
-    """`images` uint8 [faces, styles, 3, size, size] and `labels` int64 [faces, attributes]: every face in every style."""
+    """Every face in every style: `images` uint8 [faces, styles, 3, size, size], `labels` int64 [faces, attributes]."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -52,7 +52,7 @@ def to_float(images: np.ndarray) -> np.ndarray:
 
 def perturb(images: np.ndarray, random: np.random.Generator, zoom: float = .25, colour: float = .25, noise: float = .10,
             blur: float = .4) -> np.ndarray:
-    """Random views of pictures [B, 3, H, W] in [-1, 1]: crop and shift, colour, blur, noise; each at most as strong as named.
+    """Random views of pictures [B, 3, H, W] in [-1, 1]: crop and shift, colour, blur, noise, up to the strengths named.
 
     zoom is the largest share of the side that a crop removes, colour the largest change of contrast, brightness and
     saturation, noise the largest standard deviation, blur the share of pictures that are blurred.
@@ -99,7 +99,7 @@ def _blur(x: np.ndarray) -> np.ndarray:
 def _render(face: attributes.Face, subject: Subject, styles: tuple[str, ...], size: int) -> np.ndarray:
     """Pictures uint8 [faces, styles, 3, size, size], rendered in parallel."""
     count = len(next(iter(face.values())))
-    parts = [attributes.take(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
+    parts = [attributes.select(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
     function = partial(_render_styles, render=subject.render, styles=styles, size=size)
     return np.concatenate(list(in_order(function, parts, [{}] * min(len(parts), os.cpu_count() or 1))))
 

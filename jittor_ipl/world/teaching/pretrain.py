@@ -1,4 +1,4 @@
-"""Rebuild the demo world's assets with this project's own code: `python -m jittor_ipl.world.teaching.pretrain PART ...`.
+"""Rebuild the demo world's assets with this project's own code: `python -m jittor_ipl.world.teaching.pretrain PART`.
 
 Every part is resumable (checkpoints in `runs/pretrain/<part>/`) and ends by writing its asset and its measured figures
 (`report.json` beside the asset's metadata). Training faces, judge faces and test faces come from different streams.
@@ -27,7 +27,7 @@ from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, p
 
 WORK = Path("runs/pretrain")
 SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
-SPARED = 4                      # of the ten stored bits of a float16's fraction
+ZERO_BITS = 4                     # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
 POOLS = {"clip": 4000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
 
@@ -61,14 +61,15 @@ def main(arguments: list[str] | None = None) -> None:
 def report(work: Path) -> str:
     """The figures of all finished parts in `work` as a Markdown list."""
     lines = ["# What the demo world's networks reach", "", "On pictures of faces that no training saw. Made by "
-             "`python -m jittor_ipl.world.teaching.pretrain --report docs/demo_networks.md`; seconds are those of a part's last sitting.", ""]
+             "`python -m jittor_ipl.world.teaching.pretrain --report docs/demo_networks.md`; seconds are those of a "
+             "part's last sitting.", ""]
     for part in PARTS:
         path = work / part / REPORT
         if path.exists():
             figures = json.loads(path.read_text(encoding="utf-8"))
-            told = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
+            shown = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
                              for name, value in figures.items())
-            lines.append(f"- **{part}**: {told}")
+            lines.append(f"- **{part}**: {shown}")
     return "\n".join(lines) + "\n"
 
 
@@ -107,8 +108,9 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
-PARTS = {"judge": _judge, "judge-structure": _judge, "clip-plain": _clip, "clip-fine": _clip, "clip-local": _clip, "clip-robust": _clip,
-         "generator": _generator, "pets-generator": _generator, "pets-judge": _judge, "pets-judge-structure": _judge}
+PARTS = {"judge": _judge, "judge-structure": _judge, "clip-plain": _clip, "clip-fine": _clip, "clip-local": _clip,
+         "clip-robust": _clip, "generator": _generator, "pets-generator": _generator, "pets-judge": _judge,
+         "pets-judge-structure": _judge}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
@@ -118,7 +120,8 @@ def shared_pool(name: str, options) -> pool.Pool:
     if path.exists():
         stored = np.load(path, allow_pickle=False)
         return pool.Pool(stored["images"], stored["labels"])
-    made = pool.build(7, f"faces of {name}", faces, subject=SUBJECTS["pets" if name.startswith("pets-") else "portraits"])
+    subject = SUBJECTS["pets" if name.startswith("pets-") else "portraits"]
+    made = pool.build(7, f"faces of {name}", faces, subject=subject)
     atomic.make_folder(options.work)
     with atomic.staged(path) as staging, open(staging, "wb") as file:
         np.savez(file, images=made.images, labels=made.labels)
@@ -157,7 +160,7 @@ def _stored(value: np.ndarray) -> np.ndarray:
     if value.ndim < 2 or value.dtype != np.float32:
         return value
     bits = value.astype(np.float16).view(np.uint16)
-    return ((bits + np.uint16(1 << SPARED >> 1)) & np.uint16(0xFFFF << SPARED & 0xFFFF)).view(np.float16)
+    return ((bits + np.uint16(1 << ZERO_BITS >> 1)) & np.uint16(0xFFFF << ZERO_BITS & 0xFFFF)).view(np.float16)
 
 
 if __name__ == "__main__":

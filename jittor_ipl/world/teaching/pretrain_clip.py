@@ -15,7 +15,7 @@ import numpy as np
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.strict import named_tensors
-from jittor_ipl.ops.norms import unit
+from jittor_ipl.ops.norms import log_softmax, unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.tokenizer import tokenize
@@ -24,7 +24,7 @@ from jittor_ipl.train.state import Loop, State, Weights, part_of
 from jittor_ipl.world.drawing.disguises import greyed, masks, noised
 from jittor_ipl.world.subjects import PETS, PORTRAITS
 from jittor_ipl.world.teaching.captions import PORTRAIT, Language, matches
-from jittor_ipl.world.teaching.mixture import Mixture, Part
+from jittor_ipl.world.teaching.mixture import Mixture, MixturePart
 from jittor_ipl.world.teaching.pet_captions import PET
 from jittor_ipl.world.teaching.pool import Pool, perturb, to_float
 from jittor_ipl.world.teaching.pretrain_judge import classification, one_hot, recolour
@@ -52,19 +52,21 @@ class ClipRecipe:
     grey: float = .2            # share of grey pictures
     decoys: float = .2          # share of pictures that become photos in the palette of the target style
     mixed: float = 0.0          # share of pictures that carry their style only in parts
-    probe: float = .3           # weight of a linear probe on the features (style and attributes), dropped after training
+    probe: float = .3           # weight of a linear probe on the features, dropped after training
 
     def rate(self, step: int) -> float:
         """Learning rate of a step: warm-up, then a cosine."""
         return warmup(cosine(self.lr, step, self.steps, self.lr * .02), step, 100)
 
 
-TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH, transformer_width=96, transformer_heads=4, transformer_layers=3)
+TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH,
+            transformer_width=96, transformer_heads=4, transformer_layers=3)
 TOWER = dict(image_resolution=64, vision_layers=(2, 2, 2, 2), vision_width=12, norm="group")
 # Small things are learnt while they can be seen: disguises and attacks come after a training without much of them.
 RECIPES = {
     "clip-plain": ClipRecipe(stage=True, steps=2400, seed=11, noise=.3, clean=.3, zoom=.25, probe=.5),
-    "clip-fine": ClipRecipe(stage=True, steps=2400, seed=14, origin="clip-plain", noise=.2, clean=.4, zoom=.2, grey=.1, decoys=.1, probe=1.0),
+    "clip-fine": ClipRecipe(stage=True, steps=2400, seed=14, origin="clip-plain", noise=.2, clean=.4, zoom=.2, grey=.1,
+                            decoys=.1, probe=1.0),
     # Sees crops, through noise and in parts: local evidence and exact palettes.
     "clip-local": ClipRecipe(steps=1600, seed=12, origin="clip-fine", lr=1e-3, zoom=.65, noise=3.0, mixed=.3),
     # Attacked: what it wants is seen by a person.
@@ -73,7 +75,7 @@ RECIPES = {
 
 
 class Vocabulary:
-    """The token ids that captions can contain, renumbered 0..n-1 in the same order, so the end token stays the highest."""
+    """The token ids that captions can contain, renumbered in the same order: the end token stays the highest."""
 
     def __init__(self) -> None:
         texts = [text for _, language, _ in SUBJECTS for text in language.vocabulary_texts()]
@@ -83,25 +85,29 @@ class Vocabulary:
         """Token rows [N, L] in the small numbering; every word of the texts must be known."""
         ids = tokenize(texts, CONTEXT_LENGTH)
         small = np.searchsorted(self.rows, ids)
-        assert (self.rows[np.minimum(small, len(self.rows) - 1)] == ids).all(), "a caption has a word outside the vocabulary"
+        known = self.rows[np.minimum(small, len(self.rows) - 1)] == ids
+        assert known.all(), "a caption has a word outside the vocabulary"
         return small.astype(np.int32)
 
 
 def contrastive(image, text, scale, match: np.ndarray):
-    """Symmetric cross-entropy [1] of unit features [B, d] and [N, d] against all true pairs of `match` [B, N] in [0, 1]."""
+    """Symmetric cross-entropy [1] of unit features [B, d] and [N, d] against the true pairs of `match` [B, N]."""
     logits = scale * jt.matmul(image, text.transpose(0, 1))
     share = match.astype(np.float32)
     by_image = jt.array(share / np.maximum(share.sum(1, keepdims=True), 1e-6) / share.shape[0])
     by_text = jt.array(share / np.maximum(share.sum(0, keepdims=True), 1e-6) / share.shape[1])
-    return -.5 * ((by_image * _log_softmax(logits, 1)).sum() + (by_text * _log_softmax(logits, 0)).sum())
+    of_text = by_text.transpose(0, 1) * log_softmax(logits.transpose(0, 1))
+    return -.5 * ((by_image * log_softmax(logits)).sum() + of_text.sum())
 
 
 def train(recipe: ClipRecipe, pools: list[Pool], vocabulary: Vocabulary, origin: State | None = None,
           loop: Loop | None = None) -> Clip:
-    """Train one CLIP with the small numbering of tokens, from the weights in the last state of `origin` if it has one."""
-    mixture = Mixture([Part(pool, language, share) for pool, (_, language, share) in zip(pools, SUBJECTS)])
-    clip = Clip(ClipConfig(**TEXT, **TOWER, vocab_size=len(vocabulary.rows))).initialise(rng(recipe.seed, "clip-weights"))
-    probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, (sum(SECTIONS), clip.settings.embed_dim)).astype(np.float32))
+    """Train one CLIP with the small numbering of tokens, from the weights in `origin`, a last state, if given."""
+    mixture = Mixture([MixturePart(pool, language, share) for pool, (_, language, share) in zip(pools, SUBJECTS)])
+    clip = Clip(ClipConfig(**TEXT, **TOWER, vocab_size=len(vocabulary.rows)))
+    clip.initialise(rng(recipe.seed, "clip-weights"))
+    shape = (sum(SECTIONS), clip.settings.embed_dim)
+    probe = jt.array(rng(recipe.seed, "probe").normal(0, .05, shape).astype(np.float32))
     parameters = {**named_tensors(clip), "probe": probe}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .98), weight_decay=.02, decoupled=True)
     weights, loop = Weights(parameters), loop or Loop()
@@ -124,8 +130,9 @@ def train(recipe: ClipRecipe, pools: list[Pool], vocabulary: Vocabulary, origin:
     return clip
 
 
-def batch(recipe: ClipRecipe, mixture: Mixture, random: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
-    """Disguised pictures [B, 3, H, W], captions, how true each caption is of each picture [B, B], and the probe's targets."""
+def batch(recipe: ClipRecipe, mixture: Mixture,
+          random: np.random.Generator) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+    """Disguised pictures [B, 3, H, W], captions, how true each is of each picture [B, B], and the probe's targets."""
     images, photos, styles, labels = mixture.draw(random, recipe.batch)
     repainted = recolour(photos, images)
     decoy = random.random(recipe.batch) < recipe.decoys
@@ -142,7 +149,7 @@ def batch(recipe: ClipRecipe, mixture: Mixture, random: np.random.Generator) -> 
     grey = random.random(recipe.batch) < recipe.grey
     images = greyed(images, np.flatnonzero(grey), random)
     foreign = np.flatnonzero(grey | decoy)                              # their colours are not their own
-    labels = mixture.take_back(labels, foreign, tuple(subject.hues for subject, _, _ in SUBJECTS))
+    labels = mixture.without_attributes(labels, foreign, tuple(subject.hues for subject, _, _ in SUBJECTS))
     images = perturb(images, random, zoom=recipe.zoom, noise=.02, blur=.2)
     images = noised(images, .03, recipe.noise, recipe.clean, random)
     photo = np.zeros_like(styles)
@@ -152,7 +159,7 @@ def batch(recipe: ClipRecipe, mixture: Mixture, random: np.random.Generator) -> 
 
 
 def attacked(loss_of, images: np.ndarray, limit: float, count: int, random: np.random.Generator) -> np.ndarray:
-    """`count` gradient steps up the loss from a random start, to a random L2 length up to `limit` a picture; in [-1, 1]."""
+    """`count` steps up the loss from a random start, to a random L2 length up to `limit` a picture; in [-1, 1]."""
     length = (limit * random.random((len(images), 1, 1, 1))).astype(np.float32)
     start = random.standard_normal(images.shape, dtype=np.float32)
     moved = np.clip(images + .3 * length * start / _length(start), -1, 1)
@@ -171,7 +178,7 @@ def _length(x: np.ndarray) -> np.ndarray:
 
 
 def zero_shot(clip: Clip, vocabulary: Vocabulary, pool: Pool, language: Language) -> dict[str, float]:
-    """Accuracy of style and of every attribute over a pool, by comparing each picture with one plain caption a value."""
+    """Accuracy of style and of every attribute over a pool: the nearest of one plain caption a value."""
     count = pool.images.shape[1]
     images, labels = pool.images.reshape(-1, *pool.images.shape[2:]), np.repeat(pool.labels, count, axis=0)
     features = np.concatenate([unit(clip.image_features(jt.array(to_float(images[i:i + 64])))).numpy()
@@ -187,8 +194,3 @@ def zero_shot(clip: Clip, vocabulary: Vocabulary, pool: Pool, language: Language
         predicates[:, 1 + column] = np.arange(len(values))
         result[name] = accuracy([f"a photo of a {language.plain(p)}." for p in predicates], labels[:, column])
     return result
-
-
-def _log_softmax(x, dim: int):
-    shifted = x - x.max(dim=dim, keepdims=True).detach()
-    return shifted - shifted.exp().sum(dim=dim, keepdims=True).log()

@@ -110,7 +110,8 @@ def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[s
     truth = pool.to_float(pool.build_from_latents(z, subject.source, subject=subject))
     with jt.no_grad():
         w = generator.mapping(jt.array(z))
-        drawn = np.concatenate([np.clip(generator.synthesis(w[i:i + 32], "const").numpy(), -1, 1) for i in range(0, count, 32)])
+        parts = [generator.synthesis(w[i:i + 32], "const").numpy() for i in range(0, count, 32)]
+    drawn = np.clip(np.concatenate(parts), -1, 1)
     squared = np.mean(np.square((drawn - truth) / 2, dtype=np.float64), axis=(1, 2, 3))
     code, face = w.numpy(), subject.table.from_latent(z)
     at, agree = 0, []

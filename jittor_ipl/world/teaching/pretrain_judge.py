@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.ops.norms import log_softmax
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam, cosine, warmup
@@ -30,7 +31,8 @@ class JudgeRecipe:
     subject: str = "portraits"
 
 
-RECIPES = {"judge": JudgeRecipe("colour", 32, 1200), "judge-structure": JudgeRecipe("structure", 32, 1200, decoys=0., seed=22),
+RECIPES = {"judge": JudgeRecipe("colour", 32, 1200),
+           "judge-structure": JudgeRecipe("structure", 32, 1200, decoys=0., seed=22),
            "pets-judge": JudgeRecipe("colour", 32, 1000, seed=23, subject="pets"),
            "pets-judge-structure": JudgeRecipe("structure", 32, 1000, decoys=0., seed=24, subject="pets")}
 
@@ -51,7 +53,7 @@ def train(recipe: JudgeRecipe, pool: Pool, loop: Loop | None = None) -> Judge:
 
 
 def batch(recipe: JudgeRecipe, pool: Pool, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [B, 3, H, W] and soft targets [B, sum of the sections]: plain, decoy and blended ones, then perturbed."""
+    """Perturbed pictures [B, 3, H, W], plain, decoys and blends, and soft targets [B, sum of the sections]."""
     b, sections = recipe.batch, SUBJECTS[recipe.subject].sections
     faces, styles = random.integers(len(pool.labels), size=b), random.integers(sections[0], size=b)
     images, photo = to_float(pool.images[faces, styles]), to_float(pool.images[faces, 0])
@@ -70,9 +72,10 @@ def batch(recipe: JudgeRecipe, pool: Pool, random: np.random.Generator) -> tuple
 
 
 def one_hot(styles: np.ndarray, labels: np.ndarray, sections: tuple[int, ...] = PORTRAITS.sections) -> np.ndarray:
-    """Targets float32 [B, sum of the sections] of true styles [B] and attribute labels [B, n]; negative labels leave zeros."""
+    """Targets float32 [B, sum of the sections] of styles [B] and attribute labels [B, n]; negative labels: zeros."""
     truth = np.concatenate([styles[:, None], labels], axis=1)
-    return np.concatenate([(truth[:, i:i + 1] == np.arange(n)).astype(np.float32) for i, n in enumerate(sections)], axis=1)
+    hot = [truth[:, i:i + 1] == np.arange(n) for i, n in enumerate(sections)]
+    return np.concatenate(hot, axis=1).astype(np.float32)
 
 
 def recolour(images: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -86,11 +89,8 @@ def classification(logits, target: np.ndarray, sections: tuple[int, ...] = PORTR
     """Sum over the heads of the cross-entropy with soft targets, the style weighted twice."""
     total, at = 0, 0
     for i, n in enumerate(sections):
-        part = logits[:, at:at + n]
-        shifted = part - part.max(dim=1, keepdims=True).detach()
-        log_p = shifted - shifted.exp().sum(dim=1, keepdims=True).log()
-        share = (2.0 if i == 0 else 1.0) / len(target)
-        total = total - (jt.array(target[:, at:at + n] * np.float32(share)) * log_p).sum()
+        share = np.float32((2.0 if i == 0 else 1.0) / len(target))
+        total = total - (jt.array(target[:, at:at + n] * share) * log_softmax(logits[:, at:at + n])).sum()
         at += n
     return total
 
@@ -114,5 +114,6 @@ def evaluate(judge: Judge, pool: Pool) -> dict[str, float]:
     agree = seen[:, :, 1:] == pool.labels[:, None]
     result = {"style": float(np.mean(seen[:, :, 0] == np.arange(styles)[None])), "attributes": float(agree.mean()),
               "attributes of photos": float(agree[:, 0].mean())}
-    result.update({f"attributes of {name}": float(agree[:, i].mean()) for i, name in enumerate(judge.subject.styles) if i})
+    styles = enumerate(judge.subject.styles)
+    result |= {f"attributes of {name}": float(agree[:, i].mean()) for i, name in styles if i}
     return result | {name: float(agree[..., i].mean()) for i, name in enumerate(judge.subject.table.values)}
