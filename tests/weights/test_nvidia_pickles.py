@@ -9,7 +9,7 @@ import pytest
 from nvidia_pickles import SOURCE_TEXT, Call, Made, Name, dumps, module, persistent, stream, tf_network
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.network import read_network

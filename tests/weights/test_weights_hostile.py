@@ -16,7 +16,7 @@ import pytest
 from small_files import nested_pickle
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.containers.read import read_tensors
 
 PAYLOADS = hostile.payloads()

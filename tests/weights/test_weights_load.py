@@ -15,7 +15,7 @@ import pytest
 from small_files import small_files
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.containers.pickle.reader import UnsafeWeightsError
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.containers.torch_file import LEGACY_MAGIC
 

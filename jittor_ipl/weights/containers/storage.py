@@ -39,7 +39,7 @@ class StorageReader:
 
         Raises UnsafeWeightsError when its storage is missing or of another size.
         """
-        key = ref, id(ref.storage.data)
+        key = ref, id(ref.storage.carried)
         if key not in self._known:
             region = self._region(ref.storage)
             self._count_reads(ref)
@@ -50,13 +50,13 @@ class StorageReader:
         return self._known[key]
 
     def _region(self, storage: Storage) -> Region:
-        if storage.data is not None:
-            return ByteSource(storage.data), 0, len(storage.data), None
+        if storage.carried is not None:
+            return ByteSource(storage.carried.data), 0, len(storage.carried.data), None
         return self._locate(storage)
 
     def _count_reads(self, ref: TensorRef) -> None:
         """Tensors that alternate between two large storages must not make us read them without end."""
-        place = ref.storage.key, id(ref.storage.data), ref.code
+        place = ref.storage.key, id(ref.storage.carried), ref.code
         if place != self._previous:
             self._reads_left -= ref.storage.nbytes
             self._previous = place
@@ -80,11 +80,11 @@ class StorageReader:
 
     def _flat(self, ref: TensorRef, region: Region, code: str) -> np.ndarray:
         """Return the whole storage as a flat array of `code`, native and read-only; bfloat16 widened."""
-        place = ref.storage.key, id(ref.storage.data), code
+        place = ref.storage.key, id(ref.storage.carried), code
         flat = self._alive.get(place)
         if flat is None:
             self._kept = None
-            flat = self._alive[place] = _read_flat(region, code, self._big_endian or ref.storage.big_endian)
+            flat = self._alive[place] = _read_flat(region, code, self._big_endian or ref.storage.carried is not None and ref.storage.carried.big_endian)
         self._kept = flat
         return flat
 

@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import Meter, refuse
+from jittor_ipl.weights.containers.pickle.machine import CutShort
 from jittor_ipl.weights.containers.pickle.objects import Context, LongText, latin
-from jittor_ipl.weights.containers.pickle.reader import CutShort, read_inner, read_pickle
+from jittor_ipl.weights.containers.pickle.reader import read_inner, read_pickle
 from jittor_ipl.weights.containers.pickle.torch_rules import (
+    CarriedBytes,
     Storage,
     TensorRef,
     find_script_rule,
@@ -59,8 +61,8 @@ def open_zip(source: ByteSource) -> Contents:
             refuse(f"storage {storage.key} has {archive.length(name)} bytes, {storage.nbytes} expected")
         return source, *archive.locate(name)
 
-    return Contents("torchscript" if script else "torch-zip", root, StorageReader(locate, big_endian, source.size).lazy,
-                    source.size)
+    kind, reader = "torchscript" if script else "torch-zip", StorageReader(locate, big_endian, source.size)
+    return Contents(kind, root, reader.lazy, source.size)
 
 
 def _byte_order(record: bytes) -> bool:
@@ -104,13 +106,11 @@ def read_nested_stream(context: Context, data: Any) -> Any:
     if not isinstance(data, (bytes, bytearray, memoryview)) or not is_legacy(data[:64]):
         refuse("a nested PyTorch stream that is none (zip archives are not nested)")
     view = memoryview(data)
-    stream = _read_stream(view, context.deeper())
+    stream = _read_stream(view, context.deeper(), nested=True)
     records = stream.records(len(view), lambda start: view[start:start + 8])
-    for key, storages in stream.storages.items():
+    for key, (storage, *_) in stream.storages.items():
         start, size, _ = records[key]
-        for storage in storages:        # made a moment ago, seen by nobody yet
-            object.__setattr__(storage, "data", view[start:start + size])
-            object.__setattr__(storage, "big_endian", stream.big_endian)
+        storage.carried.data, storage.carried.big_endian = view[start:start + size], stream.big_endian
     return stream.root
 
 
@@ -129,12 +129,13 @@ class _Stream:
 
         They must be exactly the announced ones, each after its length, and fill the rest of the stream.
         """
-        if len(self.keys) != len(self.storages) or not all(isinstance(key, str) and key in self.storages for key in self.keys):
+        if len(self.keys) != len(self.storages) or not all(isinstance(key, str) for key in self.keys) \
+                or set(self.keys) != set(self.storages):
             refuse("the storages of the file are not those its tensors name")
         records, position = {}, self.position
         for key in self.keys:
             storage = self.storages[key][0]
-            if key in records or position + 8 + storage.nbytes > size or int.from_bytes(read_length(position), "little") != storage.numel:
+            if position + 8 + storage.nbytes > size or int.from_bytes(read_length(position), "little") != storage.numel:
                 refuse(f"storage {key} is cut short or has another length than announced")
             records[key] = position + 8, storage.nbytes, None
             position += 8 + storage.nbytes
@@ -143,12 +144,15 @@ class _Stream:
         return records
 
 
-def _read_stream(data: memoryview, context: Context) -> _Stream:
+def _read_stream(data: memoryview, context: Context, nested: bool = False) -> _Stream:
     """Read the five pickles of a legacy stream: magic, protocol, system, object, storage keys."""
     storages: dict[str, list[Storage]] = {}     # a storage, and windows of it
+    carried: dict[str, CarriedBytes] = {}
 
     def persistent(identifier: Any) -> Storage:
         storage = storage_from_id(identifier)
+        if nested:
+            storage = replace(storage, carried=carried.setdefault(storage.key, CarriedBytes()))
         known = storages.setdefault(storage.key, [])
         if known and (known[0].code, known[0].numel) != (storage.code, storage.numel):
             refuse(f"storage {storage.key} is described in two ways")

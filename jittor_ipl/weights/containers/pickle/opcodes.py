@@ -1,4 +1,4 @@
-"""What each opcode of pickle protocols 0 to 5 does to the machine of `pickle_reader`.
+"""What each opcode of pickle protocols 0 to 5 does to the machine.
 
 Absent on purpose, so refused: EXT1/2/4 (a process-wide registry), OBJ and INST (old-style classes), NEXT_BUFFER and
 READONLY_BUFFER (data that the file does not hold).
@@ -8,13 +8,11 @@ from __future__ import annotations
 import codecs
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jittor_ipl.weights.containers.limits import refuse
+from jittor_ipl.weights.containers.pickle.machine import Machine
 from jittor_ipl.weights.containers.pickle.objects import scalar
-
-if TYPE_CHECKING:
-    from jittor_ipl.weights.containers.pickle.reader import Machine
 
 STOP = 0x2E
 _MAX_INTEGER_BYTES = 64

@@ -38,19 +38,26 @@ def itemsize(code: str) -> int:
     return 2 if code == BFLOAT16 else np.dtype(code).itemsize
 
 
+@dataclass
+class CarriedBytes:
+    """The bytes of a storage that a stream nested in a pickle carries along; known once the whole stream is read."""
+
+    data: memoryview = memoryview(b"")
+    big_endian: bool = False
+
+
 @dataclass(frozen=True)
 class Storage:
     """A run of `numel` elements of type `code`, found under `key`; `start` elements into that record.
 
-    `data` holds the bytes where a stream nested in the pickle brought them along; None means the file's record `key`.
+    `carried` are its bytes where a stream nested in the pickle brings them along; None means the file's record `key`.
     """
 
     key: str
     code: str
     numel: int
     start: int = 0
-    data: "memoryview | None" = field(default=None, compare=False)
-    big_endian: bool = False
+    carried: CarriedBytes | None = field(default=None, compare=False)
 
     @property
     def nbytes(self) -> int:
