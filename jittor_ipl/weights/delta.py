@@ -4,8 +4,8 @@ Two encodings, told by the metadata key `delta`:
   "value"       the adapted tensors themselves; applying gives them back bit for bit;
   "difference"  float16(adapted - source), both steps rounded to nearest even in float32 and float16. Applying gives
                 source + float32(difference), rounded in float32. The error of a value is at most 2^-11 of its change
-                (2^-25 for changes below 2^-14, float16's subnormals) plus one unit in its last place. A tensor whose change exceeds float16's range is kept as its value;
-                the metadata key `values` lists those.
+                (2^-25 for changes below 2^-14, float16's subnormals) plus one unit in its last place. A tensor whose
+                change exceeds float16's range is kept as its value; the metadata key `values` lists those.
 """
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def apply_delta(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> di
     adapted = dict(source)
     for name, array in stored.items():
         if array.shape != source[name].shape:
-            raise UserError(f"{path}: tensor {name!r} has shape {list(array.shape)}, its source {list(source[name].shape)}")
+            raise UserError(f"{path}: tensor {name!r} has shape {list(array.shape)}, "
+                            f"its source {list(source[name].shape)}")
         adapted[name] = array if name in values else source[name] + array.astype(np.float32)
     return adapted
 

@@ -24,9 +24,10 @@ TENSORS_SHA256 = "tensors_sha256"              # metadata of converted files
 PREPROCESSOR = "preprocessor_config.json"      # how a CLIP's images are normalised
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".pkl", ".pdparams", ".ckpt", ".npy")
 # Best first: of one network in two formats the safe one is read.
-_STEMS = ("model", "diffusion_pytorch_model", "open_clip_model", "adapter_model", "pytorch_lora_weights", "pytorch_model",
-          "open_clip_pytorch_model")
-_NAMES = tuple(f"{stem}{suffix}{index}" for suffix in (".safetensors", ".bin") for stem in _STEMS for index in (".index.json", ""))
+_STEMS = ("model", "diffusion_pytorch_model", "open_clip_model", "adapter_model", "pytorch_lora_weights",
+          "pytorch_model", "open_clip_pytorch_model")
+_NAMES = tuple(f"{stem}{suffix}{index}" for suffix in (".safetensors", ".bin") for stem in _STEMS
+               for index in (".index.json", ""))
 _VARIANT = re.compile(r"(.+)\.(fp16|bf16|fp32|non_ema)(\.(?:safetensors|bin)(?:\.index\.json)?)")
 _MAX_FOLDERS = 200
 PIPELINE_INDEX = "model_index.json"
@@ -60,16 +61,16 @@ def find_file_sets(path: Path) -> list[FileSet]:
     """
     if not path.is_dir():
         config = _config(path.parent, path.name) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
-        return [_indexed("", path, config, ()) if path.name.endswith(".index.json") else FileSet("", (path,), config=config)]
+        return [_file_set("", path, config)]
     found = _in_folder(path, "")
     if not found:
-        inner = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and not entry.name.startswith(".")][:_MAX_FOLDERS]
-        if (path / PIPELINE_INDEX).is_file():
-            inner = [entry for entry in inner if entry.name not in PASSED_OVER]
-        found = [source for entry in inner for source in _in_folder(entry, entry.name)]
+        passed_over = PASSED_OVER if (path / PIPELINE_INDEX).is_file() else ()
+        inner = [entry for entry in sorted(path.iterdir())
+                 if entry.is_dir() and not entry.name.startswith(".") and entry.name not in passed_over]
+        found = [files for entry in inner[:_MAX_FOLDERS] for files in _in_folder(entry, entry.name)]
     if not found:
-        raise UserError(f"{str(path)!r} holds no weight file: {_contents(path)}; give the folder that has model.safetensors, "
-                        f"pytorch_model.bin or another of {', '.join(SUFFIXES)}")
+        raise UserError(f"{str(path)!r} holds no weight file: {_contents(path)}; give the folder that has "
+                        f"model.safetensors, pytorch_model.bin or another of {', '.join(SUFFIXES)}")
     return found
 
 
@@ -105,14 +106,13 @@ def _in_folder(folder: Path, label: str) -> list[FileSet]:
     known = _ranked(names)
     config = _config(folder, known[0] if known else "")
     if known:
-        first, rest = known[0], tuple(name for name in known[1:] if not _is_shard(name))
-        path = folder / first
-        return [_indexed(label, path, config, rest) if first.endswith(".index.json") else
-                FileSet(label, (path,), config=config, unread=rest)]
-    files = [name for name in names if name.endswith(SUFFIXES) and not name.startswith(".") and (folder / name).is_file()]
-    several = len(files) > 1
-    return [FileSet("/".join(filter(None, (label, Path(name).stem if several else ""))), (folder / name,), config=config)
-            for name in files]
+        rest = tuple(name for name in known[1:] if not _is_shard(name))
+        return [_file_set(label, folder / known[0], config, rest)]
+    files = [folder / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
+    files = [file for file in files if file.is_file()]
+    labels = [file.stem if len(files) > 1 else "" for file in files]
+    return [FileSet("/".join(filter(None, (label, inner))), (file,), config=config)
+            for inner, file in zip(labels, files)]
 
 
 def _ranked(names: list[str]) -> list[str]:
@@ -128,7 +128,10 @@ def _is_shard(name: str) -> bool:
     return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
 
 
-def _indexed(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...]) -> FileSet:
+def _file_set(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...] = ()) -> FileSet:
+    """Return one file, or the shards that it lists when it is an index."""
+    if not index.name.endswith(".index.json"):
+        return FileSet(label, (index,), config=config, unread=unread)
     shards = dict.fromkeys(_weight_map(index).values())
     for shard in shards:
         if not (index.parent / shard).is_file():
@@ -151,7 +154,7 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _config(folder: Path, file: str) -> dict[str, Any]:
-    """Return the configuration beside `file`; a folder of Hugging Face may hold OpenCLIP's file with its own as well."""
+    """Return the configuration beside `file`; a folder of Hugging Face may hold OpenCLIP's with its own as well."""
     names = sorted(CONFIGS, key=lambda name: not file.startswith("open_clip") or not name.startswith("open_clip"))
     name = next((name for name in names if (folder / name).exists()), None)
     config = read_json(folder / name, "configuration", MAX_CONFIG_BYTES) if name else {}
@@ -163,4 +166,4 @@ def _config(folder: Path, file: str) -> dict[str, Any]:
 
 def _contents(folder: Path) -> str:
     names = sorted(entry.name for entry in folder.iterdir())
-    return "it is empty" if not names else "it has " + ", ".join(map(ascii, names[:6])) + (", ..." if len(names) > 6 else "")
+    return "it has " + ", ".join([*map(ascii, names[:6]), *(["..."] if names[6:] else [])]) if names else "it is empty"

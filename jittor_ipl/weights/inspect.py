@@ -43,10 +43,10 @@ class Entry(NamedTuple):
 
 @dataclass
 class NetworkReport:
-    """One network: its files, its layout, its tensors and its problems (empty when it is sound). All texts are printable."""
+    """One network: its files, its layout, its tensors and its problems (none when it is sound); all texts printable."""
 
     label: str = ""
-    files: list[dict[str, Any]] = field(default_factory=list)       # name, bytes, sha256 (empty: too large, and refused)
+    files: list[dict[str, Any]] = field(default_factory=list)       # name, bytes, sha256 (empty: large, and refused)
     format: str = ""
     container: str = ""
     kind: str = ""
@@ -97,7 +97,8 @@ class Inspection:
     @property
     def problems(self) -> list[str]:
         """All problems; those of one network among several begin with its label."""
-        found = [f"{report.label}: {problem}" if report.label else problem for report in self.networks for problem in report.problems]
+        found = [f"{report.label}: {problem}" if report.label else problem
+                 for report in self.networks for problem in report.problems]
         return found + (self.manifest.problems if self.manifest else [])
 
     @property
@@ -173,7 +174,8 @@ def _networks(report: NetworkReport, files: FileSet, place: str | None) -> list[
     _judge(report, found, select(found, tensors, info.extras))
     stated = info.metadata.get("kind", "").replace("_", "-")
     if stated not in ("", found.layout.kind):
-        report.problems.append(f"its metadata calls it {_safe(stated)!r}, its tensors are those of {found.layout.kind!r}")
+        report.problems.append(f"its metadata calls it {_safe(stated)!r}, "
+                               f"its tensors are those of {found.layout.kind!r}")
     report.next_step = _next_step(found, files, info) if not report.problems else _MEND
     parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
     if parts:
@@ -228,7 +230,7 @@ def _part(report: NetworkReport, prefix: str, tensors: LazyTensors) -> NetworkRe
 
 
 def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] = lambda name: False) -> list[str]:
-    """Return one line for every tensor that holds NaN or infinity, `skip`ped names left out; reads one after the other."""
+    """Return one line for every tensor that holds NaN or infinity, `skip`ped names left out; reads one at a time."""
     problems = []
     for name in tensors:
         if skip(name):
@@ -260,4 +262,5 @@ def _one_line(problem: object) -> str:
 
 def _safe(text: str, limit: int = _MAX_VALUE) -> str:
     """Return untrusted text without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit]) + ("..." if len(text) > limit else "")
+    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:limit])
+    return printable + ("..." if len(text) > limit else "")

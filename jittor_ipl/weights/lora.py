@@ -41,7 +41,8 @@ class LoraModule(NamedTuple):
 
     def delta(self) -> np.ndarray:
         """Return what is added to the weight, float32 in the weight's shape."""
-        product = self.up.reshape(len(self.up), -1).astype(np.float32) @ self.down.reshape(self.rank, -1).astype(np.float32)
+        up, down = (part.reshape(len(part), -1).astype(np.float32) for part in (self.up, self.down))
+        product = up @ down
         return (product * np.float32(self.alpha / self.rank)).reshape(len(self.up), *self.down.shape[1:])
 
 
@@ -49,14 +50,15 @@ Lora = dict[str, LoraModule]        # by "<part>.<module path>", such as "unet.m
 
 
 def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
-    """Read a LoRA file or folder of any dialect, strictly checked against `base` (by default the base it seems made for).
+    """Read a LoRA file or folder of any dialect, strictly checked against `base` (by default what it seems made for).
 
-    Raises UserError when it holds no plain LoRA, names an unknown module, or any tensor is missing, extra or mis-shaped.
+    Raises UserError when it holds no plain LoRA, names an unknown module, or a tensor is missing, extra or mis-shaped.
     """
     path, (_, place) = locate(ref), split_place(ref)
     found = find_file_sets(path)
     if len(found) > 1:
-        raise UserError(f"{path} holds several files ({', '.join(files.label for files in found[:8])}); name one of them")
+        labels = ", ".join(files.label for files in found[:8])
+        raise UserError(f"{path} holds several files ({labels}); name one of them")
     tensors, info, hints, *_ = open_network(found[0], place, "lora")
     if not looks_like_lora(tensors.shapes):
         raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(tensors), '')[:80]!r})")
@@ -70,8 +72,8 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
 
 def from_tensors(tensors: Mapping[str, np.ndarray]) -> Lora:
     """Return the modules of a LoRA in our names."""
-    return {module: LoraModule(tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"], float(tensors[f"{module}.{ALPHA}"]))
-            for module in modules_of(tensors)}
+    parts = {module: [tensors[f"{module}.{role}"] for role in (DOWN, UP, ALPHA)] for module in modules_of(tensors)}
+    return {module: LoraModule(down, up, float(alpha)) for module, (down, up, alpha) in parts.items()}
 
 
 def to_tensors(lora: Mapping[str, LoraModule]) -> dict[str, np.ndarray]:
@@ -80,7 +82,8 @@ def to_tensors(lora: Mapping[str, LoraModule]) -> dict[str, np.ndarray]:
             for role, value in ((DOWN, module.down), (UP, module.up), (ALPHA, np.asarray(module.alpha, np.float32)))}
 
 
-def write_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], metadata: Mapping[str, str] | None = None) -> None:
+def write_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule],
+               metadata: Mapping[str, str] | None = None) -> None:
     """Write a LoRA in our names; equal LoRA give equal bytes."""
     ranks = sorted({module.rank for module in lora.values()})
     write_safetensors(path, to_tensors(lora), {**(metadata or {}), "kind": "lora", "dialect": "ours",

@@ -18,7 +18,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass
 class FolderManifest:
-    """What a folder's manifest says: `kind` is "checkpoint" or "released suite"; `problems` are files that differ from it."""
+    """What a folder's manifest says: its `kind` is "checkpoint" or "released suite"; `problems` tells what differs."""
 
     kind: str
     about: str                      # the step or the suite's name
@@ -45,7 +45,9 @@ def _checked(folder: Path, below: str) -> FolderManifest | None:
         return FolderManifest("folder", "", problems=[str(error)])
     if "files" not in content or not {"step", "suite"} & set(content):
         return None
-    kind, about = ("checkpoint", f"step {content['step']}") if "step" in content else ("released suite", str(content["suite"]))
+    kind, about = ("released suite", str(content.get("suite")))
+    if "step" in content:
+        kind, about = "checkpoint", f"step {content['step']}"
     found = FolderManifest(kind, about[:100])
     try:
         files = read_sealed(folder / MANIFEST, "manifest")["files"]

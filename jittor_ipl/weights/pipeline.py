@@ -1,10 +1,9 @@
-"""A diffusers pipeline folder: which parts its model_index.json names, its noise schedule, and whether they fit together.
+"""A diffusers pipeline folder: the parts that its model_index.json names, its noise schedule, and whether they fit.
 
 Read without any weights. The networks in the folder are sources of their own (see `folder`).
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +17,14 @@ from jittor_ipl.weights.families.diffusion.unet import unet_config
 from jittor_ipl.weights.families.diffusion.vae import vae_config
 from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX
 
-SCHEDULERS = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler", "LMSDiscreteScheduler", "EulerDiscreteScheduler",
-              "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler", "DPMSolverMultistepScheduler",
-              "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler", "KDPM2DiscreteScheduler",
-              "KDPM2AncestralDiscreteScheduler", "DDIMInverseScheduler")
+SCHEDULERS = tuple(f"{name}Scheduler" for name in (
+    "DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete",
+    "DPMSolverMultistep", "DPMSolverSinglestep", "UniPCMultistep", "DEISMultistep", "KDPM2Discrete",
+    "KDPM2AncestralDiscrete", "DDIMInverse"))
 SCHEDULES, PREDICTIONS = ("scaled_linear", "linear", "squaredcos_cap_v2"), ("epsilon", "v_prediction", "sample")
 _PARTS = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL",),
-          "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"), "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-          "scheduler": SCHEDULERS}
+          "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
+          "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"), "scheduler": SCHEDULERS}
 _CONFIGS = {"unet": unet_config, "vae": vae_config, "text_encoder": text_config}
 
 
@@ -57,7 +56,8 @@ class Pipeline:
 def read_pipeline(folder: Path) -> Pipeline:
     """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
     index = read_json(folder / PIPELINE_INDEX, "configuration", MAX_CONFIG_BYTES)
-    parts = {name: _class_of(name, value) for name, value in index.items() if isinstance(value, list) and value != [None, None]}
+    parts = {name: _class_of(name, value) for name, value in index.items()
+             if isinstance(value, list) and value != [None, None]}
     for name, class_name in parts.items():
         _require_part(name, class_name)
     missing = [name for name in _PARTS if name not in parts]
@@ -80,12 +80,12 @@ def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
     _require("prediction_type", prediction, PREDICTIONS)
     start, end = (config.get(name, default) for name, default in (("beta_start", 0.0001), ("beta_end", 0.02)))
     for name, value in (("beta_start", start), ("beta_end", end)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1 or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
             raise UserError(f"the scheduler's {name} must lie between 0 and 1, the config says {value!r:.60}")
     own = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
-    return Scheduler(class_name, count(config.get("num_train_timesteps", 1000), "num_train_timesteps", 100_000), float(start),
-                     float(end), schedule, prediction,
-                     {name: value for name, value in config.items() if name not in own and not name.startswith("_")})
+    steps = count(config.get("num_train_timesteps", 1000), "num_train_timesteps", 100_000)
+    others = {name: value for name, value in config.items() if name not in own and not name.startswith("_")}
+    return Scheduler(class_name, steps, float(start), float(end), schedule, prediction, others)
 
 
 def _class_of(name: str, value: list) -> str:
@@ -119,9 +119,11 @@ def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> l
     unet, vae, text = (configs[name] for name in ("unet", "vae", "text_encoder"))
     problems = []
     if set(unet["cross_attention_dim"]) != {text["hidden_size"]}:
-        problems.append(f"the text encoder is {text['hidden_size']} wide, the U-Net listens to {unet['cross_attention_dim'][0]}")
+        problems.append(f"the text encoder is {text['hidden_size']} wide, "
+                        f"the U-Net listens to {unet['cross_attention_dim'][0]}")
     if unet["out_channels"] != vae["latent_channels"]:
-        problems.append(f"the U-Net makes {unet['out_channels']} channels, the autoencoder's latents have {vae['latent_channels']}")
+        problems.append(f"the U-Net makes {unet['out_channels']} channels, "
+                        f"the autoencoder's latents have {vae['latent_channels']}")
     words = folder / "tokenizer" / "vocab.json"
     if words.exists():
         number = len(read_json(words, "vocabulary", 8 << 20))

@@ -11,9 +11,9 @@ MAX_ITEMS, MAX_DEPTH = 100_000, 4
 def numbered(root: Any, is_tensor: Callable[[Any], bool]) -> Iterator[tuple[str, Any]]:
     """Yield (name, tensor) of a tensor ("tensor") or of nested lists and dictionaries ("0", "1.25", "mean.3").
 
-    Numbers and texts between the tensors are passed over; a key may be a number. A pair of a text and a tensor is the tensor alone: that is
-    how Paddle writes one. What lies deeper than four levels, or beyond 100,000 items, is left out: a hostile file may
-    hold the same list many times.
+    Numbers and texts between the tensors are passed over; a key may be a number. A pair of a text and a tensor is the
+    tensor alone: that is how Paddle writes one. What lies deeper than four levels, or beyond 100,000 items, is left
+    out: a hostile file may hold the same list many times.
     """
     stack: list[Iterator[tuple[str, Any]]] = [iter([("", root)])]
     for _ in range(MAX_ITEMS):

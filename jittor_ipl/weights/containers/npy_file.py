@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -35,11 +34,7 @@ def open_npy(source: ByteSource) -> LazyArray:
         dtype, shape, order, start = _parse(source.read(0, min(source.size, len(MAGIC) + 6 + _MAX_HEADER)), source.size)
     except _Text:
         refuse("the .npy data are texts, plain numbers are expected")
-
-    def load() -> np.ndarray:
-        return _array(source.read(start, source.size - start), dtype, shape, order)
-
-    return _lazy(dtype, shape, load)
+    return _lazy(dtype, shape, lambda: _array(source.read(start, source.size - start), dtype, shape, order))
 
 
 def open_npz(source: ByteSource) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
@@ -65,12 +60,7 @@ def open_npz(source: ByteSource) -> tuple[dict[str, LazyArray], tuple[str, ...]]
 def _member(archive: ZipDirectory, member: str) -> LazyArray:
     size = archive.record(member).size
     dtype, shape, order, start = _parse(archive.head(member, len(MAGIC) + 6 + _MAX_HEADER), size)
-    load = partial(_read_member, archive, member, dtype, shape, order, start)
-    return _lazy(dtype, shape, load)
-
-
-def _read_member(archive: ZipDirectory, member: str, dtype: np.dtype, shape: tuple, order: str, start: int) -> np.ndarray:
-    return _array(archive.read(member)[start:], dtype, shape, order)
+    return _lazy(dtype, shape, lambda: _array(archive.read(member)[start:], dtype, shape, order))
 
 
 def _lazy(dtype: np.dtype, shape: tuple[int, ...], load: Callable[[], np.ndarray]) -> LazyArray:

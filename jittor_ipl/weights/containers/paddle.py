@@ -24,7 +24,8 @@ def joined_parameters(root: Any) -> Any:
     """
     if not isinstance(root, dict) or not (NAME_TABLE in root or SLICES in root or any(map(_is_pair, root.values()))):
         return root
-    state = {key: value[1] if _is_pair(value) else value for key, value in root.items() if key not in (NAME_TABLE, SLICES)}
+    state = {key: value[1] if _is_pair(value) else value
+             for key, value in root.items() if key not in (NAME_TABLE, SLICES)}
     table = root.get(SLICES, {})
     if not isinstance(table, dict):
         refuse(f"{SLICES} is no dictionary")
@@ -37,7 +38,7 @@ def joined_parameters(root: Any) -> Any:
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], ArrayStub)
+    return isinstance(value, tuple) and [type(part) for part in value] == [str, ArrayStub]
 
 
 def _slices(name: Any, entry: Any, state: Mapping[Any, Any]) -> tuple[list[str], ArrayStub]:
@@ -45,8 +46,8 @@ def _slices(name: Any, entry: Any, state: Mapping[Any, Any]) -> tuple[list[str],
     if not isinstance(name, str) or not isinstance(entry, dict) or set(entry) != {"OriginShape", "slices"}:
         refuse(f"{SLICES} has a malformed entry")
     names, shape = entry["slices"], sizes(entry["OriginShape"])
-    if not isinstance(names, list) or not 0 < len(names) <= _MAX_SLICES or not all(isinstance(part, str) for part in names) \
-            or len(set(names)) != len(names):
+    if not isinstance(names, list) or not all(isinstance(part, str) for part in names) \
+            or not 0 < len(names) == len(set(names)) <= _MAX_SLICES:
         refuse(f"{SLICES} has a malformed list of slices")
     parts = [getattr(state.get(part), "lazy", None) for part in names]
     if not all(isinstance(part, LazyArray) and part.dtype == parts[0].dtype for part in parts):

@@ -123,7 +123,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) != len(pairs):
         names = [name for name, _ in pairs]
-        _refuse(f"the name {next(name for name in mapping if names.count(name) > 1)[:100]!a} occurs twice in the header")
+        twice = next(name for name in mapping if names.count(name) > 1)
+        _refuse(f"the name {twice[:100]!a} occurs twice in the header")
     return mapping
 
 

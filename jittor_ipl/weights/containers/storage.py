@@ -15,7 +15,7 @@ from jittor_ipl.weights.containers.pickle.numpy_rules import readonly
 from jittor_ipl.weights.containers.pickle.torch_rules import BFLOAT16, Storage, TensorRef, itemsize
 from jittor_ipl.weights.containers.source import ByteSource
 
-Region = tuple[ByteSource, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if the container has one
+Region = tuple[ByteSource, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if there is one
 _MAX_REREADS = 64               # times the file's size that tensors in file order may make us read
 _SPARE = 64 << 20
 
@@ -71,7 +71,8 @@ class StorageReader:
                 else np.empty(ref.shape, flat.dtype)
         narrow = "u2" if ref.code == BFLOAT16 else ref.code
         flat = self._flat(ref, region, narrow)
-        view = np.lib.stride_tricks.as_strided(flat[start:], ref.shape, [s * flat.itemsize for s in ref.strides], writeable=False)
+        strides = [stride * flat.itemsize for stride in ref.strides]
+        view = np.lib.stride_tricks.as_strided(flat[start:], ref.shape, strides, writeable=False)
         array = np.array(view, order="C")
         if ref.code != BFLOAT16:
             return readonly(array)
@@ -84,7 +85,9 @@ class StorageReader:
         flat = self._alive.get(place)
         if flat is None:
             self._kept = None
-            flat = self._alive[place] = _read_flat(region, code, self._big_endian or ref.storage.carried is not None and ref.storage.carried.big_endian)
+            carried = ref.storage.carried
+            big_endian = self._big_endian if carried is None else carried.big_endian
+            flat = self._alive[place] = _read_flat(region, code, big_endian)
         self._kept = flat
         return flat
 

@@ -23,7 +23,7 @@ from jittor_ipl.weights.containers.source import ByteSource
 from jittor_ipl.weights.containers.storage import StorageReader
 from jittor_ipl.weights.containers.zip_reader import StoredZip
 
-LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."      # the integer 0x1950a86a20f9469cfc6c, pickled, after the protocol
+LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."     # after the protocol: the integer 0x1950a86a20f9469cfc6c, pickled
 _FRAME = b"\x95" + len(LEGACY_MAGIC).to_bytes(8, "little")     # before it from protocol 4 on
 _LEGACY_PROTOCOL = 1001
 _PREFIX = 8 << 20               # bytes of a legacy stream read at first; its pickles are rarely longer

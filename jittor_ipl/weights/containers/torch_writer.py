@@ -1,7 +1,7 @@
 """PyTorch's zip format written without PyTorch: `torch.load(weights_only=True)` and this package read it.
 
 An archive of stored records: `data.pkl` (protocol 2, the objects), `data/<n>` (one storage per tensor, little-endian,
-at 64-byte boundaries as PyTorch lays them for memory mapping), `byteorder` and `version`. Equal inputs give equal bytes.
+at 64-byte boundaries as PyTorch lays them for memory mapping), `byteorder`, `version`. Equal inputs give equal bytes.
 """
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from jittor_ipl.weights.containers.bfloat16 import Bfloat16
 
 _FOLDER, _ALIGNMENT, _LOCAL_HEADER, _EXTRA_HEADER = "archive", 64, 30, 4
 _EPOCH = (1980, 1, 1, 0, 0, 0)          # the earliest time a zip record can carry
-_STORAGES = {"float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage", "float64": "DoubleStorage",
-             "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage",
-             "uint8": "ByteStorage", "bool": "BoolStorage"}
+_STORAGES = {"float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "float64": "Double", "int64": "Long",
+             "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool"}
 _UNTYPED = ("uint16", "uint32", "uint64")   # PyTorch gave these no storage class of their own
 
 
 def write_torch(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
-    """Write `tree` (dictionaries, lists, tuples, texts, plain numbers, None, arrays, `Bfloat16`) as a .pt file, atomically.
+    """Write `tree` (dictionaries, lists, tuples, texts, numbers, None, arrays, `Bfloat16`) as a .pt file, atomically.
 
     Raises UserError when the file cannot be written.
     """
     emitter = _Emitter()
     emitter.dump(tree)
-    with staged(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with staged(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
         _write_record(archive, file, "data.pkl", bytes(emitter.code))
         _write_record(archive, file, "byteorder", b"little")
         for key, array in enumerate(emitter.storages):
@@ -117,13 +116,13 @@ class _Emitter:
         self.code += f"c{module}\n{name}\n".encode()
 
     def tensor(self, array: "np.ndarray | Bfloat16") -> None:
-        """torch._utils._rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict()), or _v3 with a type at the end."""
+        """_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict()), or _v3 with a type at the end."""
         kind = array.dtype.name
         untyped = kind in _UNTYPED
         assert untyped or kind in _STORAGES, f"cannot store {kind}"
         self.named("torch._utils", "_rebuild_tensor_v3" if untyped else "_rebuild_tensor_v2")
         self.code += b"("
-        self.storage("UntypedStorage" if untyped else _STORAGES[kind], array.nbytes if untyped else array.size)
+        self.storage("Untyped" if untyped else _STORAGES[kind], array.nbytes if untyped else array.size)
         self.integer(0)
         self.tuple(tuple(array.shape))
         self.tuple(_strides(array.shape))
@@ -139,11 +138,8 @@ class _Emitter:
         """The persistent id ("storage", type, key, "cpu", number of elements)."""
         self.code += b"("
         self.scalar("storage")
-        self.named("torch.storage" if kind == "UntypedStorage" else "torch", kind)
-        self.tuple_rest((str(len(self.storages)), "cpu", count))
-
-    def tuple_rest(self, parts: tuple) -> None:
-        for part in parts:
+        self.named("torch.storage" if kind == "Untyped" else "torch", f"{kind}Storage")
+        for part in (str(len(self.storages)), "cpu", count):
             self.value(part)
         self.code += b"tQ"
 

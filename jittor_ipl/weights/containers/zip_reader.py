@@ -85,7 +85,8 @@ class ZipDirectory:
         for _ in range(count):
             if at + _CENTRAL.size > len(data):
                 _refuse("its directory is cut short")
-            magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, disk, _, _, header = _CENTRAL.unpack_from(data, at)
+            (magic, _, _, flags, method, _, _, crc, packed, size, n, extra, comment, disk, _, _,
+             header) = _CENTRAL.unpack_from(data, at)
             at += _CENTRAL.size
             raw, more = bytes(data[at:at + n]), data[at + n:at + n + extra]
             at += n + extra + comment
@@ -112,7 +113,7 @@ class ZipDirectory:
             _refuse("data lie before its first record")
 
     def locate(self, name: str) -> tuple[int, int, int]:
-        """Return (first byte, byte count, CRC-32) of a stored record; UnsafeWeightsError when there is none like that."""
+        """Return (first byte, byte count, CRC-32) of a stored record; raises UnsafeWeightsError without one."""
         record = self.record(name)
         if record.method != _STORED or record.packed != record.size:
             _refuse(f"the record {name[:80]!a} is compressed; weights are stored plainly")
@@ -125,8 +126,9 @@ class ZipDirectory:
     def _data_start(self, name: str, record: Record) -> int:
         magic, _, flags, method, *_, n, extra = _LOCAL.unpack(self.source.read(record.header, _LOCAL.size))
         start = record.header + _LOCAL.size + n + extra
-        if magic != b"PK\x03\x04" or method != record.method or flags & _ENCRYPTED or start + record.packed > record.limit \
-                or bytes(self.source.read(record.header + _LOCAL.size, n)) != record.raw_name:
+        name_there = bytes(self.source.read(record.header + _LOCAL.size, n))
+        if (magic, method, name_there) != (b"PK\x03\x04", record.method, record.raw_name) or flags & _ENCRYPTED \
+                or start + record.packed > record.limit:
             _refuse(f"the record {name[:80]!a} contradicts the directory")
         return start
 

@@ -10,7 +10,10 @@ from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import described, refuse
 from jittor_ipl.weights.containers.pickle.objects import Buildable, Global, LongText, Rule, RuleTable, latin
 
-NUMBER_CODES = frozenset({"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"})
+SCALAR_TYPES = {name: np.dtype(name.strip("_")).str[1:] for name in (
+    "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool_",
+    "bool", "complex64", "complex128")}
+NUMBER_CODES = frozenset(SCALAR_TYPES.values())
 _MAX_RANK = 32
 
 
@@ -67,7 +70,8 @@ def make_array(raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayStub:
     shape, kind = sizes((shape,) if isinstance(shape, int) else shape), dtype.dtype
     needed = math.prod(shape) * kind.itemsize
     # One letter of a latin-1 text is one or two bytes of UTF-8, up to six of protocol 0's escapes.
-    if not (needed == len(raw) if not isinstance(raw, LongText) or raw.coding == "latin-1" else needed <= len(raw) <= 6 * needed):
+    longest = 6 * needed if isinstance(raw, LongText) and raw.coding != "latin-1" else needed
+    if not needed <= len(raw) <= longest:
         refuse(f"a NumPy array of shape {list(shape)} in {len(raw)} bytes")
     native = kind.newbyteorder("=")
 
@@ -123,9 +127,6 @@ def _scalar(dtype: Any, raw: Any) -> ArrayStub:
     return make_array(raw, dtype, (), "C")
 
 
-SCALAR_TYPES = {"float16": "f2", "float32": "f4", "float64": "f8", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8",
-                "uint8": "u1", "uint16": "u2", "uint32": "u4", "uint64": "u8", "bool_": "b1", "bool": "b1",
-                "complex64": "c8", "complex128": "c16"}
 _CORES = ("numpy.core", "numpy._core")                          # NumPy 2 renamed the package
 NUMPY_RULES: RuleTable = {
     ("numpy", "ndarray"): Rule(),

@@ -3,7 +3,7 @@
 Two kinds exist. The PyTorch ones (stylegan2-ada-pytorch, stylegan3) hold persistent objects: a dictionary with the text
 of a Python module, a class name and the object's state. The TensorFlow ones (stylegan2, stylegan2-ada) hold `Network`
 objects: again a module's text, and a list of named arrays. The texts are never compiled, run or even looked at: only
-the state is kept. How their tensors lie in the pickle is told in `plain_pickle`.
+the state is kept. How their tensors lie in the pickle is told in `plain`.
 """
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jittor_ipl.weights.containers.pickle.numpy_rules import ArrayStub
 from jittor_ipl.weights.containers.pickle.objects import Buildable, OrderedDictStub, Record, Rule
 from jittor_ipl.weights.containers.pickle.torch_rules import TensorRef
 
+Named = Iterator[tuple[str, Any]]
 _MAX_DEPTH, _MAX_TEXT, _MAX_LIST = 32, 200, 32
 _WORK = 20_000_000          # characters of names that one file may take; a snapshot of StyleGAN2 takes about 500,000
 # Classes that other projects' discriminators are made of: kept as inert records, so that the generator beside them can
@@ -43,7 +44,8 @@ class TfNetwork(Buildable):
         """Take name, static_kwargs, components and variables; raises UnsafeWeightsError for anything else."""
         if not isinstance(state, dict) or not isinstance(state.get("variables"), list):
             refuse("a TensorFlow network without variables")
-        self.state = {key: state.get(key) for key in ("name", "build_func_name", "static_kwargs", "components", "variables")}
+        kept = ("name", "build_func_name", "static_kwargs", "components", "variables")
+        self.state = {key: state.get(key) for key in kept}
 
 
 class FlatNetwork(dict):
@@ -104,10 +106,11 @@ class _Gatherer:
         if not isinstance(value, (Persistent, TfNetwork)):
             return value
         if id(value) not in self._made:
-            self._made[id(value)] = self._network(_persistent_names(value) if isinstance(value, Persistent) else _tf_names(value))
+            names = _persistent_names(value) if isinstance(value, Persistent) else _tf_names(value)
+            self._made[id(value)] = self._network(names)
         return self._made[id(value)]
 
-    def _network(self, names: Iterator[tuple[str, Any]]) -> FlatNetwork:
+    def _network(self, names: Named) -> FlatNetwork:
         """Divide names into tensors and plain values; everything else is left out."""
         tensors: dict[str, Any] = {}
         plain: dict[str, Any] = {}
@@ -130,7 +133,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (type(None), bool, int, float)) or isinstance(value, str) and len(value) <= _MAX_TEXT
 
 
-def _walk(root: Any, names: Callable[[Any, str], Iterator[tuple[str, Any]]], separator: str) -> Iterator[tuple[str, Any]]:
+def _walk(root: Any, names: Callable[[Any, str], Named], separator: str) -> Named:
     """Yield `names(part, prefix)` of a network and, below it, of every child among them; `...` stands for the child."""
     waiting = [("", root)]
     while waiting:
@@ -146,20 +149,21 @@ def _walk(root: Any, names: Callable[[Any, str], Iterator[tuple[str, Any]]], sep
         waiting += reversed(children)
 
 
-def _persistent_names(network: Persistent) -> Iterator[tuple[str, Any]]:
+def _persistent_names(network: Persistent) -> Named:
     """Yield parameters, buffers and plain attributes of a module and its children under dotted names."""
-    def names(module: Persistent, prefix: str) -> Iterator[tuple[str, Any]]:
+    def names(module: Persistent, prefix: str) -> Named:
         yield f"{prefix}class_name", module.class_name
         yield from ((f"{prefix}{name}", ... if isinstance(value, Persistent) else _number(value))
                     for name, value in _entries(module.state) if not name.startswith("_"))
         for kind in ("_parameters", "_buffers", "_modules"):
-            yield from ((f"{prefix}{name}", ... if value is None else value) for name, value in _entries(module.state.get(kind)))
+            yield from ((f"{prefix}{name}", ... if value is None else value)
+                        for name, value in _entries(module.state.get(kind)))
     return _walk(network, names, ".")
 
 
-def _tf_names(network: TfNetwork) -> Iterator[tuple[str, Any]]:
+def _tf_names(network: TfNetwork) -> Named:
     """Yield variables and keyword arguments of a network and its components under names with slashes."""
-    def names(part: TfNetwork, prefix: str) -> Iterator[tuple[str, Any]]:
+    def names(part: TfNetwork, prefix: str) -> Named:
         yield f"{prefix}build_func_name", part.state.get("build_func_name")
         yield from ((f"{prefix}{name}", _number(value)) for name, value in _entries(part.state.get("static_kwargs")))
         for pair in part.state["variables"]:

@@ -2,9 +2,9 @@
 
 How to admit a further global (this is the whole extension mechanism):
 
-1. A *rule table* is a plain dictionary `{(module, name): Rule}`, as `RULES` in `pickle_rules.py`. Tables are joined by
+1. A *rule table* is a plain dictionary `{(module, name): Rule}`, as `RULES` in `rules.py`. Tables are joined by
    `look_up(table, ..., table)`, which asks them in that order; the first that knows a name decides. A name that no
-   table knows is refused. `plain_pickle.py` lists the tables of plain pickles in `PICKLE_TABLES`; `torch_file.py` those of
+   table knows is refused. `plain.py` lists the tables of plain pickles in `PICKLE_TABLES`, `torch_rules.py` those of
    PyTorch files. Python 2's `__builtin__` and `copy_reg` are asked for under their present names.
 2. `Rule(call=f)` lets the pickle REDUCE: our function `f(*arguments)` runs, its result goes on the pickle's stack.
    `Rule(new=f)` does the same for NEWOBJ, `Rule()` admits the name as a mere value (a type that is named, never made).
@@ -16,7 +16,7 @@ How to admit a further global (this is the whole extension mechanism):
    The pickle's BUILD then fills `record.attributes` (a dictionary of names); its dictionary items (SETITEMS on a
    subclass of dict) land in `record.items`, list items in `record.entries`. So an object graph becomes a tree (or a
    graph: hostile files make cycles, walk it with a bound) of Records that `unwrap.py` and the families read.
-   To turn a constructor's arguments into attributes, write `f` so that it makes a `Record` and calls `record.build(...)`.
+   To turn a constructor's arguments into attributes, let `f` make a `Record` and call `record.build(...)`.
 4. A PyTorch stream nested in a pickle (`torch.storage._load_from_bytes(bytes)`, the way a plain `pickle.dump` stores
    tensors) is read by `torch_file.read_nested_stream(context, data)`: register it with
    `Rule(call=read_nested_stream, context=True)`. It returns what the stream holds, mostly a `Storage` that carries
@@ -69,7 +69,9 @@ class Context:
 
     def deeper(self) -> "Context":
         """Return the context of a pickle inside this one; raises UnsafeWeightsError beyond a few levels."""
-        return replace(self, depth=self.depth + 1) if self.depth < _MAX_NESTING else refuse("pickles nested in pickles without end")
+        if self.depth == _MAX_NESTING:
+            refuse("pickles nested in pickles without end")
+        return replace(self, depth=self.depth + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,6 @@ class LongText:
         """Return it decoded and paid for; raises UnsafeWeightsError when the bytes are no such text."""
         meter.spend((4 if self.coding != "latin-1" else 1) * len(self.view))
         return decoded(self.view, self.coding)
-
 
     def narrow(self) -> "memoryview | bytearray":
         """Return its letters as bytes (protocols 0 to 2 write bytes as latin-1 text), decoding a piece at a time."""

@@ -1,4 +1,4 @@
-"""The allow-list common to all pickled weights: plain containers, NumPy arrays, Jittor Vars; each a stand-in of ours."""
+"""The allow-list common to all pickled weights: plain containers, NumPy arrays, Jittor Vars, all as stand-ins."""
 from __future__ import annotations
 
 from typing import Any
@@ -47,7 +47,8 @@ def _encode(context: Context, text: Any, codec: Any) -> Any:
 
 
 def _set(items: Any = ()) -> set:
-    return set(map(scalar, items)) if isinstance(items, (list, tuple, set, frozenset)) else refuse("a set of something else")
+    plain = isinstance(items, (list, tuple, set, frozenset))
+    return set(map(scalar, items)) if plain else refuse("a set of something else")
 
 
 def _bytes(value: Any = b"", codec: Any = "latin-1") -> bytes:
@@ -77,8 +78,10 @@ def _reconstruct(kind: Any, base: Any, state: Any) -> Record:
     return made
 
 
-def _tuple(items: Any = ()) -> tuple:
-    return tuple(items) if isinstance(items, (list, tuple)) else refuse("a tuple of something else")
+def _sequence(kind: type) -> Rule:
+    def make(items: Any = ()) -> Any:
+        return kind(items) if isinstance(items, (list, tuple)) else refuse(f"a {kind.__name__} of something else")
+    return Rule(call=make)
 
 
 def _record(kind: str) -> Rule:
@@ -90,8 +93,8 @@ RULES: RuleTable = {
     ("collections", "defaultdict"): Rule(call=_default_dict),
     ("builtins", "object"): Rule(),
     ("builtins", "dict"): Rule(call=_ordered_dict),
-    ("builtins", "list"): Rule(call=lambda items=(): list(items) if isinstance(items, (list, tuple)) else refuse("a list of something else")),
-    ("builtins", "tuple"): Rule(call=_tuple),           # Paddle writes a tensor by itself as tuple((name, array))
+    ("builtins", "list"): _sequence(list),
+    ("builtins", "tuple"): _sequence(tuple),            # Paddle writes a tensor by itself as tuple((name, array))
     ("builtins", "int"): Rule(),
     ("builtins", "float"): Rule(),
     ("builtins", "bool"): Rule(),

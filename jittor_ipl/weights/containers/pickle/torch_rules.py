@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.weights.containers.limits import described, refuse, shown
-from jittor_ipl.weights.containers.pickle.numpy_rules import Shape, sizes
+from jittor_ipl.weights.containers.pickle.numpy_rules import SCALAR_TYPES, Shape, sizes
 from jittor_ipl.weights.containers.pickle.objects import Global, Record, Rule, RuleTable, look_up
 from jittor_ipl.weights.containers.pickle.rules import RULES
 
@@ -17,13 +17,14 @@ BFLOAT16 = "bfloat16"
 _STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": BFLOAT16, "DoubleStorage": "f8",
              "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
              "BoolStorage": "?", "UntypedStorage": "u1", "ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16"}
-_TYPES = {"float32": "f4", "float": "f4", "float16": "f2", "half": "f2", "bfloat16": BFLOAT16, "float64": "f8", "double": "f8",
-          "int64": "i8", "long": "i8", "int32": "i4", "int": "i4", "int16": "i2", "short": "i2", "int8": "i1", "uint8": "u1",
-          "bool": "?", "uint16": "u2", "uint32": "u4", "uint64": "u8", "complex64": "c8", "complex128": "c16", "cfloat": "c8"}
-_FOREIGN_STORAGES = ("QUInt8Storage", "QInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage", "ComplexHalfStorage")
-_FOREIGN_TYPES = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2",
-                  "complex32", "chalf", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
-                  *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)), *(f"bits{n}" for n in ("1x8", "2x4", "4x2", "8", "16")))
+_TYPES = {**SCALAR_TYPES, "bool": "?", "bfloat16": BFLOAT16, "float": "f4", "half": "f2", "double": "f8", "long": "i8",
+          "int": "i4", "short": "i2", "cfloat": "c8"}
+_FOREIGN_STORAGES = ("QUInt8Storage", "QInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage",
+                     "ComplexHalfStorage")
+_FOREIGN_TYPES = ("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu",
+                  "float4_e2m1fn_x2", "complex32", "chalf", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
+                  *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
+                  *(f"bits{size}" for size in ("1x8", "2x4", "4x2", "8", "16")))
 _FOREIGN_TENSORS = {
     "_rebuild_qtensor": "quantised", "_rebuild_sparse_tensor": "sparse", "_rebuild_sparse_csr_tensor": "sparse (CSR)",
     "_rebuild_meta_tensor_no_storage": "meta (a shape without numbers)", "_rebuild_nested_tensor": "nested",
@@ -87,7 +88,8 @@ def storage_from_id(identifier: Any) -> Storage:
     if type(key) is int and 0 <= key < 10**9:       # jt.save numbers its storages, PyTorch writes the number as text
         key = str(key)
     if not isinstance(kind, Global) or kind.name not in _STORAGES or not isinstance(key, str):
-        refuse(f"storages of type {kind}; only plain numbers are read" if isinstance(kind, Global) else "a storage without type or key")
+        refuse(f"storages of type {kind}; only plain numbers are read" if isinstance(kind, Global) else
+               "a storage without type or key")
     if not key or not all(part.isalnum() for part in key.split("_")) or not key.isascii():
         refuse(f"a storage with the odd key {shown(key)}")
     (numel,) = sizes((numel,))
@@ -115,7 +117,8 @@ def _tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, 
                metadata: Any = None) -> TensorRef:
     _without_metadata(metadata)
     if not isinstance(kind, Global) or kind.name not in _TYPES:
-        refuse(f"a tensor of type {kind}; only plain numbers are read" if isinstance(kind, Global) else "a tensor without type")
+        refuse(f"a tensor of type {kind}; only plain numbers are read" if isinstance(kind, Global) else
+               "a tensor without type")
     return _typed(storage, offset, shape, strides, _TYPES[kind.name])
 
 
@@ -127,7 +130,8 @@ def _without_metadata(metadata: Any) -> None:
     if not known:
         first = next(iter(metadata)) if isinstance(metadata, dict) else metadata
         refuse(f"a tensor with the metadata {described(first)}, which is not known here")
-    refuse(f"a tensor that is stored {' and '.join(name for name, _ in known)}; save it again after tensor{''.join(call for _, call in known)}")
+    how, calls = " and ".join(name for name, _ in known), "".join(call for _, call in known)
+    refuse(f"a tensor that is stored {how}; save it again after tensor{calls}")
 
 
 def _typed(storage: Any, offset: Any, shape: Any, strides: Any, code: str) -> TensorRef:
