@@ -8,20 +8,17 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
+all="kills corruptions disks locks threads soak compiles hostile_pickles flip_fixtures fuzz_images fuzz_readers"
 form=long again='' parts=()
 for word in "$@"; do
     case "$word" in
         --short) form=short ;;
         --again) again=1 ;;
         -*) fail "unknown argument $word: bash scripts/torture.sh [--short] [--again] [PART ...]" ;;
-        *) [[ -f "scripts/torture/$word.py" ]] || fail "there is no part $word in scripts/torture"; parts+=("$word") ;;
+        *) [[ " $all " == *" $word "* ]] || fail "there is no part $word; choose from $all"; parts+=("$word") ;;
     esac
 done
-if ((${#parts[@]} == 0)); then
-    for part in kills corruptions disks locks threads soak compiles hostile_pickles flip_fixtures fuzz_images fuzz_readers; do
-        if [[ -f "scripts/torture/$part.py" ]]; then parts+=("$part"); fi
-    done
-fi
+if ((${#parts[@]} == 0)); then read -ra parts <<< "$all"; fi
 
 use_environment requirements.txt requirements-dev.txt
 export OMP_NUM_THREADS=1
@@ -36,8 +33,8 @@ for part in "${parts[@]}"; do
     echo "$part ..."
     arguments=()
     if [[ "$form" == short ]]; then arguments=(--short); fi
-    if ! "$PYTHON" -m "scripts.torture.$part" "${arguments[@]}" 2>"${log%.log}.err" | tee "$log" | sed '$d'; then
+    if ! "$PYTHON" -m "tests.torture.$part" "${arguments[@]}" 2>"${log%.log}.err" | tee "$log" | sed '$d'; then
         echo "$part: FAILED, see $log and ${log%.log}.err"
     fi
 done
-"$PYTHON" -m scripts.torture_report "$folder"
+"$PYTHON" -m tests.torture.report "$folder"

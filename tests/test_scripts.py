@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from jittor_ipl import cli
+from tests.tiny_networks import write_networks, write_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
@@ -146,22 +146,8 @@ styles: [disney, {{name: cubism, source: {{generator: "{folder}/none.safetensors
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """A folder with a tiny random generator, a tiny random CLIP and a suite whose second style cannot work."""
-    from jittor_ipl.models.clip.config import ClipConfig
-    from jittor_ipl.models.clip.model import Clip
-    from jittor_ipl.models.strict import named_tensors
-    from jittor_ipl.models.stylegan2.config import GeneratorConfig
-    from jittor_ipl.models.stylegan2.generator import Generator
-    from jittor_ipl.weights.containers.safetensors import write_safetensors
-    from jittor_ipl.weights.generator import save_generator
-    folder = tmp_path_factory.mktemp("tiny")
-    generator = Generator(GeneratorConfig(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}), np.random.default_rng(1))
-    save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
-                           transformer_width=32, transformer_heads=2, transformer_layers=1))
-    random = np.random.default_rng(2)
-    tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
-    write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})
-    (folder / "suite.yaml").write_text(TINY.format(folder=folder))
+    folder = write_networks(tmp_path_factory.mktemp("tiny"), size=16)
+    write_suite(folder, TINY)
     return folder
 
 

@@ -24,7 +24,7 @@ ORIENTATION = 0x0112     # EXIF's tag
 _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}
-# What Pillow raises for damaged files (fuzzed by scripts/torture/fuzz_images.py).
+# What Pillow raises for damaged files (fuzzed by tests/torture/fuzz_images.py).
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, AttributeError,
                   RuntimeError, struct.error, zlib.error)
 

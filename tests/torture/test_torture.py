@@ -15,7 +15,7 @@ COUNTS = {"kills": 4, "corruptions": 60, "disks": 1, "locks": 2, "soak": 60, "co
 
 @pytest.mark.parametrize("part", COUNTS)
 def test_part(part, tmp_path):
-    done = subprocess.run([sys.executable, "-m", f"scripts.torture.{part}", "--short", "--count", str(COUNTS[part]),
+    done = subprocess.run([sys.executable, "-m", f"tests.torture.{part}", "--short", "--count", str(COUNTS[part]),
                            "--work", str(tmp_path / "work")], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -29,8 +29,8 @@ def test_the_report_gathers_the_parts_and_fills_the_page(tmp_path):
     outcome = {"name": "one", "what": "one thing", "form": "short", "figures": {"kills": 1200, "all_well": True}, "passed": True}
     (folder / "one.log").write_text("something\n" + json.dumps(outcome) + "\n")
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- figures: written by scripts/torture_report.py, not by hand -->\nold\n<!-- end of the figures -->\nafter\n")
-    report = [sys.executable, "-m", "scripts.torture_report", str(folder), "--docs", str(page)]
+    page.write_text("before\n<!-- figures: written by tests/torture/report.py, not by hand -->\nold\n<!-- end of the figures -->\nafter\n")
+    report = [sys.executable, "-m", "tests.torture.report", str(folder), "--docs", str(page)]
     assert subprocess.run(report, cwd=ROOT).returncode == 0
     text = page.read_text()
     assert "| kills | 1,200 |" in text and "| all well | yes |" in text and "old" not in text

@@ -19,14 +19,11 @@ from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.jobs.signals import Interrupted
-from jittor_ipl.models.clip.config import ClipConfig
-from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.strict import named_tensors, numpy_tensors
-from jittor_ipl.models.stylegan2.config import GeneratorConfig
-from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.train import checkpoint
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.generator import load_generator, save_generator
+from jittor_ipl.weights.generator import load_generator
+from tests.tiny_networks import write_networks, write_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = """
@@ -45,22 +42,12 @@ styles: [disney]
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory) -> Path:
-    """Write a tiny random generator and a tiny random CLIP that knows only a few words."""
-    folder = tmp_path_factory.mktemp("networks")
-    generator = Generator(GeneratorConfig(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 8}), np.random.default_rng(1))
-    save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(ClipConfig(embed_dim=16, image_resolution=32, vision_layers=1, vision_width=64, vision_patch_size=8,
-                           transformer_width=32, transformer_heads=2, transformer_layers=1))
-    random = np.random.default_rng(2)
-    tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
-    write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})
-    return folder
+    """A folder with a tiny random generator and a tiny random CLIP that knows only a few words."""
+    return write_networks(tmp_path_factory.mktemp("networks"))
 
 
 def config(networks: Path, *overrides: str) -> StyleRun:
-    path = networks / "suite.yaml"
-    path.write_text(SUITE.format(folder=networks))
-    return load_suite(path, overrides).runs()[0]
+    return load_suite(write_suite(networks, SUITE), overrides).runs()[0]
 
 
 def run(settings: StyleRun, folder: Path):

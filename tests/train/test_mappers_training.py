@@ -14,15 +14,10 @@ from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.config import StyleRun, load_style_run, load_suite
 from jittor_ipl.jobs.signals import Interrupted
-from jittor_ipl.models.clip.config import ClipConfig
-from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.mappers import ARCHITECTURES
-from jittor_ipl.models.strict import named_tensors
-from jittor_ipl.models.stylegan2.config import GeneratorConfig
-from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.generator import save_generator
 from jittor_ipl.weights.mapper import load_mapper
+from tests.tiny_networks import write_networks, write_suite
 
 SUITE = """
 suite: tiny
@@ -37,23 +32,14 @@ styles: [disney]
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory) -> Path:
-    """Write a tiny random generator and CLIP and a list of prompts."""
-    folder = tmp_path_factory.mktemp("networks")
-    generator = Generator(GeneratorConfig(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 8}), np.random.default_rng(1))
-    save_generator(generator, folder / "generator.safetensors")
-    clip = Clip(ClipConfig(embed_dim=12, image_resolution=16, vision_layers=1, vision_width=64, vision_patch_size=8,
-                           transformer_width=16, transformer_heads=2, transformer_layers=1))
-    random = np.random.default_rng(2)
-    tensors = {name: 0.2 * random.standard_normal(var.shape).astype(np.float32) for name, var in named_tensors(clip).items()}
-    write_safetensors(folder / "clip.safetensors", tensors, {"kind": "clip", "config": json.dumps(clip.config())})
+    """A folder with a tiny random generator and CLIP and a list of prompts."""
+    folder = write_networks(tmp_path_factory.mktemp("networks"), size=16)
     (folder / "prompts.txt").write_text("a {} face with large eyes\nsoft round cheeks\n")
     return folder
 
 
 def config(networks: Path, *overrides: str) -> StyleRun:
-    path = networks / "suite.yaml"
-    path.write_text(SUITE.format(folder=networks))
-    return load_suite(path, overrides).runs()[0]
+    return load_suite(write_suite(networks, SUITE), overrides).runs()[0]
 
 
 def run(settings: StyleRun, folder: Path) -> list[dict]:

@@ -13,7 +13,7 @@ from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
-from scripts.torture import flip_fixtures
+from tests.torture import flip_fixtures
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_every_fixture_is_sound_and_converts(files, name, tmp_path, capsys):
 
 
 def test_damage_is_refused_listed_or_harmless(tmp_path):
-    """A few places of every file; `python -m scripts.torture.flip_fixtures` takes thousands."""
+    """A few places of every file; `python -m tests.torture.flip_fixtures` takes thousands."""
     told: list[str] = []
     for case in flip_fixtures.fixtures(tmp_path):
         flip_fixtures.torture(case, 3, True, told)

@@ -5,7 +5,7 @@ rename, removal or creation of a folder), some of them with the file that was ab
 power cut leaves it, and some counted from the end of a stage on, where its weights and the report are written. The run's code is the shipped one: the harness only counts the operating system calls of the child.
 One run is killed until it finishes, then its files are compared with those of a run that nobody disturbed.
 
-    python -m scripts.torture.kills --count 200
+    python -m tests.torture.kills --count 200
 """
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.disk.integrity import read_sealed
 from jittor_ipl.images.files import load_image
 from jittor_ipl.train.checkpoint import Checkpoints
+from jittor_ipl.train.state import Loop
 from jittor_ipl.weights.containers.safetensors import read_safetensors
-
-from .common import ROOT, finish, forked, fresh, in_child, parse, waited
-from .networks import write_tiny
+from tests.torture.common import ROOT, finish, forked, fresh, in_child, parse, waited
+from tests.torture.suite import write_tiny
 
 FILE_CALLS = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir")
 STAGES = ("mapper", "generator")
@@ -162,10 +162,10 @@ def _train(run: StyleRun, folder: Path, starts: Path, kill: Kill | None, random:
 
 
 def _noting(train, stage: str, starts: Path, ended):
-    def noted(*args, start: int, **kwargs):
+    def noted(*args, loop: Loop, **kwargs):
         with open(starts, "a", encoding="ascii") as file:
-            file.write(json.dumps([stage, start]) + "\n")
-        result = train(*args, start=start, **kwargs)
+            file.write(json.dumps([stage, loop.start]) + "\n")
+        result = train(*args, loop=loop, **kwargs)
         ended()
         return result
     return noted

@@ -1,7 +1,7 @@
 """Gather what the parts of scripts/torture.sh found: print the table, write report.json, fill docs/reliability.md.
 
-    python -m scripts.torture_report runs/torture/long
-    python -m scripts.torture_report runs/torture/long --docs docs/reliability.md
+    python -m tests.torture.report runs/torture/long
+    python -m tests.torture.report runs/torture/long --docs docs/reliability.md
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from jittor_ipl.disk.atomic import write_bytes, write_json
 
-BEGIN, END = "<!-- figures: written by scripts/torture_report.py, not by hand -->", "<!-- end of the figures -->"
+BEGIN, END = "<!-- figures: written by tests/torture/report.py, not by hand -->", "<!-- end of the figures -->"
 
 ORDER = "kills corruptions disks locks threads compiles soak hostile_pickles flip_fixtures fuzz_readers fuzz_images "
 

@@ -5,7 +5,7 @@ that the process holds allocated must stay flat (their slope by least squares, a
 not grow at all, and resident memory may settle by a few percent: the allocator keeps freed pages, and touches new ones
 when large buffers come to lie elsewhere.
 
-    python -m scripts.torture.soak --count 600
+    python -m tests.torture.soak --count 600
 """
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import numpy as np
 
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
-
-from .common import ROOT, finish, fresh, parse
+from tests.torture.common import ROOT, finish, fresh, parse
 
 MOST_KIB_PER_STEP = 4.0      # of allocated memory; a leaked 64 px image of a batch would be 48 KiB a step
 MOST_GROWTH_MIB = 4.0        # its largest value after the warm-up against the value at its end
 MOST_SETTLING = 0.05         # of resident memory
+POOL_KIB = 1024              # Jittor's pool takes this for any array below it (SMALL_BLOCK_SIZE of its sfrl_allocator)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,7 +86,7 @@ def _flat(rows: np.ndarray, warm: int) -> tuple[dict[str, object], bool]:
     """Return the figures of [steps, (resident KiB, allocated KiB, vars, ops, held)] after the warm-up, and whether they are flat."""
     rows = rows[warm:]
     resident, allocated, counts = rows[:, 0], rows[:, 1], rows[:, 2:]
-    slope = float(np.polyfit(np.arange(len(allocated)), allocated, 1)[0])
+    slope = float(np.polyfit(np.arange(len(allocated)), _without_one_block(allocated), 1)[0])
     growth, settling = float(allocated.max() - allocated[0]) / 1024, float(resident.max() / resident[0] - 1)
     figures = {"allocated_MiB": round(float(allocated.max()) / 1024, 1), "allocated_slope_KiB_per_step": round(slope, 3),
                "allocated_growth_MiB": round(growth, 2), "resident_MiB": round(float(resident.max()) / 1024, 1),
@@ -94,6 +94,20 @@ def _flat(rows: np.ndarray, warm: int) -> tuple[dict[str, object], bool]:
                "held_variables": _span(counts[:, 2])}
     return figures, slope <= MOST_KIB_PER_STEP and growth <= MOST_GROWTH_MIB and settling <= MOST_SETTLING \
         and bool((counts.max(0) == counts.min(0)).all())
+
+
+def _without_one_block(allocated: np.ndarray) -> np.ndarray:
+    """Return the series without one block of the pool, if one came.
+
+    When holes run out depends on when Python collects what it no longer uses, so one block may come at any step, and
+    alone it would be a slope of 25 KiB in 40 steps. A leak below a block goes through the pool too, but takes a second
+    one; the counts of live variables, which must be constant, see it at once.
+    """
+    rises = np.diff(allocated)
+    at = int(rises.argmax())
+    if not POOL_KIB <= rises[at] < 2 * POOL_KIB:
+        return allocated
+    return np.concatenate([allocated[:at + 1], allocated[at + 1:] - POOL_KIB])
 
 
 def _span(values: np.ndarray) -> str:

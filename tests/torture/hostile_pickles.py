@@ -1,6 +1,6 @@
 """The self-written hostile files in every container: refused in one line, nothing executed, bounded memory and time.
 
-    python -m scripts.torture.hostile_pickles
+    python -m tests.torture.hostile_pickles
 """
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from collections.abc import Iterator
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
-
-from .common import ROOT, finish, parse
+from tests.torture.common import ROOT, finish, parse
 
 sys.path.insert(0, str(ROOT / "tests" / "weights"))
 import hostile_arrays  # noqa: E402

@@ -1,6 +1,6 @@
 """Damaged and hostile pictures: each is read, or refused in one line; nothing else, no hang.
 
-    python -m scripts.torture.fuzz_images --count 100000
+    python -m tests.torture.fuzz_images --count 100000
 """
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
-
-from .common import finish, fresh, parse
+from tests.torture.common import finish, fresh, parse
 
 MAX_PIXELS, SLOW = 1_000_000, 1.0
 TOKENS = (b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1", b"Exif\0\0", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"zTXt",

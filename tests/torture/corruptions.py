@@ -5,7 +5,7 @@ twice, gone, another file's content, the same file of another checkpoint or rele
 name. Noticed means: a resume passes the checkpoint over and takes the older one; `test.py`, `run_all.py` or `generate`
 ends with another exit code than 0; a finished run is not taken for finished. The undamaged folders must always load.
 
-    python -m scripts.torture.corruptions --count 1600
+    python -m tests.torture.corruptions --count 1600
 """
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.config import load_suite
 from jittor_ipl.train.checkpoint import Checkpoints
-
-from .common import ROOT, finish, fresh, in_child, parse
-from .networks import write_tiny
+from tests.torture.common import ROOT, finish, fresh, in_child, parse
+from tests.torture.suite import write_tiny
 
 Change = Callable[[bytearray, np.random.Generator], bytes]
 

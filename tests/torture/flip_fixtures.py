@@ -7,7 +7,7 @@ safetensors, .npy, plain pickles and PyTorch's legacy stream carry no checksum: 
 another number, and nothing in the file tells. Those are counted apart; everywhere else none may pass unnoticed. Files
 that convert wrote belong to "everywhere else": they carry the SHA-256 of their tensors.
 
-    python -m scripts.torture.flip_fixtures --count 2000
+    python -m tests.torture.flip_fixtures --count 2000
 """
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ from jittor_ipl.weights.convert import Written, convert
 from jittor_ipl.weights.delta import fingerprint
 from jittor_ipl.weights.folder import SUFFIXES, TENSORS_SHA256, find_file_sets, open_file_set
 from jittor_ipl.weights.inspect import inspect
-
-from .common import ROOT, finish, fresh, parse
+from tests.torture.common import ROOT, finish, fresh, parse
 
 sys.path.insert(0, str(ROOT / "tests" / "weights"))
 import fixture_files  # noqa: E402

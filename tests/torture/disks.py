@@ -6,7 +6,7 @@ the cause is gone, a resumed run with the bits of an undisturbed one. The other 
 test.py --json, convert) must leave no part of a file and keep what was there.
 A small tmpfs is mounted when that is allowed; the other cases need no rights.
 
-    python -m scripts.torture.disks
+    python -m tests.torture.disks
 """
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ from jittor_ipl.config import load_suite
 from jittor_ipl.disk.layout import GENERATOR, MAPPER
 from jittor_ipl.train import checkpoint
 from jittor_ipl.train.checkpoint import Checkpoints
-
-from .common import finish, forked, fresh, in_child, parse, waited
-from .networks import write_tiny
+from tests.torture.common import finish, forked, fresh, in_child, parse, waited
+from tests.torture.suite import write_tiny
 
 OVERRIDES = ["run.checkpoint_every=2"]
 Check = tuple[str, bool, str]  # what was looked at, whether it held, what was seen

@@ -4,7 +4,7 @@ With the same number the bits must be those of a run that nobody stopped, and pi
 number. A change in the middle of a training may move the last bits (oneDNN sums a convolution's weight gradient in as
 many parts as there are threads); it must be told, and it must stay small.
 
-    python -m scripts.torture.threads
+    python -m tests.torture.threads
 """
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .common import ROOT, finish, fresh, in_child, parse
-from .networks import write_tiny
+from tests.torture.common import ROOT, finish, fresh, in_child, parse
+from tests.torture.suite import write_tiny
 
 MOST = 1e-2  # the tiny suite's learning rates are 0.02 and 0.05: half a step
 STOPS = [("mapper", 2), ("generator", 1), ("generator", 4)]

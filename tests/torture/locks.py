@@ -1,6 +1,6 @@
 """Two processes on one output folder: the second is refused in one line that names the first; a dead one blocks nobody.
 
-    python -m scripts.torture.locks
+    python -m tests.torture.locks
 """
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from jittor_ipl import cli
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.config import load_suite
 from jittor_ipl.disk.lock import locked
-
-from .common import finish, forked, fresh, in_child, parse, waited
-from .networks import write_tiny
+from tests.torture.common import finish, forked, fresh, in_child, parse, waited
+from tests.torture.suite import write_tiny
 
 HOLD = "import sys, time\nfrom jittor_ipl.disk.lock import locked\nwith locked(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(600)"
 

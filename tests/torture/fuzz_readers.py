@@ -3,7 +3,7 @@
 Every input is a function of --seed and its number alone. One million inputs take a few minutes of one core. A failing
 input is saved in the scratch folder under its reader and number.
 
-    python -m scripts.torture.fuzz_readers --count 1000000
+    python -m tests.torture.fuzz_readers --count 1000000
 """
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.pickle.opcodes import OPERATIONS
 from jittor_ipl.weights.containers.read import read_tensors
-
-from .common import ROOT, finish, fresh, parse
+from tests.torture.common import ROOT, finish, fresh, parse
 
 sys.path.insert(0, str(ROOT / "tests" / "weights"))
 import hostile_pickles  # noqa: E402

@@ -4,7 +4,7 @@ Only the process itself gets the SIGKILL, not its compilers: that is the harder 
 at the end both must come to the reference's numbers. Then children compile kernels that nobody compiled before and are
 killed in the middle; the next child must compute the killed one's kernels correctly.
 
-    python -m scripts.torture.compiles --count 50
+    python -m tests.torture.compiles --count 50
 """
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .common import ROOT, finish, forked, fresh, parse, waited
+from tests.torture.common import ROOT, finish, forked, fresh, parse, waited
 
 CORE_KILLS, OBJECTS = 8, 140  # the core has about 150 object files
 PATIENCE = 1500  # seconds; a core compiles in 3 minutes on 2 free cores
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     home = None if arguments.short else work / "home"
     core = _core(arguments, home) if home else {"core": "not in the short form"}
     environment = {**os.environ, "TORTURE_KERNELS": "1", **({"HOME": str(home)} if home else {})}
-    done = subprocess.run([sys.executable, "-m", "scripts.torture.compiles", "--count", str(arguments.count), "--work",
+    done = subprocess.run([sys.executable, "-m", "tests.torture.compiles", "--count", str(arguments.count), "--work",
                            str(work / "kernels"), "--seed", str(arguments.seed)], cwd=ROOT, env=environment, text=True,
                           stdout=subprocess.PIPE)
     kernels = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {"kernels_correct": False}
