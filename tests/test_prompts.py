@@ -111,7 +111,8 @@ def test_each_style_may_have_a_list_of_its_own(tmp_path):
     ("{lambda_prompts: 0.2, prompts: nowhere.txt}", "[disney]", "cannot read the list of prompts 'nowhere.txt'"),
     ("{lambda_prompts: -1, prompts: shipped}", "[disney]", "mapper.lambda_prompts"),
     ("{replace_domain: true}", "[disney]", "replace_domain without lambda_prompts"),
-    ("{architecture: levls}", "[disney]", "no mapper is called 'levls' (did you mean 'levels'?)"),
+    ("{architecture: levls}", "[disney]", "mapper.architecture: input should be 'ipl', 'transformer_v1', 'transformer_v2', "
+     "'transformer_v3' or 'levels' (given: 'levls') (did you mean 'levels'?)"),
     ("{architecture: levels, n_ctx: 2, init: a photo}", "[disney]", "at least 3 prompt vectors"),
     ("{mixing: 1.5}", "[disney]", "mapper.mixing"),
     ("{prompt: shipped}", "[disney]", "unknown key 'prompt' (did you mean 'prompts'?)"),

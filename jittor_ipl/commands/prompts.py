@@ -1,7 +1,8 @@
 """`prompts`: what a list of prompts holds, and how much of it a CLIP understands."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -73,19 +74,12 @@ def remarks(prompts: Sequence[Prompt], style: str) -> list[str]:
         notes.append(f"line {first.line} begins with a list mark, which CLIP reads as words: {shorten(first.text)}")
     if quoted:
         notes.append(f"line {quoted[0].line} keeps its quotes or commas: {shorten(quoted[0].text)}")
-    frame, count = commonest_frame(prompts)
+    frame, count = Counter(" ".join(p.text.lower().split()[:3]) for p in prompts).most_common(1)[0]
     if count > max(3, len(prompts) // 4):
         notes.append(f"{count} prompts begin with the words {frame!r}: vary the sentences")
     if style and not any("{}" in p.text or style.lower() in p.text.lower() for p in prompts):
         notes.append(f"no prompt names {style!r}, not even as {{}}")
     return notes
-
-
-def commonest_frame(prompts: Iterable[Prompt], words: int = 3) -> tuple[str, int]:
-    """Return the first `words` words that most prompts share, and how many do."""
-    starts = [" ".join(prompt.text.lower().split()[:words]) for prompt in prompts]
-    frame = max(starts, key=starts.count)
-    return frame, starts.count(frame)
 
 
 def understood(prompts: Sequence[Prompt], style: str, ref: str) -> str:

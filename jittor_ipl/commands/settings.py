@@ -88,25 +88,21 @@ def settings_options(function: Function) -> Function:
                         ("--clip-models", "CLIPs: ViT-B/32 ..., files or demo:<name> (clip)")):
         option = click.option(names, cls=Option, heading=heading, several=True, metavar="VALUE ...", help=text)
         function = option(function)
-    for places, act in ((NOTED, _note), (REFUSED, _refuse)):
+    for places, act in ((NOTED, note), (REFUSED, _refuse)):
         for names, place in places.items():
-            *names, last = names.split()
-            names = names if last == "VALUE" else [*names, last]
-            for name in names:
-                function = click.option(name, is_flag=last != "VALUE", hidden=True, expose_value=False,
-                                        callback=act(name, place))(function)
+            words = names.split()
+            for name in (word for word in words if word != "VALUE"):
+                def callback(ctx: click.Context, param: click.Parameter, value: object, act: Function = act,
+                             text: str = f"{name} is not a setting here: {place}") -> None:
+                    if value:
+                        act(text)
+                function = click.option(name, is_flag="VALUE" not in words, hidden=True, expose_value=False,
+                                        callback=callback)(function)
     return function
 
 
-def _note(name: str, place: str) -> Function:
-    return lambda ctx, param, value: note(f"{name}: {place}") if value else None
-
-
-def _refuse(name: str, place: str) -> Function:
-    def callback(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        if value:
-            raise UserError(f"{name} is not a setting here: {place}")
-    return callback
+def _refuse(text: str) -> None:
+    raise UserError(text)
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:

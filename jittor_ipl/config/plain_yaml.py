@@ -71,7 +71,6 @@ def parse_yaml(data: bytes, source: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        told = ", ".join(part for part in (error.context, error.problem) if part)
-        raise UserError(f"{source}{place}: {told}") from None
+        raise UserError(f"{source}{place}: {', '.join(filter(None, (error.context, error.problem)))}") from None
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{source}: not valid YAML: {str(error).splitlines()[0]}") from None

@@ -96,35 +96,26 @@ def _apply(settings: dict[str, Any], override: str) -> None:
 
 
 def _put(place: Any, path: Sequence[str], value: Any, key: str) -> None:
-    for name in path[:-1]:
-        place = _entered(place, name) if isinstance(place, dict) else _item(place, name, key)
+    *parents, last = path
+    for name in parents:
+        if isinstance(place, dict) and place.get(name) is None:
+            place[name] = {}
+        place = place[_index(place, name, key)]
+    place[_index(place, last, key)] = value
+
+
+def _index(place: Any, name: str, key: str) -> str | int:
+    """Return what `name` means in a mapping or a list; UserError where it leads nowhere."""
     if isinstance(place, dict):
-        place[path[-1]] = value
-    else:
-        _item(place, path[-1], key)
-        place[int(path[-1])] = value
-
-
-def _entered(place: dict[str, Any], name: str) -> Any:
-    """Return what lies under `name`, a new mapping when there is nothing."""
-    if place.get(name) is None:
-        place[name] = {}
-    return place[name]
-
-
-def _item(place: Any, name: str, key: str) -> Any:
+        return name
     if isinstance(place, list) and name.isascii() and name.isdigit() and int(name) < len(place):
-        return place[int(name)]
+        return int(name)
     size = f"a list of {len(place)}, counted from 0" if isinstance(place, list) else _kind(place)
     raise UserError(f"--set {key}: {name!r} leads nowhere: what lies before it is {size}")
 
 
 def _has(place: Any, path: Sequence[str]) -> bool:
-    for name in path:
-        if not isinstance(place, dict) or name not in place:
-            return False
-        place = place[name]
-    return True
+    return not path or isinstance(place, dict) and path[0] in place and _has(place[path[0]], path[1:])
 
 
 def _validated(model: type[AnySection], settings: Any, source: str) -> AnySection:
@@ -139,12 +130,13 @@ def _first(error: ValidationError) -> str:
     mistakes = error.errors(include_url=False)
     mistake = mistakes[0]
     where = ".".join(str(part) for part in mistake["loc"])
-    told = mistake["msg"]
+    text, given = mistake["msg"], repr(mistake["input"])
     if mistake["type"] not in (OURS, "missing"):
-        shown = repr(mistake["input"])
-        told = f"{told[0].lower()}{told[1:]} (given: {shown if len(shown) <= 80 else shown[:77] + '...'})"
+        text = f"{text[0].lower()}{text[1:]} (given: {given if len(given) <= 80 else given[:77] + '...'})"
+    if mistake["type"] == "literal_error":
+        text += nearest(given[:40], re.findall("'[^']*'", mistake["msg"])).replace("\"", "")
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-    return f"{where}: {told}{more}" if where else f"{told}{more}"
+    return f"{where}: {text}{more}" if where else f"{text}{more}"
 
 
 def _check_style(suite: Suite, number: int, where: str) -> None:

@@ -1,7 +1,7 @@
 """The typed, closed sections of a suite: every number that a run depends on, with its range and its default."""
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -81,14 +81,6 @@ class MapperTraining(Section):
     replace_domain: bool = False            # the list takes the place of the 79 templates
     mixing: Fraction = 0.0                  # probability of two codes in one image
     seed: Seed | None = None                # the suite's when not given
-
-    @field_validator("architecture", mode="before")
-    @classmethod
-    def _known_architecture(cls, given: Any) -> Any:
-        known = get_args(cls.model_fields["architecture"].annotation)
-        if isinstance(given, str) and given not in known:
-            raise mistake(f"no mapper is called {given[:40]!r}{nearest(given, known)}; there are {', '.join(known)}")
-        return given
 
     @model_validator(mode="after")
     def _list_behind_its_weight(self) -> MapperTraining:
