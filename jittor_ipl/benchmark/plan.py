@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.adaptation.inputs import run_files
-from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, Networks, Source
+from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, BenchmarkSource, Networks
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.integrity import canonical, read_sealed
 from jittor_ipl.errors import UserError, nearest
@@ -155,14 +155,14 @@ def latents(place: Place, first: int, dim: int) -> np.ndarray:
     return z_from_seeds(range(first, first + place.samples), dim)
 
 
-def _variants(benchmark: Benchmark, source: Source) -> dict:
+def _variants(benchmark: Benchmark, source: BenchmarkSource) -> dict:
     if benchmark.ablations is None or not set(source.styles) & set(benchmark.ablations.styles):
         return {}
     base = benchmark.methods[benchmark.ablations.base].set
     return {name: benchmark.suite_of(source, [*base, *variant.set, *_QUIET]) for name, variant in benchmark.ablations.variants.items()}
 
 
-def _place(benchmark: Benchmark, source: Source, run: StyleRun) -> Place:
+def _place(benchmark: Benchmark, source: BenchmarkSource, run: StyleRun) -> Place:
     demo = run.source.generator.startswith("demo:")
     reference = source.references.get(run.style)
     if demo and source.references:

@@ -18,7 +18,7 @@ Path_ = Annotated[str, Field(min_length=1, max_length=4096)]
 MeasuredSeed = Annotated[int, Field(ge=LEAST_SEED, le=2**32 - 1)]
 
 
-class Source(Section):
+class BenchmarkSource(Section):
     """One source generator, with the styles that it is adapted to."""
 
     suite: Path_                       # its generator, CLIPs, classes and budget
@@ -71,7 +71,7 @@ class Benchmark(Section):
 
     name: str = "benchmark"            # results lie in runs/<name>/
     about: str = ""                    # how the settings were chosen; the report repeats it below its protocol
-    sources: list[Source] = Field(min_length=1)
+    sources: list[BenchmarkSource] = Field(min_length=1)
     methods: dict[str, Method] = Field(min_length=1)
     ours: str = "ours"                 # the method that is compared ...
     peers: dict[str, list[str]] = {"its peers": ["nada", "ipl"]}   # ... with these groups, each on its own
@@ -118,7 +118,7 @@ class Benchmark(Section):
         """Return the styles of all sources, in order."""
         return [style for source in self.sources for style in source.styles]
 
-    def suite_of(self, source: Source, overrides: list[str]) -> Suite:
+    def suite_of(self, source: BenchmarkSource, overrides: list[str]) -> Suite:
         """Return a source's suite under a method's overrides; raises UserError when it lacks one of the styles."""
         suite = load_suite(source.suite, overrides)
         for style in source.styles:

@@ -31,8 +31,8 @@ def command(weights: str, style: str | None, source: str | None, seeds: str, tru
     from jittor_ipl.disk.folders import output_folder
     from jittor_ipl.disk.names import SUFFIX
     from jittor_ipl.images.files import save_png
-    from jittor_ipl.submission.one import open_one
     from jittor_ipl.submission.produce import produce
+    from jittor_ipl.submission.sets import open_one
     entry = open_one(weights, seeds, style=style, source=source, truncation=truncation, noise=noise_mode)
     folder = None                # made for the first picture, so that a mistake leaves nothing behind
     wanted = {entry.number: list(entry.plan.images)}

@@ -26,15 +26,13 @@ def command(weights: str, results: str, styles: tuple[str, ...], sample: int | N
             workers: int) -> int:
     """Regenerate recorded pictures and compare them, pixel by pixel (what test.py does)."""
     from jittor_ipl.disk import atomic
-    from jittor_ipl.disk.layout import SEEDS
     from jittor_ipl.submission.sets import find_sets
     from jittor_ipl.submission.verify import summary, verify
     root = Path(weights)
     if not root.is_dir():
         raise UserError(f"there is no folder {str(root)!r}: give B_weight, B_weight/<suite> or runs/<suite>")
-    folders = find_sets(root) if next(root.glob(f"**/{SEEDS}"), None) else [root]
     outcomes = []
-    for folder in folders:
+    for folder in find_sets(root) or [root]:
         outcomes.append(verify(folder, results=Path(results), styles=list(styles), sample=sample, batch=batch,
                                workers=workers))
         print("\n".join(summary(outcomes[-1])), flush=True)

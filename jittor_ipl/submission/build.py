@@ -1,8 +1,7 @@
 """Fill a results folder: `results/<suite>/<NN>/<name>.png`, `seeds.json` and `manifest.json`, resumable and checked."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.submission.archive import write_archive
-from jittor_ipl.submission.produce import Made, produce
+from jittor_ipl.submission.produce import produce, weight_hashes
 from jittor_ipl.submission.records import (
     Manifest,
     Seeds,
@@ -27,8 +26,7 @@ from jittor_ipl.submission.records import (
     write_manifest,
     write_seeds,
 )
-from jittor_ipl.submission.sets import Entry, TestSet
-from jittor_ipl.weights.refs import resolve
+from jittor_ipl.submission.sets import SetEntry, TestSet
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,16 @@ def _fill(test_set: TestSet, folder: Path, batch: int, workers: int) -> Built:
     wanted = {entry.number: draft.missing(entry) for entry in test_set.entries}
     for entry in test_set.entries:
         output_folder(inside(folder, entry.number))
-    made = sum(map(len, wanted.values()))
-    for entry in test_set.entries:
         if not wanted[entry.number]:
             draft.close(entry)
-    for entry, pictures in _by_entry(test_set.entries, produce(test_set.entries, wanted, batch=batch, workers=workers)):
-        for name, image in pictures:
-            draft.add(entry, name, image)
-        draft.close(entry)
-    return Built(folder, made, sum(len(entry.plan.images) for entry in test_set.entries) - made)
+    entries = {entry.number: replace(entry, weights_sha256=None) for entry in test_set.entries}     # hashed for the draft
+    made = produce(list(entries.values()), wanted, batch=batch, workers=workers)
+    for number, pictures in groupby(made, key=lambda one: one[0]):     # they come style by style
+        for _, name, image in pictures:
+            draft.add(entries[number], name, image)
+        draft.close(entries[number])
+    count = sum(map(len, wanted.values()))
+    return Built(folder, count, sum(len(entry.plan.images) for entry in test_set.entries) - count)
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -84,7 +83,7 @@ class _Draft:
         self.before = self._before(test_set.suite)
         chosen = {entry.number: entry.plan for entry in test_set.entries}
         self.seeds = Seeds(suite=test_set.suite, styles={**self.before[0].styles, **chosen})
-        self.hashes = {entry.number: weight_hashes(entry) for entry in test_set.entries}
+        self.hashes = weight_hashes(test_set.entries)
         self.pixels: dict[str, dict[str, str]] = {entry.number: {} for entry in test_set.entries}
         self.sizes: dict[str, tuple[int, int]] = {}
         self.styles, self.files = dict(self.before[1].styles), dict(self.before[1].files)
@@ -100,7 +99,7 @@ class _Draft:
             return nothing
         return (seeds, manifest) if manifest.fingerprint == self.fingerprint else nothing
 
-    def missing(self, entry: Entry) -> list[str]:
+    def missing(self, entry: SetEntry) -> list[str]:
         """Return the names that must be made; the others' hashes are taken over."""
         seeds, manifest = self.before
         plan, record = seeds.styles.get(entry.number), manifest.styles.get(entry.number)
@@ -118,7 +117,7 @@ class _Draft:
         path = self.folder / name
         return path.is_file() and file_sha256(path) == self.before[1].files.get(name)
 
-    def add(self, entry: Entry, name: str, image: np.ndarray) -> None:
+    def add(self, entry: SetEntry, name: str, image: np.ndarray) -> None:
         """Write one picture and note its hashes."""
         path = inside(self.folder, entry.number) / f"{name}{SUFFIX}"
         save_png(path, image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
@@ -126,7 +125,7 @@ class _Draft:
         self.pixels[entry.number][name] = pixels_sha256(image)
         self.sizes[entry.number] = image.shape[:2]
 
-    def close(self, entry: Entry) -> None:
+    def close(self, entry: SetEntry) -> None:
         """Record a style that is complete, forgetting pictures that its plan no longer names."""
         weights, source = self.hashes[entry.number]
         self.styles[entry.number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=list(self.sizes[entry.number]),
@@ -139,15 +138,3 @@ class _Draft:
         self.files[SEEDS] = write_seeds(self.folder / SEEDS, Seeds(suite=self.seeds.suite, styles=recorded))
         write_manifest(self.folder / MANIFEST, Manifest(suite=self.seeds.suite, fingerprint=self.fingerprint,
                                                       styles=self.styles, files=self.files))
-
-
-def weight_hashes(entry: Entry) -> tuple[str, str]:
-    """Return the SHA-256 of an entry's weight file and of its source generator's file; raises UserError when one is missing."""
-    return file_sha256(entry.weights), file_sha256(resolve(entry.plan.source))
-
-
-def _by_entry(entries: Sequence[Entry], made: Iterable[Made]) -> Iterable[tuple[Entry, Iterable[tuple[str, np.ndarray]]]]:
-    """Group pictures, which come style by style, under their entries."""
-    by_number = {entry.number: entry for entry in entries}
-    for number, group in groupby(made, key=lambda one: one[0]):
-        yield by_number[number], ((name, image) for _, name, image in group)

@@ -12,7 +12,8 @@ from jittor_ipl.adaptation.render import render
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.workers import in_order
-from jittor_ipl.submission.sets import Entry
+from jittor_ipl.submission.sets import SetEntry
+from jittor_ipl.weights.refs import resolve
 
 if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -21,7 +22,7 @@ CHUNK = 32  # pictures a worker takes at a time: small enough to share out, larg
 Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]
 
 
-def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, batch: int = 8,
+def produce(entries: Sequence[SetEntry], wanted: Mapping[str, Sequence[str]], *, batch: int = 8,
             workers: int = 1) -> Iterator[Made]:
     """Yield (style number, image name, pixels) for the `wanted` names of every entry, style by style.
 
@@ -41,16 +42,32 @@ def produce(entries: Sequence[Entry], wanted: Mapping[str, Sequence[str]], *, ba
         yield from pictures
 
 
-def load(entry: Entry) -> Generator:
+def weight_hashes(entries: Sequence[SetEntry]) -> dict[str, tuple[str, str]]:
+    """Return, by style number, the SHA-256 of an entry's weight file and of its source generator's file.
+
+    Raises UserError when a file is missing, or a weight file is not the one that was recorded.
+    """
+    sources = {entry.plan.source: file_sha256(resolve(entry.plan.source)) for entry in entries}
+    return {entry.number: (_weights_sha256(entry), sources[entry.plan.source]) for entry in entries}
+
+
+def load(entry: SetEntry) -> Generator:
     """Load an entry's generator; a delta is applied to its source, which is read once per process.
 
     Raises UserError when the file is not the one that was recorded, or does not load.
     """
     from jittor_ipl.weights.generator import load_generator
-    if entry.weights_sha256 not in (None, file_sha256(entry.weights)):
-        raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
+    if entry.weights_sha256 is not None:
+        _weights_sha256(entry)
     ref = f"{entry.weights}#{entry.place}" if entry.place else entry.weights
     return load_generator(ref, source=source_of(entry.plan.source) if entry.is_delta else None)
+
+
+def _weights_sha256(entry: SetEntry) -> str:
+    found = file_sha256(entry.weights)
+    if entry.weights_sha256 not in (None, found):
+        raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
+    return found
 
 
 @lru_cache(maxsize=1)
@@ -60,10 +77,10 @@ def source_of(ref: str) -> Generator:
     return load_generator(ref)
 
 
-def _pictures(entry: Entry, names: Sequence[str], batch: int) -> Iterator[np.ndarray]:
+def _pictures(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[np.ndarray]:
     return render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
 
 
-def _made(task: tuple[Entry, Sequence[str], int]) -> list[Made]:
+def _made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:
     entry, names, batch = task
     return [(entry.number, name, image) for name, image in zip(names, _pictures(entry, names, batch))]

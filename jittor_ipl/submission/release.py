@@ -17,10 +17,9 @@ from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.mosaic import capacity, write_mosaic
 from jittor_ipl.images.pixels import pixels_sha256
-from jittor_ipl.submission.build import weight_hashes
-from jittor_ipl.submission.produce import produce, source_of
+from jittor_ipl.submission.produce import produce, source_of, weight_hashes
 from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_manifest, write_seeds
-from jittor_ipl.submission.sets import Entry, TestSet, open_set
+from jittor_ipl.submission.sets import SetEntry, TestSet, open_set
 
 _PREFIX = ".release-"
 
@@ -69,28 +68,28 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
     pictures: dict[str, dict[str, np.ndarray]] = {}
     for number, name, image in produce(entries, names, batch=batch, workers=workers):
         pictures.setdefault(number, {})[name] = image
-    styles = {entry.number: _record(folder, entry, pictures[entry.number]) for entry in entries}
+    hashes = weight_hashes(entries)
+    styles = {e.number: _record(folder / e.number, *hashes[e.number], pictures[e.number]) for e in entries}
     write_seeds(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
     write_manifest(folder / MANIFEST, Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
 
 
-def _store(folder: Path, entry: Entry, half: bool) -> Entry:
+def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
     """Write one style's delta and configuration; return the entry that reads them."""
     from jittor_ipl.weights.generator import load_generator, save_generator_delta
     target = output_folder(folder / entry.number) / DELTA
     save_generator_delta(load_generator(entry.weights), source_of(entry.plan.source), target,
                          {"suite_style": entry.plan.style, "source": entry.plan.source}, half=half)
     save_config(load_style_run(entry.weights.parent / CONFIG), target.with_name(CONFIG))
-    return Entry(entry.number, entry.plan, target, is_delta=True)
+    return SetEntry(entry.number, entry.plan, target, is_delta=True)
 
 
-def _record(folder: Path, entry: Entry, pictures: Mapping[str, np.ndarray]) -> StyleRecord:
+def _record(folder: Path, weights: str, source: str, pictures: Mapping[str, np.ndarray]) -> StyleRecord:
     """Write one style's mosaic of the first pictures by name; return the hashes of all of them."""
     names = sorted(pictures)
     height, width, _ = pictures[names[0]].shape
     shown = names[:capacity(height, width)]
-    write_mosaic(folder / entry.number / REFERENCE, [pictures[name] for name in shown])
-    weights, source = weight_hashes(entry)
+    write_mosaic(folder / REFERENCE, [pictures[name] for name in shown])
     return StyleRecord(source_sha256=source, weights_sha256=weights, size=[height, width], references=len(shown),
                        pixels={name: pixels_sha256(pictures[name]) for name in names})

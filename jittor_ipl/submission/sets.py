@@ -1,4 +1,4 @@
-"""Where a seeded test set comes from: a folder of finished runs, one run, or a released folder in B_weight."""
+"""Where pictures to make come from: finished runs, one run, a released folder in B_weight, or one weight file."""
 from __future__ import annotations
 
 import re
@@ -16,12 +16,13 @@ from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
 from jittor_ipl.submission.records import Seeds, StyleSeeds, read_manifest, read_seeds
+from jittor_ipl.weights.refs import resolve, split_place
 
 _RUN_FOLDER = re.compile(r"[0-9]{2,6}-.+")
 
 
 @dataclass(frozen=True)
-class Entry:
+class SetEntry:
     """One style of a set: its number in the suite ("00"), what to make, and the weight file to make it with."""
 
     number: str
@@ -44,7 +45,7 @@ class TestSet:
     __test__ = False  # not a test case, whatever pytest thinks of its name
 
     suite: str
-    entries: tuple[Entry, ...]
+    entries: tuple[SetEntry, ...]
     missing: tuple[str, ...] = ()
 
     def seeds(self) -> Seeds:
@@ -66,12 +67,42 @@ def open_set(folder: Path, seeds: str | None = None) -> TestSet:
     return found if seeds is None else _with_seeds(found, seeds)
 
 
+def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | None = None,
+             truncation: float | None = None, noise: str | None = None) -> SetEntry:
+    """Return the entry that makes the `seeds` ("0,1,5-10") with the generator `ref`, named by seed.
+
+    `truncation` and `noise` replace the style's recipe. Raises UserError when `ref` names nothing or several styles.
+    """
+    images = {seed_name(seed): seed for seed in parse_seeds(seeds)}
+    entry = _one_of(Path(ref), style) if Path(ref).is_dir() else _weight_file(ref, source)
+    changes = {key: value for key, value in (("truncation", truncation), ("noise", noise)) if value is not None}
+    if not -2 <= changes.get("truncation", 0) <= 2:
+        raise UserError(f"truncation {truncation} is out of range; choose -2 to 2")
+    recipe = entry.plan.recipe.model_copy(update=changes)
+    plan = entry.plan.model_copy(update={"recipe": recipe, "images": images})
+    return replace(entry, plan=plan)
+
+
+def _one_of(folder: Path, style: str | None) -> SetEntry:
+    if style is None and (folder.parent / SEEDS).is_file():  # B_weight/<suite>/<NN>
+        return choose(open_set(folder.parent), [folder.resolve().name]).entries[0]
+    entries = choose(open_set(folder), [style] if style else []).entries
+    if len(entries) != 1:
+        raise UserError(f"{folder} holds {len(entries)} styles: choose one with --style, of "
+                        + ", ".join(entry.plan.style for entry in entries))
+    return entries[0]
+
+
+def _weight_file(ref: str, source: str | None) -> SetEntry:
+    path = resolve(ref)
+    plan = StyleSeeds(style=path.stem, source=source or ref, recipe=Recipe(), images={"placeholder": 0})
+    return SetEntry("00", plan, path, is_delta=source is not None, place=split_place(ref)[1])
+
+
 def find_sets(root: Path) -> list[Path]:
-    """Return the released folders at or below `root` (those with a seeds.json), sorted; raises UserError when there is none."""
-    found = sorted(path.parent for path in root.glob(f"**/{SEEDS}"))
-    if not found:
-        raise UserError(f"no {SEEDS} at or below {str(root)!r}: give a folder that scripts/release.sh filled, or runs/<suite>")
-    return found
+    """Return the released folders at or below `root` (those with a seeds.json), sorted; hidden ones are passed over."""
+    found = (path.parent.relative_to(root) for path in root.glob(f"**/{SEEDS}"))
+    return [root / path for path in sorted(found) if not any(part.startswith(".") for part in path.parts)]
 
 
 def choose(test_set: TestSet, styles: list[str]) -> TestSet:
@@ -97,7 +128,7 @@ def _released(folder: Path) -> TestSet:
     seeds, manifest = read_seeds(folder / SEEDS), read_manifest(folder / MANIFEST)
     if manifest.files.get(SEEDS) != file_sha256(folder / SEEDS) or set(manifest.styles) != set(seeds.styles):
         raise UserError(f"{folder / SEEDS} is damaged or was edited: {MANIFEST} records another one")
-    entries = tuple(Entry(number, plan, inside(folder, number, DELTA), True, manifest.styles[number].weights_sha256)
+    entries = tuple(SetEntry(number, plan, inside(folder, number, DELTA), True, manifest.styles[number].weights_sha256)
                     for number, plan in sorted(seeds.styles.items()))
     return TestSet(seeds.suite, entries)
 
@@ -113,7 +144,7 @@ def _runs(folder: Path) -> TestSet:
     suites = {config.suite for config in configs}
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: keep one folder per suite")
-    entries = tuple(Entry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False, _reported(run))
+    entries = tuple(SetEntry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False, _reported(run))
                     for config, run in zip(configs, finished))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")

@@ -26,7 +26,7 @@ from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.submission.produce import produce
 from jittor_ipl.submission.records import Manifest, StyleRecord, read_manifest, read_seeds
-from jittor_ipl.submission.sets import Entry, TestSet, choose, open_set
+from jittor_ipl.submission.sets import SetEntry, TestSet, choose, open_set
 from jittor_ipl.weights.refs import resolve
 
 MAX_LEVELS = 2
@@ -68,7 +68,7 @@ def verify(folder: Path, *, results: Path, styles: Sequence[str] = (), sample: i
     test_set = choose(test_set, list(styles))
     manifest = read_manifest(record / MANIFEST)
     outcome = _judge_files(test_set, record, manifest)
-    sound = [entry for entry in test_set.entries if entry.number not in outcome.differing]
+    sound = [replace(entry, weights_sha256=None) for entry in test_set.entries if entry.number not in outcome.differing]
     wanted = _sampled(sound, sample)
     references = _References(record, manifest, test_set)
     for number, name, image in produce(sound, wanted, batch=batch, workers=workers):
@@ -135,7 +135,7 @@ def _file_fault(path: Path, recorded: str) -> str | None:
     return None if found == recorded else f"changed: SHA-256 {found[:12]}..., recorded {recorded[:12]}..."
 
 
-def _sampled(entries: list[Entry], sample: int | None) -> Mapping[str, list[str]]:
+def _sampled(entries: list[SetEntry], sample: int | None) -> Mapping[str, list[str]]:
     """Return the names to make, per style: all, or `sample` of them, spread over the styles and always the same ones."""
     every = {entry.number: list(entry.plan.images) for entry in entries}
     if sample is None or sample >= sum(map(len, every.values())):

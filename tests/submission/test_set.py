@@ -102,6 +102,12 @@ def test_a_release_is_small_whole_and_proves_itself(released, work, capsys):
     assert "3 pictures agree" in capsys.readouterr().out
 
 
+def test_what_a_killed_release_left_is_no_suite(released, capsys):
+    shutil.copytree(released, released.parent / ".release-killed.tmp")
+    assert cli.verify(["--sample", "1"]) == 0
+    assert capsys.readouterr().out.count("agree") == 1
+
+
 def test_releases_of_the_same_runs_are_the_same_bytes(released):
     before = {path: path.read_bytes() for path in released.rglob("*") if path.is_file()}
     assert cli.main(["release", "--runs", "runs/tiny"]) == 0
