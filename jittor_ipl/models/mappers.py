@@ -109,7 +109,8 @@ class TransformerMapper(nn.Module):
             raise UserError(f"w has {width} numbers, which {heads} attention heads do not divide; use another mapper")
         rng = rng or np.random.default_rng(0)
         self.settings, self.n_ctx, self.per_level = config, config.n_ctx, not config.batch_is_sequence
-        self.transformer_encoder = Encoder(config, rng)
+        layers = nn.Sequential(*(EncoderLayer(config, rng) for _ in range(config.layers)))
+        self.transformer_encoder = nn.Sequential(OrderedDict(layers=layers))
         if config.hidden:
             self.linear = EqualLinear(width, config.hidden, rng, lr_mul=LR_MUL, activate=True)
         self.final_linear = EqualLinear(config.hidden or width, config.n_ctx * config.ctx_dim, rng, lr_mul=LR_MUL,
@@ -122,7 +123,9 @@ class TransformerMapper(nn.Module):
         flat = codes.reshape(-1, width)
         flat = PixelNorm()(flat) if config.pixel_norm else flat
         sequences = 1 if config.batch_is_sequence else codes.shape[0]
-        x = self.transformer_encoder(flat.reshape(sequences, -1, width), dropout)
+        x = flat.reshape(sequences, -1, width)
+        for layer in self.transformer_encoder[0]:
+            x = layer(x, dropout)
         x = x.reshape(-1, width) if config.batch_is_sequence else x.sum(1) / float(x.shape[1])
         x = self.linear(x) if config.hidden else x
         return self.final_linear(x).reshape(-1, config.n_ctx, config.ctx_dim)
@@ -134,21 +137,11 @@ class TransformerMapper(nn.Module):
         return {"architecture": "transformer", **numbers}
 
 
-class Encoder(nn.Module):
-    """PyTorch's TransformerEncoder of post-norm layers without a last norm (Vaswani et al. 2017, section 3.1)."""
-
-    def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator):
-        self.layers = nn.ModuleList([EncoderLayer(config, rng) for _ in range(config.layers)])
-
-    def execute(self, x: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
-        """Map tokens [B, L, width] to [B, L, width]."""
-        for layer in self.layers:
-            x = layer(x, dropout)
-        return x
-
-
 class EncoderLayer(nn.Module):
-    """Attention and a ReLU network, each added to its input and then normalised; PyTorch's names and dropout places."""
+    """Attention and a ReLU network, each added to its input and then normalised (Vaswani et al. 2017, section 3.1).
+
+    PyTorch's names and places of dropout; its TransformerEncoder is such layers one after the other.
+    """
 
     def __init__(self, config: TransformerMapperConfig, rng: np.random.Generator):
         width, inner = config.style_dim, config.feedforward

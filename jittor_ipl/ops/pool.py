@@ -5,8 +5,6 @@ the window's size). The gradient gathers: every pixel sums over the windows that
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
 from jittor_ipl.runtime.backend import jt
 
@@ -111,30 +109,12 @@ UNPOOL = Kernel(
     """)
 
 
-@dataclass(frozen=True)
-class _Window:
-    kernel: int
-    stride: int
-    padding: int
-    mean: bool
-
-    def numbers(self) -> dict[str, float]:
-        return {"kernel": self.kernel, "stride": self.stride, "padding": self.padding, "mean": self.mean}
-
-    def outputs(self, n: int, ceil: bool) -> int:
-        """Return the number of windows along an axis; with `ceil` a last one may stick out, if it starts inside."""
-        free = n + 2 * self.padding - self.kernel
-        assert free >= 0, f"{n} samples are fewer than the window's {self.kernel}"
-        number = free // self.stride + 1
-        return number + (ceil and free % self.stride > 0 and number * self.stride < n + self.padding)
-
-
 def max_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> jt.Var:
     """Return the maximum of every window of `x` [B, C, H, W]; equals `F.max_pool2d`. Differentiable once.
 
     With `ceil` a last window that reaches beyond the picture counts, if it starts inside. At most 2^24 pixels.
     """
-    return _pool(x, _Window(kernel, stride, padding, False), ceil)
+    return _pool(x, ceil, kernel=kernel, stride=stride, padding=padding, mean=False)
 
 
 def average_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0) -> jt.Var:
@@ -142,23 +122,31 @@ def average_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0) -> jt.Va
 
     Equals `F.avg_pool2d(..., count_include_pad=False)`, which is TensorFlow's.
     """
-    return _pool(x, _Window(kernel, stride, padding, True), False)
+    return _pool(x, False, kernel=kernel, stride=stride, padding=padding, mean=True)
 
 
-def _pool(x: jt.Var, window: _Window, ceil: bool) -> jt.Var:
+def _pool(x: jt.Var, ceil: bool, **window: int) -> jt.Var:
     b, c, h, w = x.shape
-    assert 2 * window.padding <= window.kernel and h * w <= 2**24, (x.shape, window)
-    y = _Pool(window, (window.outputs(h, ceil), window.outputs(w, ceil)))(x.reshape(b * c, h, w))
-    return y.reshape(b, c, *y.shape[1:])
+    assert 2 * window["padding"] <= window["kernel"] and h * w <= 2**24, (x.shape, window)
+    size = _windows(h, ceil, **window), _windows(w, ceil, **window)
+    return _Pool(window, size)(x.reshape(b * c, h, w)).reshape(b, c, *size)
+
+
+def _windows(n: int, ceil: bool, kernel: int, stride: int, padding: int, **_: int) -> int:
+    """Return the number of windows along an axis; with `ceil` a last one may stick out, if it starts inside."""
+    free = n + 2 * padding - kernel
+    assert free >= 0, f"{n} samples are fewer than the window's {kernel}"
+    number = free // stride + 1
+    return number + (ceil and free % stride > 0 and number * stride < n + padding)
 
 
 class _Pool(jt.Function):
-    def __init__(self, window: _Window, size: tuple[int, int]):
+    def __init__(self, window: dict[str, int], size: tuple[int, int]):
         self.window, self.size = window, size
 
     def execute(self, x):
         shape = (x.shape[0], *self.size)
-        y, self.index = POOL([shape, shape], [x], **self.window.numbers())
+        y, self.index = POOL([shape, shape], [x], **self.window)
         self.source = x.shape
         return y
 
@@ -167,8 +155,8 @@ class _Pool(jt.Function):
 
 
 class _Unpool(OnceDifferentiable):
-    def __init__(self, window: _Window, index: jt.Var, source: list[int]):
+    def __init__(self, window: dict[str, int], index: jt.Var, source: list[int]):
         self.window, self.index, self.source = window, index, source
 
     def execute(self, g):
-        return UNPOOL([self.source], [g, self.index], **self.window.numbers())[0]
+        return UNPOOL([self.source], [g, self.index], **self.window)[0]

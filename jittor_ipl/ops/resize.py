@@ -103,13 +103,11 @@ def _spans(source: int, target: int, mode: str, antialias: bool, transposed: boo
 def axis_matrix(source: int, target: int, mode: str, antialias: bool = False) -> np.ndarray:
     """Return the float32 matrix [target, source] that resizes one axis (shared: do not write into it)."""
     assert source > 0 and target > 0, (source, target)
-    if mode == "nearest":
-        return _nearest(source, target)
     if mode == "area":
         return _area(source, target)
     if antialias:
         return _antialiased(source, target, *_FILTERS[mode])
-    return _bicubic(source, target) if mode == "bicubic" else _bilinear(source, target)
+    return _interpolated(source, target, mode)
 
 
 def cubic(x: np.ndarray, a: float) -> np.ndarray:
@@ -134,30 +132,21 @@ def _centres(source: int, target: int) -> np.ndarray:
     return scale * (np.arange(target, dtype=np.float32) + np.float32(0.5))
 
 
-def _scatter(source: int, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the matrix whose row i has `weights[i, t]` added at column `columns[i, t]`, clamped to the image."""
-    matrix = np.zeros((len(columns), source), np.float32)
-    rows = np.repeat(np.arange(len(columns)), columns.shape[1])
-    np.add.at(matrix, (rows, np.clip(columns, 0, source - 1).ravel()), weights.astype(np.float32).ravel())
-    return matrix
-
-
-def _bicubic(source: int, target: int) -> np.ndarray:
+def _interpolated(source: int, target: int, mode: str) -> np.ndarray:
+    """Return the matrix whose row i weighs the samples around position i; those outside count at the border."""
     position = _centres(source, target) - np.float32(0.5)
-    columns = np.floor(position).astype(int)[:, None] + np.arange(-1, 3)
-    return _scatter(source, columns, cubic(position[:, None] - columns, -0.75))
-
-
-def _bilinear(source: int, target: int) -> np.ndarray:
-    position = np.maximum(_centres(source, target) - np.float32(0.5), 0)
-    columns = np.floor(position).astype(int)[:, None] + np.arange(2)
-    return _scatter(source, columns, triangle(position[:, None] - columns))
-
-
-def _nearest(source: int, target: int) -> np.ndarray:
-    scale = np.float32(source) / np.float32(target)
-    columns = np.floor(np.arange(target, dtype=np.float32) * scale).astype(int)[:, None]
-    return _scatter(source, columns, np.ones_like(columns))
+    reach, filter_ = range(-1, 3), lambda distance: cubic(distance, -0.75)
+    if mode == "bilinear":
+        position, reach, filter_ = np.maximum(position, 0), range(2), triangle
+    elif mode == "nearest":
+        scale = np.float32(source) / np.float32(target)
+        position, reach, filter_ = np.arange(target, dtype=np.float32) * scale, range(1), np.ones_like
+    columns = np.floor(position).astype(int)[:, None] + np.array(reach)
+    weights = filter_(position[:, None] - columns).astype(np.float32)
+    matrix = np.zeros((target, source), np.float32)
+    rows = np.repeat(np.arange(target), len(reach))
+    np.add.at(matrix, (rows, np.clip(columns, 0, source - 1).ravel()), weights.ravel())
+    return matrix
 
 
 def _area(source: int, target: int) -> np.ndarray:

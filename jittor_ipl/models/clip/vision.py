@@ -13,14 +13,6 @@ from jittor_ipl.ops.pool import average_pool
 from jittor_ipl.runtime.backend import jt, nn
 
 
-def patches(x: jt.Var, size: int) -> jt.Var:
-    """Cut images [B, C, H, W] into flat patches [B, H / size * W / size, C * size * size], rows first."""
-    batch, channels, height, width = x.shape
-    rows, columns = height // size, width // size
-    x = x.reshape(batch, channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)
-    return x.reshape(batch, rows * columns, channels * size * size)
-
-
 class PatchEmbedding(nn.Module):
     """The stride = kernel convolution of the vision transformer, as one matrix product over patches."""
 
@@ -29,7 +21,12 @@ class PatchEmbedding(nn.Module):
         self.weight = jt.zeros([width, 3, size, size])
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return nn.matmul_transpose(patches(x, self.size), self.weight.reshape(self.weight.shape[0], -1))
+        """Map images [B, C, H, W] to [B, H / size * W / size, width], rows first."""
+        batch, channels, height, width = x.shape
+        rows, columns = height // self.size, width // self.size
+        x = x.reshape(batch, channels, rows, self.size, columns, self.size).permute(0, 2, 4, 1, 3, 5)
+        x = x.reshape(batch, rows * columns, channels * self.size**2)
+        return nn.matmul_transpose(x, self.weight.reshape(self.weight.shape[0], -1))
 
 
 class VisionTransformer(nn.Module):

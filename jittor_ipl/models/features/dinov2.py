@@ -52,31 +52,21 @@ class Block(nn.Module):
         return x + self.layer_scale2(self.mlp(self.norm2(x)))
 
 
-class PatchEmbeddings(nn.Module):
-    """[B, 3, H, W] -> [B, H / patch * W / patch, width]; rows and columns that do not fill a patch are left out."""
-
-    def __init__(self, width: int, patch: int):
-        self.projection = Conv(3, width, patch, stride=patch)
-
-    def execute(self, images: jt.Var) -> jt.Var:
-        x = self.projection(images)
-        return x.reshape(x.shape[0], x.shape[1], -1).permute(0, 2, 1)
-
-
 class Embeddings(nn.Module):
     """Patches with the class token before them and their places added, resized from the grid they were learned on."""
 
     def __init__(self, width: int, patch: int, grid: int):
-        self.patch, self.grid = patch, grid
+        self.grid = grid
         self.cls_token, self.mask_token = jt.zeros([1, 1, width]), jt.zeros([1, width])
         self.position_embeddings = jt.zeros([1, grid * grid + 1, width])
-        self.patch_embeddings = PatchEmbeddings(width, patch)
+        self.patch_embeddings = _in_order(projection=Conv(3, width, patch, stride=patch))
 
     def execute(self, images: jt.Var) -> jt.Var:
-        batch, (height, width) = images.shape[0], (side // self.patch for side in images.shape[2:])
+        """Map [B, 3, H, W] to [B, 1 + H / patch * W / patch, width]; what does not fill a patch is left out."""
         x = self.patch_embeddings(images)
-        x = jt.concat([self.cls_token.expand(batch, 1, x.shape[2]), x], dim=1)
-        return x + self._places(height, width)
+        batch, channels, height, width = x.shape
+        x = x.reshape(batch, channels, -1).permute(0, 2, 1)
+        return jt.concat([self.cls_token.expand(batch, 1, channels), x], dim=1) + self._places(height, width)
 
     def _places(self, height: int, width: int) -> jt.Var:
         if (height, width) == (self.grid, self.grid):

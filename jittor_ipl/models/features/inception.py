@@ -7,7 +7,7 @@ weights. One core of an AMD EPYC handles 6.7 pictures a second (PyTorch 5.7; scr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -20,6 +20,8 @@ SIZE = 299
 TAPS = ("64-map", "64", "192", "768", "2048", "logits_unbiased", "logits")     # torch-fidelity's names but the first
 CLASSES = 1008
 _ROW, _COLUMN = (1, 7), (7, 1)
+_MEAN, _MAXIMUM = partial(average_pool, kernel=3, stride=1, padding=1), partial(max_pool, kernel=3, stride=1, padding=1)
+_HALVED = partial(max_pool, kernel=3, stride=2)
 
 
 class ConvNormRelu(nn.Module):
@@ -68,14 +70,14 @@ class Mixed(nn.Module):
 def _mixed_5(n_in: int, pool: int) -> Mixed:
     """35 px: a pooled branch of `pool` channels among the convolutions."""
     return Mixed(n_in, {"branch1x1": ((64, 1),), "branch5x5": ((48, 1), (64, 5)),
-                        "branch3x3dbl": ((64, 1), (96, 3), (96, 3)), "branch_pool": ((pool, 1),)}, _mean)
+                        "branch3x3dbl": ((64, 1), (96, 3), (96, 3)), "branch_pool": ((pool, 1),)}, _MEAN)
 
 
 def _mixed_6(c7: int) -> Mixed:
     """17 px: 7x7 convolutions as rows and columns of `c7` channels."""
     double = (c7, 1), (c7, _COLUMN), (c7, _ROW), (c7, _COLUMN), (192, _ROW)
     return Mixed(768, {"branch1x1": ((192, 1),), "branch7x7": ((c7, 1), (c7, _ROW), (192, _COLUMN)),
-                       "branch7x7dbl": double, "branch_pool": ((192, 1),)}, _mean)
+                       "branch7x7dbl": double, "branch_pool": ((192, 1),)}, _MEAN)
 
 
 def _mixed_7(n_in: int, pool: Callable[[jt.Var], jt.Var]) -> Mixed:
@@ -83,18 +85,6 @@ def _mixed_7(n_in: int, pool: Callable[[jt.Var], jt.Var]) -> Mixed:
     fork = 384, [(1, 3), (3, 1)]
     return Mixed(n_in, {"branch1x1": ((320, 1),), "branch3x3": ((384, 1), fork),
                         "branch3x3dbl": ((448, 1), (384, 3), fork), "branch_pool": ((192, 1),)}, pool)
-
-
-def _mean(x: jt.Var) -> jt.Var:
-    return average_pool(x, 3, 1, 1)
-
-
-def _maximum(x: jt.Var) -> jt.Var:
-    return max_pool(x, 3, 1, 1)
-
-
-def _halved(x: jt.Var) -> jt.Var:
-    return max_pool(x, 3, 2)
 
 
 class Inception(nn.Module):
@@ -107,12 +97,12 @@ class Inception(nn.Module):
         self.Conv2d_3b_1x1 = ConvNormRelu(64, 80, 1)
         self.Conv2d_4a_3x3 = ConvNormRelu(80, 192, 3, valid=True)
         self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = _mixed_5(192, 32), _mixed_5(256, 64), _mixed_5(288, 64)
-        self.Mixed_6a = Mixed(288, {"branch3x3": ((384, 3),), "branch3x3dbl": ((64, 1), (96, 3), (96, 3))}, _halved)
+        self.Mixed_6a = Mixed(288, {"branch3x3": ((384, 3),), "branch3x3dbl": ((64, 1), (96, 3), (96, 3))}, _HALVED)
         self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = map(_mixed_6, (128, 160, 160, 192))
         deep = (192, 1), (192, _ROW), (192, _COLUMN), (192, 3)
-        self.Mixed_7a = Mixed(768, {"branch3x3": ((192, 1), (320, 3)), "branch7x7x3": deep}, _halved)
+        self.Mixed_7a = Mixed(768, {"branch3x3": ((192, 1), (320, 3)), "branch7x7x3": deep}, _HALVED)
         # The last maximum is probably an oversight of the original, but part of what FID means.
-        self.Mixed_7b, self.Mixed_7c = _mixed_7(1280, _mean), _mixed_7(2048, _maximum)
+        self.Mixed_7b, self.Mixed_7c = _mixed_7(1280, _MEAN), _mixed_7(2048, _MAXIMUM)
         self.fc = Linear(2048, CLASSES, batch_free=True)
         freeze(self)
 
@@ -138,9 +128,9 @@ class Inception(nn.Module):
         """Yield (tap, features) in order; Jittor computes only what is asked for."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))           # [B, 64, 147, 147]
         yield "64-map", x
-        x = _halved(x)                                                              # [B, 64, 73, 73]
+        x = _HALVED(x)                                                              # [B, 64, 73, 73]
         yield "64", mean(x, (2, 3))
-        x = _halved(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))                      # [B, 192, 35, 35]
+        x = _HALVED(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))                      # [B, 192, 35, 35]
         yield "192", mean(x, (2, 3))
         x = self.Mixed_6a(self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x))))
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))           # [B, 768, 17, 17]
