@@ -146,9 +146,10 @@ def test_an_unsafe_or_wrong_style_is_refused(tmp_path, styles, expected):
     assert expected in told(tmp_path, styles=styles)
 
 
-@pytest.mark.parametrize("target", ["dog " * 80, "x" * 1001])
-def test_an_over_long_prompt_is_refused(tmp_path, target):
-    told(tmp_path, styles=f"[{{name: dog, target: '{target}'}}]")
+@pytest.mark.parametrize("target, expected", [("dog " * 80, "has 88 tokens, this CLIP reads 75"),
+                                              ("x" * 1001, "at most 1000 characters")])
+def test_an_over_long_prompt_is_refused(tmp_path, target, expected):
+    assert expected in told(tmp_path, styles=f"[{{name: dog, target: '{target}'}}]")
 
 
 def test_a_word_that_yaml_takes_for_something_else_is_a_style(tmp_path):
