@@ -81,9 +81,10 @@ def test_the_published_command_line_of_stylegan_nada(dry, tmp_path, capsys):
     weights = tmp_path / "ViT-B-32.pt", tmp_path / "ViT-B-16.pt"
     for path in weights:
         path.touch()
-    found = dry("--size", "1024", "--clip_models", *map(str, weights), "--clip_model_weights", "1.0", "0.5", "--n_sample", "16",
-                "--output_dir", "out", "--lr", "0.002", "--auto_layer_k", "18", "--auto_compute", "--mixing", "0.0")
-    assert [(clip["model"], clip["weight"]) for clip in found["clip"]] == [(str(weights[0]), 1.0), (str(weights[1]), 0.5)]
+    found = dry("--size", "1024", "--clip_models", *map(str, weights), "--clip_model_weights", "1.0", "0.5",
+                "--n_sample", "16", "--output_dir", "out", "--lr", "0.002", "--auto_layer_k", "18", "--auto_compute")
+    expected = [(str(weights[0]), 1.0), (str(weights[1]), 0.5)]
+    assert [(clip["model"], clip["weight"]) for clip in found["clip"]] == expected
     assert found["run"]["samples"] == 16 and found["generator"]["auto_layers_k"] == 18
 
 
@@ -116,7 +117,8 @@ def test_any_words_name_a_style(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("style, listed", [
-    ("disny", True), ("disneyy", True), ("cubsim", True), ("ukiyoe", True), ("Anime-Painting", True), ("pixer charakter", True),
+    ("disny", True), ("disneyy", True), ("cubsim", True), ("ukiyoe", True), ("Anime-Painting", True),
+    ("pixer charakter", True),
     ("tolkein elf", True), ("werewolve", True), ("wallpainting", True), ("zombie", False), ("oil painting", False),
     ("cartoon dog", False), ("wolf", False), ("the joker", False), ("a photo of a cat", False), ("sketch", False)])
 def test_misspelt_styles_are_asked_about(style, listed, monkeypatch, capsys, tmp_path):
@@ -158,11 +160,12 @@ MISTAKES = {
     "missing weights": (["generate", "--weights", "none.pt", "--seeds", "1"], "none.pt"),
     "foreign weights": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1"], "demo.yaml"),
     "seed out of range": (["generate", "--weights", "demo:generator", "--seeds", "4294967296"], "out of range"),
-    "truncation out of range": (["generate", "--weights", "configs/demo.yaml", "--seeds", "1", "--trunc", "9"], "-2 to 2"),
+    "truncation out of range": (["generate", "--weights", "demo:generator", "--seeds", "1", "--trunc", "9"], "-2 to 2"),
     "inspect nothing": (["inspect", "demo:genrator"], "did you mean 'generator'"),
     "inspect without a file": (["inspect"], "FILE|FOLDER"),
     "convert nowhere": (["convert", "demo:generator"], "--to"),
-    "convert to an unknown dialect": (["convert", "demo:generator", "--to", "out", "--as", "rosinalty"], "did you mean 'rosinality'"),
+    "convert to an unknown dialect": (["convert", "demo:generator", "--to", "out", "--as", "rosinalty"],
+                                      "did you mean 'rosinality'"),
     "convert to an unknown type": (["convert", "demo:generator", "--to", "out", "--dtype", "f16"], "bfloat16"),
     "verify nothing": (["verify", "--weights", "nowhere"], "nowhere"),
     "unknown method": (["train-all", "--method", "nadaa"], "did you mean 'nada'"),
@@ -199,14 +202,16 @@ def test_every_way_out_has_its_code(error, code, told, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("page, told", [
-    ("Wrong inputs arguments, Please refer to examples(help(jt.sync)).\n\nFailed reason:\x1b[38;5;1m[f 1121 07:18:36.3 28 parallel_compiler.cc:331] "
-     "Error happend during compilation:\n [Error] source file location:/x.cc\n\nReason: \x1b[38;5;1m[f 1121 07:18:36.3 28 log.cc:608] "
+    ("Wrong inputs arguments, Please refer to examples(help(jt.sync)).\n\nFailed reason:\x1b[38;5;1m"
+     "[f 1121 07:18:36.3 28 parallel_compiler.cc:331] Error happend during compilation:\n"
+     " [Error] source file location:/x.cc\n\nReason: \x1b[38;5;1m[f 1121 07:18:36.3 28 log.cc:608] "
      "Check failed ret(256) == 0(0) Run cmd failed\x1b[m\n", "Check failed ret(256) == 0(0) Run cmd failed"),
     ("\x1b[31mno memory\x1b[m\n" + "a line of C++\n" * 200, "no memory"), ("x" * 5000, "x" * 299 + "…"), ("", "")])
 def test_a_page_of_jittors_is_one_readable_line(page, told, monkeypatch, capsys):
     monkeypatch.setattr(doctor, "run_checks", raising(RuntimeError(page)))
     assert cli.main(["doctor"]) == 3
-    assert capsys.readouterr().err == f"error: internal fault, RuntimeError: {told}{' ' * bool(told)}(run again with --debug to see where)\n"
+    assert capsys.readouterr().err == f"error: internal fault, RuntimeError: {told}{' ' * bool(told)}" \
+        "(run again with --debug to see where)\n"
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):
@@ -223,7 +228,8 @@ def test_doctor_prints_each_finding(capsys):
 
 
 def test_the_package_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "jittor_ipl", "--version"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "jittor_ipl", "--version"], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
     assert done.stdout.startswith("jittor_ipl ")
 
 

@@ -12,8 +12,8 @@ from jittor_ipl.text import prompt_lists as prompts
 from jittor_ipl.text import questions as variations
 from jittor_ipl.text.tokenizer import fill_templates, tokenize
 
-STYLES = ["disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf", "cartoon",
-          "pointillism", "cubism"]
+STYLES = ["disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf",
+          "cartoon", "pointillism", "cubism"]
 
 
 def shipped(style: str) -> list[prompts.Prompt]:
@@ -107,11 +107,13 @@ def test_each_style_may_have_a_list_of_its_own(tmp_path):
 
 @pytest.mark.parametrize("mapper, styles, message", [
     ("{lambda_prompts: 0.2}", "[disney]", "lambda_prompts needs a list"),
-    ("{lambda_prompts: 0.2, prompts: shipped}", "[disny]", "styles.0 (disny): no list of prompts ships for 'disny' (did you mean 'disney'?)"),
+    ("{lambda_prompts: 0.2, prompts: shipped}", "[disny]",
+     "styles.0 (disny): no list of prompts ships for 'disny' (did you mean 'disney'?)"),
     ("{lambda_prompts: 0.2, prompts: nowhere.txt}", "[disney]", "cannot read the list of prompts 'nowhere.txt'"),
     ("{lambda_prompts: -1, prompts: shipped}", "[disney]", "mapper.lambda_prompts"),
     ("{replace_domain: true}", "[disney]", "replace_domain without lambda_prompts"),
-    ("{architecture: levls}", "[disney]", "mapper.architecture: input should be 'ipl', 'transformer_v1', 'transformer_v2', "
+    ("{architecture: levls}", "[disney]",
+     "mapper.architecture: input should be 'ipl', 'transformer_v1', 'transformer_v2', "
      "'transformer_v3' or 'levels' (given: 'levls') (did you mean 'levels'?)"),
     ("{architecture: levels, n_ctx: 2, init: a photo}", "[disney]", "at least 3 prompt vectors"),
     ("{mixing: 1.5}", "[disney]", "mapper.mixing"),
@@ -136,7 +138,8 @@ def test_the_command(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["check", "nowhere.txt"], "cannot read the list of prompts"), (["check"], "required: FILE"), ([], "required: ACTION"),
+    (["check", "nowhere.txt"], "cannot read the list of prompts"), (["check"], "required: FILE"),
+    ([], "required: ACTION"),
     (["chek", "x"], "chek"), (["check", "shipped"], "add --style NAME"),
     (["check", "demo", "--stile", "disney"], "did you mean '--style'?")])
 def test_mistakes_at_the_command_are_told_in_one_line(arguments, message, capsys):
@@ -152,7 +155,8 @@ def test_the_shipped_questions_are_asked_of_every_class(name):
 
 
 @pytest.mark.parametrize("line,told", [
-    ("a {} cat", "line 2: a question has 2 to 20 different answers"), ("a {} cat | a {} cat", "line 2: a question has 2 to 20"),
+    ("a {} cat", "line 2: a question has 2 to 20 different answers"),
+    ("a {} cat | a {} cat", "line 2: a question has 2 to 20"),
     ("a {} cat | a dog", "line 2: 'a dog' has no {}"), ("a {} cat |", "2 to 20 different answers|has no"),
     ("a {} cat | a {} {} dog }", "brace"), ("# only a remark", "asks nothing")])
 def test_questions_that_cannot_be_asked_are_told_by_their_line(tmp_path, line, told):

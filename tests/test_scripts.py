@@ -1,4 +1,4 @@
-"""The shell scripts and the whole way of a suite, on tiny networks and stand-ins for what must not be installed here."""
+"""The shell scripts and the whole way of a suite, on tiny networks, with stand-ins for what is installed."""
 from __future__ import annotations
 
 import json
@@ -15,7 +15,8 @@ from tests.tiny_networks import write_networks, write_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
-SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh", "scripts/benchmark_adaptation.sh", ".ci/run"]
+SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh",
+           "scripts/benchmark_adaptation.sh", ".ci/run"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -33,9 +34,17 @@ def test_requirements_are_pinned_and_say_why():
         assert lines[0].startswith("#") and sum(line.startswith("# ") for line in lines) > 2
 
 
+def test_every_file_of_the_package_is_packed():
+    packed, = (line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith('"*" = ['))
+    files = [path for path in (ROOT / "jittor_ipl").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {path.suffix for path in files} >= {".safetensors", ".txt", ".yaml"}
+    assert all(f'"*{path.suffix}"' in packed for path in files if path.suffix != ".py")
+    assert (ROOT / "configs").resolve() == ROOT / "jittor_ipl/config/suites"
+
+
 @pytest.fixture
 def checkout(tmp_path) -> Path:
-    """A copy of the scripts beside a stand-in for the package, and an "active environment" whose python records its calls."""
+    """A copy of the scripts without the package, and an "active environment" whose python records its calls."""
     for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("scripts", "configs"):
@@ -48,9 +57,11 @@ def checkout(tmp_path) -> Path:
     return tmp_path
 
 
-def bash(checkout: Path, script: str, *arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "VIRTUAL_ENV": str(checkout / "env"), **variables}
-    return subprocess.run([BASH, script, *arguments], cwd=cwd or checkout, env=environment, capture_output=True, text=True)
+def bash(checkout: Path, script: str, *arguments: str, cwd: Path | None = None,
+         **variables: str) -> subprocess.CompletedProcess:
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "VIRTUAL_ENV": str(checkout / "env")}
+    return subprocess.run([BASH, script, *arguments], cwd=cwd or checkout, env={**environment, **variables},
+                          capture_output=True, text=True)
 
 
 def calls(checkout: Path) -> list[str]:
@@ -60,8 +71,9 @@ def calls(checkout: Path) -> list[str]:
 def test_run_tests_installs_once_and_is_quiet_then(checkout):
     first = bash(checkout, "scripts/run_tests.sh", "-k", "cli")
     assert first.returncode == 0 and "installing" in first.stderr
-    assert calls(checkout) == ["-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt",
-                               "-m pytest -k cli"]
+    assert calls(checkout) == [
+        "-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt",
+        "-m pytest -k cli"]
     second = bash(checkout, "scripts/run_tests.sh")
     assert (second.stdout, second.stderr) == ("", "") and calls(checkout)[2:] == ["-m pytest"]
     with open(checkout / "requirements-dev.txt", "a") as file:
@@ -77,7 +89,8 @@ def test_a_failed_installation_is_told_and_tried_again(checkout):
 
 
 def test_train_all_passes_its_variables_on(checkout):
-    done = bash(checkout, "train_all.sh", SUITE="configs/ffhq.yaml", STYLES="disney, wall painting", METHOD="nada", GPUS="0,1")
+    done = bash(checkout, "train_all.sh", SUITE="configs/ffhq.yaml", STYLES="disney, wall painting", METHOD="nada",
+                GPUS="0,1")
     assert done.returncode == 0, done.stderr
     assert calls(checkout)[-2:] == [
         "-m jittor_ipl doctor --quiet --deep",
@@ -95,7 +108,8 @@ def test_train_all_counts_paths_from_where_the_user_stands(checkout, tmp_path_fa
 
 
 @pytest.mark.parametrize("variables, told", [
-    ({"SUITE": "none.yaml"}, "no suite file none.yaml"), ({"SUITE": "configs/dmo.yaml"}, "no suite file configs/dmo.yaml"),
+    ({"SUITE": "none.yaml"}, "no suite file none.yaml"),
+    ({"SUITE": "configs/dmo.yaml"}, "no suite file configs/dmo.yaml"),
     ({"STYLES": " , "}, "STYLES=' , ' names no style"), ({"METHOD": "nadaa"}, "unknown METHOD 'nadaa'"),
     ({"GPUS": "a,b"}, "GPUS='a,b' is not a list of numbers")])
 def test_train_all_tells_mistakes_before_anything_is_installed(checkout, variables, told):
@@ -121,7 +135,8 @@ def test_a_missing_compiler_is_one_line_with_the_remedy(checkout):
 
 def test_missing_headers_and_venv_are_named_together(checkout):
     python = checkout / "python"
-    python.write_text(f'#!/bin/bash\n[[ "$*" == *Python.h* || "$*" == *ensurepip* ]] && exit 1\nexec {sys.executable} "$@"\n')
+    python.write_text('#!/bin/bash\n[[ "$*" == *Python.h* || "$*" == *ensurepip* ]] && exit 1\n'
+                      f'exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     stopped = bash(checkout, "scripts/run_tests.sh", VIRTUAL_ENV="", PYTHON=str(python))
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -152,8 +167,8 @@ def tiny(tmp_path_factory) -> Path:
 
 
 def train_all(folder: Path, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "jittor_ipl", "train-all", "--config", "suite.yaml", *options], cwd=folder,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "jittor_ipl", "train-all", "--config", "suite.yaml", *options],
+                          cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
 
 
 def test_train_all_goes_the_whole_way_past_a_style_that_fails(tiny):

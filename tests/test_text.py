@@ -37,8 +37,10 @@ def test_decode_gives_the_words_back():
 
 
 @pytest.mark.parametrize("prompt, words", [
-    ("", "empty"), (" \t\n", "empty"), ("&nbsp;", "nothing that CLIP can read"), ("a\0b", "U+0000"), ("\x1b[31m red", "U+001B"),
-    ("x \ud800", "U+D800"), ("x <|EndOfText|>", "marker"), ("hello " * 80, "80 tokens, this CLIP reads 75"), (7, "must be text"),
+    ("", "empty"), (" \t\n", "empty"), ("&nbsp;", "nothing that CLIP can read"), ("a\0b", "U+0000"),
+    ("\x1b[31m red", "U+001B"),
+    ("x \ud800", "U+D800"), ("x <|EndOfText|>", "marker"), ("hello " * 80, "80 tokens, this CLIP reads 75"),
+    (7, "must be text"),
     ("x" * 3000, "3000 characters"),
 ])
 def test_unusable_prompts_are_refused_in_one_line(prompt, words):
@@ -85,7 +87,7 @@ def test_vocabulary_must_be_openais_file(tmp_path):
 
 
 def test_text_needs_neither_jittor_nor_torch_nor_the_clip_package():
-    code = ("import sys; from jittor_ipl import clip; from jittor_ipl.text import tokenizer as text; text.tokenize('a'); "
+    code = ("import sys; from jittor_ipl import clip; from jittor_ipl.text import tokenizer; tokenizer.tokenize('a'); "
             "print([m for m in ('jittor', 'torch', 'clip', 'PIL') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[1])
