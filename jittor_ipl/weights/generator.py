@@ -14,8 +14,6 @@ from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.models.stylegan2.config import LATENT_AVG, GeneratorConfig
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.delta import apply_delta, save_delta
-from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.refs import resolve
 
@@ -44,17 +42,6 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None,
     if size not in (None, generator.size):
         raise UserError(f"{ref} makes {generator.size} px pictures, {size} px were asked for")
     return generator
-
-
-def generator_from_tensors(tensors: Mapping[str, np.ndarray], *, source: str = "tensors",
-                           **unseen: float) -> "Generator":
-    """Build the generator that these tensors belong to, under the names of any dialect; a `latent_avg` may be there.
-
-    `unseen` are the numbers that no shape tells (`lr_mlp`, `conv_clamp`). Raises UserError naming `source` when the
-    tensors are no generator's, or one is missing, extra or of a wrong shape.
-    """
-    ours, layout = adopt(tensors, Hints(config=unseen), source=source, kind="stylegan2")
-    return _built(GeneratorConfig(**layout.config), ours, source)
 
 
 def _built(config: GeneratorConfig, tensors: Mapping[str, np.ndarray], source: str) -> "Generator":

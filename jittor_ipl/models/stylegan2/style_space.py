@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.config import SIZES, default_channels
 
 LAST_EDITED = 16            # StyleCLIP measures directions up to this layer, the last one of 128 px
@@ -62,17 +61,3 @@ def fits(directions: int) -> dict[str, list[str]]:
                 if rows(layers, name) == directions:
                     found.setdefault(name, []).append(f"{size} px config-{label}")
     return found
-
-
-def require_rows(directions: int, size: int, channel_multiplier: int = 2,
-                 channels: Mapping[int, int] | None = None) -> str:
-    """Return which subset of a generator's styles global directions with so many rows cover.
-
-    Raises UserError with the numbers that would fit when it is none of them.
-    """
-    layers = style_space(size, channel_multiplier, channels)
-    for name in SUBSETS:
-        if rows(layers, name) == directions:
-            return name
-    fitting = ", ".join(f"{rows(layers, name)} ({name})" for name in SUBSETS)
-    raise UserError(f"these directions have {directions} rows; a {size} px generator of these channels needs {fitting}")

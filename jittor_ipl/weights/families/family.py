@@ -26,8 +26,8 @@ class Hints:
 
     `format` and `container` are those of `containers.read.FileInfo`; `metadata` is that of safetensors; `config` is the
     parsed config.json beside the file; `extras` are the shapes of tensors beside the container (`latent_avg`); `values`
-    are plain numbers and texts found in the file (training options); `name` is the file's name without folder and ending;
-    `beside` names what else lay beside the container (optimisers, ...).
+    are plain numbers and texts found in the file (training options); `name` is the file's name without its
+    ending; `beside` names what else lay beside the container (optimisers, ...).
     """
 
     format: str = ""

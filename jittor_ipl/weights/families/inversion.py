@@ -14,8 +14,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
-from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, count, linear, prefixed
-from jittor_ipl.weights.families.schema import Schema, solve
+from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, conv, count, linear, prefixed, solve
 
 _PREFIX, _MEAN = "encoder.", "latent_avg"
 _COARSE, _MIDDLE = 3, 7                         # heads of the pyramid up to here read the coarse and middle maps

@@ -8,8 +8,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import linear
-from jittor_ipl.weights.families.schema import Schema, fill, solve
+from jittor_ipl.weights.families.schema import Schema, fill, linear, solve
 
 _CLIP_WIDTHS = (512, 640, 768, 1024)        # of CLIP's text transformers
 _USUAL_CONTEXT = 4                          # "a photo of a"

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.layers import batch_norm, conv, linear, prefixed
-from jittor_ipl.weights.families.schema import Schema
+from jittor_ipl.weights.families.schema import Schema, batch_norm, bottlenecks, conv, linear, norm, prefixed
 
 # Vision transformers wider than OpenAI's have 16 heads (OpenCLIP's H, g, bigG and e), not one per 64 channels.
 SIXTEEN_HEADS = (1280, 1408, 1664, 1792)
@@ -85,20 +84,16 @@ def tensor_shapes(config: Mapping) -> dict[str, tuple[int, ...]]:
     width, embed = config["transformer_width"], config["embed_dim"]
     visual = _transformer(config) if isinstance(config["vision_layers"], int) else _resnet(config)
     return ({"positional_embedding": (config["context_length"], width), "text_projection": (width, embed),
-             "token_embedding.weight": (config["vocab_size"], width), **_norm("ln_final", width), "logit_scale": (1,)}
+             "token_embedding.weight": (config["vocab_size"], width), **norm("ln_final", width), "logit_scale": (1,)}
             | _resblocks(config["transformer_layers"], width, config.get("transformer_mlp"))
             | prefixed("visual.", visual))
-
-
-def _norm(name: str, width: int) -> Schema:
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 def _resblocks(layers: int, width: int, hidden: int | None) -> Schema:
     hidden = hidden or 4 * width
     block = {"attn.in_proj_weight": (3 * width, width), "attn.in_proj_bias": (3 * width,),
-             **linear("attn.out_proj", width, width), **_norm("ln_1", width),
-             **linear("mlp.c_fc", hidden, width), **linear("mlp.c_proj", width, hidden), **_norm("ln_2", width)}
+             **linear("attn.out_proj", width, width), **norm("ln_1", width),
+             **linear("mlp.c_fc", hidden, width), **linear("mlp.c_proj", width, hidden), **norm("ln_2", width)}
     return {f"transformer.resblocks.{i}.{name}": shape for i in range(layers) for name, shape in block.items()}
 
 
@@ -106,26 +101,17 @@ def _transformer(config: Mapping) -> Schema:
     width, patch = config["vision_width"], config["vision_patch_size"]
     grid = config["image_resolution"] // max(1, patch)
     return {"class_embedding": (width,), "positional_embedding": (grid * grid + 1, width),
-            "proj": (width, config["embed_dim"]), **conv("conv1", width, 3, patch), **_norm("ln_pre", width),
-            **_norm("ln_post", width), **_resblocks(config["vision_layers"], width, config.get("vision_mlp"))}
+            "proj": (width, config["embed_dim"]), **conv("conv1", width, 3, patch), **norm("ln_pre", width),
+            **norm("ln_post", width), **_resblocks(config["vision_layers"], width, config.get("vision_mlp"))}
 
 
 def _resnet(config: Mapping) -> Schema:
-    norm = batch_norm if config.get("norm", "batch") == "batch" else _norm
+    normalise = batch_norm if config.get("norm", "batch") == "batch" else norm
     width, names = config["vision_width"], {}
     for i, (n_in, n_out) in enumerate(((3, width // 2), (width // 2, width // 2), (width // 2, width)), 1):
-        names |= conv(f"conv{i}", n_out, n_in, 3) | norm(f"bn{i}", n_out)
-    n_in = width
-    for stage, blocks in enumerate(config["vision_layers"]):
-        planes = width * 2 ** stage
-        for block in range(blocks):
-            at = f"layer{stage + 1}.{block}."
-            inner = ((planes, n_in, 1), (planes, planes, 3), (4 * planes, planes, 1))
-            for i, (c_out, c_in, kernel) in enumerate(inner, 1):
-                names |= conv(f"{at}conv{i}", c_out, c_in, kernel) | norm(f"{at}bn{i}", c_out)
-            if block == 0:                                                    # its input has another width or size
-                names |= conv(f"{at}downsample.0", 4 * planes, n_in, 1) | norm(f"{at}downsample.1", 4 * planes)
-            n_in = 4 * planes
+        names |= conv(f"conv{i}", n_out, n_in, 3) | normalise(f"bn{i}", n_out)
+    names |= bottlenecks(config["vision_layers"], width, normalise)
+    n_in = 32 * width
     names["attnpool.positional_embedding"] = ((config["image_resolution"] // 32) ** 2 + 1, n_in)
     for name in ("k_proj", "q_proj", "v_proj", "c_proj"):
         names |= linear(f"attnpool.{name}", config["embed_dim"] if name == "c_proj" else n_in, n_in)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.diffusion.blocks import axis, children
 from jittor_ipl.weights.families.diffusion.fields import Fields, count, number, read_fields
-from jittor_ipl.weights.families.diffusion.layers import Schema, axis, children, norm
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.layers import linear
+from jittor_ipl.weights.families.schema import Schema, linear, norm
 
 POSITION_IDS = r"(text_model\.)?embeddings\.position_ids"    # a buffer that old transformers saved: 0, 1, 2, ...
 _MAX_LAYERS = 256

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.diffusion.blocks import axis, children, convolution, resnet, transformer
 from jittor_ipl.weights.families.diffusion.fields import (
     MAX_COUNT,
     Fields,
@@ -16,9 +17,8 @@ from jittor_ipl.weights.families.diffusion.fields import (
     require_groups,
     switch,
 )
-from jittor_ipl.weights.families.diffusion.layers import Schema, axis, children, conv, norm, resnet, transformer
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.layers import linear
+from jittor_ipl.weights.families.schema import Schema, linear, norm
 
 _DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 
@@ -88,7 +88,7 @@ def unet_schema(numbers: Mapping[str, Any]) -> Schema:
     """Return every tensor's name and shape of the network with these numbers (of `unet_config`)."""
     widths, first = numbers["block_out_channels"], numbers["block_out_channels"][0]
     time = 4 * first
-    schema = conv("conv_in", first, numbers["in_channels"], numbers["conv_in_kernel"])
+    schema = convolution("conv_in", first, numbers["in_channels"], numbers["conv_in_kernel"])
     schema |= linear("time_embedding.linear_1", time, first) | linear("time_embedding.linear_2", time, time)
     for index in range(len(widths)):
         schema |= _down_block(numbers, index, time)
@@ -96,7 +96,7 @@ def unet_schema(numbers: Mapping[str, Any]) -> Schema:
     for index in range(len(widths)):
         schema |= _up_block(numbers, index, time)
     schema |= norm("conv_norm_out", first)
-    return schema | conv("conv_out", numbers["out_channels"], first, numbers["conv_out_kernel"])
+    return schema | convolution("conv_out", numbers["out_channels"], first, numbers["conv_out_kernel"])
 
 
 def _attention(numbers: Mapping[str, Any], name: str, block: int) -> Schema:
@@ -112,7 +112,7 @@ def _down_block(numbers: Mapping[str, Any], index: int, time: int) -> Schema:
         if numbers["down_block_types"][index] == _DOWN[0]:
             schema |= _attention(numbers, f"{name}.attentions.{layer}", index)
     last = index == len(widths) - 1
-    return schema if last else schema | conv(f"{name}.downsamplers.0.conv", widths[index], widths[index])
+    return schema if last else schema | convolution(f"{name}.downsamplers.0.conv", widths[index], widths[index])
 
 
 def _middle(numbers: Mapping[str, Any], time: int) -> Schema:
@@ -132,7 +132,7 @@ def _up_block(numbers: Mapping[str, Any], index: int, time: int) -> Schema:
         schema |= resnet(f"{name}.resnets.{layer}", into, width, time)
         if numbers["up_block_types"][index] == _UP[0]:
             schema |= _attention(numbers, f"{name}.attentions.{layer}", mirror)
-    return schema | conv(f"{name}.upsamplers.0.conv", width, width) if mirror else schema
+    return schema | convolution(f"{name}.upsamplers.0.conv", width, width) if mirror else schema
 
 
 def guess_unet_config(shapes: Shapes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.diffusion.blocks import autoencoder_attention, axis, children, convolution, resnet
 from jittor_ipl.weights.families.diffusion.fields import (
     MAX_COUNT,
     Fields,
@@ -15,16 +16,8 @@ from jittor_ipl.weights.families.diffusion.fields import (
     read_fields,
     require_groups,
 )
-from jittor_ipl.weights.families.diffusion.layers import (
-    Schema,
-    autoencoder_attention,
-    axis,
-    children,
-    conv,
-    norm,
-    resnet,
-)
 from jittor_ipl.weights.families.family import Shapes
+from jittor_ipl.weights.families.schema import Schema, norm
 
 # diffusers up to 0.16 named the attention's projections as its author did; later files name them as in the U-Net.
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -65,22 +58,24 @@ def vae_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def vae_schema(numbers: Mapping[str, Any], projections: tuple[str, ...] = PROJECTIONS) -> Schema:
     """Return every tensor's name and shape; `projections` chooses the generation of the attention's names."""
     widths, latent = numbers["block_out_channels"], numbers["latent_channels"]
-    schema = conv("encoder.conv_in", widths[0], numbers["in_channels"])
+    schema = convolution("encoder.conv_in", widths[0], numbers["in_channels"])
     for index, width in enumerate(widths):
         schema |= _blocks(f"encoder.down_blocks.{index}", widths[max(index - 1, 0)], width, numbers["layers_per_block"])
         if index < len(widths) - 1:
-            schema |= conv(f"encoder.down_blocks.{index}.downsamplers.0.conv", width, width)
+            schema |= convolution(f"encoder.down_blocks.{index}.downsamplers.0.conv", width, width)
     schema |= _middle("encoder.mid_block", widths[-1], projections)
-    schema |= norm("encoder.conv_norm_out", widths[-1]) | conv("encoder.conv_out", 2 * latent, widths[-1])
-    schema |= conv("decoder.conv_in", widths[-1], latent)
+    schema |= norm("encoder.conv_norm_out", widths[-1]) | convolution("encoder.conv_out", 2 * latent, widths[-1])
+    schema |= convolution("decoder.conv_in", widths[-1], latent)
     for index, width in enumerate(reversed(widths)):
         before = widths[min(len(widths) - index, len(widths) - 1)]
         schema |= _blocks(f"decoder.up_blocks.{index}", before, width, numbers["layers_per_block"] + 1)
         if index < len(widths) - 1:
-            schema |= conv(f"decoder.up_blocks.{index}.upsamplers.0.conv", width, width)
+            schema |= convolution(f"decoder.up_blocks.{index}.upsamplers.0.conv", width, width)
     schema |= _middle("decoder.mid_block", widths[-1], projections)
-    schema |= norm("decoder.conv_norm_out", widths[0]) | conv("decoder.conv_out", numbers["out_channels"], widths[0])
-    return schema | conv("quant_conv", 2 * latent, 2 * latent, 1) | conv("post_quant_conv", latent, latent, 1)
+    schema |= norm("decoder.conv_norm_out", widths[0])
+    schema |= convolution("decoder.conv_out", numbers["out_channels"], widths[0])
+    schema |= convolution("quant_conv", 2 * latent, 2 * latent, 1)
+    return schema | convolution("post_quant_conv", latent, latent, 1)
 
 
 def _blocks(name: str, before: int, width: int, layers: int) -> Schema:

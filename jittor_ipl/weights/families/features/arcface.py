@@ -12,8 +12,7 @@ import numpy as np
 
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
-from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, linear, prefixed
-from jittor_ipl.weights.families.schema import Schema, solve
+from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, bottlenecks, conv, linear, prefixed, solve
 
 _FEATURES = 512
 _QUERY = "module.encoder_q."
@@ -61,18 +60,7 @@ def recognise_moco(shapes: Shapes, hints: Hints) -> Layout | None:
 
 def resnet50() -> Schema:
     """Return the tensors of torchvision's ResNet-50 without its last layer."""
-    names, n_in = conv("conv1", 64, 3, 7) | batch_norm("bn1", 64), 64
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        planes = 64 * 2**stage
-        for block in range(blocks):
-            name = f"layer{stage + 1}.{block}"
-            wide = 4 * planes
-            for index, (c_out, c_in, k) in enumerate(((planes, n_in, 1), (planes, planes, 3), (wide, planes, 1)), 1):
-                names |= conv(f"{name}.conv{index}", c_out, c_in, k) | batch_norm(f"{name}.bn{index}", c_out)
-            if block == 0:
-                names |= conv(f"{name}.downsample.0", wide, n_in, 1) | batch_norm(f"{name}.downsample.1", wide)
-            n_in = wide
-    return names
+    return conv("conv1", 64, 3, 7) | batch_norm("bn1", 64) | bottlenecks((3, 4, 6, 3), 64)
 
 
 def convert_moco(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:

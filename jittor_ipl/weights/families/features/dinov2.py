@@ -6,16 +6,11 @@ import math
 import numpy as np
 
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import count, linear
-from jittor_ipl.weights.families.schema import Schema, fill, solve
+from jittor_ipl.weights.families.schema import Schema, count, fill, linear, norm, solve
 
 _HEAD = 64                                      # channels of an attention head in every published size
 _OPTIONAL = (r"embeddings\.mask_token", r"classifier\..*")
 _BLOCK = r"encoder\.layer\.(\d+)\."
-
-
-def _norm(name: str) -> Schema:
-    return {f"{name}.weight": ("w",), f"{name}.bias": ("w",)}
 
 
 def schema(layers: int) -> Schema:
@@ -26,13 +21,13 @@ def schema(layers: int) -> Schema:
                      "embeddings.patch_embeddings.projection.bias": ("w",)}
     for index in range(layers):
         block = f"encoder.layer.{index}"
-        names |= _norm(f"{block}.norm1")
+        names |= norm(f"{block}.norm1", "w")
         for part in ("query", "key", "value"):
             names |= linear(f"{block}.attention.attention.{part}", "w", "w")
         names |= linear(f"{block}.attention.output.dense", "w", "w") | {f"{block}.layer_scale1.lambda1": ("w",)}
-        names |= _norm(f"{block}.norm2") | linear(f"{block}.mlp.fc1", "h", "w") | linear(f"{block}.mlp.fc2", "w", "h")
+        names |= norm(f"{block}.norm2", "w") | linear(f"{block}.mlp.fc1", "h", "w") | linear(f"{block}.mlp.fc2", "w", "h")
         names |= {f"{block}.layer_scale2.lambda1": ("w",)}
-    return names | _norm("layernorm")
+    return names | norm("layernorm", "w")
 
 
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:

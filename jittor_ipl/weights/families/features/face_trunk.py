@@ -7,8 +7,7 @@ eight times that at its end.
 from __future__ import annotations
 
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.layers import batch_norm, conv, count
-from jittor_ipl.weights.families.schema import Schema
+from jittor_ipl.weights.families.schema import Schema, batch_norm, conv, count
 
 UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}      # units per resolution, by depth
 SQUEEZE = 16

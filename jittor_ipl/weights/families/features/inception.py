@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import TRACKED, batch_norm, conv, linear
-from jittor_ipl.weights.families.schema import Schema
+from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, conv, linear
 
 FID_CLASSES, TORCHVISION_CLASSES = 1008, 1000
 _ROW, _COLUMN = (1, 7), (7, 1)                  # kernels (height, width)

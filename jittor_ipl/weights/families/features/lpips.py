@@ -12,8 +12,7 @@ import re
 import numpy as np
 
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import conv
-from jittor_ipl.weights.families.schema import Schema
+from jittor_ipl.weights.families.schema import Schema, conv
 
 TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
         "squeeze": (64, 128, 256, 384, 384, 512, 512)}

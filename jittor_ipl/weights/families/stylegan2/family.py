@@ -37,7 +37,8 @@ def faults(tensors: Tensors, layout: Layout) -> list[str]:
     return rosinality.faults(tensors) if layout.dialect in ("rosinality", "paddlegan") else []
 
 
-FAMILY = Family("stylegan2", recognise, convert, faults=faults, exports={"rosinality": rosinality.export_rosinality},
+FAMILY = Family("stylegan2", recognise, convert, faults=faults,
+                exports={"rosinality": lambda tensors, _: dict(tensors)},
                 landmarks=rosinality.LANDMARKS + nvidia.LANDMARKS,
                 next_step="name {file} as the suite's source.generator, or: "
                           "python -m jittor_ipl adapt --set source.generator={file}")

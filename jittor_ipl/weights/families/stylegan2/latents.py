@@ -15,8 +15,7 @@ import numpy as np
 from jittor_ipl.models.stylegan2.style_space import fits, size_of, style_space
 from jittor_ipl.weights.containers.nested import BARE
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import count
-from jittor_ipl.weights.families.schema import Schema
+from jittor_ipl.weights.families.schema import Schema, count
 
 W_PLUS = tuple(range(4, 19, 2))         # layers of a W+ code: 18 for 1024 px
 CLIP_DIMS = (512, 640, 768, 1024)

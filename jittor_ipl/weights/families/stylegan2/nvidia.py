@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jittor_ipl.models.stylegan2.config import LATENT_AVG, check_size, noise_sizes, resolutions
 from jittor_ipl.weights.families.family import Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.schema import Schema, fill, solve
+from jittor_ipl.weights.families.schema import Schema, conv, fill, linear, solve
 from jittor_ipl.weights.families.stylegan2.relatives import refuse, refuse_conditional, refuse_unlike
 from jittor_ipl.weights.families.stylegan2.rosinality import base_config, complete
 
@@ -57,58 +57,38 @@ def recognise_ada(shapes: Shapes, hints: Hints) -> Layout | None:
 
 
 def _ada_schema(size: int, n_mlp: int, noise: Collection[str]) -> Schema:
-    names: Schema = {"synthesis.b4.const": ("c4", 4, 4)}
-    for r in resolutions(size):
-        block, c_in, c_out = f"synthesis.b{r}", f"c{r // 2}", f"c{r}"
-        names[f"{block}.resample_filter"] = (4, 4)
-        for layer, first in (("conv0", c_in), ("conv1", c_out)) if r > 4 else (("conv1", c_out),):
-            names |= {f"{block}.{layer}.weight": (c_out, first, 3, 3), f"{block}.{layer}.bias": (c_out,),
-                      f"{block}.{layer}.affine.weight": (first, "w"), f"{block}.{layer}.affine.bias": (first,),
-                      f"{block}.{layer}.resample_filter": (4, 4)}
-            sizes = {"noise_strength": (), "noise_const": (r, r)}
-            names |= {f"{block}.{layer}.{part}": dims for part, dims in sizes.items() if part in noise}
-        names |= {f"{block}.torgb.weight": ("rgb", c_out, 1, 1), f"{block}.torgb.bias": ("rgb",),
-                  f"{block}.torgb.affine.weight": (c_out, "w"), f"{block}.torgb.affine.bias": (c_out,)}
+    names: Schema = {"synthesis.b4.const": ("c4", 4, 4), "mapping.w_avg": ("w",)}
+    names |= {f"synthesis.b{r}.resample_filter": (4, 4) for r in resolutions(size)}
+    for layer in _layers(size):
+        name, c_in = layer.ada, layer.c_in
+        names |= conv(name, layer.c_out, c_in, layer.kernel, bias=True) | linear(f"{name}.affine", c_in, "w")
+        more = {"resample_filter": (4, 4), "noise_strength": (), "noise_const": (layer.size, layer.size)}
+        names |= {f"{name}.{part}": dims for part, dims in more.items()
+                  if layer.kernel == 3 and part in ("resample_filter", *noise)}
     for i in range(n_mlp):
-        out, into = "w" if i == n_mlp - 1 else "h", "z" if i == 0 else "h"
-        names |= {f"mapping.fc{i}.weight": (out, into), f"mapping.fc{i}.bias": (out,)}
-    return names | {"mapping.w_avg": ("w",)}
+        names |= linear(f"mapping.fc{i}", "w" if i == n_mlp - 1 else "h", "z" if i == 0 else "h")
+    return names
 
 
 def convert_ada(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     """Return the tensors of a PyTorch pickle under our names."""
-    config = layout.config
+    config, layers = layout.config, _layers(layout.config["size"])
     ours = {"input.input": tensors["synthesis.b4.const"][None]}
-    ours |= _ada_conv(tensors, "synthesis.b4.conv1", "conv1") | _ada_rgb(tensors, "synthesis.b4", "to_rgb1")
-    for i, r in enumerate(resolutions(config["size"])[1:]):
-        block = f"synthesis.b{r}"
-        for k in (0, 1):
-            ours |= _ada_conv(tensors, f"{block}.conv{k}", f"convs.{2 * i + k}")
-        ours |= _ada_rgb(tensors, block, f"to_rgbs.{i}")
-        for layer, kernel in ((f"{block}.conv0", f"convs.{2 * i}.conv.blur"), (block, f"to_rgbs.{i}.upsample")):
-            if f"{layer}.resample_filter" in tensors:
-                ours[f"{kernel}.kernel"] = 4 * tensors[f"{layer}.resample_filter"]
+    for name, theirs, _, size, _, _, kernel in layers:
+        ours |= _layer(name, kernel, tensors[f"{theirs}.weight"], tensors[f"{theirs}.bias"],
+                       tensors[f"{theirs}.affine.weight"], tensors[f"{theirs}.affine.bias"],
+                       tensors.get(f"{theirs}.noise_strength"))
+        # An upsampling convolution has its own filter, a ToRGB that of its block.
+        filters = {"conv0": (theirs, "conv.blur"), "torgb": (f"synthesis.b{size}", "upsample")}
+        holder, part = filters.get(theirs.rpartition(".")[2], ("", ""))
+        if size > 4 and f"{holder}.resample_filter" in tensors:
+            ours[f"{name}.{part}.kernel"] = 4 * tensors[f"{holder}.resample_filter"]
     for i in range(config["n_mlp"]):
         ours |= {f"style.{i + 1}.{part}": tensors[f"mapping.fc{i}.{part}"] for part in ("weight", "bias")}
-    convs = [f"synthesis.b{r}.conv{k}" for r in resolutions(config["size"]) for k in ((0, 1) if r > 4 else (1,))]
-    if f"{convs[0]}.noise_const" in tensors:
-        ours |= {f"noises.noise_{i}": tensors[f"{conv}.noise_const"][None, None] for i, conv in enumerate(convs)}
+    maps = [f"{layer.ada}.noise_const" for layer in layers if layer.kernel == 3]
+    if maps[0] in tensors:
+        ours |= {f"noises.noise_{i}": tensors[name][None, None] for i, name in enumerate(maps)}
     return complete(ours | _centre(tensors, "mapping.w_avg"), config)
-
-
-def _ada_conv(tensors: Tensors, theirs: str, ours: str) -> dict[str, np.ndarray]:
-    strength = tensors.get(f"{theirs}.noise_strength", np.zeros(1, np.float32))
-    return {f"{ours}.conv.weight": tensors[f"{theirs}.weight"][None],
-            f"{ours}.conv.modulation.weight": tensors[f"{theirs}.affine.weight"],
-            f"{ours}.conv.modulation.bias": tensors[f"{theirs}.affine.bias"],
-            f"{ours}.noise.weight": strength.reshape(1), f"{ours}.activate.bias": tensors[f"{theirs}.bias"]}
-
-
-def _ada_rgb(tensors: Tensors, block: str, ours: str) -> dict[str, np.ndarray]:
-    return {f"{ours}.bias": tensors[f"{block}.torgb.bias"].reshape(1, 3, 1, 1),
-            f"{ours}.conv.weight": tensors[f"{block}.torgb.weight"][None],
-            f"{ours}.conv.modulation.weight": tensors[f"{block}.torgb.affine.weight"],
-            f"{ours}.conv.modulation.bias": tensors[f"{block}.torgb.affine.bias"]}
 
 
 # ---- TensorFlow ------------------------------------------------------------------------------------------------------
@@ -141,10 +121,10 @@ def recognise_tf(shapes: Shapes, hints: Hints) -> Layout | None:
 
 def _tf_schema(size: int, n_mlp: int, strengths: bool, maps: bool) -> Schema:
     names: Schema = {"synthesis/4x4/Const/const": (1, "c4", 4, 4), "dlatent_avg": ("w",)}
-    for scope, _, c_in, c_out, k in _tf_layers(size):
-        names |= {f"{scope}/weight": (k, k, c_in, c_out), f"{scope}/bias": (c_out,),
+    for _, _, scope, _, c_in, c_out, kernel in _layers(size):
+        names |= {f"{scope}/weight": (kernel, kernel, c_in, c_out), f"{scope}/bias": (c_out,),
                   f"{scope}/mod_weight": ("w", c_in), f"{scope}/mod_bias": (c_in,)}
-        if strengths and k == 3:
+        if strengths and kernel == 3:
             names[f"{scope}/noise_strength"] = ()
     if maps:
         names |= {f"synthesis/noise{i}": (1, 1, r, r) for i, r in enumerate(noise_sizes(size))}
@@ -154,32 +134,16 @@ def _tf_schema(size: int, n_mlp: int, strengths: bool, maps: bool) -> Schema:
     return names
 
 
-def _tf_layers(size: int) -> list[tuple[str, str, str, str, int]]:
-    """Return (TensorFlow scope, our name, channels in, channels out, kernel) of every modulated convolution."""
-    layers = [("synthesis/4x4/Conv", "conv1", "c4", "c4", 3), ("synthesis/4x4/ToRGB", "to_rgb1", "c4", "rgb", 1)]
-    for i, r in enumerate(resolutions(size)[1:]):
-        scope, c_in, c_out = f"synthesis/{r}x{r}", f"c{r // 2}", f"c{r}"
-        layers += [(f"{scope}/Conv0_up", f"convs.{2 * i}", c_in, c_out, 3),
-                   (f"{scope}/Conv1", f"convs.{2 * i + 1}", c_out, c_out, 3),
-                   (f"{scope}/ToRGB", f"to_rgbs.{i}", c_out, "rgb", 1)]
-    return layers
-
-
 def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     """Return the tensors of a TensorFlow pickle under our names."""
     config = layout.config
     ours = {"input.input": tensors["synthesis/4x4/Const/const"]}
-    for scope, name, _, _, k in _tf_layers(config["size"]):
+    for name, _, scope, _, _, _, kernel in _layers(config["size"]):
         weight = tensors[f"{scope}/weight"]
         weight = weight[::-1, ::-1] if scope.endswith("_up") else weight
-        ours |= {f"{name}.conv.weight": np.ascontiguousarray(weight.transpose(3, 2, 0, 1))[None],
-                 f"{name}.conv.modulation.weight": np.ascontiguousarray(tensors[f"{scope}/mod_weight"].T),
-                 f"{name}.conv.modulation.bias": _plus_one(tensors[f"{scope}/mod_bias"])}
-        if k == 1:
-            ours[f"{name}.bias"] = tensors[f"{scope}/bias"].reshape(1, 3, 1, 1)
-        else:
-            strength = tensors.get(f"{scope}/noise_strength", np.zeros(1, np.float32))
-            ours |= {f"{name}.activate.bias": tensors[f"{scope}/bias"], f"{name}.noise.weight": strength.reshape(1)}
+        ours |= _layer(name, kernel, np.ascontiguousarray(weight.transpose(3, 2, 0, 1)), tensors[f"{scope}/bias"],
+                       np.ascontiguousarray(tensors[f"{scope}/mod_weight"].T), _plus_one(tensors[f"{scope}/mod_bias"]),
+                       tensors.get(f"{scope}/noise_strength"))
     for i in range(config["n_mlp"]):
         ours |= {f"style.{i + 1}.weight": np.ascontiguousarray(tensors[f"mapping/Dense{i}/weight"].T),
                  f"style.{i + 1}.bias": tensors[f"mapping/Dense{i}/bias"]}
@@ -193,6 +157,40 @@ def _plus_one(bias: np.ndarray) -> np.ndarray:
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
+
+class _Layer(NamedTuple):
+    """A modulated convolution: its names, the side of its pictures, its channels (unknowns of a schema) and kernel."""
+
+    ours: str
+    ada: str
+    tf: str
+    size: int
+    c_in: str
+    c_out: str
+    kernel: int
+
+
+def _layers(size: int) -> list[_Layer]:
+    """Return every modulated convolution of a generator, from coarse to fine."""
+    layers = []
+    for i, r in enumerate(resolutions(size)):
+        c_in, c_out, ada, tf = f"c{r // 2}", f"c{r}", f"synthesis.b{r}", f"synthesis/{r}x{r}"
+        if i:
+            layers.append(_Layer(f"convs.{2 * i - 2}", f"{ada}.conv0", f"{tf}/Conv0_up", r, c_in, c_out, 3))
+        conv1, rgb, scope = (f"convs.{2 * i - 1}", f"to_rgbs.{i - 1}", "Conv1") if i else ("conv1", "to_rgb1", "Conv")
+        layers.append(_Layer(conv1, f"{ada}.conv1", f"{tf}/{scope}", r, c_out, c_out, 3))
+        layers.append(_Layer(rgb, f"{ada}.torgb", f"{tf}/ToRGB", r, c_out, "rgb", 1))
+    return layers
+
+
+def _layer(name: str, kernel: int, weight: np.ndarray, bias: np.ndarray, scale: np.ndarray, shift: np.ndarray,
+           strength: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return one modulated convolution under our names; weight [out, in, kernel, kernel], scale [in, w]."""
+    noise = np.zeros(1, np.float32) if strength is None else strength.reshape(1)
+    own = {"bias": bias.reshape(1, 3, 1, 1)} if kernel == 1 else {"noise.weight": noise, "activate.bias": bias}
+    parts = {"conv.weight": weight[None], "conv.modulation.weight": scale, "conv.modulation.bias": shift, **own}
+    return {f"{name}.{part}": array for part, array in parts.items()}
+
 
 def _centre(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
     return {LATENT_AVG: tensors[name]} if name in tensors else {}

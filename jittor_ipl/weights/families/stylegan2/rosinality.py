@@ -193,8 +193,3 @@ def stored_noise(size: int) -> dict[str, np.ndarray]:
     """Return noise maps for a file without any: normal numbers of a fixed seed, so that "const" is always the same."""
     draw = np.random.Generator(np.random.Philox(0))
     return {name: draw.standard_normal(shape, np.float32) for name, shape in noise_schema(size).items()}
-
-
-def export_rosinality(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
-    """Return what rosinality's strict `load_state_dict` wants, which is what we hold; `latent_avg` stays beside it."""
-    return dict(tensors)

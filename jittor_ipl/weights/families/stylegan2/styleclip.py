@@ -11,8 +11,7 @@ import numpy as np
 
 from jittor_ipl.models.stylegan2.style_space import style_space
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.layers import linear, prefixed
-from jittor_ipl.weights.families.schema import Dim, Schema, fill, solve
+from jittor_ipl.weights.families.schema import Dim, Schema, fill, linear, prefixed, solve
 
 _LEVELS = ("course", "medium", "fine")
 _DEPTH = 4                      # equalised linear layers of a mapper, after its PixelNorm

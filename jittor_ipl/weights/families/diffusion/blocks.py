@@ -3,34 +3,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jittor_ipl.weights.families import layers as parts
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.layers import linear
-
-Schema = dict[str, tuple[int, ...]]
+from jittor_ipl.weights.families.schema import Schema, conv, linear, norm
 
 
-def conv(name: str, out: int, into: int, kernel: int = 3) -> Schema:
+def convolution(name: str, out: int, into: int, kernel: int = 3) -> Schema:
     """Return the tensors of a convolution as diffusers has them: with a bias."""
-    return parts.conv(name, out, into, kernel, bias=True)
-
-
-def norm(name: str, width: int) -> Schema:
-    """Return the scale and the shift of a group norm or layer norm."""
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    return conv(name, out, into, kernel, bias=True)
 
 
 def resnet(name: str, into: int, out: int, time: int | None) -> Schema:
     """A ResnetBlock2D; `time` is the width of the time embedding, None in an autoencoder."""
-    return {**norm(f"{name}.norm1", into), **conv(f"{name}.conv1", out, into),
+    return {**norm(f"{name}.norm1", into), **convolution(f"{name}.conv1", out, into),
             **(linear(f"{name}.time_emb_proj", out, time) if time else {}),
-            **norm(f"{name}.norm2", out), **conv(f"{name}.conv2", out, out),
-            **(conv(f"{name}.conv_shortcut", out, into, 1) if into != out else {})}
+            **norm(f"{name}.norm2", out), **convolution(f"{name}.conv2", out, out),
+            **(convolution(f"{name}.conv_shortcut", out, into, 1) if into != out else {})}
 
 
 def transformer(name: str, width: int, context: int, layers: int, use_linear_projection: bool) -> Schema:
     """A Transformer2DModel of `layers` blocks, each with self-attention, cross-attention to `context` and a GEGLU."""
-    project = linear if use_linear_projection else lambda path, out, into: conv(path, out, into, 1)
+    project = linear if use_linear_projection else lambda path, out, into: convolution(path, out, into, 1)
     schema = {**norm(f"{name}.norm", width), **project(f"{name}.proj_in", width, width)}
     for index in range(layers):
         schema |= _transformer_block(f"{name}.transformer_blocks.{index}", width, context)
