@@ -16,6 +16,7 @@ import click
 from jittor_ipl import __version__
 from jittor_ipl.commands.options import Group
 from jittor_ipl.errors import UserError, in_brief, nearest
+from jittor_ipl.runtime.memory import lack_of_memory
 
 COMMANDS = ("adapt", "generate", "build", "verify", "train-all", "summary", "release", "evaluate", "score", "inspect",
             "convert", "prompts", "doctor", "benchmark")
@@ -85,6 +86,8 @@ def run(command: click.Command, program: str, argv: Sequence[str] | None = None)
         return fail(argv, f"the Python package {error.name!r} is missing here: activate the environment that the "
                           "scripts made (source .venv/bin/activate) or run: pip install -r requirements.txt", 2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: printed, never hidden
+        if (missing := lack_of_memory(error)) is not None:
+            return fail(argv, f"out of memory: {missing}; lower the batch, the picture size or the workers", 2)
         return fail(argv, f"internal fault, {type(error).__name__}: {in_brief(error)}", 3)
 
 

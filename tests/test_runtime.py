@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 
+from jittor_ipl import cli
 from jittor_ipl.errors import UserError
-from jittor_ipl.runtime import bootstrap, device, doctor, environment, packages, streams, system, threads
+from jittor_ipl.runtime import bootstrap, device, doctor, environment, memory, packages, streams, system, threads
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -300,6 +302,81 @@ def test_progress_of_the_compiler_is_one_line():
     assert done.stderr.splitlines() == [
         "a fault of another kind", "compiling 29 kernels, once per machine ...",
         "compiling 4 kernels, once per machine ...", "Compiling something else", "the end"]
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+LIMITED = """
+import resource, numpy as np
+from pathlib import Path
+from jittor_ipl.errors import UserError
+from jittor_ipl.ops.conv import conv2d
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.memory import lack_as_user_error
+def conv(side):
+    images = jt.array(np.ones((1, 16, side, side), np.float32))
+    return conv2d(images, jt.array(np.ones((16, 16, 3, 3), np.float32)), padding=1)
+def elementwise(side):
+    return jt.ones((side, side, 16)) * jt.array([2.0])
+def array(side):
+    return jt.array(np.ones((side, side, 16), np.float32))
+{kind}(32).sync(True)
+mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + {spare} * 2**20,) * 2)
+try:
+    with lack_as_user_error("the test", "make it smaller"):
+        {kind}(2048).sync(True)
+except UserError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("kind,spare", [("conv", 300), ("conv", 600), ("elementwise", 100), ("array", 100)])
+def test_a_lack_of_memory_is_one_line(kind, spare):
+    done = python(LIMITED.format(kind=kind, spare=spare), OMP_NUM_THREADS="1")
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert re.fullmatch(r"out of memory while making the test: it needs \d+ MiB beside the [\d.]+ [MG]iB in use, and "
+                        r"ulimit -v allows [\d.]+ [MG]iB; make it smaller\n", done.stdout), done.stdout
+
+
+def test_a_block_larger_than_the_machine_is_refused_before_the_system_kills():
+    code = ("from jittor_ipl.runtime.backend import jt\nfrom jittor_ipl.runtime.memory import lack_of_memory\n"
+            "try: jt.ones((1 << 24, 1 << 20)).sync(True)\nexcept RuntimeError as error: print(lack_of_memory(error))")
+    assert python(code).stdout.startswith("it needs 65536.0 GiB beside the ")
+
+
+JITTORS_PAGE = """\x1b[38;5;1m[f 1128 21:50:49.624107 32 executor.cc:686]
+Execute fused operator(6/9) failed.
+[OP TYPE]: mkl_conv
+[Input]: float32[8,64,512,512,], float32[64,64,3,3,],
+[Output]: float32[8,64,512,512,], int8[2,],
+[Reason]: could not create a memory object\x1b[m"""
+
+
+@pytest.mark.parametrize("error,needs", [
+    (RuntimeError(JITTORS_PAGE), "512 MiB beside"), (RuntimeError("std::bad_alloc"), "more than"),
+    (RuntimeError("CUDA error at a.cc:1 code=2( cudaErrorMemoryAllocation ) cudaMalloc"), "more than"),
+    (MemoryError(), "more than"), (RuntimeError("out of memory: 3221225472 bytes"), "3.0 GiB beside")])
+def test_what_says_that_memory_is_short(error, needs, capsys):
+    assert memory.lack_of_memory(error).startswith(f"it needs {needs} the ")
+    with pytest.raises(UserError, match="while making pictures: it needs .*; lower --batch"):
+        with memory.lack_as_user_error("pictures", "lower --batch"):
+            raise error
+
+    @click.command()
+    def command():
+        raise error
+
+    assert cli.run(command, "test", []) == 2
+    assert re.fullmatch(r"error: out of memory: it needs .*\n", capsys.readouterr().err)
+
+
+def test_other_errors_are_no_lack_of_memory():
+    error = RuntimeError("Run cmd failed: g++ -O3 a.cc\nreturn -1. This might be an overcommit issue or out of memory.")
+    assert memory.lack_of_memory(error) is None
+    with pytest.raises(RuntimeError, match="Run cmd failed"):
+        with memory.lack_as_user_error("pictures", "lower --batch"):
+            raise error
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
 from jittor_ipl.train.run_folder import claim
@@ -98,9 +99,12 @@ class _Run:
         mapper, prompts, seconds_mapper = None, None, 0.0
         if config.method == "ipl":
             prompts = Prompts(self.listeners[0].clip, *class_prompts_of(config), official=self.official)
-            mapper, seconds_mapper = self.train_mapper(prompts)
-        target, seconds_generator = self.train_generator(prompts, mapper)
-        similarity = direction_similarity(self.source, target, self.listeners)
+            with lack_as_user_error(f"a mapper from {config.mapper.batch} latents a step", "lower mapper.batch"):
+                mapper, seconds_mapper = self.train_mapper(prompts)
+        with lack_as_user_error(f"{config.generator.batch} images of {self.source.size} px a step",
+                                "lower generator.batch, name fewer CLIPs, or take a smaller generator"):
+            target, seconds_generator = self.train_generator(prompts, mapper)
+            similarity = direction_similarity(self.source, target, self.listeners)
         report = Report(config.suite, config.number, config.style, config.target, config.method, self.identity,
                         config.training_hash(), round(seconds_mapper, 2), round(seconds_generator, 2),
                         file_sha256(self.run_dir / GENERATOR), round(similarity, 4))

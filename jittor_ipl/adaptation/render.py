@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import to_uint8
+from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seeds
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch:
     assert batch >= 1, batch
     center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
     for start in range(0, len(seeds), batch):
-        with jt.no_grad():
+        with jt.no_grad(), lack_as_user_error(f"{batch} pictures of {generator.size} px at once",
+                                              "lower --batch and --workers"):
             passes = [_image(generator, seed, recipe, center) for seed in seeds[start:start + batch]]
             jt.sync(passes)
         for seed, image in zip(seeds[start:], passes):

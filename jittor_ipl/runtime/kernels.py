@@ -46,15 +46,15 @@ def configure(jt) -> None:
     flags = jt.flags.cc_flags.replace("-Ofast", KERNEL_FLAGS)
     if jt.compiler.cc_type == "g++":
         folder = Path(jt.compiler.cache_path)
+        _install_repairs(jt.compiler.cc_path, flags, folder)
         flags += f' -include "{_precompiled(jt.compiler.cc_path, flags, folder)}" '
         jt.flags.python_path = f'/bin/sh "{_shortcut(folder)}"'
-        _shorten_progress(jt.compiler.cc_path, folder)
     jt.flags.cc_flags = flags
 
 
 def _precompiled(compiler: str, flags: str, folder: Path) -> Path:
     """Return the header to include first; g++ takes the .gch beside it, or reads the text when that does not fit."""
-    compile_flags = [flag for flag in shlex.split(flags) if not flag.startswith(_LINKING)]
+    compile_flags = _compile_flags(flags)
     key = hashlib.sha256(" ".join([HEADER, *compile_flags]).encode()).hexdigest()[:16]
     header = folder / f"kernel_{key}.h"
     compiled = header.with_suffix(".h.gch")
@@ -64,12 +64,16 @@ def _precompiled(compiler: str, flags: str, folder: Path) -> Path:
     return header
 
 
-def _shorten_progress(compiler: str, folder: Path) -> None:
-    """Make one line of what Jittor says while it compiles kernels (progress.h)."""
-    source = Path(__file__).with_name("progress.h")
-    library = folder / f"progress_{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-    if _build(library, [compiler, "-x", "c++", str(source), "-shared", "-fPIC"]):
-        ctypes.CDLL(str(library)).shorten_progress()
+def _compile_flags(flags: str) -> list[str]:
+    return [flag for flag in shlex.split(flags) if not flag.startswith(_LINKING)]
+
+
+def _install_repairs(compiler: str, flags: str, folder: Path) -> None:
+    """Make one line of what Jittor says while it compiles, and an error of a lack of memory (repairs.h)."""
+    source = Path(__file__).with_name("repairs.h")
+    library = folder / f"repairs_{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
+    if _build(library, [compiler, "-x", "c++", str(source), *_compile_flags(flags), "-shared", "-fPIC"]):
+        ctypes.CDLL(str(library)).install_repairs()
 
 
 def _build(target: Path, command: list[str]) -> bool:

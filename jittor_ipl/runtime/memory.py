@@ -1,10 +1,24 @@
-"""Keep freed memory in the process: a training step frees and takes the same large buffers again and again."""
+"""Memory: kept in the process when freed, and its lack told in one line."""
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import math
 import os
+import re
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from jittor_ipl.errors import UserError
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4     # mallopt's parameters, malloc.h of glibc
+# What our own allocator (repairs.h), oneDNN, C++, CUDA and NumPy say. Not "out of memory" alone: Jittor guesses it
+# behind every compiler that a signal ended.
+_LACK = re.compile("out of memory: [0-9]+ bytes|could not create a memory object|std::bad_alloc|Unable to allocate|"
+                   "Cannot allocate memory|failed to map segment|cudaErrorMemoryAllocation|_STATUS_ALLOC_FAILED")
+_OUTPUTS = re.compile(r"\[Output\]: (.*)")
+_SHAPE = re.compile(r"[a-z]+(\d+)\[([\d,]+)\]")
 
 
 def keep_freed_memory() -> bool:
@@ -21,3 +35,42 @@ def keep_freed_memory() -> bool:
         return False
     return all(mallopt(parameter, value) == 1 for parameter, value in
                ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
+
+
+@contextlib.contextmanager
+def lack_as_user_error(making: str, lower: str) -> Iterator[None]:
+    """Raise a lack of memory inside as `UserError` in one line: `making` what, what was missing, what to `lower`."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        missing = lack_of_memory(error)
+        if missing is None:
+            raise
+        raise UserError(f"out of memory while making {making}: {missing}; {lower}") from error
+
+
+def lack_of_memory(error: BaseException) -> str | None:
+    """Return what was missing, in words, when an error of Jittor's or NumPy's is a lack of memory; else None."""
+    text = str(error)
+    if not (_LACK.search(text) or isinstance(error, MemoryError)):
+        return None
+    limit, asked = resource.getrlimit(resource.RLIMIT_AS)[0], _asked_bytes(text)
+    limited = limit != resource.RLIM_INFINITY
+    pages = Path("/proc/self/statm").read_text().split()[0 if limited else 1]   # mapped, resident
+    used = _gib(int(pages) * resource.getpagesize())
+    return (f"it needs {f'{_gib(asked)} beside' if asked else 'more than'} the {used} in use"
+            + (f", and ulimit -v allows {_gib(limit)}" if limited else ""))
+
+
+def _asked_bytes(text: str) -> int:
+    """Return how many bytes the failed step asked for, or what its results take; 0 when the message tells neither."""
+    if named := re.search(r"out of memory: (\d+) bytes", text):
+        return int(named[1])
+    if named := re.search(r"Unable to allocate ([\d.]+) ([KMGT])iB", text):
+        return int(float(named[1]) * 1024 ** ("KMGT".index(named[2]) + 1))
+    shapes = [shape for line in _OUTPUTS.findall(text) for shape in _SHAPE.findall(line)]
+    return sum(int(bits) // 8 * math.prod(map(int, sides.strip(",").split(","))) for bits, sides in shapes)
+
+
+def _gib(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"

@@ -39,7 +39,7 @@ def rng(seed: int, stream: str, step: int = 0, index: int = 0) -> np.random.Gene
 
 
 def z_from_seeds(seeds: Iterable[int], dim: int) -> np.ndarray:
-    """Return the latents float32 [N, dim] of a user's seeds: `RandomState(seed).randn(dim)` each, StyleGAN's convention.
+    """Return the latents float32 [N, dim] of a user's seeds: `RandomState(seed).randn(dim)` each, as StyleGAN does.
 
     Raises `UserError` when a seed is not a whole number in 0..2**32-1.
     """
