@@ -9,11 +9,11 @@ source scripts/setup.sh
 use_environment requirements.txt
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 if [ $# -gt 0 ]; then
-    exec "$PYTHON" -m jittor_ipl.world.pretrain "$@"
+    exec "$PYTHON" -m jittor_ipl.world.teaching.pretrain "$@"
 fi
-"$PYTHON" -m jittor_ipl.world.pretrain --pools
-"$PYTHON" -m jittor_ipl.world.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.pretrain judge judge-structure generator pets-generator & second=$!
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain --pools
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator pets-generator & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

@@ -150,6 +150,7 @@ class Criterion:
     def __init__(self, listeners: Sequence[Listener], settings: GeneratorTraining, weights: Losses, clamp: bool):
         self.listeners, self.settings, self.weights, self.clamp = listeners, settings, weights, clamp
         assert not weights.texture or any(one.clip.is_resnet for one in listeners), "texture loss without a ResNet CLIP"
+        assert not weights.patch or all(one.part_directions.shape[0] for one in listeners), "patch loss without parts"
 
     def __call__(self, source: jt.Var, target: jt.Var, batch: Batch, anchor: Anchor | None = None) -> dict[str, jt.Var]:
         """Return the weighted terms [1] for the images [B, 3, H, W] of both generators."""

@@ -30,10 +30,11 @@ def write_random_networks(folder: Path, size: int) -> None:
     from jittor_ipl.models.clip.config import ClipConfig
     from jittor_ipl.models.clip.model import Clip
     from jittor_ipl.models.strict import numpy_tensors
+    from jittor_ipl.models.stylegan2.config import GeneratorConfig
     from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.weights.containers.safetensors import write_safetensors
     from jittor_ipl.weights.generator import save_generator
-    save_generator(Generator(size, rng=np.random.default_rng(0)), folder / "generator.safetensors")
+    save_generator(Generator(GeneratorConfig(size), np.random.default_rng(0)), folder / "generator.safetensors")
     clip = Clip(ClipConfig(embed_dim=512, image_resolution=224, vision_layers=12, vision_width=768,
                            vision_patch_size=32, transformer_width=512, transformer_heads=8, transformer_layers=12))
     tensors = numpy_tensors(clip.initialise(np.random.default_rng(1)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl import losses
-from jittor_ipl.adaptation import anchors, directions, listeners, stage1, stage2
+from jittor_ipl.adaptation import anchors, batches, directions, listeners, stage1, stage2
 from jittor_ipl.adaptation.consolidation import information_of
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.models.clip.config import ClipConfig
@@ -79,6 +79,46 @@ def test_stage2_resumes_to_the_same_bits(listener):
     assert same(straight, resumed) and same(average, again)
     assert all(np.isfinite(list(metrics.values())).all() for _, metrics in kept.values())
     assert set(kept[1][1]) == {"loss", "lr", "directional", "global", "structure", "range"}
+
+
+def test_large_images_are_computed_in_parts_that_give_the_same_numbers(clip, monkeypatch):
+    """Losses that are means over images, in one pass and image by image: terms, gradients and chosen layers."""
+    seen, listener = {}, listeners.listen(clip, 1.0, "photo", "disney", parts=True)
+
+    def run(name):
+        seen[name] = []
+        train(listener, settings(batch=3, auto_layers_batch=4, steps=2, views=1), weights(
+            manifold=0.3, patch=0.2, anchor=0.5, consolidation=3.0, structure=0.4), loop=Loop(
+            on_step=lambda step, metrics, state: seen[name].append((metrics, state()))))
+    run("whole")
+    monkeypatch.setattr(batches, "PIXELS", SIZE ** 2)
+    run("parts")
+    for (metrics, state), (of_parts, state_of_parts) in zip(seen["whole"], seen["parts"]):
+        assert metrics.keys() == of_parts.keys()
+        for name, value in metrics.items():
+            assert of_parts[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+        assert np.array_equal(state["chosen/layers"], state_of_parts["chosen/layers"])
+    # Before Adam's division a gradient's rounding is all that differs: its first moments tell.
+    first = {name: array for name, array in seen["whole"][0][1].items() if name.startswith("adam/first/")}
+    scale = max(np.abs(array).max() for array in first.values())
+    error = max(np.abs(seen["parts"][0][1][name] - array).max() for name, array in first.items()) / scale
+    print(f"gradients of parts differ by {error:.1e} of the largest")
+    assert error < 1e-5
+
+
+def test_what_is_computed_at_once():
+    assert batches.slices(32, 64) == batches.slices(2, 256) == batches.slices(1, 1024) == [batches.WHOLE]
+    assert batches.slices(3, 256) == [slice(0, 2), slice(2, 3)] and len(batches.slices(8, 1024)) == 8
+
+
+def test_losses_between_images_keep_the_batch_whole(listener, monkeypatch):
+    monkeypatch.setattr(batches, "PIXELS", SIZE ** 2)
+    rows = []
+    real = stage2.gradients
+    monkeypatch.setattr(stage2, "gradients", lambda *args: rows.append(args[2]) or real(*args))
+    train(listener, settings(steps=1), weights(mean_direction=1.0))
+    train(listener, settings(steps=1))
+    assert rows == [[batches.WHOLE], [slice(0, 1), slice(1, 2)]]
 
 
 def test_anchors_and_information_resume_to_the_same_bits(listener):
