@@ -18,10 +18,15 @@ WHOLE = slice(None)
 Noise = list[jt.Var] | str
 
 
+def at_once(size: int) -> int:
+    """Return how many images of side `size` are computed together."""
+    return max(1, PIXELS // size ** 2)
+
+
 def slices(count: int, size: int) -> list[slice]:
     """Return the parts in which `count` images of side `size` are computed; [WHOLE] where all fit at once."""
-    at_once = max(1, PIXELS // size ** 2)
-    return [WHOLE] if count <= at_once else [slice(i, min(i + at_once, count)) for i in range(0, count, at_once)]
+    step = at_once(size)
+    return [WHOLE] if count <= step else [slice(i, min(i + step, count)) for i in range(0, count, step)]
 
 
 def noise_of(noise: Noise, rows: slice) -> Noise:

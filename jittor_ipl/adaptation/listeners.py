@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jittor_ipl.adaptation.batches import at_once
 from jittor_ipl.adaptation.directions import (
     class_direction,
     constant,
@@ -94,10 +95,10 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; "
                         "add one to clip: or set the weight to 0")
-    pictures = _style_pictures(config, source)
+    few_shot = _style_pictures(config, source)
     questions = variations_of(config)
     listeners = [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                        image_offset=image_offset(clip, *pictures) if pictures else None, questions=questions,
+                        image_offset=image_offset(clip, *few_shot) if few_shot else None, questions=questions,
                         names=other_names(config))
                  for model, clip in zip(config.clip, clips)]
     if not config.losses.covariance:
@@ -146,4 +147,4 @@ def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, li
         return None
     styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]
     z = rng(config.generator_seed, "few-shot.z").standard_normal((FEW_SHOT_SOURCES, source.style_dim), np.float32)
-    return pictures(source, z), styles
+    return pictures(source, z, at_once(source.size)), styles

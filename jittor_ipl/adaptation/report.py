@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl import losses
+from jittor_ipl.adaptation.batches import at_once
 from jittor_ipl.adaptation.directions import encode_images
 from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.adaptation.samples import BATCH
@@ -69,7 +70,8 @@ def direction_similarity(source: Generator, target: Generator, listeners: Sequen
     """
     seeds = MEASURED_SEEDS if source.size < 512 else MEASURED_SEEDS[:MEASURED_AT_LARGE_SIZES]
     z = z_from_seeds(seeds, source.style_dim)
-    before, after = (np.clip(pictures(generator, z, BATCH), -1, 1) for generator in (source, target))
+    batch = min(BATCH, at_once(source.size))
+    before, after = (np.clip(pictures(generator, z, batch), -1, 1) for generator in (source, target))
     total = sum(one.weight for one in listeners)
     return sum(one.weight * _similarity(one, before, after) for one in listeners) / total if total else 0.0
 

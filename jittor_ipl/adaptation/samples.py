@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.adaptation.batches import at_once
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.images.sheets import grid
@@ -36,6 +37,7 @@ class SampleGrid:
 
     def _pixels(self, generator: Generator) -> np.ndarray:
         z = z_from_seeds(self.seeds, generator.style_dim)
-        images = pictures(generator, z, BATCH, self.noise, self.psi, self.center)
+        batch = min(BATCH, at_once(generator.size))
+        images = pictures(generator, z, batch, self.noise, self.psi, self.center)
         # A diverged run must still be able to show that it diverged.
         return to_uint8(np.nan_to_num(images, nan=0.0, posinf=1.0, neginf=-1.0))
