@@ -155,7 +155,8 @@ def _whole(opened: Opened, path: str) -> Opened:
         raise UserError(f"{path} is a delta file that does not name its source; generate --source takes it as it is")
     stored = read_network(source, kind="stylegan2").tensors
     # A delta is the difference to the network as it computes, in float32, whatever type its file has.
-    adapted = adapted_tensors(path, {name: array.astype(np.float32, copy=False) for name, array in stored.items()})
+    stored = {name: array.astype(np.float32, copy=False) for name, array in stored.items()}
+    adapted = adapted_tensors(dict(opened.tensors), info.metadata, stored, path)
     metadata = {"kind": "stylegan2", "config": info.metadata.get("config", "{}")}
     return recognised(LazyTensors.of(adapted), FileInfo(info.format, metadata), Hints(info.format, metadata=metadata))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import check_names
-from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.containers.safetensors import write_safetensors
 
 _KIND = "delta"
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -66,21 +66,23 @@ def _half_difference(adapted: np.ndarray, source: np.ndarray) -> np.ndarray | No
     return change.astype(np.float16) if fits else None
 
 
-def apply_delta(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the adapted tensors that the delta file `path` describes relative to `source`; arrays may be shared.
-
-    Raises UserError when the file is no delta, was made from another source, or does not fit it.
+def apply_delta(stored: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: Mapping[str, np.ndarray],
+                label: str) -> dict[str, np.ndarray]:
+    """Return the adapted tensors that a delta file's tensors and metadata describe relative to `source`; arrays may be
+    shared. Raises UserError naming `label` when it is no delta, was made from another source, or does not fit it.
     """
-    stored, metadata = read_safetensors(path)
     if not is_delta(metadata):
-        raise UserError(f"{path} is not a delta file: its metadata lacks kind={_KIND!r}")
-    check_source(metadata, source, str(path))
-    check_names(source, {**source, **stored}, f"{path} against its source")
-    values = _value_names(metadata, stored, str(path))
+        raise UserError(f"{label} is not a delta file: its metadata lacks kind={_KIND!r}")
+    wanted, found = metadata.get("source_sha256", "nothing"), fingerprint(source)
+    if wanted != found:
+        raise UserError(f"{label} was made from another source network (SHA-256 {wanted[:12]}..., this one has "
+                        f"{found[:12]}...); name the generator that the style was adapted from")
+    check_names(source, {**source, **stored}, f"{label} against its source")
+    values = _value_names(metadata, stored, label)
     adapted = dict(source)
     for name, array in stored.items():
         if array.shape != source[name].shape:
-            raise UserError(f"{path}: tensor {name!r} has shape {list(array.shape)}, "
+            raise UserError(f"{label}: tensor {name!r} has shape {list(array.shape)}, "
                             f"its source {list(source[name].shape)}")
         adapted[name] = array if name in values else source[name] + array.astype(np.float32)
     return adapted
@@ -89,14 +91,6 @@ def apply_delta(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> di
 def is_delta(metadata: Mapping[str, str]) -> bool:
     """Tell whether a safetensors file's metadata marks it as a delta."""
     return metadata.get("kind") == _KIND
-
-
-def check_source(metadata: Mapping[str, str], source: Mapping[str, np.ndarray], label: str) -> None:
-    """Raise UserError unless the delta was made from exactly these source tensors."""
-    wanted, found = metadata.get("source_sha256", "nothing"), fingerprint(source)
-    if wanted != found:
-        raise UserError(f"{label} was made from another source network (SHA-256 {wanted[:12]}..., this one has "
-                        f"{found[:12]}...); name the generator that the style was adapted from")
 
 
 def _value_names(metadata: Mapping[str, str], stored: Mapping[str, np.ndarray], label: str) -> set[str]:

@@ -15,7 +15,6 @@ from jittor_ipl.models.stylegan2.config import LATENT_AVG, GeneratorConfig
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.delta import apply_delta, save_delta
 from jittor_ipl.weights.network import read_network
-from jittor_ipl.weights.refs import resolve
 
 if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2.generator import Generator
@@ -35,7 +34,8 @@ def load_generator(ref: str | os.PathLike, *, size: int | None = None,
         if source is None:
             raise UserError(f"{ref} is a delta file; name the source generator that it belongs to")
         unseen = {key: value for key, value in network.layout.config.items() if key in ("lr_mlp", "conv_clamp")}
-        tensors = adapted_tensors(resolve(ref), numpy_tensors(source) | _center(source))
+        whole = numpy_tensors(source) | _center(source)
+        tensors = adapted_tensors(network.tensors, network.info.metadata, whole, str(ref))
         generator = _built(replace(source.config, **unseen), tensors, str(ref))
     else:
         generator = _built(GeneratorConfig(**network.layout.config), network.tensors, str(ref))
@@ -61,13 +61,14 @@ def _mean_w(value: np.ndarray, style_dim: int, source: str) -> np.ndarray:
     return mean
 
 
-def adapted_tensors(path: str | os.PathLike, source: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return all tensors of the generator that the delta file `path` describes relative to the tensors of its source.
+def adapted_tensors(stored: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: Mapping[str, np.ndarray],
+                    label: str) -> dict[str, np.ndarray]:
+    """Return all tensors of the generator that a delta file describes relative to its source; see `apply_delta`.
 
-    The source's `latent_avg` stays while the mapping network is the source's. Raises UserError as `delta.apply_delta`.
+    The source's `latent_avg` stays while the mapping network is the source's.
     """
     own = {name: array for name, array in source.items() if name != LATENT_AVG}
-    whole = apply_delta(path, own)
+    whole = apply_delta(stored, metadata, own, label)
     moved = any(whole[name] is not own[name] for name in own if name.startswith("style."))
     return whole if moved or LATENT_AVG not in source else {**whole, LATENT_AVG: source[LATENT_AVG]}
 
