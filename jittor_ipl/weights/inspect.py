@@ -26,8 +26,9 @@ from jittor_ipl.weights.pipeline import read_pipeline
 from jittor_ipl.weights.refs import locate, split_place
 
 _SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
-_MEND = ("mend these problems first, for every command refuses the file: fetch it again, compare its SHA-256 with the "
-         "published one, or save it anew where it was made")
+_MEND = "mend these problems first, for every command refuses the file: "
+_COMPARE = "compare its SHA-256 with the published one, or save it anew where it was made"
+_CHECKED = ("torch-zip", "torchscript", "jittor-pickle", "npz")     # with checksums: what is read is what was saved
 _CHOOSE = "if the network is another part of the file, name that one: FILE#KEY, or --container KEY"
 _LIST = "docs/formats.md tells which files are read"
 _MAX_VALUE = 200        # characters of a metadata value or option in a report
@@ -176,7 +177,7 @@ def _networks(report: NetworkReport, files: FileSet, place: str | None) -> list[
     if stated not in ("", found.layout.kind):
         report.problems.append(f"its metadata calls it {_safe(stated)!r}, "
                                f"its tensors are those of {found.layout.kind!r}")
-    report.next_step = _next_step(found, files, info) if not report.problems else _MEND
+    report.next_step = _next_step(found, files, info) if not report.problems else _mend(report)
     parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
     if parts:
         report.tensors = _entries(select(found, tensors))
@@ -225,8 +226,15 @@ def _part(report: NetworkReport, prefix: str, tensors: LazyTensors) -> NetworkRe
         _judge(part, identify(tensors.shapes), tensors)
     except UserError as error:
         part.problems += [_one_line(error), *not_finite(tensors)]
-    part.next_step = "convert writes it as a file of its own" if not part.problems else _MEND
+    part.next_step = "convert writes it as a file of its own" if not part.problems else _mend(part)
     return part
+
+
+def _mend(report: NetworkReport) -> str:
+    """Return what helps: fetching the file again only where its numbers may have been damaged on the way."""
+    checked = report.format in _CHECKED or TENSORS_SHA256 in report.metadata
+    damaged = not checked and any(" NaN and " in problem for problem in report.problems)
+    return _MEND + ("fetch it again, " if damaged else "") + _COMPARE
 
 
 def not_finite(tensors: Mapping[str, np.ndarray], skip: Callable[[str], object] = lambda name: False) -> list[str]:

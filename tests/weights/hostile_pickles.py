@@ -30,25 +30,31 @@ def _wrapped(payload: bytes) -> bytes:
 
 _EXECUTORS = [
     ("os", "system"), ("posix", "system"), ("nt", "system"), ("subprocess", "call"), ("subprocess", "Popen"),
-    ("builtins", "eval"), ("builtins", "exec"), ("builtins", "compile"), ("builtins", "open"), ("builtins", "__import__"),
+    ("builtins", "eval"), ("builtins", "exec"), ("builtins", "compile"), ("builtins", "open"),
+    ("builtins", "__import__"),
     ("builtins", "getattr"), ("builtins", "setattr"), ("builtins", "globals"), ("builtins", "breakpoint"),
     ("__builtin__", "eval"), ("__builtin__", "apply"), ("__main__", "x"), ("sys", "exit"), ("sys", "modules"),
     ("runpy", "run_path"), ("pty", "spawn"), ("socket", "create_connection"), ("shutil", "rmtree"), ("ctypes", "CDLL"),
     ("importlib", "import_module"), ("pkgutil", "resolve_name"), ("pydoc", "locate"), ("pydoc", "pipepager"),
     ("cProfile", "run"), ("profile", "run"), ("timeit", "timeit"), ("pdb", "run"), ("code", "interact"), ("bdb", "Bdb"),
-    ("uuid", "_get_command_stdout"), ("imaplib", "IMAP4_stream"), ("logging", "FileHandler"), ("logging.config", "listen"),
+    ("uuid", "_get_command_stdout"), ("imaplib", "IMAP4_stream"), ("logging", "FileHandler"),
+    ("logging.config", "listen"),
     ("operator", "attrgetter"), ("operator", "methodcaller"), ("functools", "partial"), ("functools", "reduce"),
     ("types", "FunctionType"), ("types", "CodeType"), ("marshal", "loads"), ("pickle", "loads"), ("_pickle", "loads"),
     ("dill", "loads"), ("cloudpickle.cloudpickle", "_make_function"), ("joblib", "load"), ("asyncio", "run"),
-    ("webbrowser", "open"), ("urllib.request", "urlopen"), ("tempfile", "mktemp"), ("venv", "create"), ("ensurepip", "_run_pip"),
+    ("webbrowser", "open"), ("urllib.request", "urlopen"), ("tempfile", "mktemp"), ("venv", "create"),
+    ("ensurepip", "_run_pip"),
     ("distutils.spawn", "spawn"), ("numpy.testing._private.utils", "runstring"), ("numpy.f2py.crackfortran", "myeval"),
-    ("numpy", "load"), ("numpy", "fromfile"), ("numpy.core.multiarray", "fromfile"), ("torch", "load"), ("torch", "hub.load"),
-    ("torch.hub", "load"), ("torch.storage", "_load_from_bytes"), ("torch.jit", "load"), ("torch._utils", "_import_dotted_name"),
+    ("numpy", "load"), ("numpy", "fromfile"), ("numpy.core.multiarray", "fromfile"), ("torch", "load"),
+    ("torch", "hub.load"),
+    ("torch.hub", "load"), ("torch.storage", "_load_from_bytes"), ("torch.jit", "load"),
+    ("torch._utils", "_import_dotted_name"),
     ("torch.serialization", "load"), ("torch.utils.data", "DataLoader"), ("jittor", "load"), ("jittor", "Module"),
     ("torch_utils.persistence", "_reconstruct_persistent_obj"), ("dnnlib.tflib.network", "Network"),
     ("copyreg", "_reconstructor"), ("copyreg", "__newobj__"), ("argparse", "FileType"), ("pathlib", "Path.write_text"),
     ("collections", "namedtuple"), ("collections.abc", "Sized"), ("collections", "OrderedDict.__class__"),
-    ("jittor_ipl.weights.containers.pickle.reader", "read_pickle"), ("__torch__", "os.system"), ("__torch__.os", "system"),
+    ("jittor_ipl.weights.containers.pickle.reader", "read_pickle"), ("__torch__", "os.system"),
+    ("__torch__.os", "system"),
 ]
 
 
@@ -73,27 +79,38 @@ def _confusions() -> dict[str, bytes]:
         "persistent text": b"Pos.system\n", "persistent module": b"(" + text("module") + text("os") + b"tQ",
         "persistent list": b"]Q", "persistent storage without type":
             b"(" + text("storage") + text("FloatStorage") + text("0") + text("cpu") + b"K\x02tQ",
-        "persistent path": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("../../etc/passwd") + text("cpu") + b"K\x02tQ",
-        "persistent negative": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"J\xff\xff\xff\xfftQ",
-        "persistent huge": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"\x8a\x07" + b"\xff" * 6 + b"\x7ftQ",
+        "persistent path": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("../../etc/passwd") + text("cpu")
+        + b"K\x02tQ",
+        "persistent negative": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
+        + b"J\xff\xff\xff\xfftQ",
+        "persistent huge": b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + b"\x8a\x07"
+        + b"\xff" * 6 + b"\x7ftQ",
         "tensor without storage": tensor + b"(NK\x00K\x02\x85K\x01\x85\x89}tR", "tensor of nothing": tensor + b")R",
         "array of a class": reconstruct + b"(cos\nsystem\nK\x00\x85C\x01btR",
         "array shape": array + b"(K\x01(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ft" + dtype + b"\x89C\x04abcdtb",
         "array of objects": array + b"(K\x01K\x01\x85cnumpy\ndtype\n" + text("O8") + b"\x85R\x89]tb",
-        "array never filled": array, "dtype": b"cnumpy\ndtype\n" + text("V8") + b"\x85R", "dtype list": b"cnumpy\ndtype\n]\x85R",
+        "array never filled": array, "dtype": b"cnumpy\ndtype\n" + text("V8") + b"\x85R",
+        "dtype list": b"cnumpy\ndtype\n]\x85R",
         "encode": b"c_codecs\nencode\n" + text("x") + text("zip") + b"\x86R",
-        "memo huge": b"Nr\xff\xff\xff\xff", "memo text": b"Np99999999999\n", "memo negative": b"Np-1\n", "memo unknown": b"h\x07",
-        "string of 4 GiB": b"X\xff\xff\xff\xff", "bytes of 2^63": b"\x8e" + b"\xff" * 7 + b"\x7f", "bytearray": b"\x96" + b"\xff" * 8,
-        "long of 2 GiB": b"\x8b\xff\xff\xff\x7f", "long of 100 bytes": b"\x8a\x64" + b"\x7f" * 100, "frame": b"\x95" + b"\xff" * 8,
-        "digits": b"I" + b"9" * 4000 + b"\n", "line without end": b"I" + b"9" * 9000, "next buffer": b"\x97", "read-only buffer": b"\x98",
-        "protocol 255": b"\x80\xff", "unknown opcode": b"\xff", "empty stack": b"0", "pop beyond": b"R", "mark lost": b"t",
+        "memo huge": b"Nr\xff\xff\xff\xff", "memo text": b"Np99999999999\n", "memo negative": b"Np-1\n",
+        "memo unknown": b"h\x07",
+        "string of 4 GiB": b"X\xff\xff\xff\xff", "bytes of 2^63": b"\x8e" + b"\xff" * 7 + b"\x7f", "bytearray": b"\x96"
+        + b"\xff" * 8,
+        "long of 2 GiB": b"\x8b\xff\xff\xff\x7f", "long of 100 bytes": b"\x8a\x64" + b"\x7f" * 100, "frame": b"\x95"
+        + b"\xff" * 8,
+        "digits": b"I" + b"9" * 4000 + b"\n", "line without end": b"I" + b"9" * 9000, "next buffer": b"\x97",
+        "read-only buffer": b"\x98",
+        "protocol 255": b"\x80\xff", "unknown opcode": b"\xff", "empty stack": b"0", "pop beyond": b"R",
+        "mark lost": b"t",
         "untidy stack": b"NN", "open mark": b"(N", "odd items": b"}(Nu", "tuple key": b"}N\x85Ns", "list key": b"}]Ns",
-        "append to text": text("a") + b"Na", "set items on a list": b"]NNs", "items for a set": b"}(N\x90", "latin": b"X\x02\x00\x00\x00\xff\xfe",
+        "append to text": text("a") + b"Na", "set items on a list": b"]NNs", "items for a set": b"}(N\x90",
+        "latin": b"X\x02\x00\x00\x00\xff\xfe",
         "float": b"Fabc\n", "quoted": b"S'\\x41'\n", "many operations": b"N0" * 600_000,
         "deep": b"]" + b"]" * 50_000 + b"a" * 50_000, "deep tuple": b")" + b"\x85" * 100_000, "marks": b"(" * 100_000,
         "shared tuples as a key": b"}" + b")" + b"2\x86" * 60 + b"Ns",
         "itself": b"]q\x00h\x00a",
-        "copied for ever": b"](" + b"N" * 60_000 + b"eq\x01" + b"0" + b"cbuiltins\nset\nq\x02" + b"h\x02h\x01\x85R" * 20_000,
+        "copied for ever": b"](" + b"N" * 60_000 + b"eq\x01" + b"0" + b"cbuiltins\nset\nq\x02"
+        + b"h\x02h\x01\x85R" * 20_000,
     }
 
 

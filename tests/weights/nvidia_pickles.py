@@ -98,7 +98,8 @@ def module(tensors: dict[str, np.ndarray], **attributes: Any) -> Call:
     """Return nested persistent objects for tensors of dotted names."""
     own = {name: array for name, array in tensors.items() if "." not in name}
     heads = dict.fromkeys(name.split(".", 1)[0] for name in tensors if "." in name)
-    children = {head: module({name.split(".", 1)[1]: array for name, array in tensors.items() if name.startswith(head + ".")})
+    children = {
+        head: module({name.split(".", 1)[1]: array for name, array in tensors.items() if name.startswith(head + ".")})
                 for head in heads}
     return persistent(attributes.pop("class_name", "Module"), own, children, **attributes)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parent / "data"
-ARRAYS = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3) / 7, "b": np.array([3, -1], "i8"), "c": np.array([True, False])}
+ARRAYS = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3) / 7, "b": np.array([3, -1], "i8"),
+          "c": np.array([True, False])}
 # Without a checksum: a flipped bit in the numbers of these cannot be noticed by any reader.
 UNCHECKED = ("safetensors", "legacy", "pickle-0", "pickle-2", "pickle-4", "pdparams", "nested", "npy")
 
@@ -21,10 +22,12 @@ def small_files() -> dict[str, bytes]:
     """Return the files by the name of their container."""
     pickled = pickle.dumps(ARRAYS, 4)
     return {
-        "safetensors": _safetensors(), "zip": (DATA / "tiny.pt").read_bytes(), "legacy": (DATA / "tiny_legacy.pt").read_bytes(),
+        "safetensors": _safetensors(), "zip": (DATA / "tiny.pt").read_bytes(),
+        "legacy": (DATA / "tiny_legacy.pt").read_bytes(),
         "torchscript": _script(), "pickle-0": pickle.dumps(ARRAYS, 0), "pickle-2": pickle.dumps(ARRAYS, 2),
         "pickle-4": pickled, "jittor": with_jittor_trailer(pickled), "pdparams": _paddle(), "nested": nested_pickle(),
-        "npy": _saved(np.save, ARRAYS["a.weight"]), "npz": _saved(np.savez, **ARRAYS), "npz-deflated": _saved(np.savez_compressed, **ARRAYS)}
+        "npy": _saved(np.save, ARRAYS["a.weight"]), "npz": _saved(np.savez, **ARRAYS),
+        "npz-deflated": _saved(np.savez_compressed, **ARRAYS)}
 
 
 def with_jittor_trailer(pickled: bytes) -> bytes:
@@ -46,8 +49,10 @@ def load_from_bytes(stream: bytes) -> bytes:
 
 def legacy_stream(data: bytes, numel: int, inner: bytes = b"") -> bytes:
     """Return a legacy PyTorch stream that holds one float storage (or the pickle body `inner` in its place)."""
-    head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
-    storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("7") + _text("cpu") + b"K" + bytes([numel]) + b"NtQ"
+    head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + pickle.dumps(1001,
+                                                                      2) + pickle.dumps({"little_endian": True}, 2)
+    storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("7") + _text("cpu") + b"K" + bytes(
+        [numel]) + b"NtQ"
     return head + b"\x80\x02" + (inner or storage) + b"." + pickle.dumps([] if inner else ["7"], 2) \
         + (b"" if inner else struct.pack("<q", numel) + data)
 
@@ -63,14 +68,15 @@ def _safetensors() -> bytes:
 
 
 def _script() -> bytes:
-    """A TorchScript archive: an object of a class of its own with a tensor and a child, and its (unread) source code."""
+    """A TorchScript archive: an object of a class of its own with a tensor and a child, and its source code, unread."""
     storage = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + _text("0") + _text("cpu") + b"K\x02tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00K\x02\x85K\x01\x85\x89NtR"
     child = b"c__torch__\nLinear\n)\x81}" + _text("weight") + tensor + b"sb"
     root = b"\x80\x02c__torch__\nNet\n)\x81}(" + _text("training") + b"\x89" + _text("fc") + child + b"ub."
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in (("data.pkl", root), ("code/__torch__.py", b"raise SystemExit\n"), ("constants.pkl", b"\x80\x02)."),
+        for name, data in (("data.pkl", root), ("code/__torch__.py", b"raise SystemExit\n"),
+                           ("constants.pkl", b"\x80\x02)."),
                            ("data/0", np.array([1.5, -2], "<f4").tobytes())):
             archive.writestr(f"net/{name}", data)
     return buffer.getvalue()
@@ -78,7 +84,8 @@ def _script() -> bytes:
 
 def _paddle() -> bytes:
     """A .pdparams as Paddle 2 writes it: pairs, a table of names, and a parameter in slices."""
-    state = {"fc.weight": ("linear_0.w_0", ARRAYS["a.weight"]), "plain": ARRAYS["b"], "big@@.0": np.zeros(4, "f4"), "big@@.1": np.ones(2, "f4"),
+    state = {"fc.weight": ("linear_0.w_0", ARRAYS["a.weight"]), "plain": ARRAYS["b"], "big@@.0": np.zeros(4, "f4"),
+             "big@@.1": np.ones(2, "f4"),
              "StructuredToParameterName@@": {"fc.weight": "linear_0.w_0"},
              "UnpackBigParamInfor@@": {"big": {"OriginShape": (3, 2), "slices": ["big@@.0", "big@@.1"]}}}
     return pickle.dumps(state, 2)

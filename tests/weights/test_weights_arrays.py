@@ -25,10 +25,12 @@ def read(path: Path, data: bytes) -> np.ndarray:
     return tensors["tensor"]
 
 
-@pytest.mark.parametrize("code", ["?", "u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">u8", "<f2", ">f4", "<f4", "<f8"])
+@pytest.mark.parametrize("code",
+                         ["?", "u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">u8", "<f2", ">f4", "<f4", "<f8"])
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_every_number_type_version_and_order(tmp_path: Path, code: str, version: tuple[int, int]) -> None:
-    for array in (np.arange(24).reshape(2, 3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)), np.array(7), np.zeros((0, 3))):
+    for array in (np.arange(24).reshape(2, 3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)), np.array(7),
+                  np.zeros((0, 3))):
         array = array.astype(code, order="A")
         found = read(tmp_path / "a.npy", npy(array, version))
         assert found.dtype == array.dtype.newbyteorder("=") and found.dtype.isnative
@@ -58,10 +60,14 @@ def test_every_truncation_is_refused_and_every_flip_refused_or_read_as_numbers(t
         read(tmp_path / "a.npy", whole + b"\0")
 
 
-@pytest.mark.parametrize("header", ["{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}", "{'descr': '<f4', 'fortran_order': 1, 'shape': ()}",
-                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (1e9,)}", "__import__('os').getcwd()",
-                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (281474976710655,) * 9}", "(" * 5000,
-                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (2**40,)}", "[1]", "{'descr': '<f4'}"])
+@pytest.mark.parametrize("header", ["{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+                                    "{'descr': '<f4', 'fortran_order': 1, 'shape': ()}",
+                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (1e9,)}",
+                                    "__import__('os').getcwd()",
+                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (281474976710655,) * 9}",
+                                    "(" * 5000,
+                                    "{'descr': '<f4', 'fortran_order': False, 'shape': (2**40,)}", "[1]",
+                                    "{'descr': '<f4'}"])
 def test_hostile_headers(tmp_path: Path, header: str) -> None:
     with pytest.raises(UserError):
         read(tmp_path / "a.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
@@ -75,7 +81,8 @@ def test_numbered_names() -> None:
     a = np.zeros(1)
     assert list(dict(numbered(a, is_tensor))) == ["tensor"]
     assert list(dict(numbered([["text", 1], [a, a]], is_tensor))) == ["1.0", "1.1"]
-    assert list(dict(numbered({"mean": [a, ("name of Paddle's", a)], 3: [a]}, is_tensor))) == ["mean.0", "mean.1", "3.0"]
+    assert list(dict(numbered({"mean": [a, ("name of Paddle's", a)], 3: [a]}, is_tensor))) == ["mean.0", "mean.1",
+                                                                                               "3.0"]
     assert list(dict(numbered(("name of Paddle's", a), is_tensor))) == ["tensor"]
 
 

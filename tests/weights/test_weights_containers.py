@@ -29,8 +29,10 @@ def read(root: object, container: str | None = None):
     return read_tensors(pickle.dumps(root, 2), container)
 
 
-@pytest.mark.parametrize("root, key", [({"G": STATE}, "G"), ({"generator": STATE, "step": 3}, "generator"), ([STATE], "0"),
-                                       ({"model": {"g_ema": STATE, "step": 3}, "epoch": 4}, "model.g_ema"), ({"a": {"b": {"c": STATE}}}, "a.b.c")])
+@pytest.mark.parametrize("root, key",
+                         [({"G": STATE}, "G"), ({"generator": STATE, "step": 3}, "generator"), ([STATE], "0"),
+                                       ({"model": {"g_ema": STATE, "step": 3}, "epoch": 4}, "model.g_ema"),
+                                       ({"a": {"b": {"c": STATE}}}, "a.b.c")])
 def test_the_only_candidate_is_taken(root, key):
     for container in (None, key):
         tensors, info = read(root, container)
@@ -47,8 +49,10 @@ def test_of_several_one_must_be_named(root, keys):
 
 
 def test_what_lies_beside_a_nested_network_is_kept():
-    tensors, info = read({"model": {"g_ema": STATE, "latent_avg": np.zeros(2, "f4")}, "config": {"size": 64}, "opt": {"x": {}}})
-    assert list(info.extras) == ["latent_avg"] and info.values == {"size": 64} and "opt" in info.skipped and list(tensors) == list(STATE)
+    tensors, info = read({"model": {"g_ema": STATE, "latent_avg": np.zeros(2, "f4")}, "config": {"size": 64},
+                          "opt": {"x": {}}})
+    assert list(info.extras) == ["latent_avg"] and info.values == {"size": 64} and "opt" in info.skipped and list(
+        tensors) == list(STATE)
 
 
 def test_a_container_in_a_file_without_any(tmp_path, capsys):
@@ -65,7 +69,8 @@ def test_a_container_in_a_file_without_any(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("key, value, told", [(5, np.zeros(2, "f4"), "'5'"), (None, np.zeros(2, "f4"), "'None'"),
-                                              ("nest", {"a": np.zeros(2, "f4")}, "'nest.a'"), ("nest", [np.zeros(2, "f4")], "'nest.0'"),
+                                              ("nest", {"a": np.zeros(2, "f4")}, "'nest.a'"),
+                                              ("nest", [np.zeros(2, "f4")], "'nest.0'"),
                                               ("nest", {7: np.zeros(2, "f4")}, "'nest.7'")])
 def test_no_tensor_disappears(tmp_path, generator, capsys, key, value, told):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps({"g_ema": {**generator, key: value}}, 4))
@@ -85,7 +90,8 @@ def test_a_dictionary_held_many_times_takes_no_time():
         deep = {f"k{i}": deep for i in range(9)}
     many = dict.fromkeys(range(20_000), 0)
     for root in (deep, {f"k{i}": many for i in range(20_000)}, {f"k{i}": {} for i in range(20_000)},
-                 {"a": {str(i): many for i in range(20_000)}}, {"g_ema": {str(i): [many] for i in range(20_000)} | STATE}):
+                 {"a": {str(i): many for i in range(20_000)}},
+                 {"g_ema": {str(i): [many] for i in range(20_000)} | STATE}):
         started = time.process_time()
         try:
             read(root)

@@ -30,7 +30,8 @@ def generator() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def rosinality(tmp_path, generator) -> Path:
-    write_torch(tmp_path / "ffhq.pt", {"g_ema": generator, "latent_avg": np.ones(128, "f4"), "d": {"x": np.ones(1, "f4")}, "args": {"size": 64}})
+    write_torch(tmp_path / "ffhq.pt", {"g_ema": generator, "latent_avg": np.ones(128, "f4"),
+                                       "d": {"x": np.ones(1, "f4")}, "args": {"size": 64}})
     return tmp_path / "ffhq.pt"
 
 
@@ -42,7 +43,8 @@ def test_a_checkpoint_becomes_safetensors(tmp_path, rosinality, generator):
     assert np.array_equal(tensors.pop("latent_avg"), np.ones(128, "f4"))
     assert fingerprint(tensors) == fingerprint(generator)
     about = info.metadata
-    assert about["kind"] == "stylegan2" and json.loads(about["config"])["size"] == 64 and about["source_format"] == "torch-zip"
+    assert about["kind"] == "stylegan2" and json.loads(about["config"])["size"] == 64 and about[
+        "source_format"] == "torch-zip"
     assert about["source_dialect"] == "rosinality" and len(about["source_sha256"]) == 64
     assert fingerprint(read_network(done.path).tensors) == about["tensors_sha256"]
 
@@ -67,10 +69,12 @@ def test_pytorch_reads_what_goes_out(tmp_path, rosinality, generator):
     (done,) = convert(rosinality, tmp_path / "out", Options("rosinality", "pt", "bfloat16"))
     told = json.loads(run_reference(
         "import json, sys, torch\nstate = torch.load(sys.argv[1], weights_only=True)\n"
-        "print(json.dumps([sorted(state), {k: [str(v.dtype), v.double().sum().item()] for k, v in state['g_ema'].items()}]))\n", done.path))
+        "print(json.dumps([sorted(state), {k: [str(v.dtype), v.double().sum().item()] "
+        "for k, v in state['g_ema'].items()}]))\n", done.path))
     assert told[0] == ["g_ema", "latent_avg"] and set(told[1]) == set(generator)
     for name, (dtype, total) in told[1].items():
-        assert dtype == "torch.bfloat16" and total == pytest.approx(narrow(generator[name]).widen().astype("f8").sum(), rel=1e-12, abs=1e-9)
+        assert dtype == "torch.bfloat16" and total == pytest.approx(narrow(generator[name]).widen().astype("f8").sum(),
+                                                                    rel=1e-12, abs=1e-9)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "pt"])
@@ -101,8 +105,10 @@ def test_types_stay_as_they_are(tmp_path, generator, dtype, value):
 
 
 def test_values_beyond_float32_are_told(tmp_path, generator):
-    write_torch(tmp_path / "big.pt", {"g_ema": {**generator, "input.input": np.full(generator["input.input"].shape, 1e300)}})
-    assert inspect(tmp_path / "big.pt").problems == ["tensor 'input.input' holds values beyond float32's range, in which networks compute"]
+    write_torch(tmp_path / "big.pt",
+                {"g_ema": {**generator, "input.input": np.full(generator["input.input"].shape, 1e300)}})
+    assert inspect(tmp_path / "big.pt").problems == [
+        "tensor 'input.input' holds values beyond float32's range, in which networks compute"]
     for options in (Options(), Options(dtype="float32"), Options(dtype="bfloat16")):
         with pytest.raises(UserError, match="'input.input' holds values beyond float32"):
             list(convert(tmp_path / "big.pt", tmp_path / "out", options))
@@ -111,7 +117,8 @@ def test_values_beyond_float32_are_told(tmp_path, generator):
 @pytest.mark.parametrize("type_", ["complex64", "bool", "uint16", "int64"])
 def test_other_numbers_are_a_problem_and_not_converted(tmp_path, generator, type_):
     np.savez(tmp_path / "odd.npz", **{**generator, "input.input": generator["input.input"].astype(type_)})
-    assert inspect(tmp_path / "odd.npz").problems == [f"tensor 'input.input' is of type {type_}, expected are floating-point numbers"]
+    assert inspect(tmp_path / "odd.npz").problems == [
+        f"tensor 'input.input' is of type {type_}, expected are floating-point numbers"]
     with pytest.raises(UserError, match=f"'input.input' is of type {type_}"):
         list(convert(tmp_path / "odd.npz", tmp_path / "out"))
 
@@ -140,13 +147,15 @@ def test_of_several_networks_the_unknown_are_told(tmp_path, generator):
     write_safetensors(tmp_path / "in" / "a.safetensors", generator)
     write_safetensors(tmp_path / "in" / "b.safetensors", {"foo": np.zeros(1, "f4")})
     done, refused = convert(tmp_path / "in", tmp_path / "out")
-    assert done.path.name == "in-a.safetensors" and isinstance(refused, Refused) and refused.label == "b" and "foo" in refused.reason
+    assert done.path.name == "in-a.safetensors" and isinstance(
+        refused, Refused) and refused.label == "b" and "foo" in refused.reason
     assert cli.main(["convert", str(tmp_path / "in"), "--to", str(tmp_path / "out"), "--overwrite"]) == 1
 
 
 MISTAKES = {
     "an unknown dialect": (["--as", "rosinalty"], "did you mean 'rosinality'"),
-    "a dialect of another kind": (["--as", "kohya-lora"], "cannot be written as 'kohya-lora'; --as takes ours, rosinality"),
+    "a dialect of another kind": (["--as", "kohya-lora"],
+                                  "cannot be written as 'kohya-lora'; --as takes ours, rosinality"),
     "an unknown type": (["--dtype", "float8"], "float16"),
     "an unknown container": (["--container", "g_em"], "did you mean 'g_ema'"),
     "a network that is none": (["--container", "d"], "no known network"),
@@ -167,7 +176,8 @@ def test_places_that_cannot_be_written(tmp_path, rosinality, capsys):
     (tmp_path / "file").write_text("x")
     (tmp_path / "empty").mkdir()
     for source, to, told in ((rosinality, tmp_path / "file", "file"), (rosinality, tmp_path / "file" / "x", "file"),
-                             (tmp_path / "empty", tmp_path / "out", "empty"), (tmp_path / "none.pt", tmp_path / "out", "none.pt"),
+                             (tmp_path / "empty", tmp_path / "out", "empty"),
+                             (tmp_path / "none.pt", tmp_path / "out", "none.pt"),
                              (rosinality, Path("/proc/none"), "choose another folder")):
         assert cli.main(["convert", str(source), "--to", str(to)]) == 2
         err = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Every cut and every flipped bit of a small file of each container: an error or the true tensors, where that can be told.
+"""Every cut and every flipped bit of a small file of each container: an error or the true tensors, where one can tell.
 
 zip archives (PyTorch's, TorchScript's, .npz) and Jittor's pickles carry checksums, so nothing passes unnoticed. The
 others carry none. There a flipped bit among the numbers changes that one number and nothing else; elsewhere it is an

@@ -1,4 +1,4 @@
-"""The vocabulary of formats: the registry, the strict comparison, wrappers, contradictions, and what is said of strangers."""
+"""The vocabulary of formats: the registry, the strict comparison, wrappers, contradictions, and strangers."""
 from __future__ import annotations
 
 import ast
@@ -21,14 +21,17 @@ EXPECTED = {"a.weight": (2, 3), "a.bias": (3,), "scale": ()}
 def test_every_module_with_a_family_is_registered():
     def exposes(path: Path) -> bool:
         return any(isinstance(target, ast.Name) and target.id in ("FAMILY", "FAMILIES")
-                   for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign) for target in node.targets)
-    assert {".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in FOLDER.rglob("*.py") if exposes(path)} \
+                   for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)
+                   for target in node.targets)
+    assert {".".join(path.relative_to(FOLDER).with_suffix("").parts) for path in FOLDER.rglob("*.py")
+            if exposes(path)} \
         == set(families.MODULES.values())
     assert [family.kind for family in families.families()] == list(families.MODULES)
 
 
 def test_families_are_light():
-    code = "import sys; from jittor_ipl.weights.families.registry import families; families(); sys.exit(str({'jittor', 'pydantic'} & set(sys.modules) or 0))"
+    code = ("import sys; from jittor_ipl.weights.families.registry import families; families(); "
+            "sys.exit(str({'jittor', 'pydantic'} & set(sys.modules) or 0))")
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parents[2], capture_output=True, text=True)
     assert done.stderr in ("", "0\n"), done.stderr
 
@@ -52,7 +55,8 @@ def test_an_expected_name_may_be_optional_but_not_of_another_shape():
     assert compare({"noise": (1,), "a": (2,)}, ("noise",), {"a": (2,), "noise": (9,)})
 
 
-@pytest.mark.parametrize("type_, sound", [("float16", True), ("bfloat16", True), ("float64", True), ("complex64", False), ("bool", False),
+@pytest.mark.parametrize("type_, sound", [("float16", True), ("bfloat16", True), ("float64", True),
+                                          ("complex64", False), ("bool", False),
                                           ("int8", False), ("uint16", False), ("int64", False)])
 def test_weights_are_floating_point_numbers(type_, sound):
     told = [str(problem) for problem in compare({"a": (2,)}, (), {"a": (2,)}, {"a": type_})]
@@ -63,7 +67,8 @@ def test_weights_are_floating_point_numbers(type_, sound):
 
 def test_many_problems_are_one_short_line():
     with pytest.raises(UserError) as caught:
-        require_fit(compare({f"layer.{i}": (1,) for i in range(2000)}, (), {f"block.{i}": (1,) for i in range(2000)}), "x.pt")
+        require_fit(compare({f"layer.{i}": (1,) for i in range(2000)}, (), {f"block.{i}": (1,) for i in range(2000)}),
+                    "x.pt")
     assert "4000 problems in all" in str(caught.value) and len(str(caught.value)) < 400
 
 
@@ -71,12 +76,14 @@ def test_many_problems_are_one_short_line():
 def toy(monkeypatch):
     """Two families: "toy" has a.weight [n, 3]; "strict" knows it too and contradicts n = 7."""
     def recognise(shapes, hints):
-        return Layout("toy", "plain", {"n": 2}, {"a.weight": (2, 3)}, ("mean",), parts=("inner.",), extras=("mean",)) if "a.weight" in shapes else None
+        return Layout("toy", "plain", {"n": 2}, {"a.weight": (2, 3)}, ("mean",), parts=("inner.",),
+                      extras=("mean",)) if "a.weight" in shapes else None
     def contradict(shapes, hints):
         if shapes.get("a.weight", (0,))[0] == 7:
             raise UserError("config.json says 2, the tensors 7")
         return None
-    toys = (Family("toy", recognise, lambda tensors, _: {f"our.{k}": v for k, v in tensors.items()}, landmarks=("a.weight",)),
+    toys = (Family("toy", recognise, lambda tensors, _: {f"our.{k}": v for k, v in tensors.items()},
+                   landmarks=("a.weight",)),
             Family("strict", contradict, lambda tensors, _: dict(tensors)))
     monkeypatch.setattr(families, "families", lambda kinds=("toy", "strict"): [t for t in toys if t.kind in kinds])
     monkeypatch.setattr(families, "MODULES", dict.fromkeys(("toy", "strict"), ""))
@@ -86,7 +93,8 @@ GOOD = {"a.weight": np.zeros((2, 3), "f4")}
 
 
 def test_adopt_takes_names_extras_and_leaves_parts(toy):
-    tensors, layout = families.adopt({**GOOD, "inner.x": np.ones(1)}, source="x", extras={"mean": np.ones(2), "other": np.ones(1)},
+    tensors, layout = families.adopt({**GOOD, "inner.x": np.ones(1)}, source="x",
+                                     extras={"mean": np.ones(2), "other": np.ones(1)},
                                      hints=Hints(extras={"mean": (2,)}))
     assert layout.kind == "toy" and set(tensors) == {"our.a.weight", "our.mean"}
 
@@ -123,5 +131,6 @@ def test_a_converted_file_is_known_by_its_metadata(toy):
 def test_the_guide_names_every_kind_and_dialect():
     from jittor_ipl.weights.convert import known_dialects
     guide = (FOLDER.parents[2] / "docs" / "formats.md").read_text()
-    missing = [word for word in (*(family.kind for family in families.families()), *known_dialects()) if word not in guide]
+    missing = [word for word in (*(family.kind for family in families.families()), *known_dialects())
+               if word not in guide]
     assert not missing

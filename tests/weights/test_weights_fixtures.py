@@ -1,4 +1,4 @@
-"""Every fixture of every family, through inspect and convert and back; cut and flipped anywhere, it is never taken for sound."""
+"""Every fixture of every family, through inspect and convert and back; cut or flipped anywhere, it is never sound."""
 from __future__ import annotations
 
 import json
@@ -25,7 +25,8 @@ def files(tmp_path_factory) -> Path:
 def test_every_fixture_is_sound_and_converts(files, name, tmp_path, capsys):
     assert cli.main(["inspect", str(files / name), "--json"]) == 0, inspect(files / name).problems
     told = json.loads(capsys.readouterr().out)
-    assert told["sound"] and all(network["kind"] and network["dialect"] and network["config"] for network in told["networks"])
+    assert told["sound"] and all(network["kind"] and network["dialect"] and network["config"]
+                                 for network in told["networks"])
     done = list(convert(files / name, tmp_path))
     networks = [network for network in told["networks"] if network["files"]]    # a pipeline's report has none
     assert all(isinstance(part, Written) for part in done) and len(done) == len(networks)

@@ -20,7 +20,8 @@ def shards(folder: Path, write=write_safetensors, suffix: str = "safetensors", s
     write(folder / names[0], A)
     write(folder / names[1], B)
     index = folder / f"{stem}.{suffix}.index.json"
-    index.write_text(json.dumps({"metadata": {}, "weight_map": {**dict.fromkeys(A, names[0]), **dict.fromkeys(B, names[1])}}))
+    index.write_text(
+        json.dumps({"metadata": {}, "weight_map": {**dict.fromkeys(A, names[0]), **dict.fromkeys(B, names[1])}}))
     return index
 
 
@@ -30,7 +31,8 @@ def change(index: Path, **names: str | None) -> None:
     index.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("write, suffix, stem", [(write_safetensors, "safetensors", "model"), (write_torch, "bin", "pytorch_model"),
+@pytest.mark.parametrize("write, suffix, stem",
+                         [(write_safetensors, "safetensors", "model"), (write_torch, "bin", "pytorch_model"),
                                                  (write_safetensors, "safetensors", "diffusion_pytorch_model")])
 def test_shards_are_joined(tmp_path, write, suffix, stem):
     index = shards(tmp_path, write, suffix, stem)
@@ -44,8 +46,10 @@ def test_shards_are_joined(tmp_path, write, suffix, stem):
 
 DAMAGE = {
     "a missing shard": (lambda index: (index.parent / "model-00002-of-00002.safetensors").unlink(), "is missing"),
-    "a name that no shard has": (lambda index: change(index, **{"c.weight": "model-00001-of-00002.safetensors"}), "c.weight"),
-    "a name in the wrong shard": (lambda index: change(index, **{"b.bias": "model-00001-of-00002.safetensors"}), "b.bias"),
+    "a name that no shard has": (lambda index: change(index, **{"c.weight": "model-00001-of-00002.safetensors"}),
+                                 "c.weight"),
+    "a name in the wrong shard": (lambda index: change(index, **{"b.bias": "model-00001-of-00002.safetensors"}),
+                                  "b.bias"),
     "a tensor that the index lacks": (lambda index: change(index, **{"b.bias": None}), "b.bias"),
     "a path": (lambda index: change(index, **{"b.bias": "../model.safetensors"}), "plain file name"),
     "an absolute path": (lambda index: change(index, **{"b.bias": "/etc/passwd"}), "plain file name"),
@@ -107,7 +111,8 @@ def test_links_to_files_are_followed_and_broken_ones_told(tmp_path):
         open_file_set(find_file_sets(tmp_path / "snapshot")[0]).at()
 
 
-@pytest.mark.parametrize("content, told", [(b"{" + b" " * MAX_CONFIG_BYTES + b"}", "larger"), (b"[1]", "not a JSON object"),
+@pytest.mark.parametrize("content, told",
+                         [(b"{" + b" " * MAX_CONFIG_BYTES + b"}", "larger"), (b"[1]", "not a JSON object"),
                                            (b"\xff{}", "not JSON"), (b'{"a": ' + b"9" * 5000 + b"}", "not JSON")])
 def test_a_configuration_that_is_none(tmp_path, content, told):
     write_safetensors(tmp_path / "model.safetensors", A)

@@ -52,7 +52,8 @@ def test_hostile_pickles_are_refused(container: str) -> None:
     assert_refused({name: hostile.containers(body, container) for name, body in PAYLOADS.items()})
 
 
-@pytest.mark.parametrize("corpus", [hostile_arrays.hostile_npy, hostile_arrays.hostile_npz, hostile_arrays.hostile_safetensors])
+@pytest.mark.parametrize("corpus",
+                         [hostile_arrays.hostile_npy, hostile_arrays.hostile_npz, hostile_arrays.hostile_safetensors])
 def test_hostile_arrays_are_refused(corpus) -> None:
     assert_refused(corpus())
 
@@ -68,7 +69,8 @@ def test_the_offending_global_is_named(module: str, name: str) -> None:
 
 
 def test_all_unknown_names_are_listed_with_what_to_do() -> None:
-    body = b"}" + hostile.text("callbacks") + b"clightning.callbacks\nEarlyStopping\n)\x81}b" + b"s" + hostile.text("x") + b"cmy.optim\nRanger\n)Rs"
+    body = b"}" + hostile.text("callbacks") + b"clightning.callbacks\nEarlyStopping\n)\x81}b" + b"s" + hostile.text(
+        "x") + b"cmy.optim\nRanger\n)Rs"
     for data in hostile.containers(body).values():
         with pytest.raises(UnsafeWeightsError, match="save only the tensors") as caught:
             read_tensors(data)
@@ -103,14 +105,17 @@ def tensor(count: int, offset: int, shape: tuple[int, ...], strides: tuple[int, 
 
 
 @pytest.mark.parametrize("arguments, fits", [
-    ((2, 0, (2,), (1,)), True), ((2, 1, (1,), (1,)), True), ((2, 0, (2, 3), (1, 0)), True), ((2, 5, (0, 2), (1, 1)), True),
+    ((2, 0, (2,), (1,)), True), ((2, 1, (1,), (1,)), True), ((2, 0, (2, 3), (1, 0)), True),
+    ((2, 5, (0, 2), (1, 1)), True),
     ((2, 1, (2,), (1,)), False), ((2, 0, (3,), (1,)), False), ((2, 0, (2,), (2,)), False), ((2, -1, (1,), (1,)), False),
-    ((2, 0, (-1,), (1,)), False), ((2, 1, (2,), (-1,)), False), ((2, 2**62, (1,), (1,)), False), ((3, 0, (2,), (1,)), False),
+    ((2, 0, (-1,), (1,)), False), ((2, 1, (2,), (-1,)), False), ((2, 2**62, (1,), (1,)), False),
+    ((3, 0, (2,), (1,)), False),
     ((2, 0, (2,), (2**62,)), False), ((2, 0, (2**40,), (0,)), False), ((2, 0, (2**32, 2**32), (0, 0)), False),
     ((2, 0, (1,) * 40, (1,) * 40), False), ((2, 0, (2,), (1, 1)), False), ((2**30, 0, (2,), (1,)), False)])
 def test_tensor_bounds(arguments: tuple, fits: bool) -> None:
     body = b"\x80\x02}" + hostile.text("w") + tensor(*arguments) + b"s."
-    assert isinstance(outcome(hostile.archive({"data.pkl": body, "data/0": np.array([1, 2], "<f4").tobytes()})), dict) == fits
+    assert isinstance(outcome(hostile.archive({"data.pkl": body, "data/0": np.array([1, 2], "<f4").tobytes()})),
+                      dict) == fits
 
 
 def test_many_views_cannot_inflate_a_file(tmp_path: Path) -> None:
@@ -138,10 +143,12 @@ def test_zip_tricks(tmp_path: Path) -> None:
         "prefix": honest[:4] + bytes(60) + honest, "trailing": honest + b"more", "comment": honest[:-2] + b"\x02\x00ab",
         "bomb": hostile.archive({**GOOD, "data/0": bytes(50_000_000)}, zipfile.ZIP_DEFLATED),
         "no pickle": hostile.archive({"data/0": bytes(8)}), "no storage": hostile.archive({"data.pkl": PICKLE}),
-        "short storage": hostile.archive({**GOOD, "data/0": bytes(7)}), "long storage": hostile.archive({**GOOD, "data/0": bytes(9)}),
+        "short storage": hostile.archive({**GOOD, "data/0": bytes(7)}),
+        "long storage": hostile.archive({**GOOD, "data/0": bytes(9)}),
         "byte order": hostile.archive({**GOOD, "byteorder": b"middle"}),
         "encrypted": honest.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"),
-        "after STOP": hostile.archive({**GOOD, "data.pkl": PICKLE + b"N."}), "checksum": honest.replace(bytes(8), b"\x01" + bytes(7), 1),
+        "after STOP": hostile.archive({**GOOD, "data.pkl": PICKLE + b"N."}),
+        "checksum": honest.replace(bytes(8), b"\x01" + bytes(7), 1),
     }
     assert isinstance(outcome(honest), dict)
     for name, data in cases.items():
@@ -150,14 +157,20 @@ def test_zip_tricks(tmp_path: Path) -> None:
 
 MIB = 1 << 20
 GREEDY = {
-    "dictionaries": b"(" + b"}" * 24 * MIB + b"t", "sets": b"(" + b"\x8f" * 24 * MIB + b"t", "marks": b"(" * 24 * MIB, "slots": b"N" + b"\x94" * 24 * MIB,
-    "integers": b"(" + b"J\x7f\x7f\x7f\x7f" * 5 * MIB + b"t", "wide letters": b"(" + (b"X\xff\x0f\x00\x00" + b"a" * 4091 + "\U0001f600".encode()) * 6000 + b"t",
-    "small dictionaries": b"(" + b"}K\x01Ns" * 5 * MIB + b"t", "objects": b"cargparse\nNamespace\nq\x00" + b"h\x00)\x81" * 6 * MIB,
-    "names": b"".join(b"cos\na%d\n" % n for n in range(2 * MIB)), "copies": b"](" + b"N" * 400_000 + b"e" + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 2 * MIB}
+    "dictionaries": b"(" + b"}" * 24 * MIB + b"t", "sets": b"(" + b"\x8f" * 24 * MIB + b"t", "marks": b"(" * 24 * MIB,
+    "slots": b"N" + b"\x94" * 24 * MIB,
+    "integers": b"(" + b"J\x7f\x7f\x7f\x7f" * 5 * MIB + b"t", "wide letters": b"("
+    + (b"X\xff\x0f\x00\x00" + b"a" * 4091 + "\U0001f600".encode()) * 6000 + b"t",
+    "small dictionaries": b"(" + b"}K\x01Ns" * 5 * MIB + b"t", "objects": b"cargparse\nNamespace\nq\x00"
+    + b"h\x00)\x81" * 6 * MIB,
+    "names": b"".join(b"cos\na%d\n" % n for n in range(2 * MIB)), "copies": b"](" + b"N" * 400_000 + b"e"
+    + b"cbuiltins\nset\nq\x01" + b"h\x01h\x00\x85R" * 2 * MIB}
 GREEDY_FILES = {
     "safetensors lists": hostile_arrays.safetensors(b'{"w":[' + b"[]," * 8 * MIB + b"1]}"),
-    "safetensors metadata": hostile_arrays.safetensors(b'{"__metadata__":{' + b",".join(b'"%d":""' % n for n in range(2 * MIB)) + b"}}"),
-    "safetensors entries": hostile_arrays.safetensors(b"{" + b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(400_000)) + b"}"),
+    "safetensors metadata": hostile_arrays.safetensors(b'{"__metadata__":{'
+                                                       + b",".join(b'"%d":""' % n for n in range(2 * MIB)) + b"}}"),
+    "safetensors entries": hostile_arrays.safetensors(
+        b"{" + b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(400_000)) + b"}"),
     "safetensors escapes": hostile_arrays.safetensors(b'{"' + b"\\ud83d\\ude00" + b"x" * 24 * MIB + b'":1}')}
 MEASURE = """
 import resource, sys
@@ -188,5 +201,6 @@ def test_memory_stays_below_three_times_the_file(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_honest_pickles_stay_below_three_times_the_file(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "honest.pkl"
-    path.write_bytes(pickle.dumps({str(n): np.random.RandomState(n).randn(250_000).astype("f4") for n in range(16 if protocol else 4)}, protocol))
+    path.write_bytes(pickle.dumps({str(n): np.random.RandomState(n).randn(250_000).astype("f4")
+                                   for n in range(16 if protocol else 4)}, protocol))
     assert growth(path) < 3 * path.stat().st_size

@@ -43,7 +43,8 @@ def told(capsys):
 def test_a_sound_file_is_described(told):
     code, out, err = told("demo:generator")
     assert code == 0 and not err
-    for part in ("stylegan2 in the names of rosinality", "size 64", "91, 908,424 parameters, 1.7 MiB (55 float16, 36 float32)", "SHA-256 ",
+    for part in ("stylegan2 in the names of rosinality", "size 64",
+                 "91, 908,424 parameters, 1.7 MiB (55 float16, 36 float32)", "SHA-256 ",
                  "convs.#.conv.weight  x8", "problems   none", "next  "):
         assert part in out, part
 
@@ -51,7 +52,8 @@ def test_a_sound_file_is_described(told):
 def test_json_tells_the_same(told):
     code, out, _ = told("demo:generator", "--json")
     (network,) = json.loads(out)["networks"]
-    assert code == 0 and network["kind"] == "stylegan2" and network["config"]["size"] == 64 and network["problems"] == []
+    assert code == 0 and network["kind"] == "stylegan2" and network["config"]["size"] == 64 and network["problems"] == [
+        ]
     assert len(network["keys"]) == network["tensors"] == 91 and network["parameters"] == 908424
     assert {"name": "input.input", "shape": [1, 128, 4, 4], "dtype": "float16"} in network["keys"]
 
@@ -78,8 +80,10 @@ def changed(state: dict, change: str) -> dict:
 
 
 @pytest.mark.parametrize("change, problem", [
-    ("missing", "tensor 'convs.3.conv.weight' is missing"), ("extra", "unexpected tensor 'to_rgb1.biass' (did you mean 'to_rgb1.bias'?)"),
-    ("shape", "'to_rgb1.bias' has shape [4], expected is [1, 3, 1, 1]"), ("nan", "'to_rgb1.bias' holds 1 NaN and 1 infinite of 3 values")])
+    ("missing", "tensor 'convs.3.conv.weight' is missing"),
+    ("extra", "unexpected tensor 'to_rgb1.biass' (did you mean 'to_rgb1.bias'?)"),
+    ("shape", "'to_rgb1.bias' has shape [4], expected is [1, 3, 1, 1]"),
+    ("nan", "'to_rgb1.bias' holds 1 NaN and 1 infinite of 3 values")])
 def test_each_problem_is_listed(tmp_path, generator, told, change, problem):
     write_torch(tmp_path / "x.pt", {"g_ema": changed(generator, change), "g_optim": {"state": {}}, "step": 3})
     code, out, err = told(tmp_path / "x.pt")
@@ -110,7 +114,8 @@ def test_a_hostile_pickle_is_named_and_never_run(tmp_path, told):
     for name, data in hostile.containers(body).items():
         (tmp_path / name).write_bytes(data)
         code, out, err = told(tmp_path / name)
-        assert code == 2 and "os.system" in out and "SHA-256" in out and err.count("\n") == 1 and "os.system" in err, name
+        assert code == 2 and "os.system" in out and "SHA-256" in out and err.count(
+            "\n") == 1 and "os.system" in err, name
         code, out, _ = told(tmp_path / name, "--json")
         assert code == 2 and not json.loads(out)["sound"]
     assert not hostile.CANARY.exists()
@@ -126,7 +131,8 @@ def test_a_bad_checksum_is_told_beside_the_rest(tmp_path, generator, told):
 
 
 def test_names_cannot_command_the_terminal(tmp_path, told):
-    write_safetensors(tmp_path / "x.safetensors", {"a\x1b[2J\r\nb": np.zeros(1, "f4")}, {"note\x1b": "\x1b]0;owned\x07"})
+    write_safetensors(tmp_path / "x.safetensors", {"a\x1b[2J\r\nb": np.zeros(1, "f4")},
+                      {"note\x1b": "\x1b]0;owned\x07"})
     out = told(tmp_path / "x.safetensors", "--all")[1]
     assert "\x1b" not in out and "\r" not in out and "\\x1b" in out
 
@@ -162,7 +168,8 @@ def test_a_released_suite_is_verified(tmp_path, told):
 
 def test_a_checkpoint_is_verified(tmp_path, told):
     from jittor_ipl.train.checkpoint import Checkpoints
-    path = Checkpoints(tmp_path).save(3, {"weights": {"a": np.ones(3, "f4")}, "adam": {"a.m": np.zeros(3, "f4")}}, {"x": 1})
+    path = Checkpoints(tmp_path).save(3, {"weights": {"a": np.ones(3, "f4")}, "adam": {"a.m": np.zeros(3, "f4")}},
+                                      {"x": 1})
     code, out, _ = told(path)
     assert code == 0 and "checkpoint, step 3" in out and "training state" in out
     (path / "state.json").write_text("{}")
@@ -182,7 +189,8 @@ def test_what_never_ends_is_not_read(tmp_path, make, name):
     make(tmp_path / name)
     for command in ("inspect", f"convert --to {tmp_path / 'out'}"):
         program, *options = command.split()
-        done = subprocess.run([sys.executable, "-m", "jittor_ipl", program, str(tmp_path), *options], cwd=ROOT, timeout=60,
+        done = subprocess.run([sys.executable, "-m", "jittor_ipl", program, str(tmp_path), *options], cwd=ROOT,
+                              timeout=60,
                               capture_output=True, text=True)
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
@@ -202,9 +210,12 @@ def test_a_large_file_that_is_no_weight_file_is_not_hashed(tmp_path, told):
 
 
 VALUES = {
-    "a centre per layer": ({"latent_avg": np.arange(1280, dtype="f4").reshape(10, 128)}, "latent_avg [10, 128] differs between layers"),
-    "a centre of NaN": ({"latent_avg": np.full(128, np.nan, "f4")}, "'latent_avg' holds 128 NaN and 0 infinite of 128 values"),
-    "beyond float32": ({"to_rgb1.bias": np.full((1, 3, 1, 1), 1e300)}, "'to_rgb1.bias' holds values beyond float32's range"),
+    "a centre per layer": ({"latent_avg": np.arange(1280, dtype="f4").reshape(10, 128)},
+                           "latent_avg [10, 128] differs between layers"),
+    "a centre of NaN": ({"latent_avg": np.full(128, np.nan, "f4")},
+                        "'latent_avg' holds 128 NaN and 0 infinite of 128 values"),
+    "beyond float32": ({"to_rgb1.bias": np.full((1, 3, 1, 1), 1e300)},
+                       "'to_rgb1.bias' holds values beyond float32's range"),
 }
 
 
@@ -212,12 +223,25 @@ VALUES = {
 @pytest.mark.parametrize("change, problem", VALUES.values(), ids=VALUES)
 def test_inspect_and_convert_agree_on_values(tmp_path, generator, told, capsys, change, problem):
     beside = {name: value for name, value in change.items() if name == "latent_avg"}
-    write_torch(tmp_path / "x.pt", {"g_ema": {**generator, **{name: value for name, value in change.items() if name not in beside}}, **beside})
+    write_torch(tmp_path / "x.pt",
+                {"g_ema": {**generator, **{name: value for name, value in change.items() if name not in beside}},
+                 **beside})
     code, out, _ = told(tmp_path / "x.pt")
     assert code == 1 and problem in out
     assert cli.main(["convert", str(tmp_path / "x.pt"), "--to", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err
-    assert problem in err and err.startswith(f"error: {tmp_path / 'x.pt'}: ") and "damaged" not in err and err.count("\n") == 1
+    assert problem in err and err.startswith(f"error: {tmp_path / 'x.pt'}: ") and "damaged" not in err and err.count(
+        "\n") == 1
+
+
+def test_a_file_is_to_be_fetched_again_where_that_may_help(tmp_path, generator):
+    damaged = {**generator, "input.input": np.full_like(generator["input.input"], np.nan)}
+    for content, container, again in ((damaged, write_safetensors, True), (damaged, write_torch, False),
+                                      (changed(generator, "missing"), write_safetensors, False)):
+        container(tmp_path / "x", content)
+        (report,) = inspect(tmp_path / "x").networks
+        assert report.problems and "compare its SHA-256" in report.next_step
+        assert ("fetch it again" in report.next_step) == again
 
 
 def test_the_next_step_looks_at_the_problems(tmp_path, generator, told):
@@ -232,12 +256,14 @@ def test_the_next_step_looks_at_the_problems(tmp_path, generator, told):
 def test_a_generator_among_many_other_tensors(tmp_path, generator, told):
     write_torch(tmp_path / "x.pt", {"g_ema": {**generator, **{f"extra{i}": np.zeros(1, "f4") for i in range(200)}}})
     code, out, _ = told(tmp_path / "x.pt")
-    assert code == 1 and "stylegan2 in the names" in out and "unexpected tensor 'extra0'" in out and "... and 180 more" in out
+    assert code == 1 and "stylegan2 in the names" in out
+    assert "unexpected tensor 'extra0'" in out and "... and 180 more" in out
 
 
 @pytest.mark.parametrize("prefix", ["generator.", "g_ema."])
 def test_the_prefix_of_a_training_program_is_seen_through(tmp_path, generator, prefix):
-    write_torch(tmp_path / "x.ckpt", {"state_dict": {f"{prefix}{name}": value for name, value in generator.items()}, "epoch": 3})
+    write_torch(tmp_path / "x.ckpt",
+                {"state_dict": {f"{prefix}{name}": value for name, value in generator.items()}, "epoch": 3})
     (report,) = inspect(tmp_path / "x.ckpt").networks
     assert report.kind == "stylegan2" and report.problems == [] and prefix in report.dialect
 

@@ -21,7 +21,8 @@ from jittor_ipl.weights.containers.torch_file import LEGACY_MAGIC
 
 DATA = Path(__file__).parent / "data"
 ARRAYS = {"a": np.arange(6, dtype="f4").reshape(2, 3), "fortran": np.asfortranarray(np.arange(6.0).reshape(3, 2)),
-          "half": np.ones(3, "f2"), "long": np.arange(4), "flag": np.array([True, False]), "scalar": np.array(2.5, "f4"),
+          "half": np.ones(3, "f2"), "long": np.arange(4), "flag": np.array([True, False]),
+          "scalar": np.array(2.5, "f4"),
           "empty": np.zeros((0, 2), "f4"), "big endian": np.arange(3, dtype=">f4"), "number": np.float32(3)}
 
 
@@ -34,7 +35,8 @@ def assert_equal(found: dict[str, np.ndarray], expected) -> None:
 
 
 @pytest.mark.parametrize("name, format", [
-    ("zip", "torch-zip"), ("legacy", "torch-legacy"), ("rosinality", "torch-zip"), ("rosinality_legacy", "torch-legacy"),
+    ("zip", "torch-zip"), ("legacy", "torch-legacy"), ("rosinality", "torch-zip"),
+    ("rosinality_legacy", "torch-legacy"),
     ("mapper", "torch-zip"), ("torchscript", "torchscript"), ("tiny", "torch-zip"), ("tiny_legacy", "torch-legacy")])
 def test_agrees_with_pytorch(name: str, format: str) -> None:
     tensors, info = read_tensors(DATA / f"{name}.pt")
@@ -105,9 +107,11 @@ def test_big_endian_archive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content, description", [
     (b"", "an empty file"), (b"\x89PNG\r\n\x1a\n....", "a PNG picture"), (b"\xff\xd8\xff\xe0....", "a JPEG picture"),
-    (b"  <!DOCTYPE html><html>", "a web page"), (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+    (b"  <!DOCTYPE html><html>", "a web page"),
+    (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
     (b'{"a": 1}', "a JSON text"), (b"hello\n", "a text file"), (b"\x1f\x8b\x08", "a gzip archive"),
-    (bytes(range(128, 256)), "unknown format"), (b"storages" + bytes(249) + b"ustar" + bytes(300), "PyTorch before"), (b"PK\x05\x06" + bytes(18), "empty or split zip")])
+    (bytes(range(128, 256)), "unknown format"), (b"storages" + bytes(249) + b"ustar" + bytes(300), "PyTorch before"),
+    (b"PK\x05\x06" + bytes(18), "empty or split zip")])
 def test_foreign_files_are_named(tmp_path: Path, content: bytes, description: str) -> None:
     path = tmp_path / "generator.pt"
     path.write_bytes(content)
@@ -123,46 +127,56 @@ def test_folders_pipes_and_missing_files(tmp_path: Path) -> None:
             read_tensors(tmp_path / name)
 
 
-STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2", "DoubleStorage": "f8", "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2",
+STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2", "DoubleStorage": "f8", "LongStorage": "i8", "IntStorage": "i4",
+            "ShortStorage": "i2",
             "CharStorage": "i1", "ByteStorage": "u1", "ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16"}
 
 
-def tensor_code(kind: str, numel: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, key: str = "0") -> bytes:
+def tensor_code(kind: str, numel: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0,
+                key: str = "0") -> bytes:
     """Pickle code of a tensor over a storage of an archive."""
     def number(value: int) -> bytes:
         return b"\x8a\x08" + value.to_bytes(8, "little")
-    storage = b"(" + hostile.text("storage") + f"ctorch\n{kind}\n".encode() + hostile.text(key) + hostile.text("cpu") + number(numel) + b"tQ"
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + b"(" + b"".join(map(number, shape)) + b"t(" \
+    storage = b"(" + hostile.text("storage") + f"ctorch\n{kind}\n".encode() + hostile.text(key) + hostile.text(
+        "cpu") + number(numel) + b"tQ"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + b"(" + b"".join(
+        map(number, shape)) + b"t(" \
         + b"".join(map(number, strides)) + b"t\x89NtR"
 
 
 def archive(tensors: dict[str, bytes], storages: dict[str, bytes], order: bytes = b"little") -> bytes:
     body = b"\x80\x02}(" + b"".join(hostile.text(name) + code for name, code in tensors.items()) + b"u."
-    return hostile.archive({"data.pkl": body, "byteorder": order, **{f"data/{key}": data for key, data in storages.items()}})
+    return hostile.archive({"data.pkl": body, "byteorder": order,
+                            **{f"data/{key}": data for key, data in storages.items()}})
 
 
 @pytest.mark.parametrize("kind, code", STORAGES.items())
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_number_types_and_byte_orders(kind: str, code: str, order: str) -> None:
     values = np.arange(6).astype(order + code)
-    data = archive({"w": tensor_code(kind, 6, (3, 2), (1, 3))}, {"0": values.tobytes()}, b"little" if order == "<" else b"big")
+    data = archive({"w": tensor_code(kind, 6, (3, 2), (1, 3))}, {"0": values.tobytes()}, b"little" if order == "<"
+                   else b"big")
     assert_equal(read_tensors(data)[0], {"w": values.reshape(2, 3).T})
 
 
 @pytest.mark.parametrize("strides", [(2, 1), (1, 2)])
 def test_bfloat16_and_booleans_in_any_layout(strides: tuple[int, int]) -> None:
     values = np.array([1, -2.5, 3.140625, 0], "f4")
-    tensors, info = read_tensors(archive({"w": tensor_code("BFloat16Storage", 4, (2, 2), strides), "b": tensor_code("BoolStorage", 4, (2, 2), strides, key="1")},
-                                         {"0": (values.view("u4") >> 16).astype("<u2").tobytes(), "1": bytes([1, 0, 1, 2])}))
+    tensors, info = read_tensors(archive({"w": tensor_code("BFloat16Storage", 4, (2, 2), strides),
+                                          "b": tensor_code("BoolStorage", 4, (2, 2), strides, key="1")},
+                                         {"0": (values.view("u4") >> 16).astype("<u2").tobytes(),
+                                          "1": bytes([1, 0, 1, 2])}))
     order = "C" if strides == (2, 1) else "F"
-    assert_equal(tensors, {"w": values.reshape(2, 2, order=order), "b": np.array([True, False, True, True]).reshape(2, 2, order=order)})
+    assert_equal(tensors, {"w": values.reshape(2, 2, order=order),
+                           "b": np.array([True, False, True, True]).reshape(2, 2, order=order)})
     assert tensors.stored == {"w": "bfloat16", "b": "bool"}
 
 
 def test_shared_storages_stay_shared() -> None:
     whole, half = tensor_code("FloatStorage", 8, (8,), (1,)), tensor_code("FloatStorage", 8, (4,), (1,), offset=4)
     for kind, item in (("FloatStorage", 4), ("BFloat16Storage", 2)):
-        data = archive({name: code.replace(b"FloatStorage", kind.encode()) for name, code in (("a", whole), ("b", whole), ("c", half))}, {"0": bytes(8 * item)})
+        data = archive({name: code.replace(b"FloatStorage", kind.encode())
+                        for name, code in (("a", whole), ("b", whole), ("c", half))}, {"0": bytes(8 * item)})
         tensors = dict(read_tensors(data)[0])
         assert tensors["a"] is tensors["b"] and np.shares_memory(tensors["a"], tensors["c"])
         assert not tensors["a"].flags.writeable
@@ -170,11 +184,15 @@ def test_shared_storages_stay_shared() -> None:
 
 def test_checkpoints_with_options() -> None:
     path = b"cpathlib\nPosixPath\n(" + hostile.text("/data") + b"tR"
-    options = b"cargparse\nNamespace\n)\x81}(" + hostile.text("encoder_type") + hostile.text("GradualStyleEncoder") + hostile.text("lr") + b"G?\xf0\x00\x00\x00\x00\x00\x00" \
-        + hostile.text("exp_dir") + path + hostile.text("device") + b"ctorch\ndevice\n" + hostile.text("cuda") + b"K\x00\x86R" + b"ub"
+    options = b"cargparse\nNamespace\n)\x81}(" + hostile.text("encoder_type") + hostile.text(
+        "GradualStyleEncoder") + hostile.text("lr") + b"G?\xf0\x00\x00\x00\x00\x00\x00" \
+        + hostile.text("exp_dir") + path + hostile.text("device") + b"ctorch\ndevice\n" + hostile.text(
+            "cuda") + b"K\x00\x86R" + b"ub"
     counts = b"ccollections\ndefaultdict\nc__builtin__\nint\n\x85R"
-    body = b"\x80\x02}(" + hostile.text("state_dict") + b"}" + hostile.text("w") + tensor_code("FloatStorage", 2, (2,), (1,)) + b"s" \
-        + hostile.text("opts") + options + hostile.text("size") + b"ctorch\nSize\n(K\x02K\x03t\x85R" + hostile.text("counts") + counts + b"u."
+    body = b"\x80\x02}(" + hostile.text("state_dict") + b"}" + hostile.text("w") + tensor_code("FloatStorage", 2, (2,),
+                                                                                               (1,)) + b"s" \
+        + hostile.text("opts") + options + hostile.text("size") + b"ctorch\nSize\n(K\x02K\x03t\x85R" + hostile.text(
+            "counts") + counts + b"u."
     tensors, info = read_tensors(hostile.archive({"data.pkl": body, "data/0": bytes(8)}))
     assert list(tensors) == ["w"] and info.container == "state_dict" and set(info.skipped) == {"opts", "size", "counts"}
     assert info.values == {"encoder_type": "GradualStyleEncoder", "lr": 1.0, "device": "cuda:0"}
@@ -182,7 +200,8 @@ def test_checkpoints_with_options() -> None:
 
 @pytest.mark.parametrize("code, what", [
     (b"ctorch._utils\n_rebuild_qtensor\n)R", "quantised"), (b"ctorch._utils\n_rebuild_sparse_tensor\n)R", "sparse"),
-    (b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n)R", "meta"), (tensor_code("QInt8Storage", 2, (2,), (1,)), "QInt8Storage")])
+    (b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n)R", "meta"),
+    (tensor_code("QInt8Storage", 2, (2,), (1,)), "QInt8Storage")])
 def test_other_tensors_are_refused_by_name(code: bytes, what: str) -> None:
     with pytest.raises(UnsafeWeightsError, match=what):
         read_tensors(archive({"w": code}, {"0": bytes(8)}))
@@ -196,8 +215,9 @@ def _with_metadata(metadata: bytes, version: int = 2) -> bytes:
 
 @pytest.mark.parametrize("version", [2, 3])
 def test_metadata_that_change_the_numbers_are_refused_by_name(version: int) -> None:
-    """PyTorch's negation and conjugation bits lie beside the storage; a reader that passes them over gets other numbers."""
-    for name, told in (("neg", "stored negated; .*resolve_neg"), ("conj", "stored conjugated; .*resolve_conj"), ("odd", "the metadata 'odd'")):
+    """PyTorch's negation and conjugation bits lie beside the storage; who passes them over gets other numbers."""
+    for name, told in (("neg", "stored negated; .*resolve_neg"), ("conj", "stored conjugated; .*resolve_conj"),
+                       ("odd", "the metadata 'odd'")):
         with pytest.raises(UnsafeWeightsError, match=told):
             read_tensors(_with_metadata(b"}" + hostile.text(name) + b"\x88s", version))
     for harmless in (b"N", b"}"):
@@ -215,9 +235,11 @@ def test_legacy_streams_of_every_protocol(protocol: int) -> None:
 def test_paddle() -> None:
     tensors, info = read_tensors(small_files()["pdparams"])
     assert info.format == "pickle" and not info.skipped
-    assert_equal(tensors, {"fc.weight": ARRAYS["a"] / 7, "plain": np.array([3, -1]), "big": np.array([[0, 0], [0, 0], [1, 1]], "f4")})
+    assert_equal(tensors, {"fc.weight": ARRAYS["a"] / 7, "plain": np.array([3, -1]),
+                           "big": np.array([[0, 0], [0, 0], [1, 1]], "f4")})
     for protocol in (2, 3, 4):
-        state = {"big@@.0": np.zeros(4, "f4"), "UnpackBigParamInfor@@": {"big": {"OriginShape": (3, 2), "slices": ["big@@.0", "big@@.1"]}}}
+        state = {"big@@.0": np.zeros(4, "f4"),
+                 "UnpackBigParamInfor@@": {"big": {"OriginShape": (3, 2), "slices": ["big@@.0", "big@@.1"]}}}
         with pytest.raises(UnsafeWeightsError, match="slice of big"):
             read_tensors(pickle.dumps(state, protocol))
 
@@ -235,7 +257,8 @@ def test_every_source_gives_the_same(tmp_path: Path) -> None:
     for name, data in small_files().items():
         (tmp_path / name).write_bytes(data)
         with open(tmp_path / name, "rb") as file:
-            found = [dict(read_tensors(origin)[0]) for origin in (tmp_path / name, str(tmp_path / name), data, bytearray(data), memoryview(data), file)]
+            found = [dict(read_tensors(origin)[0]) for origin in (tmp_path / name, str(tmp_path / name), data,
+                                                                  bytearray(data), memoryview(data), file)]
         for other in found[1:]:
             assert_equal(other, found[0])
 
@@ -245,12 +268,14 @@ def test_names_and_shapes_are_known_without_reading(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         tensors, info = read_tensors(tmp_path / name)
         shapes, dtypes = tensors.shapes, tensors.stored
-        assert {key: (array.shape, array.dtype.name) for key, array in tensors.items()} == {key: (shapes[key], dtypes[key]) for key in shapes}
+        assert {key: (array.shape, array.dtype.name)
+                for key, array in tensors.items()} == {key: (shapes[key], dtypes[key]) for key in shapes}
 
 
 def test_a_file_replaced_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
-    path.write_bytes(archive({"w": tensor_code("FloatStorage", 2, (2,), (1,))}, {"0": np.array([1, 2], "<f4").tobytes()}))
+    path.write_bytes(archive({"w": tensor_code("FloatStorage", 2, (2,), (1,))},
+                             {"0": np.array([1, 2], "<f4").tobytes()}))
     tensors, _ = read_tensors(path)
     (tmp_path / "new").write_bytes(b"another file")
     os.replace(tmp_path / "new", path)
@@ -288,21 +313,25 @@ def _big(kind: str, path: Path) -> None:
     if kind.startswith("zip"):
         path.write_bytes(archive(codes, {str(n): raw for n in range(COUNT)}))
     elif kind.startswith("safetensors"):
-        entries = {name: {"dtype": "BF16" if item == 2 else "F32", "shape": [1024, 1024], "data_offsets": [n * len(raw), (n + 1) * len(raw)]}
+        entries = {name: {"dtype": "BF16" if item == 2 else "F32", "shape": [1024, 1024],
+                          "data_offsets": [n * len(raw), (n + 1) * len(raw)]}
                    for n, name in enumerate(codes)}
         text = json.dumps(entries).encode()
         path.write_bytes(len(text).to_bytes(8, "little") + text + raw * COUNT)
     else:
         head = b"\x80\x02" + LEGACY_MAGIC + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2)
         body = b"\x80\x02}(" + b"".join(hostile.text(name) + code for name, code in codes.items()) + b"u."
-        path.write_bytes(head + body + pickle.dumps([str(n) for n in range(COUNT)], 2) + b"".join(NUMEL.to_bytes(8, "little") + raw for _ in range(COUNT)))
+        path.write_bytes(head + body + pickle.dumps([str(n) for n in range(COUNT)], 2)
+                         + b"".join(NUMEL.to_bytes(8, "little") + raw for _ in range(COUNT)))
 
 
-@pytest.mark.parametrize("kind", ["zip", "zip bfloat16", "legacy", "legacy bfloat16", "safetensors", "safetensors bfloat16"])
+@pytest.mark.parametrize("kind",
+                         ["zip", "zip bfloat16", "legacy", "legacy bfloat16", "safetensors", "safetensors bfloat16"])
 def test_big_files_are_never_held_whole(tmp_path: Path, kind: str) -> None:
-    """Taking the tensors of a file of 50 or 100 MiB one at a time takes less than 40 MiB: two tensors, and the pieces being read."""
+    """Taking the tensors of a file of 50 or 100 MiB one at a time takes less than 40 MiB: two tensors, and pieces."""
     _big(kind, tmp_path / "big")
-    done = subprocess.run([sys.executable, "-c", BIG, str(tmp_path / "big")], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", BIG, str(tmp_path / "big")], capture_output=True, text=True,
+                          check=True)
     growth, total = done.stdout.split()
     assert float(total) == COUNT and int(growth) < 40 << 10
 

@@ -122,7 +122,8 @@ def test_generator_complaints(tmp_path: Path, generator: Generator) -> None:
     renamed = {name.replace("input.input", "input.const"): value for name, value in tensors.items()}
     cases = [(renamed, {}, "tensor 'input.input' is missing .did you mean 'input.const'"),
              ({**tensors, "conv1.conv.weight": np.ones((1, 9, 8, 3, 3), "f4")}, {}, "shape|channels"),
-             (tensors, {"kind": "clip"}, "calls it 'clip', its tensors are those of 'stylegan2'"), (tensors, {**metadata, "config": "{"}, "not JSON"),
+             (tensors, {"kind": "clip"}, "calls it 'clip', its tensors are those of 'stylegan2'"),
+             (tensors, {**metadata, "config": "{"}, "not JSON"),
              (tensors, {**metadata, "config": '{"lr_mlp": "x"}'}, "lr_mlp")]
     for changed, facts, message in cases:
         write_safetensors(path, changed, facts)
@@ -144,7 +145,8 @@ def test_generator_delta(tmp_path: Path, generator: Generator) -> None:
 
 
 def test_compact_vocabulary(tmp_path: Path) -> None:
-    clip = Clip(ClipConfig(embed_dim=8, image_resolution=8, vision_layers=1, vision_width=64, vision_patch_size=4, context_length=12,
+    clip = Clip(ClipConfig(embed_dim=8, image_resolution=8, vision_layers=1, vision_width=64, vision_patch_size=4,
+                           context_length=12,
                            vocab_size=40, transformer_width=64, transformer_heads=2, transformer_layers=1))
     tensors = {name: np.full(value.shape, 0.1, "f4") for name, value in numpy_tensors(clip).items()}
     rows = np.array([3, 39, 7], "i4")
@@ -157,7 +159,8 @@ def test_compact_vocabulary(tmp_path: Path) -> None:
     assert embedding.shape == (40, 64) and np.array_equal(embedding[rows], compact[clip_files.EMBEDDING])
     assert not embedding[np.setdiff1d(np.arange(40), rows)].any()
     assert np.array_equal(loaded.known_tokens, rows) and loaded.config() == clip.config()
-    for bad in (np.array([3, 40, 7], "i4"), np.array([3, 3, 7], "i4"), np.array([-1, 3, 7], "i4"), np.array([1, 2], "i4")):
+    for bad in (np.array([3, 40, 7], "i4"), np.array([3, 3, 7], "i4"), np.array([-1, 3, 7], "i4"),
+                np.array([1, 2], "i4")):
         write_safetensors(path, {**compact, clip_files.ROWS: bad}, facts)
         with pytest.raises(UserError, match="token_embedding.rows"):
             load_clip(path)

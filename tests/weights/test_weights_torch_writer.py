@@ -26,12 +26,14 @@ def every_kind() -> dict:
 
 
 def native(value) -> np.ndarray:
-    return value.widen() if isinstance(value, Bfloat16) else np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape)
+    return value.widen() if isinstance(value, Bfloat16) else np.ascontiguousarray(
+        value, value.dtype.newbyteorder("=")).reshape(value.shape)
 
 
 @pytest.fixture
 def written(tmp_path):
-    write_torch(tmp_path / "x.pt", {"g_ema": every_kind(), "step": 70000, "list": [1.5, None, True, (-1, "ü"), 2**40, -129, 2**63]})
+    write_torch(tmp_path / "x.pt",
+                {"g_ema": every_kind(), "step": 70000, "list": [1.5, None, True, (-1, "ü"), 2**40, -129, 2**63]})
     return tmp_path / "x.pt"
 
 
@@ -44,7 +46,8 @@ def test_our_reader_returns_every_bit(written):
 
 
 def test_equal_trees_give_equal_bytes(tmp_path, written):
-    write_torch(tmp_path / "y.pt", {"g_ema": every_kind(), "step": 70000, "list": [1.5, None, True, (-1, "ü"), 2**40, -129, 2**63]})
+    write_torch(tmp_path / "y.pt",
+                {"g_ema": every_kind(), "step": 70000, "list": [1.5, None, True, (-1, "ü"), 2**40, -129, 2**63]})
     assert written.read_bytes() == (tmp_path / "y.pt").read_bytes()
 
 
@@ -52,7 +55,8 @@ def test_records_are_stored_at_64_byte_boundaries(written):
     with zipfile.ZipFile(written) as archive:
         assert archive.testzip() is None
         for info in archive.infolist():
-            name_length, extra_length = np.frombuffer(written.read_bytes()[info.header_offset + 26:][:4], "<u2").tolist()
+            name_length, extra_length = np.frombuffer(written.read_bytes()[info.header_offset + 26:][:4],
+                                                      "<u2").tolist()
             assert info.compress_type == zipfile.ZIP_STORED and not info.flag_bits
             assert (info.header_offset + 30 + name_length + extra_length) % 64 == 0, info.filename
 
@@ -78,7 +82,8 @@ def test_pytorch_reads_it_without_trusting_it(tmp_path, written):
         "    holder = torch.load(sys.argv[1], weights_only=True, mmap=mmap)\n"
         "    state = holder.pop('g_ema')\n"
         "    torch.save({k: v.clone() for k, v in state.items()}, sys.argv[2] + str(mmap))\n"
-        "print(json.dumps([holder, {k: [str(v.dtype), list(v.shape), v.is_contiguous()] for k, v in state.items()}]))\n",
+        "print(json.dumps([holder, {k: [str(v.dtype), list(v.shape), v.is_contiguous()] "
+        "for k, v in state.items()}]))\n",
         written, tmp_path / "again"))
     assert told[0] == {"step": 70000, "list": [1.5, None, True, [-1, "ü"], 2**40, -129, 2**63]}
     for mmap in ("False", "True"):
