@@ -131,8 +131,8 @@ def check_space(folder: str | Path, needed: int) -> None:
     """Raise `UserError` when the disk of `folder` has fewer than `needed` bytes (and a little) free."""
     free = shutil.disk_usage(folder).free
     if free < needed + _SLACK:
-        raise UserError(f"{str(folder)!r} has {free / 2**20:.0f} MiB free, {(needed + _SLACK) / 2**20:.0f} MiB are needed: "
-                        "free some space there or choose another output folder")
+        raise UserError(f"{str(folder)!r} has {free / 2**20:.0f} MiB free, {(needed + _SLACK) / 2**20:.0f} MiB are "
+                        "needed: free some space there or choose another output folder")
 
 
 def remove_tree(path: Path) -> None:

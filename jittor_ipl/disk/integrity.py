@@ -15,7 +15,7 @@ _SEAL = "sha256"
 
 
 def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal; `UserError` when it cannot be read, or is no regular file."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal; `UserError` when it is no file that can be read."""
     digest = hashlib.sha256()
     try:
         require_file(path)

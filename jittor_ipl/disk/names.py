@@ -30,7 +30,8 @@ def safe_name(name: str, what: str = "name", reserve: int = 0) -> str:
         raise UserError(f"the {what} {shown} would not stay in the output folder: "
                         "it may not contain '/', '\\' or '..', nor begin with '.'")
     if len(name.encode()) > MAX_NAME_BYTES - reserve:
-        raise UserError(f"the {what} {shown} has {len(name.encode())} bytes; at most {MAX_NAME_BYTES - reserve} fit a folder name")
+        raise UserError(f"the {what} {shown} has {len(name.encode())} bytes; at most {MAX_NAME_BYTES - reserve} "
+                        "fit a folder name")
     return name
 
 
@@ -55,9 +56,8 @@ def check_distinct(names: Iterable[str]) -> None:
     for name in names:
         other = seen.setdefault(folded(name), name)
         if other is not name:
-            told = f"the style {name!r} is listed twice" if other == name else \
-                f"the styles {other!r} and {name!r} would share one folder (upper and lower case do not count)"
-            raise UserError(told)
+            raise UserError(f"the style {name!r} is listed twice" if other == name else
+                            f"the styles {other!r} and {name!r} would share one folder (case does not count)")
 
 
 def image_names(names: Iterable[str]) -> list[str]:
@@ -69,7 +69,8 @@ def image_names(names: Iterable[str]) -> list[str]:
     for name in names:
         key = unicodedata.normalize("NFC", safe_name(name, "image name", reserve=len(SUFFIX))).casefold()
         if key in seen:
-            raise UserError(f"the image names {seen[key]!r} and {name!r} are one file where case is ignored: rename one")
+            raise UserError(f"the image names {seen[key]!r} and {name!r} are one file where case is ignored: "
+                            "rename one")
         seen[key] = name
     return list(seen.values())
 

@@ -14,10 +14,10 @@ JSON_BYTES = 64 << 20
 
 
 def require_file(path: str | Path, *, pipes: bool = False) -> None:
-    """Raise OSError for a folder, a device, which may never end, and a pipe, which may never open, unless `pipes` may be."""
+    """Raise OSError for a folder, a device, which may never end, and, without `pipes`, a pipe, which may never open."""
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or pipes and stat.S_ISFIFO(mode)):
-        raise OSError(0, "it is not a file but a folder" if stat.S_ISDIR(mode) else "it is not a file but a pipe or device")
+        raise OSError(0, f"it is not a file but a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
 
 
 def read_small(path: str | Path, what: str, limit: int, *, pipes: bool = False) -> bytes:
@@ -37,7 +37,7 @@ def read_small(path: str | Path, what: str, limit: int, *, pipes: bool = False) 
 
 
 def read_lines(path: str | Path, what: str, limit: int = TEXT_BYTES) -> list[str]:
-    """Return the lines of a UTF-8 text, blanks at their ends cut off; UserError as in `read_small`, and for other text."""
+    """Return the lines of a UTF-8 text without blanks at their ends; UserError as `read_small`, and for other text."""
     data = read_small(path, what, limit)
     try:
         text = data.decode("utf-8-sig")

@@ -25,8 +25,8 @@ _TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: 
           5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
           8: Image.Transpose.ROTATE_90}
 # What Pillow raises for damaged files (fuzzed by tests/torture/fuzz_images.py).
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError, AttributeError,
-                  RuntimeError, struct.error, zlib.error)
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, IndexError, KeyError, TypeError,
+                  AttributeError, RuntimeError, struct.error, zlib.error)
 
 
 def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
@@ -44,7 +44,7 @@ def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> byt
 
 
 def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None = None) -> Path:
-    """Write one image, float CHW in [-1, 1] or uint8 HWC, as PNG; atomic; `UserError` when the place cannot be written."""
+    """Write one image, float CHW in [-1, 1] or uint8 HWC, as PNG, whole or not at all; `UserError` where it cannot."""
     pixels = image if image.dtype == np.uint8 else to_uint8(image)
     return write_bytes(path, encode_png(pixels, text))
 
@@ -151,5 +151,6 @@ def _contents(entries: Sequence[Path]) -> str:
     """Tell what a folder without pictures holds, and what to do about it."""
     folders = [ascii(path.name) for path in entries if path.is_dir()]
     if folders:
-        return f"it holds the folders {', '.join(folders[:4])}{', ...' if len(folders) > 4 else ''}; name one that holds pictures"
+        shown = ", ".join([*folders[:4], *(["..."] if len(folders) > 4 else [])])
+        return f"it holds the folders {shown}; name one that holds pictures"
     return f"it holds files such as {ascii(entries[0].name)}; convert them to PNG" if entries else "it is empty"

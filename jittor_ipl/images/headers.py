@@ -1,6 +1,6 @@
 """What a picture file says about itself before anything is decoded: format, size, and whether the file is all there.
 
-Only lengths and sizes are read, from bytes in memory. A file that asks for more work than a picture needs is refused here.
+Only lengths and sizes are read, from bytes in memory. A file that asks for more work than a picture needs is refused.
 """
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ MAX_SCANS = 1000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")
-_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # left, top, steps
+# Left, top, steps across and down of an interlaced PNG's passes.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # What else is met under the ending of a picture, for the message.
-_FOREIGN = ((b"GIF8", "a GIF"), (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"%!PS", "an EPS"), (b"8BPS", "a Photoshop file"),
-            (b"SIMPLE  =", "a FITS file"), (b"BM", "a BMP"), (b"<svg", "an SVG"), (b"<?xml", "an XML file (SVG?)"),
-            (b"%PDF", "a PDF"), (b"\0\0\0\x0cjP  ", "a JPEG 2000"), (b"\0\0\1\0", "an icon"), (b"\x1f\x8b", "a gzip archive"),
-            (b"PK\3\4", "a zip archive"))
+_FOREIGN = ((b"GIF8", "a GIF"), (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"%!PS", "an EPS"), (b"BM", "a BMP"),
+            (b"SIMPLE  =", "a FITS file"), (b"8BPS", "a Photoshop file"), (b"<svg", "an SVG"), (b"%PDF", "a PDF"),
+            (b"<?xml", "an XML file (SVG?)"), (b"\0\0\0\x0cjP  ", "a JPEG 2000"), (b"\0\0\1\0", "an icon"),
+            (b"\x1f\x8b", "a gzip archive"), (b"PK\3\4", "a zip archive"))
 
 
 @dataclass(frozen=True)
 class Header:
-    """Pillow's name of the format, the size in pixels of the stored picture (before any turning), and a PNG's chunks."""
+    """Pillow's name of the format, the size in pixels of the stored picture (before any turning), a PNG's chunks."""
 
     format: str
     width: int
@@ -71,7 +72,7 @@ def _png_chunks(data: bytes) -> list[tuple[int, int]]:
             raise UserError("a damaged PNG: the file is cut short")
         if kind in _PNG_KEPT:
             if kind == b"eXIf" and length > MAX_METADATA:
-                raise UserError(f"a PNG with {length >> 20} MiB of EXIF data; at most {MAX_METADATA >> 20} MiB are read")
+                raise UserError(f"a PNG with {length >> 20} MiB of EXIF data; at most {MAX_METADATA >> 20} are read")
             if zlib.crc32(memoryview(data)[at + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
                 raise UserError(f"a damaged PNG: the checksum of its {kind.decode()} chunk does not match")
             kept.append((at, end))

@@ -11,7 +11,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.images.sheets import grid
 
-MOST_PIXELS = 1 << 24  # of one mosaic: 4096 pictures of 64 px, 16 of 1024 px; further pictures are recorded by hash only
+MOST_PIXELS = 1 << 24  # of one mosaic: 4096 pictures of 64 px, 16 of 1024 px; of further ones only the hash is recorded
 
 
 def capacity(height: int, width: int) -> int:
@@ -25,11 +25,12 @@ def write_mosaic(path: Path, images: Sequence[np.ndarray]) -> None:
 
 
 def read_mosaic(path: Path, count: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """Read back the first `count` pictures of (height, width) `size`; raises UserError when the file cannot hold them."""
+    """Read back the first `count` pictures of (height, width) `size`; UserError when the file cannot hold them."""
     height, width = size
     sheet = load_image(path)
     columns = sheet.shape[1] // width
     if sheet.shape[1] % width or sheet.shape[0] % height or columns * (sheet.shape[0] // height) < count:
-        raise UserError(f"{path} is {sheet.shape[1]}x{sheet.shape[0]}: it does not hold {count} pictures of {width}x{height}")
+        size = f"{sheet.shape[1]}x{sheet.shape[0]}"
+        raise UserError(f"{path} is {size}: it does not hold {count} pictures of {width}x{height}")
     return [sheet[top:top + height, left:left + width]
             for top, left in ((index // columns * height, index % columns * width) for index in range(count))]

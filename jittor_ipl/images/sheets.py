@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 
 def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, background: int = 255) -> np.ndarray:
-    """Return one HWC uint8 picture of equal-sized HWC uint8 tiles, row by row, `pad` pixels apart; missing tiles stay blank."""
+    """Return one HWC uint8 picture of equal HWC uint8 tiles, row by row, `pad` pixels apart; missing ones are blank."""
     assert len(pixels) > 0 and columns > 0
     height, width, channels = pixels[0].shape
     rows = -(-len(pixels) // columns)
@@ -44,5 +44,16 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2
 def encode_sheet(pixels: np.ndarray) -> bytes:
     """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    palette = Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+    """Return an HWC uint8 picture whose longer side has at most `side` pixels; a smaller one as it is."""
+    height, width, _ = picture.shape
+    scale = side / max(height, width)
+    if scale >= 1:
+        return picture
+    size = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))

@@ -1,12 +1,14 @@
 """Fill a results folder: `results/<suite>/<NN>/<name>.png`, `seeds.json` and `manifest.json`, resumable and checked."""
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from jittor_ipl.disk.atomic import staged
 from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import MANIFEST, SEEDS
@@ -15,7 +17,6 @@ from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import pixels_sha256
-from jittor_ipl.submission.archive import write_archive
 from jittor_ipl.submission.produce import produce, weight_hashes
 from jittor_ipl.submission.records import (
     Manifest,
@@ -27,6 +28,8 @@ from jittor_ipl.submission.records import (
     write_seeds,
 )
 from jittor_ipl.submission.sets import SetEntry, TestSet
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a submission: the earliest time that a zip can hold
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) ->
     """Make every picture of the set that `root/<suite>` does not hold yet, and record all of them.
 
     A picture is kept when the manifest says that the same weights, recipe, seed and machine made it and its file still
-    has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises UserError
-    for weights that do not load, folders that cannot be written, and a folder that another process is filling.
+    has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises
+    UserError for weights that do not load, a folder that cannot be written, or that another process is filling.
     """
     folder = output_folder(inside(output_folder(root), test_set.suite))
     with locked(folder):
@@ -57,7 +60,7 @@ def _fill(test_set: TestSet, folder: Path, batch: int, workers: int) -> Built:
         output_folder(inside(folder, entry.number))
         if not wanted[entry.number]:
             draft.close(entry)
-    entries = {entry.number: replace(entry, weights_sha256=None) for entry in test_set.entries}     # hashed for the draft
+    entries = {entry.number: replace(entry, weights_sha256=None) for entry in test_set.entries}  # hashed already
     made = produce(list(entries.values()), wanted, batch=batch, workers=workers)
     for number, pictures in groupby(made, key=lambda one: one[0]):     # they come style by style
         for _, name, image in pictures:
@@ -68,9 +71,17 @@ def _fill(test_set: TestSet, folder: Path, batch: int, workers: int) -> Built:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Pack a results folder's pictures, seeds.json and manifest.json into a zip whose bytes depend only on them."""
-    manifest = read_manifest(folder / MANIFEST)
-    write_archive(archive, folder.parent, [folder / MANIFEST, *(folder / name for name in manifest.files)])
+    """Pack a results folder's pictures, seeds.json and manifest.json into a zip whose bytes depend only on them.
+
+    Entries are in the order of their names and stored, not deflated: PNGs do not shrink, and the bytes must not depend
+    on the zlib in use. Raises UserError where the disk refuses.
+    """
+    with staged(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as packed:
+        for name in sorted([MANIFEST, *read_manifest(folder / MANIFEST).files]):
+            entry = zipfile.ZipInfo(f"{folder.name}/{name}", EPOCH)
+            entry.create_system = 3  # Unix, wherever this runs
+            entry.external_attr = 0o100644 << 16
+            packed.writestr(entry, (folder / name).read_bytes())
 
 
 class _Draft:
@@ -90,7 +101,8 @@ class _Draft:
 
     def _before(self, suite: str) -> tuple[Seeds, Manifest]:
         """Return the records that the folder holds, or empty ones: other machines' and other formats' do not count."""
-        nothing = Seeds(suite=suite, styles={}), Manifest(suite=suite, fingerprint=self.fingerprint, styles={}, files={})
+        manifest = Manifest(suite=suite, fingerprint=self.fingerprint, styles={}, files={})
+        nothing = Seeds(suite=suite, styles={}), manifest
         if not (self.folder / MANIFEST).is_file():
             return nothing
         try:
@@ -107,8 +119,8 @@ class _Draft:
             (entry.plan.recipe, *self.hashes[entry.number])
         if not same:
             return list(entry.plan.images)
-        kept = [name for name, seed in entry.plan.images.items() if plan.images.get(name) == seed and name in record.pixels
-                and self._whole(f"{entry.number}/{name}{SUFFIX}")]
+        kept = [name for name, seed in entry.plan.images.items() if plan.images.get(name) == seed
+                and name in record.pixels and self._whole(f"{entry.number}/{name}{SUFFIX}")]
         self.pixels[entry.number] = {name: record.pixels[name] for name in kept}
         self.sizes[entry.number] = tuple(record.size)
         return [name for name in entry.plan.images if name not in set(kept)]
@@ -128,8 +140,8 @@ class _Draft:
     def close(self, entry: SetEntry) -> None:
         """Record a style that is complete, forgetting pictures that its plan no longer names."""
         weights, source = self.hashes[entry.number]
-        self.styles[entry.number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=list(self.sizes[entry.number]),
-                                                pixels=self.pixels[entry.number])
+        size, pixels = list(self.sizes[entry.number]), self.pixels[entry.number]
+        self.styles[entry.number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=size, pixels=pixels)
         wanted = {f"{entry.number}/{name}{SUFFIX}" for name in entry.plan.images}
         for name in [n for n in self.files if n.startswith(f"{entry.number}/") and n not in wanted]:
             del self.files[name]

@@ -66,7 +66,7 @@ class Manifest(_Record):
 
 
 def read_seeds(path: Path) -> Seeds:
-    """Read and check a `seeds.json`; raises UserError for anything malformed and for unsafe or colliding image names."""
+    """Read and check a `seeds.json`; UserError for anything malformed and for unsafe or colliding image names."""
     seeds = _valid(path, Seeds, read_json(path, "seed list"), "seed list")
     safe_name(seeds.suite, "suite name")
     for style in seeds.styles.values():

@@ -24,7 +24,8 @@ from jittor_ipl.submission.sets import SetEntry, TestSet, open_set
 _PREFIX = ".release-"
 
 
-def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.0, batch: int = 8, workers: int = 1) -> Path:
+def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.0, batch: int = 8,
+            workers: int = 1) -> Path:
     """Write `root/<suite>` from the finished runs in `runs` and return it; the old release is replaced as a whole.
 
     `half` stores float16 differences to the source, half the size; the recorded pictures are made from what is stored.
@@ -35,7 +36,8 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
     if (runs / SEEDS).is_file():
         raise UserError(f"{runs} is a release already: give the runs it was made from")
     if test_set.missing:
-        raise UserError(f"unfinished in {runs}: {', '.join(test_set.missing)}; finish them with train_all.sh, or remove them")
+        raise UserError(f"unfinished in {runs}: {', '.join(test_set.missing)}; finish them with train_all.sh, "
+                        "or remove them")
     target = inside(output_folder(root), test_set.suite)
     with locked(root):
         _clean(root, target)
@@ -72,7 +74,8 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
     styles = {e.number: _record(folder / e.number, *hashes[e.number], pictures[e.number]) for e in entries}
     write_seeds(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
-    write_manifest(folder / MANIFEST, Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
+    manifest = Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files)
+    write_manifest(folder / MANIFEST, manifest)
 
 
 def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:

@@ -106,7 +106,7 @@ def find_sets(root: Path) -> list[Path]:
 
 
 def choose(test_set: TestSet, styles: list[str]) -> TestSet:
-    """Keep the styles with these names or numbers (all when the list is empty); raises UserError for one that is not there."""
+    """Keep the styles with these names or numbers (all when the list is empty); UserError for one that is not there."""
     names = {name: entry for entry in test_set.entries for name in (entry.number, entry.plan.style)}
     for style in styles:
         if style not in names:
@@ -143,7 +143,7 @@ def _runs(folder: Path) -> TestSet:
     configs = [load_style_run(run / CONFIG) for run in finished]
     suites = {config.suite for config in configs}
     if len(suites) > 1:
-        raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: keep one folder per suite")
+        raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")
     entries = tuple(SetEntry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False, _reported(run))
                     for config, run in zip(configs, finished))
     if len({entry.number for entry in entries}) < len(entries):
@@ -170,7 +170,8 @@ def _with_seeds(found: TestSet, seeds: str) -> TestSet:
     entries = tuple(replace(e, plan=e.plan.model_copy(update={"images": wanted[e.number]}))
                     for e in found.entries if e.number in wanted)
     if not entries:
-        raise UserError(f"{seeds} names none of the styles of {found.suite!r}: {', '.join(e.label for e in found.entries)}")
+        raise UserError(f"{seeds} names none of the styles of {found.suite!r}: "
+                        + ", ".join(entry.label for entry in found.entries))
     return TestSet(found.suite, entries, found.missing)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.atomic import write_bytes
@@ -18,7 +17,7 @@ from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.images.pixels import from_uint8
-from jittor_ipl.images.sheets import contact_sheet, encode_sheet
+from jittor_ipl.images.sheets import contact_sheet, encode_sheet, shrunk
 from jittor_ipl.submission.produce import source_of
 from jittor_ipl.submission.records import StyleSeeds, read_seeds
 
@@ -43,8 +42,8 @@ class Row:
         def shown(value: float | None, form: str) -> str:
             return NONE if value is None else form.format(value)
         proved = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
-        return [self.style, shown(self.seconds, "{:.0f}"), shown(self.similarity, "{:.3f}"), shown(self.judge, "{:.0%}"),
-                proved, self.note]
+        return [self.style, shown(self.seconds, "{:.0f}"), shown(self.similarity, "{:.3f}"),
+                shown(self.judge, "{:.0%}"), proved, self.note]
 
 
 def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path | None) -> list[Row]:
@@ -80,7 +79,7 @@ def _proved(path: Path | None) -> dict[str, bool]:
 
 
 def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> float | None:
-    """Return the part of the pictures, uint8 [64, 64, 3], that the judge of the demo generator `source` takes for `style`.
+    """Return the part of pictures uint8 [64, 64, 3] that the judge of the demo generator `source` sees in `style`.
 
     None without such a judge.
     """
@@ -112,25 +111,18 @@ def table(found: Sequence[Row]) -> str:
 
 
 def write_sheet(path: Path, results: Path) -> None:
-    """Write the contact sheet of a results folder: the source's pictures of the first seeds, each style's below them."""
+    """Write a results folder's contact sheet: the source's pictures of the first seeds, each style's below them."""
     styles = read_seeds(results / SEEDS).styles
     first = next(iter(styles[number] for number in sorted(styles)))
     lines = [("source", _source_pictures(first))]
     lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in sorted(styles.items())]
-    write_bytes(path, encode_sheet(contact_sheet([(label, [_tile(p) for p in pictures]) for label, pictures in lines if pictures])))
+    tiles = [(label, [shrunk(picture, LARGEST_TILE) for picture in pictures]) for label, pictures in lines if pictures]
+    write_bytes(path, encode_sheet(contact_sheet(tiles)))
 
 
 def _source_pictures(plan: StyleSeeds) -> list[np.ndarray]:
     from jittor_ipl.adaptation.render import render
     return list(render(source_of(plan.source), list(plan.images.values())[:SHOWN], plan.recipe))
-
-
-def _tile(picture: np.ndarray) -> np.ndarray:
-    height, width, _ = picture.shape
-    if max(height, width) <= LARGEST_TILE:
-        return picture
-    scale = LARGEST_TILE / max(height, width)
-    return np.asarray(Image.fromarray(picture).resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS))
 
 
 def to_json(found: Sequence[Row]) -> str:

@@ -1,9 +1,9 @@
 """Prove that weights and seeds give the recorded pictures: bit for bit on an equal machine, else within a tolerance.
 
 The tolerance on other hardware, per picture against its reference pixels: no channel of any pixel differs by more than
-MAX_LEVELS of 255, and PSNR is at least MIN_PSNR dB. Other instruction sets add the same float32 terms in another order;
-that moves a value by about 1e-5 and its rounding to 8 bits by at most one level, in few pixels (one level in every tenth
-value is 58 dB). A wrong seed, truncation or weight file gives below 30 dB.
+MAX_LEVELS of 255, and PSNR is at least MIN_PSNR dB. Other instruction sets add the same float32 terms in another
+order; that moves a value by about 1e-5 and its rounding to 8 bits by at most one level, in few pixels (one level in
+every tenth value is 58 dB). A wrong seed, truncation or weight file gives below 30 dB.
 """
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Outcome:
     """What one suite's verification found; `differences` is empty when all is as recorded."""
 
     suite: str
-    exact: bool                                                    # the machine equals the recorded one: bits must agree
-    checked: dict[str, int] = field(default_factory=dict)          # style number -> pictures that agree
-    identical: int = 0                                             # of those, equal bit for bit
-    unknown: int = 0                                               # other machine, other bits, and no reference pixels
+    exact: bool                                             # the machine equals the recorded one: bits must agree
+    checked: dict[str, int] = field(default_factory=dict)   # style number -> pictures that agree
+    identical: int = 0                                      # of those, equal bit for bit
+    unknown: int = 0                                        # other machine, other bits, and no reference pixels
     differences: list[str] = field(default_factory=list)
-    differing: set[str] = field(default_factory=set)               # style numbers
+    differing: set[str] = field(default_factory=set)        # style numbers
 
-    def differ(self, number: str, told: str) -> None:
+    def add_difference(self, number: str, difference: str) -> None:
         """Note one difference of a style."""
         self.differing.add(number)
-        self.differences.append(told)
+        self.differences.append(difference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome for programs: `reproducible` says yes or no for every style that was looked at."""
-        looked_at = sorted({*self.checked, *self.differing})
-        return {"exact": self.exact, "agree": sum(self.checked.values()), "identical": self.identical, "unknown": self.unknown,
-                "reproducible": {number: number not in self.differing for number in looked_at}, "differences": self.differences}
+        reproducible = {number: number not in self.differing for number in sorted({*self.checked, *self.differing})}
+        return {"exact": self.exact, "agree": sum(self.checked.values()), "identical": self.identical,
+                "unknown": self.unknown, "reproducible": reproducible, "differences": self.differences}
 
 
 def verify(folder: Path, *, results: Path, styles: Sequence[str] = (), sample: int | None = None,
@@ -78,9 +78,9 @@ def verify(folder: Path, *, results: Path, styles: Sequence[str] = (), sample: i
         if not identical and before is None and not outcome.exact:
             outcome.unknown += 1
             continue
-        told = None if identical else _difference(image, before, outcome.exact)
-        if told is not None:
-            outcome.differ(number, f"{test_set.suite}/{number}/{name}: {told}")
+        difference = None if identical else _difference(image, before, outcome.exact)
+        if difference is not None:
+            outcome.add_difference(number, f"{test_set.suite}/{number}/{name}: {difference}")
             continue
         outcome.checked[number] = outcome.checked.get(number, 0) + 1
         outcome.identical += identical
@@ -99,30 +99,31 @@ def _open(folder: Path, results: Path) -> tuple[Path, TestSet]:
     plans = read_seeds(record / SEEDS).styles
     entries = tuple(replace(e, plan=plans[e.number]) for e in test_set.entries if e.number in plans)
     if not entries:
-        raise UserError(f"{record / SEEDS} records none of the styles in {folder}: run python run_all.py --weights {folder}")
+        raise UserError(f"{record / SEEDS} records none of the styles in {folder}: "
+                        f"run python run_all.py --weights {folder}")
     return record, TestSet(test_set.suite, entries)
 
 
 def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome:
-    """Compare every recorded file's SHA-256, and those of the weights and their sources, before anything is generated."""
+    """Compare the SHA-256 of every recorded file, of the weights and their sources, before anything is generated."""
     from jittor_ipl.runtime.device import fingerprint
     outcome = Outcome(test_set.suite, exact=manifest.fingerprint == fingerprint())
     chosen = {SEEDS, *(entry.number for entry in test_set.entries)}
     for name, recorded in manifest.files.items():
-        if name.split("/")[0] not in chosen:
-            continue
-        told = _file_fault(record / name, recorded)
-        if told:
-            outcome.differ(name.split("/")[0], f"{record / name}: {told}")
+        fault = _file_fault(record / name, recorded) if name.split("/")[0] in chosen else None
+        if fault:
+            outcome.add_difference(name.split("/")[0], f"{record / name}: {fault}")
     for entry in test_set.entries:
         style = manifest.styles.get(entry.number)
         if style is None or set(style.pixels) != set(entry.plan.images):
-            outcome.differ(entry.number, f"{record / MANIFEST}: style {entry.label} does not name the pictures of {SEEDS}")
+            fault = f"style {entry.label} does not name the pictures of {SEEDS}"
+            outcome.add_difference(entry.number, f"{record / MANIFEST}: {fault}")
             continue
-        for path, recorded in ((entry.weights, style.weights_sha256), (resolve(entry.plan.source), style.source_sha256)):
-            told = _file_fault(path, recorded)
-            if told and entry.number not in outcome.differing:
-                outcome.differ(entry.number, f"{path}: {told}")
+        files = (entry.weights, style.weights_sha256), (resolve(entry.plan.source), style.source_sha256)
+        for path, recorded in files:
+            fault = _file_fault(path, recorded)
+            if fault and entry.number not in outcome.differing:
+                outcome.add_difference(entry.number, f"{path}: {fault}")
     if SEEDS in outcome.differing:  # nothing that follows from a changed seed list proves anything
         outcome.differing.update(entry.number for entry in test_set.entries)
     return outcome
@@ -136,7 +137,7 @@ def _file_fault(path: Path, recorded: str) -> str | None:
 
 
 def _sampled(entries: list[SetEntry], sample: int | None) -> Mapping[str, list[str]]:
-    """Return the names to make, per style: all, or `sample` of them, spread over the styles and always the same ones."""
+    """Return the names to make, per style: all, or always the same `sample` of them, spread over the styles."""
     every = {entry.number: list(entry.plan.images) for entry in entries}
     if sample is None or sample >= sum(map(len, every.values())):
         return every
@@ -180,8 +181,9 @@ def _difference(image: np.ndarray, before: np.ndarray | None, exact: bool) -> st
     levels, ratio = int(np.abs(image.astype(int) - before).max()), float(psnr(image[None], before[None])[0])
     if exact:
         return f"not bit for bit: largest difference {levels}/255, PSNR {ratio:.1f} dB"
-    within = levels <= MAX_LEVELS and ratio >= MIN_PSNR
-    return None if within else f"largest difference {levels}/255, PSNR {ratio:.1f} dB; allowed {MAX_LEVELS}/255, {MIN_PSNR:.0f} dB"
+    if levels <= MAX_LEVELS and ratio >= MIN_PSNR:
+        return None
+    return f"largest difference {levels}/255, PSNR {ratio:.1f} dB; allowed {MAX_LEVELS}/255, {MIN_PSNR:.0f} dB"
 
 
 def summary(outcome: Outcome) -> Iterator[str]:
@@ -191,5 +193,6 @@ def summary(outcome: Outcome) -> Iterator[str]:
         f"another machine than recorded: at most {MAX_LEVELS}/255 and at least {MIN_PSNR:.0f} dB"
     yield f"{outcome.suite}: {agree} pictures agree, {outcome.identical} of them bit for bit ({rule})"
     if outcome.unknown:
-        yield f"{outcome.suite}: {outcome.unknown} pictures were not decided: other bits, and only their hashes are recorded"
+        yield (f"{outcome.suite}: {outcome.unknown} pictures were not decided: other bits, "
+               "and only their hashes are recorded")
     yield from outcome.differences
