@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from jittor_ipl.config import Suite, load_section, load_suite, safe_name
-from jittor_ipl.config.sections import Section, Seed, mistake
+from jittor_ipl.config.sections import Section, Seed
 from jittor_ipl.errors import UserError, nearest
 
 TUNING_SEEDS = 1_000_000        # tuning and training reports look at seeds below this and at the few just above it
@@ -86,11 +86,11 @@ class Benchmark(Section):
     @field_validator("name")
     @classmethod
     def _safe(cls, name: str) -> str:
-        return _told(lambda: safe_name(name, "name"))
+        return safe_name(name, "name")
 
     @model_validator(mode="after")
     def _consistent(self) -> Benchmark:
-        _told(self._check)
+        self._check()
         return self
 
     def _check(self) -> None:
@@ -135,11 +135,3 @@ def _no_double(what: str, values: list) -> None:
     twice = [value for value in values if values.count(value) > 1]
     if twice:
         raise UserError(f"{what}: {twice[0]!r} is listed twice")
-
-
-def _told(check):
-    """Run a check whose UserError becomes pydantic's, so that the file and the key are told with it."""
-    try:
-        return check()
-    except UserError as error:
-        raise mistake(str(error)) from None

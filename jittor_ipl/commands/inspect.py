@@ -66,7 +66,7 @@ def _require_match(inspection: Inspection, keys: str) -> None:
 def _manifest(inspection: Inspection) -> list[str]:
     manifest = inspection.manifest
     state = f"{manifest.files} files as recorded" if not manifest.problems else f"{len(manifest.problems)} problems"
-    return [inspection.path, *_line("folder", f"{manifest.kind}, {manifest.about}"), *_line("manifest", state),
+    return [inspection.path, *_listed("folder", f"{manifest.kind}, {manifest.about}"), *_listed("manifest", state),
             *_listed("problems", manifest.problems)]
 
 
@@ -76,22 +76,22 @@ def _network(report: NetworkReport, path: str, every: bool, keys: str | None) ->
              for file in report.files]
     lines = [title, *_listed("file", files)]
     if report.error:
-        return [*lines, *_line("unreadable", report.error), *_listed("asks for", report.refused_globals)]
+        return [*lines, *_listed("unreadable", report.error), *_listed("asks for", report.refused_globals)]
     config = ", ".join(f"{key} {value}" for key, value in report.config.items())
     place = f", network under {report.container!r}" if report.container else ""
     return [*lines,
-            *_line("format", _FORMATS.get(report.format, report.format) + place),
-            *_line("network", _names(report)),
-            *_line("config", _cut(config)),
-            *_line("tensors", _totals(report) if report.files else ""),
-            *_line("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
-            *_line("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
-            *_line("not read", _cut(", ".join(report.not_read), every)),
+            *_listed("format", _FORMATS.get(report.format, report.format) + place),
+            *_listed("network", _names(report)),
+            *_listed("config", _cut(config)),
+            *_listed("tensors", _totals(report) if report.files else ""),
+            *_listed("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
+            *_listed("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
+            *_listed("not read", _cut(", ".join(report.not_read), every)),
             *_listed("metadata", [f"{key}: {text}" for key, text in report.metadata.items() if key != "config"]),
             *_listed("keys", list(_keys(report.tensors, every, keys))),
             *_listed("problems", _few(report.problems, every)),
             *_listed("assumed", report.remarks),
-            *_line("next", report.next_step)]
+            *_listed("next", report.next_step)]
 
 
 def _names(report: NetworkReport) -> str:
@@ -138,11 +138,8 @@ def _few(problems: list[str], every: bool) -> list[str]:
     return [*problems[:_PROBLEMS], f"... and {len(problems) - _PROBLEMS} more (--all shows them)"]
 
 
-def _line(name: str, text: str) -> list[str]:
-    return [f"  {name:<10} {text}"] if text else []
-
-
-def _listed(name: str, texts: list[str]) -> list[str]:
+def _listed(name: str, texts: str | list[str]) -> list[str]:
+    texts = [texts] if isinstance(texts, str) and texts else texts
     return [f"  {name if index == 0 else '':<10} {text}" for index, text in enumerate(texts)]
 
 

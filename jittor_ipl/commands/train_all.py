@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from jittor_ipl.commands import options
-from jittor_ipl.errors import UserError, in_brief, nearest
+from jittor_ipl.errors import UserError, in_brief
 
 if TYPE_CHECKING:
     from jittor_ipl.config import StyleRun
 
-METHODS = ("ipl", "nada")
 VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
 EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
   python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
@@ -52,10 +51,8 @@ def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
     from jittor_ipl.config import load_suite
     if not method:
         return list(changes)
-    if method not in METHODS:
-        raise UserError(f"unknown method {method!r}{nearest(method, METHODS)}; choose ipl or nada")
-    suite = load_suite(config, changes)
-    name = suite.suite if suite.method == method else f"{suite.suite}-{method}"
+    suite = load_suite(config, [*changes, f"method={method}"])
+    name = suite.suite if method == load_suite(config, changes).method else f"{suite.suite}-{method}"
     return [*changes, f"method={method}", f'suite="{name}"']
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from jittor_ipl.config.checks import check_prompts
 from jittor_ipl.config.plain_yaml import parse_yaml
-from jittor_ipl.config.sections import OURS, Section
+from jittor_ipl.config.sections import Section
 from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
@@ -131,7 +131,9 @@ def _first(error: ValidationError) -> str:
     mistake = mistakes[0]
     where = ".".join(str(part) for part in mistake["loc"])
     text, given = mistake["msg"], repr(mistake["input"])
-    if mistake["type"] not in (OURS, "missing"):
+    if mistake["type"] == "value_error":      # raised by a validator of ours, worded in full
+        text = str(mistake["ctx"]["error"])
+    elif mistake["type"] != "missing":
         text = f"{text[0].lower()}{text[1:]} (given: {given if len(given) <= 80 else given[:77] + '...'})"
     if mistake["type"] == "literal_error":
         text += nearest(given[:40], re.findall("'[^']*'", mistake["msg"])).replace("\"", "")

@@ -4,12 +4,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from jittor_ipl.errors import nearest
+from jittor_ipl.errors import UserError, nearest
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
-OURS = "ours"         # the type of the validation errors that this project words itself
 MAX_PROMPT_CHARACTERS = 1000  # far above what 77 tokens hold: only a guard before the tokenizer
 
 Steps = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -23,11 +21,6 @@ Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
 TrainGroup = Literal["convs", "rgb", "modulation", "const", "noise", "maps"]
 Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "fine"]
-
-
-def mistake(text: str) -> PydanticCustomError:
-    """Return the error to raise in a validator for a mistake of the user's, worded in full."""
-    return PydanticCustomError(OURS, "{text}", {"text": text})
 
 
 class Section(BaseModel):
@@ -45,7 +38,7 @@ class Section(BaseModel):
         for key in given:
             if key not in known:
                 near = nearest(key, known) or f"; known keys: {', '.join(known)}"
-                raise mistake(f"unknown key {key!r}{near}")
+                raise UserError(f"unknown key {key!r}{near}")
         return given
 
 
@@ -85,23 +78,23 @@ class MapperTraining(Section):
     @model_validator(mode="after")
     def _list_behind_its_weight(self) -> MapperTraining:
         if self.lambda_prompts and self.prompts is None:
-            raise mistake("lambda_prompts needs a list: set prompts to a text file, shipped or demo")
+            raise UserError("lambda_prompts needs a list: set prompts to a text file, shipped or demo")
         if self.replace_domain and not self.lambda_prompts:
-            raise mistake("replace_domain without lambda_prompts leaves nothing to pull the prompts towards the style: "
-                          "set lambda_prompts to 1")
+            raise UserError("replace_domain without lambda_prompts leaves nothing to pull the prompts towards the "
+                            "style: set lambda_prompts to 1")
         return self
 
     @model_validator(mode="after")
     def _vectors_for_every_level(self) -> MapperTraining:
         if self.architecture == "levels" and self.n_ctx < 3:
-            raise mistake(f"a mapper of levels writes at least 3 prompt vectors, n_ctx is {self.n_ctx}")
+            raise UserError(f"a mapper of levels writes at least 3 prompt vectors, n_ctx is {self.n_ctx}")
         return self
 
     @model_validator(mode="after")
     def _one_word_per_vector(self) -> MapperTraining:
         words = len(self.init.split())
         if words and words != self.n_ctx:
-            raise mistake(f"init {self.init!r} has {words} words but n_ctx is {self.n_ctx}: make them equal")
+            raise UserError(f"init {self.init!r} has {words} words but n_ctx is {self.n_ctx}: make them equal")
         return self
 
 
@@ -145,7 +138,7 @@ class GeneratorTraining(Section):
     @model_validator(mode="after")
     def _no_group_twice(self) -> GeneratorTraining:
         if len(set(self.train)) != len(self.train) or not self.train:
-            raise mistake("train must name at least one group, none of them twice")
+            raise UserError("train must name at least one group, none of them twice")
         return self
 
     def adam(self) -> tuple[float, tuple[float, float]]:
@@ -173,7 +166,7 @@ class Losses(Section):
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Losses:
         if not any(weight for name, weight in self.model_dump().items() if name not in ("anchor", "consolidation")):
-            raise mistake("no loss that asks for a change has a weight: nothing would train")
+            raise UserError("no loss that asks for a change has a weight: nothing would train")
         return self
 
 
@@ -192,7 +185,7 @@ class Generate(Section):
             return given
         numbers = given if isinstance(given, list) else [given]
         if not numbers or not all(type(number) is int for number in numbers):
-            raise mistake(f"{repr(given)[:60]} are no seeds; write 7, [1, 2] or 0,1,5-10")
+            raise UserError(f"{repr(given)[:60]} are no seeds; write 7, [1, 2] or 0,1,5-10")
         return ",".join(map(str, numbers))
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from jittor_ipl.config.sections import (
     ClipModel,
@@ -18,7 +18,6 @@ from jittor_ipl.config.sections import (
     Seed,
     Source,
     Words,
-    mistake,
 )
 from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
 from jittor_ipl.errors import UserError, nearest
@@ -29,15 +28,8 @@ _YOUNGER = {"mean_direction": (), "covariance": ("spread",), "anchor": ("anchors
 _OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
 
 
-def _safe(what: str, reserve: int = 0) -> BeforeValidator:
-    def check(name: Any) -> Any:
-        if isinstance(name, str):
-            try:
-                safe_name(name, what, reserve)
-            except UserError as error:
-                raise mistake(str(error)) from None
-        return name
-    return BeforeValidator(check)
+def _safe(what: str, reserve: int = 0) -> AfterValidator:
+    return AfterValidator(lambda name: safe_name(name, what, reserve))
 
 
 SuiteName = Annotated[str, _safe("suite name")]
@@ -72,9 +64,9 @@ class StyleRun(Shared):
     def _losses_can_act(self) -> StyleRun:
         first, steps = self.generator.anchors.first, self.generator.steps
         if self.losses.anchor and first >= steps:
-            raise mistake(f"the first anchor would come at step {first} of {steps}: lower generator.anchors.first")
+            raise UserError(f"the first anchor would come at step {first} of {steps}: lower generator.anchors.first")
         if self.losses.covariance and self.generator.batch < 2:
-            raise mistake("losses.covariance compares the images of a step: generator.batch must be 2 or more")
+            raise UserError("losses.covariance compares the images of a step: generator.batch must be 2 or more")
         return self
 
     @property
@@ -135,10 +127,7 @@ class Suite(Shared):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Suite:
-        try:
-            check_distinct(entry.name for entry in self.styles)
-        except UserError as error:
-            raise mistake(str(error)) from None
+        check_distinct(self.names())
         return self
 
     def run_of(self, style: str) -> StyleRun:
