@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import load_into
-from jittor_ipl.weights.network import Network, read_network
+from jittor_ipl.weights.network import StoredNetwork, read_network
 
 if TYPE_CHECKING:
     from jittor_ipl.models.features.arcface import Backbone
@@ -55,7 +55,7 @@ def load_lpips(refs: "str | os.PathLike | Sequence[str | os.PathLike]", net: str
     return model
 
 
-def _require_both(parts: list[Network], net: str, refs: list) -> None:
+def _require_both(parts: list[StoredNetwork], net: str, refs: list) -> None:
     kinds = {part.layout.config["part"] for part in parts}
     if "whole" in kinds:
         return
@@ -86,6 +86,6 @@ def load_dinov2(ref: str | os.PathLike) -> "Dinov2":
     return _filled(Dinov2(**network.layout.config), network, ref)
 
 
-def _filled(model, network: Network, ref: str | os.PathLike):
+def _filled(model, network: StoredNetwork, ref: str | os.PathLike):
     load_into(model, network.tensors, source=str(ref))
     return model

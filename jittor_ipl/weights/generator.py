@@ -67,9 +67,9 @@ def adapted_tensors(stored: Mapping[str, np.ndarray], metadata: Mapping[str, str
 
     The source's `latent_avg` stays while the mapping network is the source's.
     """
-    own = {name: array for name, array in source.items() if name != LATENT_AVG}
-    whole = apply_delta(stored, metadata, own, label)
-    moved = any(whole[name] is not own[name] for name in own if name.startswith("style."))
+    tensors = {name: array for name, array in source.items() if name != LATENT_AVG}
+    whole = apply_delta(stored, metadata, tensors, label)
+    moved = any(whole[name] is not array for name, array in tensors.items() if name.startswith("style."))
     return whole if moved or LATENT_AVG not in source else {**whole, LATENT_AVG: source[LATENT_AVG]}
 
 

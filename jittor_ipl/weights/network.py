@@ -35,7 +35,7 @@ _LITTLE = 0.2           # of a network's tensors that may be wrong while it is s
 
 
 @dataclass(frozen=True)
-class Network:
+class StoredNetwork:
     """A network's tensors under our names, how its file was laid out, and what kind of file that was."""
 
     tensors: dict[str, np.ndarray]
@@ -43,7 +43,8 @@ class Network:
     info: FileInfo
 
 
-def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (), container: str | None = None) -> Network:
+def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (),
+                 container: str | None = None) -> StoredNetwork:
     """Read the one network at `ref` (a file, a folder or `demo:<name>`, see `refs`), strictly checked, under our names.
 
     `kind` (one or several) refuses every other kind of network. Raises UserError when there is none or more than one,
@@ -59,7 +60,7 @@ def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (), co
     stated = info.metadata.get("kind", "").replace("_", "-")
     if kind and stated not in ("", layout.kind):
         raise UserError(f"{path}: its metadata calls it {stated[:40]!r}, its tensors are those of {layout.kind!r}")
-    return Network(ours, layout, info)
+    return StoredNetwork(ours, layout, info)
 
 
 class Opened(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_names import recorded
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, count_problems, require_fit
@@ -134,3 +135,28 @@ def test_the_guide_names_every_kind_and_dialect():
     missing = [word for word in (*(family.kind for family in families.families()), *known_dialects())
                if word not in guide]
     assert not missing
+
+
+@pytest.mark.parametrize("names, message", [
+    (("embeddings.register_tokens", "embeddings.cls_token", "encoder.layer.0.layer_scale1.lambda1"), "DINOv2 with registers"),
+    (("cls_token", "pos_embed", "blocks.0.attn.qkv.weight"), "names of timm or of DINO's own code"),
+    (("conv1.weight", "prelu.weight", "layer1.0.prelu.weight", "features.weight", "fc.weight"), "iresnet"),
+    (("repeat_1.0.branch0.conv.weight", "last_linear.weight"), "FaceNet"),
+    (("controlnet_cond_embedding.conv_in.weight", "time_embedding.linear_1.weight"), "ControlNet"),
+    (("visual.trunk.blocks.0.norm1.weight", "text.transformer.resblocks.0.ln_1.weight"), "timm")])
+def test_a_relative_is_named_for_what_it_is(names, message):
+    with pytest.raises(UserError, match=message):
+        families.recognise({name: (4, 4) for name in names})
+
+
+def test_a_network_of_diffusers_that_is_not_known_is_named():
+    with pytest.raises(UserError, match="'SD3Transformer2DModel', a network that is not supported"):
+        families.recognise({"transformer_blocks.0.attn.to_q.weight": (4, 4)},
+                           Hints(config={"_class_name": "SD3Transformer2DModel"}))
+
+
+def test_a_network_of_another_kind_is_named():
+    """pSp's checkpoint holds a generator too, and the message says where it goes."""
+    shapes = {**recorded("encoders")["BackboneEncoder"], "decoder.input.input": (1, 4, 4, 4)}
+    with pytest.raises(UserError, match="'inversion-encoder' network, a 'stylegan2' .* is expected .the generator under"):
+        families.identify(shapes, kind="stylegan2")

@@ -141,16 +141,16 @@ class Generator(nn.Module):
             if noise not in ("const", "none"):
                 raise UserError(f"noise {noise!r} is unknown; choose 'const', 'none' or a list of arrays")
             return self.noises.as_list() if noise == "const" else [None] * self.noises.count
-        stored = self.noises.as_list()
-        if len(noise) != len(stored):
-            raise UserError(f"{len(noise)} noise arrays given, a {self.size} px generator takes {len(stored)}")
-        for i, (given, own) in enumerate(zip(noise, stored)):
-            _check(given, (None, *own.shape[1:]), f"noise {i}")
+        sides = noise_sizes(self.size)
+        if len(noise) != len(sides):
+            raise UserError(f"{len(noise)} noise arrays given, a {self.size} px generator takes {len(sides)}")
+        for i, (given, side) in enumerate(zip(noise, sides)):
+            _check(given, (None, 1, side, side), f"noise {i}")
         return noise
 
     def draw_noise(self, rng: np.random.Generator, batch: int) -> list[jt.Var]:
         """Return fresh noise for `synthesis`, one [batch, 1, r, r] per styled convolution."""
-        return [jt.array(rng.standard_normal((batch, *own.shape[1:]), np.float32)) for own in self.noises.as_list()]
+        return [jt.array(rng.standard_normal((batch, 1, r, r), np.float32)) for r in noise_sizes(self.size)]
 
     # ---- parameters ---------------------------------------------------------------------------------------------
 
@@ -160,13 +160,13 @@ class Generator(nn.Module):
 
     def put(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Set those tensors of `trainable` that are named, each of its own shape; they train or not as before."""
-        own, values = self.trainable(), {name: jt.array(value) for name, value in tensors.items()}
+        current, values = self.trainable(), {name: jt.array(value) for name, value in tensors.items()}
         # A lazy array of one element would be fused into the kernels that use it, and some of those do not compile.
         jt.sync(list(values.values()))
         for name, value in values.items():
-            trains = own[name].requires_grad
-            own[name].update(value)
-            own[name].requires_grad = trains      # update takes the flag of the new value
+            trains = current[name].requires_grad
+            current[name].update(value)
+            current[name].requires_grad = trains      # update takes the flag of the new value
 
     def copy(self) -> "Generator":
         """Return a generator of the same numbers and tensors, without the mean w."""

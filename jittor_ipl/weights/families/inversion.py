@@ -33,32 +33,32 @@ TYPES = {
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of an inversion encoder; UserError when the file's options name an encoder of another form."""
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in shapes) else ""
-    own = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-    kind = _trunk(own)
-    heads = _heads(own)
+    encoder = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    kind = _trunk(encoder)
+    heads = _heads(encoder)
     if kind is None or heads is None or (kind, heads) not in TYPES:
         return None
-    config = _numbers(own, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
+    config = _numbers(encoder, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
     return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config,
                   prefixed(prefix, schema(config)) | _mean_latent(shapes, hints, config), (TRACKED,),
                   parts=("decoder.",) if prefix else (), extras=(_MEAN,))
 
 
-def _trunk(own: Shapes) -> str | None:
-    if any(name.startswith("input_layer.") or ".res_layer." in name for name in own):
+def _trunk(encoder: Shapes) -> str | None:
+    if any(name.startswith("input_layer.") or ".res_layer." in name for name in encoder):
         return "ir"
-    resnet = any(name.startswith("body.0.conv") for name in own) or ("conv1.weight" in own and "relu.weight" in own)
+    resnet = any(name.startswith("body.0.conv") for name in encoder) or ("conv1.weight" in encoder and "relu.weight" in encoder)
     return "resnet34" if resnet else None
 
 
-def _heads(own: Shapes) -> str | None:
-    if any(name.startswith("latlayer") for name in own):
+def _heads(encoder: Shapes) -> str | None:
+    if any(name.startswith("latlayer") for name in encoder):
         return "pyramid"
-    if any(name.startswith("styles.") for name in own):
+    if any(name.startswith("styles.") for name in encoder):
         return "flat"
-    if any(name.startswith("output_layer_2.") for name in own):
+    if any(name.startswith("output_layer_2.") for name in encoder):
         return "w+"
-    return "w" if "linear.weight" in own and "output_layer.3.weight" not in own else None
+    return "w" if "linear.weight" in encoder and "output_layer.3.weight" not in encoder else None
 
 
 def _mean_latent(shapes: Shapes, hints: Hints, config: dict) -> Schema:
@@ -68,16 +68,16 @@ def _mean_latent(shapes: Shapes, hints: Hints, config: dict) -> Schema:
     return {} if found is None else {_MEAN: found if found in ((dim,), (1, dim)) else (config["n_styles"], dim)}
 
 
-def _numbers(own: Shapes, kind: str, heads: str) -> dict:
+def _numbers(encoder: Shapes, kind: str, heads: str) -> dict:
     """Return the sizes of an encoder: majority votes, or the published sizes where no tensor tells."""
     first = "input_layer.0" if kind == "ir" else "conv1"
     votes = solve({f"{first}.weight": ("w", "c", 3, 3), "input_layer.1.weight": ("w",), "input_layer.2.weight": ("w",),
                    "bn1.weight": ("w",), "relu.weight": ("w",), "linear.weight": ("lw", "ld"), "linear.bias": ("lw",),
                    "styles.0.linear.weight": ("s", "s"), "styles.0.linear.bias": ("s",), "styles.1.linear.bias": ("s",),
-                   "output_layer_2.3.bias": ("s",), "output_layer_2.3.weight": ("s", "flat")}, own, 0)
+                   "output_layer_2.3.bias": ("s",), "output_layer_2.3.weight": ("s", "flat")}, encoder, 0)
     style_dim = votes["s"] or votes["ld"] or 512
-    layers, squeeze = describe(own) if kind == "ir" else (34, False)
-    n_styles = votes["lw"] // style_dim if heads == "w+" else count(own, r"styles\.(\d+)\.")
+    layers, squeeze = describe(encoder) if kind == "ir" else (34, False)
+    n_styles = votes["lw"] // style_dim if heads == "w+" else count(encoder, r"styles\.(\d+)\.")
     return {"trunk": kind, "heads": heads, "layers": layers, "squeeze": squeeze, "width": votes["w"] or 64,
             "input_channels": votes["c"] or 3, "style_dim": style_dim,
             "n_styles": n_styles or (1 if heads == "w" else 18)}

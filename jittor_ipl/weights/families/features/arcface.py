@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
 from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, bottlenecks, conv, linear, prefixed, solve
@@ -20,6 +21,9 @@ _QUERY = "module.encoder_q."
 
 def _recogniser(shapes: Shapes, squeeze: bool) -> Layout | None:
     parts = {name.partition(".")[0] for name in shapes}
+    if {"prelu", "layer1", "features"} <= parts or "repeat_1" in parts:
+        raise UserError("this is a face recogniser of another form (InsightFace's own iresnet, or FaceNet); identity is "
+                        "measured with ArcFace's IR-SE50 (model_ir_se50.pth)")
     layers, has_squeeze = describe(shapes)
     trunk_only = "output_layer" not in parts or "styles" in parts
     if trunk_only or not parts & {"body", "input_layer"} or has_squeeze != squeeze:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.schema import Schema, count, fill, linear, norm, solve
 
@@ -31,7 +32,15 @@ def schema(layers: int) -> Schema:
 
 
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
-    """Return the layout of a DINOv2; the number of heads is in no shape: config.json or 64 channels each decide."""
+    """Return the layout of a DINOv2; UserError for its relatives.
+
+    The number of heads is in no shape: config.json or 64 channels each decide.
+    """
+    if "register_tokens" in shapes or "embeddings.register_tokens" in shapes:
+        raise UserError("this is a DINOv2 with registers; one without them is expected, such as facebook/dinov2-base")
+    if {"cls_token", "pos_embed"} <= set(shapes) and any(name.startswith("blocks.") for name in shapes):
+        raise UserError("this is a vision transformer in the names of timm or of DINO's own code; DINOv2 is read in "
+                        "Hugging Face's, such as facebook/dinov2-base")
     if not any(name.endswith((".layer_scale1.lambda1", ".attention.attention.query.weight")) for name in shapes) or \
             not any(name.startswith("embeddings.") for name in shapes):
         return None

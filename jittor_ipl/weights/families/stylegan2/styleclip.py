@@ -21,11 +21,11 @@ _PREFIX = "mapper."
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a StyleCLIP mapper: levels of W+, one for all layers, or one per layer of S."""
     prefix = _PREFIX if any(name.startswith(_PREFIX) for name in shapes) else ""
-    own = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
-    config, schema = _describe(own)
+    mapper = {name[len(prefix):]: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    config, schema = _describe(mapper)
     if not schema or (not prefix and config["mapper_type"] == "SingleMapper"):     # bare: the prompt mapper's names
         return None
-    numbers = solve(schema, own)
+    numbers = solve(schema, mapper)
     if "w" in numbers:
         config["style_dim"] = numbers["w"]
     expected = fill(prefixed(prefix, schema), numbers)
@@ -33,14 +33,14 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
                   parts=("decoder.",) if prefix else ())
 
 
-def _describe(own: Shapes) -> tuple[dict, Schema]:
+def _describe(mapper: Shapes) -> tuple[dict, Schema]:
     """Return which of the mappers has these names, and its tensors; the width of W+ is the unknown "w"."""
-    levels = [level for level in _LEVELS if any(name.startswith(f"{level}_mapping.") for name in own)]
+    levels = [level for level in _LEVELS if any(name.startswith(f"{level}_mapping.") for name in mapper)]
     if levels:
         return {"mapper_type": "LevelsMapper", "levels": levels}, _mlps({f"{level}_mapping": "w" for level in levels})
-    if any(name.startswith("mapping.mapping.") for name in own):
+    if any(name.startswith("mapping.mapping.") for name in mapper):
         return {"mapper_type": "SingleMapper"}, _mlps({"mapping": "w"})
-    layers = {int(m[1]) for m in map(re.compile(r"mapper_(\d{1,2})\.").match, own) if m}
+    layers = {int(m[1]) for m in map(re.compile(r"mapper_(\d{1,2})\.").match, mapper) if m}
     if not layers:
         return {}, {}
     full = {1, 4} <= layers         # the original describes the style space of a 1024 px config-f generator, no other
