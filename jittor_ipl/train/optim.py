@@ -10,45 +10,40 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime.backend import jt
 
 # One element of Adam in the operation order of torch.optim.Adam (single-tensor path): the first moment is a linear
 # interpolation whose form depends on its weight, and eps is added after the bias correction of the second moment.
-_ADAM_HEADER = """
-#include <cmath>
-#ifdef __CUDACC__
-#define IPL_FN __host__ __device__ inline
-#else
-#define IPL_FN inline
-#endif
-namespace ipl_adam {
-struct Numbers { float keep1, take1, keep2, take2, root2, eps, step, decay, l2; };
-IPL_FN void element(const Numbers& n, float p, float g, float m, float v, float& p1, float& m1, float& v1) {
+_ADAM = Kernel(
+    shared="""
+struct AdamNumbers { float keep1, take1, keep2, take2, root2, eps, step, decay, l2; };
+#define ADAM_NUMBERS {(float)data["keep1"], (float)data["take1"], (float)data["keep2"], (float)data["take2"], \\
+    (float)data["root2"], (float)data["eps"], (float)data["step"], (float)data["decay"], (float)data["l2"]}
+IPL_BOTH void adam_element(const AdamNumbers& n, float p, float g, float m, float v, float& p1, float& m1, float& v1) {
     if (n.l2 != 0.0f) g = g + n.l2 * p;
     p = p * n.decay;
     m1 = n.take1 < 0.5f ? m + n.take1 * (g - m) : g - (g - m) * n.keep1;
     v1 = v * n.keep2 + n.take2 * (g * g);
     p1 = p - n.step * (m1 / (sqrtf(v1) / n.root2 + n.eps));
 }
-}
-"""
-_NUMBERS = """
-ipl_adam::Numbers n = {(float)data["keep1"], (float)data["take1"], (float)data["keep2"], (float)data["take2"],
-    (float)data["root2"], (float)data["eps"], (float)data["step"], (float)data["decay"], (float)data["l2"]};
-"""
-_ADAM_CPU = _NUMBERS + """
+""",
+    cpu="""
+const AdamNumbers n = ADAM_NUMBERS;
 for (int i = 0; i < in0_shape0; i++)
-    ipl_adam::element(n, in0_p[i], in1_p[i], in2_p[i], in3_p[i], out0_p[i], out1_p[i], out2_p[i]);
-"""
-_ADAM_CUDA = """
-__global__ static void adam(ipl_adam::Numbers n, int count, const float* p, const float* g, const float* m,
-                            const float* v, float* p1, float* m1, float* v1) {
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
-        ipl_adam::element(n, p[i], g[i], m[i], v[i], p1[i], m1[i], v1[i]);
+    adam_element(n, in0_p[i], in1_p[i], in2_p[i], in3_p[i], out0_p[i], out1_p[i], out2_p[i]);
+""",
+    cuda_kernels="""
+__global__ static void adam(AdamNumbers n, int count, const float* p, const float* g, const float* m, const float* v,
+                            float* p1, float* m1, float* v1) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) adam_element(n, p[i], g[i], m[i], v[i], p1[i], m1[i], v1[i]);
 }
-""" + _NUMBERS + """
-adam<<<(in0_shape0 + 255) / 256, 256>>>(n, in0_shape0, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p);
-"""
+""",
+    cuda="""
+const AdamNumbers n = ADAM_NUMBERS;
+adam<<<IPL_GRID(in0_shape0)>>>(n, in0_shape0, in0_p, in1_p, in2_p, in3_p, out0_p, out1_p, out2_p);
+""")
 
 
 class Adam:
@@ -80,9 +75,7 @@ class Adam:
             self.first[name], self.second[name] = (_constant(np.zeros(param.numel(), np.float32)) for _ in range(2))
         self.steps[name] += 1
         flat = [param.reshape(-1), grad.reshape(-1), self.first[name], self.second[name]]
-        new, first, second = jt.code([flat[0].shape] * 3, ["float32"] * 3, flat, cpu_header=_ADAM_HEADER,
-                                     cpu_src=_ADAM_CPU, cuda_header=_ADAM_HEADER, cuda_src=_ADAM_CUDA,
-                                     data=self._numbers(self.steps[name], lr))
+        new, first, second = _ADAM([flat[0].shape] * 3, flat, **self._numbers(self.steps[name], lr))
         param.update(new.reshape(param.shape)).start_grad()      # made under no_grad: it must learn again next step
         self.first[name], self.second[name] = first, second
 
@@ -116,17 +109,19 @@ class Adam:
 
 
 # As average + take * (value - average): a value that never moves keeps its bits.
-_EMA_SRC = """
-float take = (float)data["take"];
-for (int i = 0; i < in0_shape0; i++) out0_p[i] = in0_p[i] + take * (in1_p[i] - in0_p[i]);
-"""
-_EMA_CUDA = """
+_EMA = Kernel(
+    shared="IPL_BOTH float ema_element(float take, float a, float b) { return a + take * (b - a); }",
+    cpu="""
+const float take = data["take"];
+for (int i = 0; i < in0_shape0; i++) out0_p[i] = ema_element(take, in0_p[i], in1_p[i]);
+""",
+    cuda_kernels="""
 __global__ static void ema(float take, int count, const float* a, const float* b, float* out) {
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x)
-        out[i] = a[i] + take * (b[i] - a[i]);
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) out[i] = ema_element(take, a[i], b[i]);
 }
-ema<<<(in0_shape0 + 255) / 256, 256>>>((float)data["take"], in0_shape0, in0_p, in1_p, out0_p);
-"""
+""",
+    cuda='ema<<<IPL_GRID(in0_shape0)>>>((float)data["take"], in0_shape0, in0_p, in1_p, out0_p);')
 
 
 class Ema:
@@ -141,13 +136,11 @@ class Ema:
 
     def update(self, names: Iterable[str] | None = None) -> None:
         """Move the averages of `names` (default: all) one step towards the present values."""
-        numbers = {"take": 1 - self.decay}
         names = list(self.average if names is None else names)
         with jt.no_grad():
             for name in names:
                 pair = [self.average[name], self.params[name].reshape(-1)]
-                self.average[name] = jt.code(pair[0].shape, "float32", pair, cpu_src=_EMA_SRC, cuda_src=_EMA_CUDA,
-                                             data=numbers)
+                self.average[name], = _EMA([pair[0].shape], pair, take=1 - self.decay)
         _finish([self.average[name] for name in names])
 
     def state(self) -> dict[str, np.ndarray]:
@@ -171,17 +164,12 @@ def cosine(lr: float, step: int, total: int, floor: float = 0.0) -> float:
     return floor + (lr - floor) * 0.5 * (1 + math.cos(math.pi * min(step, total) / max(total, 1)))
 
 
-def linear(lr: float, step: int, total: int, floor: float = 0.0) -> float:
-    """Return a straight line from `lr` at step 0 to `floor` at step `total`."""
-    return lr + (floor - lr) * min(step, total) / max(total, 1)
-
-
 def warmup(rate: float, step: int, steps: int) -> float:
     """Scale `rate` up linearly over the first `steps` steps (step 0 gets 1/steps of it)."""
     return rate * min(1.0, (step + 1) / max(steps, 1))
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine, "linear": linear}
+SCHEDULES = {"constant": constant, "cosine": cosine}
 
 
 def _constant(values: np.ndarray) -> jt.Var:

@@ -2,26 +2,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
 from jittor_ipl.runtime.backend import jt
 
 State = dict[str, np.ndarray]      # "<part>/<name>" -> array
-# Called after every step: steps done, the step's numbers, and a function that makes the state to resume from; True
-# stops.
+# Called after every step with the steps done, their numbers and what makes the state to resume from; True stops.
 Hook = Callable[[int, Mapping[str, float], Callable[[], State]], object]
-
-
-class Part(Protocol):
-    """Anything whose arrays belong to a loop's state: an optimiser, an average, weights."""
-
-    def state(self) -> State:
-        """Return the arrays under names of the part's own."""
-
-    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take back what `state()` returned."""
 
 
 class Weights:
@@ -49,6 +38,8 @@ class Weights:
 class Loop:
     """The steps of one training: from `start`, where `state` was taken, until the last or until a hook returns True.
 
+    What makes up the state are parts: objects with `state()`, their named arrays, and `load_state(arrays)`.
+
         for step in loop.steps(100, weights=Weights(params), adam=adam):
             ...
             loop.done({"loss": loss.item()})
@@ -57,7 +48,7 @@ class Loop:
     def __init__(self, start: int = 0, state: Mapping[str, np.ndarray] | None = None, on_step: Hook | None = None):
         self.start, self.state, self._on_step = start, state, on_step
 
-    def steps(self, total: int, **parts: Part) -> Iterator[int]:
+    def steps(self, total: int, **parts: Any) -> Iterator[int]:
         """Restore the parts from the state, if there is one, and yield the steps that are left: 0 is the first."""
         if self.state is not None:
             for name, part in parts.items():
@@ -74,7 +65,7 @@ class Loop:
         self._metrics = metrics
 
 
-def joined(parts: Mapping[str, Part]) -> State:
+def joined(parts: Mapping[str, Any]) -> State:
     """Return the arrays of all parts, each under `<part>/<name>`."""
     return {f"{part}/{name}": array for part, holder in parts.items() for name, array in holder.state().items()}
 
