@@ -175,10 +175,10 @@ def test_a_numpy_that_jittor_cannot_read_stops_everything_before_it_begins(tmp_p
                     ["adapt", "--style", "disney", "--output", str(tmp_path / "run")]):
         done = subprocess.run([sys.executable, "-c", MAKE, *command], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-        assert all(part in done.stderr for part in ("NumPy 2.2.6", "1.26.4", "pip install numpy==1.26.4"))
+        assert all(part in done.stderr for part in ("numpy 2.2.6", "1.26.4", "pip install numpy==1.26.4"))
     assert not list(tmp_path.iterdir())
     done = subprocess.run([sys.executable, "-c", MAKE, "doctor"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and "FAULT packages    NumPy 2.2.6" in done.stdout
+    assert done.returncode == 1 and "FAULT packages    numpy 2.2.6" in done.stdout
 
 
 @pytest.mark.parametrize("name,version", [("jittor", "1.3.10.0"), ("jittor", "1.4.0"), ("onednn-cpu-gomp", "2023.1.0"),
@@ -186,7 +186,7 @@ def test_a_numpy_that_jittor_cannot_read_stops_everything_before_it_begins(tmp_p
 def test_another_jittor_or_onednn_is_refused(monkeypatch, name, version):
     versions = {**packages.PINS, name: version}
     monkeypatch.setattr(packages, "found_version", versions.get)
-    with pytest.raises(UserError, match=f"{version}.*{packages.PINS[name]}.*pip install {name.split('-')[0]}"):
+    with pytest.raises(UserError, match=f"{version}.*{packages.PINS[name]}.*pip install {name}=="):
         packages.require()
 
 
@@ -389,7 +389,7 @@ def test_missing_compiler_is_one_line(tmp_path, monkeypatch):
 
 
 def test_missing_onednn_is_one_line(monkeypatch):
-    monkeypatch.setattr(system, "_holding", lambda *_: None)
+    monkeypatch.setattr(system, "folder_with", lambda *_: None)
     with pytest.raises(UserError, match="pip install onednn-cpu-gomp==2021.2.0"):
         system.onednn()
 
@@ -440,7 +440,7 @@ def test_doctor_reports_in_a_fixed_order():
 
 def test_doctor_names_what_is_missing(monkeypatch):
     monkeypatch.setattr(system, "compiler", lambda: None)
-    monkeypatch.setattr(system, "_holding", lambda *_: None)
+    monkeypatch.setattr(system, "folder_with", lambda *_: None)
     found = {check.name: check for check in doctor.run_checks()}
     assert not found["compiler"].ok and "apt-get" in found["compiler"].fix
     assert not found["oneDNN"].ok and "pip install" in found["oneDNN"].fix

@@ -28,7 +28,7 @@ from jittor_ipl.runtime.threads import sleep_while_waiting
 
 DEVICES = ("cpu", "cuda")
 # Jittor's own compile commands read these again, so they stay.
-_KEPT_VARIABLES = ("cc_path", "cache_name")
+_LEFT_BEHIND = ("cc_path", "cache_name")
 
 
 def import_jittor() -> ModuleType:
@@ -43,7 +43,7 @@ def import_jittor() -> ModuleType:
     with _process_restored(), sleep_while_waiting():
         _set_environment(device)
         link_onednn()
-        with _told_about_compilation():
+        with _announced_compilation():
             jt = _imported()
         _stop_compile_workers()
     kernels.configure(jt)
@@ -123,7 +123,7 @@ def link_onednn() -> Path:
 
 
 @contextlib.contextmanager
-def _told_about_compilation() -> Iterator[None]:
+def _announced_compilation() -> Iterator[None]:
     """Say on stderr that the core is being compiled, when it is; a warm import stays silent."""
     import jittor_utils
     if any(Path(jittor_utils.cache_path).glob("jittor_core*.so")):
@@ -156,7 +156,7 @@ def _process_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        variables |= {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+        variables |= {name: os.environ[name] for name in _LEFT_BEHIND if name in os.environ}
         os.environ.clear()
         # A macro that came back would be compiled into the kernels alone, not into the core.
         os.environ.update({k: v for k, v in variables.items() if not k.startswith(environment.MACROS)})

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import importlib.metadata
 import platform
 from pathlib import Path
 
-from jittor_ipl.runtime import kernels, system
+from jittor_ipl.runtime import kernels, packages, system
 from jittor_ipl.runtime.bootstrap import requested_device
 from jittor_ipl.runtime.threads import sleep_while_waiting
 
@@ -18,25 +17,19 @@ def fingerprint() -> dict[str, str]:
     Holds the device, the CPU's instruction sets (and a hash of them), oneDNN, Jittor, NumPy, the compiler and the
     kernel flags. Does not import Jittor.
     """
-    isa = cpu_instruction_sets()
-    compiler = system.compiler()
+    prefixes = ("sse4", "avx", "fma", "amx", "f16c", "asimd", "sve")  # what g++ and oneDNN choose their code by
+    flags, compiler = _cpu_flags(), system.compiler()
     return {
         "device": requested_device(),
         "machine": platform.machine(),
-        "cpu_isa": " ".join(isa),
-        "cpu_flags_sha256": hashlib.sha256(" ".join(_cpu_flags()).encode()).hexdigest()[:16],
+        "cpu_isa": " ".join(flag for flag in flags if flag.startswith(prefixes)),
+        "cpu_flags_sha256": hashlib.sha256(" ".join(flags).encode()).hexdigest()[:16],
         "onednn": onednn_version(),
-        "jittor": _version("jittor"),
-        "numpy": _version("numpy"),
+        "jittor": packages.found_version("jittor") or "none",
+        "numpy": packages.found_version("numpy"),
         "compiler": system.compiler_version(compiler) if compiler else "none",
         "kernel_flags": kernels.KERNEL_FLAGS,
     }
-
-
-def cpu_instruction_sets() -> list[str]:
-    """Return the vector instruction sets that g++ and oneDNN choose their code by, sorted."""
-    prefixes = ("sse4", "avx", "fma", "amx", "f16c", "asimd", "sve")
-    return [flag for flag in _cpu_flags() if flag.startswith(prefixes)]
 
 
 def _cpu_flags() -> list[str]:
@@ -61,10 +54,3 @@ def onednn_version() -> str:
     library.dnnl_version.restype = ctypes.POINTER(Version)
     version = library.dnnl_version().contents
     return f"{version.major}.{version.minor}.{version.patch} {version.hash.decode()}"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "none"

