@@ -80,11 +80,10 @@ def run(command: click.Command, program: str, argv: Sequence[str] | None = None)
         return 141
     except OSError as error:
         return fail(argv, _of_system(error), 2)
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if (error.name or "").startswith("jittor_ipl"):
             raise
-        return fail(argv, f"the Python package {error.name!r} is missing here: activate the environment that the "
-                          "scripts made (source .venv/bin/activate) or run: pip install -r requirements.txt", 2)
+        return fail(argv, _of_package(error), 2)
     except Exception as error:  # noqa: BLE001 - the last line of defence: printed, never hidden
         if (missing := lack_of_memory(error)) is not None:
             return fail(argv, f"out of memory: {missing}; lower the batch, the picture size or the workers", 2)
@@ -118,6 +117,16 @@ def _usage(error: click.UsageError) -> str:
     elif isinstance(command, click.Group) and message == "Missing command.":
         message = f"the following arguments are required: {command.subcommand_metavar}"
     return f"{message} (see {context.command_path} --help)"
+
+
+def _of_package(error: ImportError) -> str:
+    """Say which package is missing, or does not load: most often one that PYTHONPATH brings from another Python."""
+    if isinstance(error, ModuleNotFoundError):
+        return (f"the Python package {error.name!r} is missing here: activate the environment that the scripts made "
+                "(source .venv/bin/activate) or run: pip install -r requirements.txt")
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    return (f"a Python package does not load, {place!r} ({in_brief(error, 100)}): unset PYTHONPATH where it names "
+            "another environment, or run: pip install --force-reinstall -r requirements.txt")
 
 
 def _of_system(error: OSError) -> str:

@@ -181,6 +181,17 @@ def test_a_numpy_that_jittor_cannot_read_stops_everything_before_it_begins(tmp_p
     assert done.returncode == 1 and "FAULT packages    numpy 2.2.6" in done.stdout
 
 
+def test_a_numpy_that_does_not_load_is_one_line(tmp_path):
+    """One of another Python, which PYTHONPATH brings in, or half of one."""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text("raise ImportError('PLEASE READ THIS\\nfor advice')")
+    for command in (["doctor"], ["generate", "--network", "demo:generator", "--seeds", "0"]):
+        done = subprocess.run([sys.executable, "-m", "jittor_ipl", *command], cwd=ROOT, capture_output=True, text=True,
+                              env={**os.environ, "PYTHONPATH": str(tmp_path)})
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        assert str(tmp_path / "numpy") in done.stderr and "unset PYTHONPATH" in done.stderr
+
+
 @pytest.mark.parametrize("name,version", [("jittor", "1.3.10.0"), ("jittor", "1.4.0"), ("onednn-cpu-gomp", "2023.1.0"),
                                           ("onednn-devel-cpu-gomp", "2024.2.0")])
 def test_another_jittor_or_onednn_is_refused(monkeypatch, name, version):
