@@ -15,7 +15,7 @@ from jittor_ipl.commands import options
 from jittor_ipl.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jittor_ipl.weights.inspect import Entry, Inspection, NetworkReport
+    from jittor_ipl.weights.inspect import Inspection, NetworkReport, TensorEntry
 
 EXAMPLES = """  python -m jittor_ipl inspect stylegan2-ffhq-config-f.pt
   python -m jittor_ipl inspect clip-vit-base-patch32/ --keys "visual*" --all
@@ -106,7 +106,7 @@ def _totals(report: NetworkReport) -> str:
     return f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({kinds})"
 
 
-def _keys(tensors: list[Entry], every: bool, pattern: str | None) -> Iterator[str]:
+def _keys(tensors: list[TensorEntry], every: bool, pattern: str | None) -> Iterator[str]:
     """Yield a line per tensor, or per run of layers that differ in their numbers only."""
     chosen = [entry for entry in tensors if pattern is None or fnmatchcase(entry.name, pattern)]
     rows = [(e.name, str(list(e.shape)), e.dtype) for e in chosen] if every or pattern else _grouped(chosen)
@@ -117,8 +117,8 @@ def _keys(tensors: list[Entry], every: bool, pattern: str | None) -> Iterator[st
         yield f"... and {len(rows) - len(shown)} more lines (--all shows every tensor)"
 
 
-def _grouped(tensors: list[Entry]) -> list[tuple[str, str, str]]:
-    groups: dict[str, list[Entry]] = {}
+def _grouped(tensors: list[TensorEntry]) -> list[tuple[str, str, str]]:
+    groups: dict[str, list[TensorEntry]] = {}
     for entry in tensors:
         groups.setdefault(re.sub(r"(?<![A-Za-z])\d+", "#", entry.name), []).append(entry)
     rows = []

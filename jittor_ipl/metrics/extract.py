@@ -21,7 +21,7 @@ from jittor_ipl.metrics.image_set import ImageSet
 MEMORY = 1 << 30
 
 
-class Network(Protocol):
+class FeatureNetwork(Protocol):
     """What computes features.
 
     name     as reports call it, its way of resizing included
@@ -48,10 +48,10 @@ class Extractor:
     clip        "clip" [e] of unit length, and `text(sentence)` [e]; None when there is none
     """
 
-    inception: Network
-    lpips: Network
-    identity: Network
-    clip: Network | None = None
+    inception: FeatureNetwork
+    lpips: FeatureNetwork
+    identity: FeatureNetwork
+    clip: FeatureNetwork | None = None
 
 
 @dataclass
@@ -73,7 +73,7 @@ class FeatureSet:
             return self
         return FeatureSet(self.images.select(range(count)), self.batch, self.cache)
 
-    def get(self, network: Network, *wanted: str) -> list[np.ndarray]:
+    def get(self, network: FeatureNetwork, *wanted: str) -> list[np.ndarray]:
         """Return the named features [N, ...] of all pictures, each network run once for all that is missing."""
         for name in wanted:
             self._recall(network, name)
@@ -84,18 +84,18 @@ class FeatureSet:
                 self._keep(network, name, np.concatenate([part[name] for part in parts]))
         return [self._known[_key(network, name)] for name in wanted]
 
-    def distances(self, network: Network) -> np.ndarray:
+    def distances(self, network: FeatureNetwork) -> np.ndarray:
         """Return the perceptual distances [N, N] of all pairs: symmetric, zero on the diagonal."""
         return self._once(network, "distances", lambda: self._all_pairs(network))
 
-    def pair_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
+    def pair_distances(self, other: "FeatureSet", network: FeatureNetwork) -> np.ndarray:
         """Return the perceptual distance [N] of each picture and its partner in `other`, which has as many."""
         def of(rows: range) -> np.ndarray:
             return ((self.embedding(network, rows) - other.embedding(network, rows))**2).sum(axis=1, dtype=np.float64)
         return self._once(network, f"pairs-{other.images.sha256}", lambda: np.concatenate(
             [of(rows) for rows in self._rows(min(self.batch, self._block(network)))]))
 
-    def cross_distances(self, other: "FeatureSet", network: Network) -> np.ndarray:
+    def cross_distances(self, other: "FeatureSet", network: FeatureNetwork) -> np.ndarray:
         """Return the perceptual distances [N, M] to every picture of `other`, which should be the smaller set."""
         def compute() -> np.ndarray:
             rows = self._rows(min(self.batch, self._block(network)))
@@ -103,12 +103,12 @@ class FeatureSet:
             return np.concatenate([squared_distances(self.embedding(network, part), every) for part in rows])
         return self._once(network, f"cross-{other.images.sha256}", compute)
 
-    def embedding(self, network: Network, rows: range) -> np.ndarray:
+    def embedding(self, network: FeatureNetwork, rows: range) -> np.ndarray:
         """Return the embeddings [n, D] of the pictures at `rows`, computed anew unless a comparison could keep all."""
         known = self._known.get(_key(network, "embedding"))
         return self._embed(network, rows) if known is None else known[rows.start:rows.stop]
 
-    def _all_pairs(self, network: Network) -> np.ndarray:
+    def _all_pairs(self, network: FeatureNetwork) -> np.ndarray:
         """Compare block with block, so that the embeddings of two blocks at most are in memory."""
         n = len(self.images)
         found = np.zeros((n, n), np.float64)
@@ -123,7 +123,7 @@ class FeatureSet:
         np.fill_diagonal(found, 0)
         return found
 
-    def _block(self, network: Network) -> int:
+    def _block(self, network: FeatureNetwork) -> int:
         """Return how many embeddings fill half of `MEMORY`; where that is all of them, they are computed and kept."""
         n, key = len(self.images), _key(network, "embedding")
         if key in self._known:
@@ -134,7 +134,7 @@ class FeatureSet:
             self._known[key] = np.concatenate([one, self._embed(network, range(1, n))]) if n > 1 else one
         return block
 
-    def _embed(self, network: Network, rows: range) -> np.ndarray:
+    def _embed(self, network: FeatureNetwork, rows: range) -> np.ndarray:
         parts = [network.features(from_uint8(self.images.pixels(rows[i:i + self.batch])), ["embedding"])["embedding"]
                  for i in range(0, len(rows), self.batch)]
         return np.concatenate(parts)
@@ -143,20 +143,20 @@ class FeatureSet:
         n = len(self.images)
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
-    def _once(self, network: Network, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    def _once(self, network: FeatureNetwork, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         self._recall(network, name)
         if _key(network, name) not in self._known:
             self._keep(network, name, compute())
         return self._known[_key(network, name)]
 
-    def _keep(self, network: Network, name: str, value: np.ndarray) -> None:
+    def _keep(self, network: FeatureNetwork, name: str, value: np.ndarray) -> None:
         self._known[_key(network, name)] = value
         if self.cache is not None:
             buffer = io.BytesIO()
             np.savez(buffer, value=value, about=self._about(network, name))
             write_bytes(self._file(network, name), buffer.getvalue())
 
-    def _recall(self, network: Network, name: str) -> None:
+    def _recall(self, network: FeatureNetwork, name: str) -> None:
         """Take a feature from the cache; a damaged or foreign file there is as good as none."""
         if _key(network, name) in self._known or self.cache is None:
             return
@@ -167,15 +167,15 @@ class FeatureSet:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return
 
-    def _about(self, network: Network, name: str) -> str:
+    def _about(self, network: FeatureNetwork, name: str) -> str:
         return json.dumps([self.images.sha256, *_key(network, name)])
 
-    def _file(self, network: Network, name: str) -> Path:
+    def _file(self, network: FeatureNetwork, name: str) -> Path:
         digest = hashlib.sha256(self._about(network, name).encode()).hexdigest()
         return Path(self.cache) / f"{name[:20]}-{digest[:32]}.npz"
 
 
-def _key(network: Network, name: str) -> tuple[str, str, str]:
+def _key(network: FeatureNetwork, name: str) -> tuple[str, str, str]:
     """What a feature depends on besides the pictures; two files of one kind of network share a name, not weights."""
     return network.name, network.sha256, name
 

@@ -34,7 +34,7 @@ _LIST = "docs/formats.md tells which files are read"
 _MAX_VALUE = 200        # characters of a metadata value or option in a report
 
 
-class Entry(NamedTuple):
+class TensorEntry(NamedTuple):
     """One tensor, as the file stores it."""
 
     name: str
@@ -53,7 +53,7 @@ class NetworkReport:
     kind: str = ""
     dialect: str = ""
     config: dict[str, Any] = field(default_factory=dict)
-    tensors: list[Entry] = field(default_factory=list)
+    tensors: list[TensorEntry] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     beside: dict[str, tuple[int, ...]] = field(default_factory=dict)    # tensors beside the container
     values: dict[str, Any] = field(default_factory=dict)            # plain options found in the file
@@ -202,9 +202,9 @@ def _describe(report: NetworkReport, files: FileSet, tensors: LazyTensors, info:
     report.tensors = _entries(tensors)
 
 
-def _entries(tensors: LazyTensors) -> list[Entry]:
+def _entries(tensors: LazyTensors) -> list[TensorEntry]:
     """Return what the report lists of `tensors`; none is read that is still in its file."""
-    return [Entry(_safe(name), entry.shape, entry.stored) for name, entry in tensors.entries.items()]
+    return [TensorEntry(_safe(name), entry.shape, entry.stored) for name, entry in tensors.entries.items()]
 
 
 def _judge(report: NetworkReport, found: Recognised, mine: LazyTensors) -> None:

@@ -2,17 +2,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class _Name:
-    """Stands in for a NumPy type where only its name is asked for."""
-
-    name: str = "bfloat16"
-    itemsize: int = 2
-    kind: str = "f"
+BFLOAT16 = "bfloat16"
+_TYPE = SimpleNamespace(name=BFLOAT16, itemsize=2, kind="f")    # in place of a NumPy type, where these are asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +16,7 @@ class Bfloat16:
 
     bits: np.ndarray
 
-    dtype = _Name()
+    dtype = _TYPE
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,7 +35,14 @@ class Bfloat16:
 
     def widen(self) -> np.ndarray:
         """Return the values as float32; exact."""
-        return (self.bits.astype(np.uint32) << 16).view(np.float32)
+        return widen_bfloat16(self.bits)
+
+
+def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """Return float32 from the uint16 bit patterns of bfloat16 values; exact, bfloat16 being float32's upper half."""
+    wide = bits.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
 
 
 def narrow(values: np.ndarray) -> Bfloat16:

@@ -22,7 +22,7 @@ from jittor_ipl.weights.containers.safetensors import open_safetensors
 from jittor_ipl.weights.containers.sniff import describe_foreign
 from jittor_ipl.weights.containers.source import ByteSource, Origin
 from jittor_ipl.weights.containers.torch_file import Contents, is_legacy, open_legacy, open_zip
-from jittor_ipl.weights.containers.unwrap import Checkpoint, bounded, listed
+from jittor_ipl.weights.containers.unwrap import ObjectTree, bounded, listed
 
 _NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
 _MAX_DEPTH, _MAX_DICTIONARIES = 8, 100      # where a network is looked for: parts of a prefix, dictionaries of a file
@@ -104,8 +104,8 @@ def open_weights(origin: Origin) -> WeightFile:
             return _arrays(source, "npy", {BARE: open_npy(source)})
         if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
             return _arrays(source, "npz", *open_npz(source))
-        checkpoint = Checkpoint(_open(source, head), source)
-    return WeightFile(source.name, checkpoint.dictionaries, checkpoint.at)
+        tree = ObjectTree(_open(source, head), source)
+    return WeightFile(source.name, tree.dictionaries, tree.at)
 
 
 def _arrays(source: ByteSource, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> WeightFile:

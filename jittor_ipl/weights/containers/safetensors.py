@@ -19,12 +19,10 @@ import numpy as np
 import safetensors
 
 from jittor_ipl.disk.atomic import staged
-from jittor_ipl.weights.containers.bfloat16 import Bfloat16
+from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, Bfloat16, widen_bfloat16
 from jittor_ipl.weights.containers.lazy import LazyArray, LazyTensors
 from jittor_ipl.weights.containers.limits import Meter, UnsafeWeightsError, shown
-from jittor_ipl.weights.containers.pickle.torch_rules import BFLOAT16
 from jittor_ipl.weights.containers.source import ByteSource
-from jittor_ipl.weights.containers.storage import widen_bfloat16
 
 MAX_HEADER_BYTES = 100_000_000  # the limit of the package
 _MAX_RANK = 32                  # NumPy 1.x
@@ -34,7 +32,7 @@ _BRACE, _QUOTE = 700, 40        # bytes of memory that an entry, and each text i
 _NAMES = {np.dtype(code): name for name, code in CODES.items() if name != "BF16"}
 
 
-class Entry(NamedTuple):
+class _Entry(NamedTuple):
     """One tensor: its type's name, its shape, and where its bytes lie in the file."""
 
     dtype: str
@@ -60,13 +58,13 @@ def open_safetensors(source: ByteSource) -> tuple[LazyTensors, dict[str, str]]:
     return LazyTensors({name: _lazy(source, entry) for name, entry in entries.items()}, source.name), metadata
 
 
-def _lazy(source: ByteSource, entry: Entry) -> LazyArray:
+def _lazy(source: ByteSource, entry: _Entry) -> LazyArray:
     dtype = np.dtype("f4" if entry.dtype == "BF16" else CODES[entry.dtype]).newbyteorder("=")
     stored = BFLOAT16 if entry.dtype == "BF16" else dtype.name
     return LazyArray(entry.shape, dtype, stored, partial(_read_tensor, source, entry, dtype))
 
 
-def _read_tensor(source: ByteSource, entry: Entry, dtype: np.dtype) -> np.ndarray:
+def _read_tensor(source: ByteSource, entry: _Entry, dtype: np.dtype) -> np.ndarray:
     """Read a few megabytes at a time into the array, widening on the way: nothing is held twice."""
     flat, at = np.empty(math.prod(entry.shape), dtype), 0
     for place, count in source.chunks(entry.begin, entry.end - entry.begin):
@@ -78,7 +76,7 @@ def _read_tensor(source: ByteSource, entry: Entry, dtype: np.dtype) -> np.ndarra
     return flat.reshape(entry.shape)
 
 
-def read_header(source: ByteSource) -> tuple[dict[str, Entry], dict[str, str]]:
+def read_header(source: ByteSource) -> tuple[dict[str, _Entry], dict[str, str]]:
     """Return the entries in file order and the metadata; raises UnsafeWeightsError for any breach of the format."""
     if source.size < 8:
         _refuse(f"{source.size} bytes are too few for a header")
@@ -128,7 +126,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _entry(name: str, value: Any, start: int) -> Entry:
+def _entry(name: str, value: Any, start: int) -> _Entry:
     label = f"tensor {name[:100]!a}"
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         _refuse(f"{label} must have exactly dtype, shape and data_offsets")
@@ -137,7 +135,7 @@ def _entry(name: str, value: Any, start: int) -> Entry:
     if len(value["shape"]) > _MAX_RANK:
         _refuse(f"{label} has {len(value['shape'])} axes, NumPy holds {_MAX_RANK}")
     begin, end = value["data_offsets"]
-    return Entry(value["dtype"], tuple(value["shape"]), start + begin, start + end)
+    return _Entry(value["dtype"], tuple(value["shape"]), start + begin, start + end)
 
 
 def _refuse(problem: str, cause: Exception | None = None) -> NoReturn:

@@ -9,10 +9,11 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, widen_bfloat16
 from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import refuse
 from jittor_ipl.weights.containers.pickle.numpy_rules import readonly
-from jittor_ipl.weights.containers.pickle.torch_rules import BFLOAT16, Storage, TensorRef, itemsize
+from jittor_ipl.weights.containers.pickle.torch_rules import Storage, TensorRef, itemsize
 from jittor_ipl.weights.containers.source import ByteSource
 
 Region = tuple[ByteSource, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if there is one
@@ -105,18 +106,13 @@ def _read_flat(region: Region, code: str, big_endian: bool) -> np.ndarray:
     """Read a storage a few megabytes at a time, checking its CRC and widening bfloat16 on the way."""
     source, start, size, expected = region
     width = itemsize(code)
-    if code == BFLOAT16:
-        flat = np.empty(size // 2, np.float32)
-        filled = flat.view("u4")
-    else:
-        flat = np.empty(size // width, np.dtype(code))
-        filled = flat
+    flat = np.empty(size // width, "f4" if code == BFLOAT16 else code)
     checksum, at = 0, 0
     for place, count in source.chunks(start, size):
         raw = source.read(place, count)
         checksum = zlib.crc32(raw, checksum)
         part = _native(raw[:count - count % width], code, big_endian)
-        filled[at:at + len(part)] = part
+        flat[at:at + len(part)] = part
         at += len(part)
     if expected is not None and checksum != expected:
         refuse("its bytes are damaged (the checksum does not match)")
@@ -126,14 +122,4 @@ def _read_flat(region: Region, code: str, big_endian: bool) -> np.ndarray:
 def _native(raw: Any, code: str, big_endian: bool) -> np.ndarray:
     kind = np.dtype({BFLOAT16: "u2", "?": "u1"}.get(code, code))
     part = np.frombuffer(raw, kind.newbyteorder(">" if big_endian else "<"))
-    if code == BFLOAT16:
-        part = part.astype(np.uint32)
-        part <<= 16
-    return part != 0 if code == "?" else part
-
-
-def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """Return float32 from the uint16 bit patterns of bfloat16 values; exact, bfloat16 being float32's upper half."""
-    wide = bits.astype(np.uint32)
-    wide <<= 16
-    return wide.view(np.float32)
+    return widen_bfloat16(part) if code == BFLOAT16 else part != 0 if code == "?" else part

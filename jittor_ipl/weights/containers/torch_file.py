@@ -46,19 +46,19 @@ def open_zip(source: ByteSource) -> Contents:
     """
     meter = Meter(source.size)
     archive = StoredZip(source, meter)
-    if "data.pkl" not in archive:
+    if "data.pkl" not in archive.records:
         raise UserError("a zip archive without data.pkl is no PyTorch file")
-    script = "constants.pkl" in archive
+    script = "constants.pkl" in archive.records
     data = archive.read("data.pkl")
     root, end = read_pickle(data, find_script_rule if script else find_torch_rule, storage_from_id, meter=meter)
     if end != len(data):
         refuse(f"{len(data) - end} bytes after the end of data.pkl")
-    big_endian = "byteorder" in archive and _byte_order(bytes(archive.read("byteorder")))
+    big_endian = "byteorder" in archive.records and _byte_order(bytes(archive.read("byteorder")))
 
     def locate(storage: Storage) -> Any:
         name = f"data/{storage.key}"
-        if archive.length(name) != storage.nbytes:
-            refuse(f"storage {storage.key} has {archive.length(name)} bytes, {storage.nbytes} expected")
+        if archive.record(name).size != storage.nbytes:
+            refuse(f"storage {storage.key} has {archive.record(name).size} bytes, {storage.nbytes} expected")
         return source, *archive.locate(name)
 
     kind, reader = "torchscript" if script else "torch-zip", StorageReader(locate, big_endian, source.size)

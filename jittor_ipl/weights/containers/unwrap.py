@@ -28,7 +28,7 @@ NAME_PLACE = "name one of them, as FILE#KEY"
 _OPTIONS, _MAX_OPTIONS, _MAX_TEXT = ("opts", "args", "config"), 500, 200
 
 
-class Checkpoint:
+class ObjectTree:
     """The object tree of a file, and the `dictionaries` in it that hold tensors, by their dotted paths ("" is the top).
 
     Raises UserError for an object that is no tree of tensors.
@@ -129,7 +129,6 @@ def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:
 
 
 _Way = tuple[tuple[Mapping[Any, Any], str], ...]    # the dictionaries on the way down, each with the key taken there
-_Waiting = list[tuple[str, Mapping[Any, Any], _Way]]
 
 
 def _state_dictionaries(root: Mapping[Any, Any]) -> Iterator[tuple[str, _Way]]:
@@ -137,26 +136,22 @@ def _state_dictionaries(root: Mapping[Any, Any]) -> Iterator[tuple[str, _Way]]:
 
     Bounded in steps and memory, for a hostile file may hold the same dictionary many times.
     """
-    waiting: _Waiting = [("", root, ())]
-    holds: dict[int, bool] = {}
-    for visited, (prefix, part, way, key, value) in enumerate(_children(waiting)):
-        if visited > _MAX_VISITED and prefix:
-            return
-        if not isinstance(key, str) or not isinstance(value, dict):
-            continue
-        further = (*way, (part, key))
-        if id(value) not in holds:
-            holds[id(value)] = _holds_tensors(value)
-        if holds[id(value)]:
-            yield f"{prefix}{key}", further
-        if len(further) <= _MAX_NESTED and not isinstance(value, FlatNetwork):
-            waiting.append((f"{prefix}{key}.", value, further))
-
-
-def _children(waiting: _Waiting) -> Iterator[tuple[str, Mapping[Any, Any], _Way, Any, Any]]:
-    """Yield every entry of the dictionaries in `waiting`, which may grow meanwhile."""
-    for prefix, part, way in waiting:
-        yield from ((prefix, part, way, key, value) for key, value in part.items())
+    waiting: list[tuple[str, Mapping[Any, Any], _Way]] = [("", root, ())]
+    visited, holds = 0, {}
+    for prefix, part, way in waiting:       # which grows meanwhile
+        for key, value in part.items():
+            visited += 1
+            if visited > _MAX_VISITED and prefix:
+                return
+            if not isinstance(key, str) or not isinstance(value, dict):
+                continue
+            further = (*way, (part, key))
+            if id(value) not in holds:
+                holds[id(value)] = _holds_tensors(value)
+            if holds[id(value)]:
+                yield f"{prefix}{key}", further
+            if len(further) <= _MAX_NESTED and not isinstance(value, FlatNetwork):
+                waiting.append((f"{prefix}{key}.", value, further))
 
 
 def _followed(way: _Way) -> tuple[Mapping[Any, Any], dict[Any, Any]]:

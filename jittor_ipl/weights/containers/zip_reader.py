@@ -23,7 +23,7 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _LOCAL = struct.Struct("<4s5H3I2H")
 
 
-class Record(NamedTuple):
+class ZipRecord(NamedTuple):
     """One record as the directory tells it; its bytes end at or before `limit`."""
 
     raw_name: bytes
@@ -44,7 +44,7 @@ class ZipDirectory:
 
     def __init__(self, source: ByteSource, meter: Meter) -> None:
         self.source = source
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, ZipRecord] = {}
         start, size, count = self._find_directory()
         if not 0 < count <= MAX_RECORDS or size < count * _CENTRAL.size:
             _refuse(f"its directory claims {count} records in {size} bytes")
@@ -98,7 +98,7 @@ class ZipDirectory:
             name = _name(raw, flags)
             if name in self.records:
                 _refuse(f"the record {name[:80]!a} is there twice")
-            self.records[name] = Record(raw, method, crc, packed, size, header)
+            self.records[name] = ZipRecord(raw, method, crc, packed, size, header)
         if at != len(data):
             _refuse("its directory has more records than it counts")
 
@@ -119,11 +119,11 @@ class ZipDirectory:
             _refuse(f"the record {name[:80]!a} is compressed; weights are stored plainly")
         return self._data_start(name, record), record.size, record.crc
 
-    def record(self, name: str) -> Record:
+    def record(self, name: str) -> ZipRecord:
         """Return what the directory says of a record; raises UnsafeWeightsError when there is none of that name."""
         return self.records[name] if name in self.records else _refuse(f"the record {name[:80]!a} is missing")
 
-    def _data_start(self, name: str, record: Record) -> int:
+    def _data_start(self, name: str, record: ZipRecord) -> int:
         magic, _, flags, method, *_, n, extra = _LOCAL.unpack(self.source.read(record.header, _LOCAL.size))
         start = record.header + _LOCAL.size + n + extra
         name_there = bytes(self.source.read(record.header + _LOCAL.size, n))
@@ -157,37 +157,26 @@ class ZipDirectory:
         return data
 
 
-class StoredZip:
+class StoredZip(ZipDirectory):
     """PyTorch's archives: records inside one folder, all stored, whose names are used without that folder.
 
     TorchScript's source code below `code/` may be compressed; it is never read.
     """
 
     def __init__(self, source: ByteSource, meter: Meter) -> None:
-        self._zip = ZipDirectory(source, meter)
-        first = next(iter(self._zip.records))
-        self._folder = first.partition("/")[0] + "/"
-        for name, record in self._zip.records.items():
-            if not name.startswith(self._folder) or name == self._folder:
+        super().__init__(source, meter)
+        folder = next(iter(self.records)).partition("/")[0] + "/"
+        for name, record in self.records.items():
+            if not name.startswith(folder) or name == folder:
                 _refuse(f"unexpected record {name[:80]!a}")
             if record.method != _STORED and "/code/" not in name:
                 _refuse(f"the record {name[:80]!a} is compressed; weights are stored plainly")
-
-    def __contains__(self, name: str) -> bool:
-        return self._folder + name in self._zip.records
-
-    def length(self, name: str) -> int:
-        """Return the size of a record in bytes; raises UnsafeWeightsError when there is none of that name."""
-        return self._zip.record(self._folder + name).size
-
-    def locate(self, name: str) -> tuple[int, int, int]:
-        """Return (first byte, byte count, CRC-32) of a record."""
-        return self._zip.locate(self._folder + name)
+        self.records = {name[len(folder):]: record for name, record in self.records.items()}
 
     def read(self, name: str) -> memoryview:
-        """Return the bytes of a record; raises UnsafeWeightsError when it is missing or damaged."""
-        self._zip.locate(self._folder + name)
-        return self._zip.read(self._folder + name)
+        """Return the bytes of a stored record; raises UnsafeWeightsError when it is missing or damaged."""
+        self.locate(name)
+        return super().read(name)
 
 
 def _widened(extra: memoryview, packed: int, size: int, header: int) -> tuple[int, int, int]:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ipl.weights.containers.bfloat16 import BFLOAT16
 from jittor_ipl.weights.containers.limits import described, refuse, shown
 from jittor_ipl.weights.containers.pickle.numpy_rules import SCALAR_TYPES, Shape, sizes
 from jittor_ipl.weights.containers.pickle.objects import Global, Record, Rule, RuleTable, look_up
 from jittor_ipl.weights.containers.pickle.rules import RULES
 
-BFLOAT16 = "bfloat16"
 _STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": BFLOAT16, "DoubleStorage": "f8",
              "LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1",
              "BoolStorage": "?", "UntypedStorage": "u1", "ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16"}
