@@ -8,7 +8,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.metrics import clusters, cosines, frechet, inception_score, kernel, pixels
-from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
+from jittor_ipl.metrics.extract import Extractor, FeatureNetwork, FeatureSet
 from jittor_ipl.metrics.statistics import Statistics
 
 Figures = dict[str, "float | None"]
@@ -60,7 +60,7 @@ class Metric:
 
 def prefetch(sets: Sets, chosen: Iterable[str]) -> None:
     """Run every network once over every set, for all that the metrics will ask of it."""
-    wanted: dict[tuple[int, int], tuple[FeatureSet, Network, dict[str, None]]] = {}
+    wanted: dict[tuple[int, int], tuple[FeatureSet, FeatureNetwork, dict[str, None]]] = {}
     for metric in (METRICS[key] for key in chosen):
         for part, names in metric.taps.items():
             if isinstance(getattr(sets, part), Statistics):

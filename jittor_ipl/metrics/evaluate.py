@@ -13,7 +13,7 @@ from jittor_ipl import __version__
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.metrics import clusters, inception_score, kernel
 from jittor_ipl.metrics.catalogue import METRICS, SIFID_REFERENCES, Metric, Sets, prefetch
-from jittor_ipl.metrics.extract import Extractor, FeatureSet, Network
+from jittor_ipl.metrics.extract import Extractor, FeatureNetwork, FeatureSet
 from jittor_ipl.metrics.image_set import ImageSet, from_array, paired
 from jittor_ipl.metrics.pixels import WINDOW
 from jittor_ipl.metrics.statistics import Statistics
@@ -156,12 +156,12 @@ def _texts(extractor: Extractor, chosen: list[str], prompt: str | None,
     return texts
 
 
-def _networks(extractor: Extractor, chosen: list[str]) -> dict[str, Network]:
+def _networks(extractor: Extractor, chosen: list[str]) -> dict[str, FeatureNetwork]:
     used = dict.fromkeys(METRICS[key].network for key in chosen)
     return {name: getattr(extractor, name) for name in used if name is not None}
 
 
-def note(networks: Mapping[str, Network]) -> str:
+def note(networks: Mapping[str, FeatureNetwork]) -> str:
     """Return the line that says which networks the demo's stand in for, or "" when they stand in for none."""
     replaced = [_STANDS_FOR[name] for name, network in networks.items() if network.demo and name != "clip"]
     lines = []
@@ -173,8 +173,8 @@ def note(networks: Mapping[str, Network]) -> str:
     return " ".join(lines)
 
 
-def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None", networks: Mapping[str, Network],
-              prompt: str | None, source_prompt: str | None, source: ImageSet | None) -> dict[str, Any]:
+def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None",
+              networks: Mapping[str, FeatureNetwork], prompt: str | None, source_prompt: str | None, source: ImageSet | None) -> dict[str, Any]:
     reference = getattr(sets.reference, "images", sets.reference)
     parts = {"images": sets.images.images, "reference": reference, "source": source if pairs else None}
     found = {"sets": {label: describe(part) for label, part in parts.items() if part is not None},

@@ -1,4 +1,4 @@
-"""The networks that the metrics are defined with, from a user's weight files, as `extract.Network`s."""
+"""The networks that the metrics are defined with, from a user's weight files, as `extract.FeatureNetwork`s."""
 from __future__ import annotations
 
 import os

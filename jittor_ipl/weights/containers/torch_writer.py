@@ -5,11 +5,12 @@ at 64-byte boundaries as PyTorch lays them for memory mapping), `byteorder`, `ve
 """
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zipfile
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -28,12 +29,12 @@ def write_torch(path: str | os.PathLike, tree: Mapping[str, Any]) -> None:
 
     Raises UserError when the file cannot be written.
     """
-    emitter = _Emitter()
-    emitter.dump(tree)
+    storages: list[np.ndarray | Bfloat16] = []
+    code = b"\x80\x02" + _code(tree, storages) + b"."
     with staged(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-        _write_record(archive, file, "data.pkl", bytes(emitter.code))
+        _write_record(archive, file, "data.pkl", code)
         _write_record(archive, file, "byteorder", b"little")
-        for key, array in enumerate(emitter.storages):
+        for key, array in enumerate(storages):
             _write_record(archive, file, f"data/{key}", _bytes_of(array))
         _write_record(archive, file, "version", b"3\n")
 
@@ -55,99 +56,65 @@ def _bytes_of(array: "np.ndarray | Bfloat16") -> "bytes | memoryview":
     return memoryview(values.reshape(-1).view("u1")) if values.size else b""
 
 
-class _Emitter:
-    """Writes objects as pickle opcodes, without a memo: nothing is shared, so equal trees give equal bytes."""
+class _Name(NamedTuple):
+    """A global, by its module and name."""
 
-    def __init__(self) -> None:
-        self.code = bytearray(b"\x80\x02")
-        self.storages: list[np.ndarray | Bfloat16] = []
-
-    def dump(self, tree: Any) -> None:
-        self.value(tree)
-        self.code += b"."
-
-    def value(self, value: Any) -> None:
-        if isinstance(value, (np.ndarray, np.generic, Bfloat16)):
-            self.tensor(np.asarray(value) if isinstance(value, np.generic) else value)
-        elif isinstance(value, Mapping):
-            self.code += b"}("
-            for name, part in value.items():
-                self.value(name)
-                self.value(part)
-            self.code += b"u"
-        elif isinstance(value, list):
-            self.code += b"]("
-            for part in value:
-                self.value(part)
-            self.code += b"e"
-        elif isinstance(value, tuple):
-            self.tuple(value)
-        else:
-            self.scalar(value)
-
-    def tuple(self, parts: tuple) -> None:
-        self.code += b"("
-        for part in parts:
-            self.value(part)
-        self.code += b"t"
-
-    def scalar(self, value: Any) -> None:
-        if value is None or isinstance(value, bool):
-            self.code += {None: b"N", True: b"\x88", False: b"\x89"}[value]
-        elif isinstance(value, int):
-            self.integer(value)
-        elif isinstance(value, float):
-            self.code += b"G" + struct.pack(">d", value)
-        else:
-            assert isinstance(value, str), f"cannot store a {type(value).__name__}"
-            text = value.encode("utf-8")
-            self.code += b"X" + len(text).to_bytes(4, "little") + text
-
-    def integer(self, value: int) -> None:
-        if 0 <= value < 256:
-            self.code += b"K" + bytes([value])
-        elif -2**31 <= value < 2**31:
-            self.code += b"J" + value.to_bytes(4, "little", signed=True)
-        else:
-            data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-            self.code += b"\x8a" + bytes([len(data)]) + data
-
-    def named(self, module: str, name: str) -> None:
-        self.code += f"c{module}\n{name}\n".encode()
-
-    def tensor(self, array: "np.ndarray | Bfloat16") -> None:
-        """_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict()), or _v3 with a type at the end."""
-        kind = array.dtype.name
-        untyped = kind in _UNTYPED
-        assert untyped or kind in _STORAGES, f"cannot store {kind}"
-        self.named("torch._utils", "_rebuild_tensor_v3" if untyped else "_rebuild_tensor_v2")
-        self.code += b"("
-        self.storage("Untyped" if untyped else _STORAGES[kind], array.nbytes if untyped else array.size)
-        self.integer(0)
-        self.tuple(tuple(array.shape))
-        self.tuple(_strides(array.shape))
-        self.code += b"\x89"
-        self.named("collections", "OrderedDict")
-        self.code += b")R"
-        if untyped:
-            self.named("torch", kind)
-        self.code += b"tR"
-        self.storages.append(array)
-
-    def storage(self, kind: str, count: int) -> None:
-        """The persistent id ("storage", type, key, "cpu", number of elements)."""
-        self.code += b"("
-        self.scalar("storage")
-        self.named("torch.storage" if kind == "Untyped" else "torch", f"{kind}Storage")
-        for part in (str(len(self.storages)), "cpu", count):
-            self.value(part)
-        self.code += b"tQ"
+    module: str
+    name: str
 
 
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the strides, in elements, of an array without gaps."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= max(size, 1)
-    return tuple(reversed(strides))
+def _code(value: Any, storages: "list[np.ndarray | Bfloat16]") -> bytes:
+    """Return the pickle opcodes that build `value`; its tensors' numbers are added to `storages`.
+
+    Without a memo nothing is shared, so equal trees give equal bytes.
+    """
+    def joined(parts: Iterable[Any]) -> bytes:
+        return b"".join(_code(part, storages) for part in parts)
+
+    if isinstance(value, _Name):
+        return f"c{value.module}\n{value.name}\n".encode()
+    if isinstance(value, (np.ndarray, np.generic, Bfloat16)):
+        return _tensor(np.asarray(value) if isinstance(value, np.generic) else value, storages)
+    if isinstance(value, Mapping):
+        return b"}(" + joined(part for entry in value.items() for part in entry) + b"u"
+    if isinstance(value, list):
+        return b"](" + joined(value) + b"e"
+    if isinstance(value, tuple):
+        return b"(" + joined(value) + b"t"
+    if value is None or isinstance(value, bool):
+        return {None: b"N", True: b"\x88", False: b"\x89"}[value]
+    if isinstance(value, int):
+        return _integer(value)
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
+    assert isinstance(value, str), f"cannot store a {type(value).__name__}"
+    text = value.encode("utf-8")
+    return b"X" + len(text).to_bytes(4, "little") + text
+
+
+def _integer(value: int) -> bytes:
+    if 0 <= value < 256:
+        return b"K" + bytes([value])
+    if -2**31 <= value < 2**31:
+        return b"J" + value.to_bytes(4, "little", signed=True)
+    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + bytes([len(data)]) + data
+
+
+def _tensor(array: "np.ndarray | Bfloat16", storages: "list[np.ndarray | Bfloat16]") -> bytes:
+    """_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict()), or _v3 with a type at the end.
+
+    The storage is the persistent id ("storage", type, key, "cpu", number of elements).
+    """
+    kind, shape = array.dtype.name, tuple(array.shape)
+    untyped = kind in _UNTYPED
+    assert untyped or kind in _STORAGES, f"cannot store {kind}"
+    holder = _Name("torch.storage", "UntypedStorage") if untyped else _Name("torch", f"{_STORAGES[kind]}Storage")
+    storage = "storage", holder, str(len(storages)), "cpu", array.nbytes if untyped else array.size
+    storages.append(array)
+    strides = tuple(math.prod(max(size, 1) for size in shape[axis + 1:]) for axis in range(len(shape)))
+    arguments = (storage, 0, shape, strides, False, _Name("collections", "OrderedDict"), _Name("torch", kind))
+    codes = [_code(argument, storages) for argument in arguments]
+    rebuild = _Name("torch._utils", "_rebuild_tensor_v3" if untyped else "_rebuild_tensor_v2")
+    return (_code(rebuild, storages) + b"(" + codes[0] + b"Q" + b"".join(codes[1:6]) + b")R"
+            + (codes[6] if untyped else b"") + b"tR")
