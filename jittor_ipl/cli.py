@@ -105,7 +105,7 @@ def _usage(error: click.UsageError) -> str:
     assert context is not None, error
     command, message = context.command, error.format_message()
     if isinstance(error, click.NoSuchOption):
-        known = [name for param in command.params for name in param.opts if name.startswith("-")]
+        known = [name for param in command.params if not getattr(param, "hidden", True) for name in param.opts]
         message = f"unknown argument {error.option_name!r}{nearest(error.option_name, known)}"
     elif isinstance(error, click.exceptions.NoSuchCommand):
         near = nearest(error.command_name, command.list_commands(context))

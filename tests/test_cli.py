@@ -143,6 +143,9 @@ def test_shipped_suites_and_weights_are_found_from_anywhere(monkeypatch, capsys,
 
 
 MISTAKES = {
+    "a value for a flag": (["adapt", "--restart=1"], "does not take a value"),
+    "a value for the help": (["adapt", "--help=1"], "does not take a value"),
+    "one word too many": (["adapt", "disney"], "extra argument"),
     "no value": (["adapt", "--style", "--list"], "--style needs a value"),
     "no value at the end": (["adapt", "--lr"], "--lr needs a value"),
     "words that are no folder": (["adapt", "--style", "../x"], "would not stay in the output folder"),

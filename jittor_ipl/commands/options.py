@@ -34,7 +34,11 @@ class Command(click.Command):
         """Parse the words of a call; raises `click.UsageError`."""
         named = {name: param for param in self.params if isinstance(param, click.Option) and not param.is_flag
                  and not isinstance(param.flag_value, str) for name in param.opts}
-        return super().parse_args(ctx, _with_values(ctx, args, named))
+        try:
+            return super().parse_args(ctx, _with_values(ctx, args, named))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx      # click leaves it out of some, and messages name the command
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, then the commands of a group."""
