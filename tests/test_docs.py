@@ -1,0 +1,60 @@
+"""The documents speak of what is there: links lead somewhere, files and functions that are named exist."""
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "jittor_ipl"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"`((?:jittor_ipl|scripts|tests|docs|configs|B_weight)/[\w./-]+\.\w+)`")
+NAMED = re.compile(r"`([A-Za-z_][\w.]*)` \(([\w/]+\.py)\)")      # `function` (room/file.py), the form of architecture.md
+
+
+def anchor(title: str) -> str:
+    """Return the anchor that Markdown viewers give a heading."""
+    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+
+
+def names(path: Path) -> set[str]:
+    """Return the functions, classes, Class.methods and assigned names at a module's top."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+            found |= {f"{node.name}.{part.name}" for part in getattr(node, "body", []) if isinstance(part, ast.FunctionDef)}
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_files_exist(page):
+    text, lost = page.read_text(), []
+    for link in LINK.findall(text):
+        target, _, part = link.partition("#")
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        file = (page.parent / target).resolve() if target else page
+        if not file.exists():
+            lost.append(link)
+        elif part and part not in {anchor(title) for title in re.findall(r"^#+ (.*)$", file.read_text(), re.M)}:
+            lost.append(link)
+    lost += [name for name in FILE.findall(text) if not (ROOT / name).exists()]
+    assert not lost, f"{page.name} names what is not there: {lost}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_functions_exist(page):
+    lost = [f"{name} ({file})" for name, file in NAMED.findall(page.read_text())
+            if not (PACKAGE / file).exists() or name not in names(PACKAGE / file)]
+    assert not lost, f"{page.name} names what is not there: {lost}"
+
+
+def test_the_guide_to_the_code_names_functions():
+    assert len(NAMED.findall((ROOT / "docs" / "architecture.md").read_text())) >= 30
