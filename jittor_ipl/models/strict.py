@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,11 @@ def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) ->
     """
     from jittor_ipl.runtime.backend import jt
     named = named_tensors(module)
-    check_names(named, tensors, source)
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    complex_ = {name: value.dtype.name for name, value in tensors.items() if value.dtype.kind == "c"}
+    require_fit(compare({name: tuple(var.shape) for name, var in named.items()}, (), shapes, complex_, limit=3), source)
     for name, var in named.items():
-        _check_tensor(name, tuple(var.shape), tensors[name], str(var.dtype), source)
+        _check_values(name, tensors[name], str(var.dtype), source)
     for name, var in named.items():
         value = np.ascontiguousarray(tensors[name], dtype=str(var.dtype)).reshape(var.shape)
         requires_grad = var.requires_grad
@@ -128,28 +130,12 @@ def _same_shape(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
     return (tuple(wanted) or (1,)) == (tuple(found) or (1,))
 
 
-def check_names(expected: Mapping[str, Any], tensors: Mapping[str, Any], source: str) -> None:
-    """Raise UserError naming the first missing or extra tensor, its nearest counterpart and how many there are."""
-    missing = [name for name in expected if name not in tensors]
-    extra = [name for name in tensors if name not in expected]
-    if missing:
-        raise UserError(f"{source}: {_count(len(missing), 'tensor')} missing, first {missing[0]!r}"
-                        f"{nearest(missing[0], extra)}")
-    if extra:
-        raise UserError(f"{source}: {_count(len(extra), 'unexpected tensor')}, first {extra[0]!r}"
-                        f"{nearest(extra[0], expected)}")
+def check_names(expected: Iterable[str], names: Iterable[str], source: str) -> None:
+    """Raise UserError unless `names` are those expected; see `require_fit`."""
+    require_fit(compare(dict.fromkeys(expected, ()), (), dict.fromkeys(names, ()), limit=3), source)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
-def _check_tensor(name: str, shape: tuple[int, ...], value: np.ndarray, dtype: str, source: str) -> None:
-    found = tuple(value.shape)
-    if found != shape and not (found == () and shape == (1,)):
-        raise UserError(f"{source}: tensor {name!r} has shape {list(found)}, this network needs {list(shape)}")
-    if value.dtype.kind == "c":
-        raise UserError(f"{source}: {Problem('type', name, type=value.dtype.name)}")
+def _check_values(name: str, value: np.ndarray, dtype: str, source: str) -> None:
     if not np.isfinite(value).all():
         raise UserError(f"{source}: tensor {name!r} holds NaN or infinity; the file is damaged")
     with np.errstate(over="ignore"):

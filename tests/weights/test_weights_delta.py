@@ -48,7 +48,7 @@ def test_another_source_is_refused(tmp_path: Path) -> None:
 
 def test_damaged_deltas_are_refused(tmp_path: Path) -> None:
     facts = {"kind": "delta", "delta": "value", "source_sha256": fingerprint(SOURCE)}
-    cases = [({"aa": SOURCE["a"]}, facts, "unexpected tensor, first 'aa' .did you mean 'a'"),
+    cases = [({"aa": SOURCE["a"]}, facts, "unexpected tensor 'aa' .did you mean 'a'"),
              ({"a": SOURCE["b"]}, facts, "has shape"), ({}, {}, "not a delta"),
              ({}, {**facts, "delta": "odd"}, "unknown delta"),
              ({"b": SOURCE["b"]}, {**facts, "delta": "difference", "values": "[]"}, "not float16"),

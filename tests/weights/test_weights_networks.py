@@ -86,10 +86,10 @@ def test_loading_converts_types_and_keeps_what_trains() -> None:
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda t: t.pop("layers.0.bias"), r"x.pt: 1 tensor missing, first 'layers.0.bias'"),
+    (lambda t: t.pop("layers.0.bias"), r"x.pt: tensor 'layers.0.bias' is missing"),
     (lambda t: t.update({"layer.0.bias": t.pop("layers.0.bias")}), r"did you mean 'layer.0.bias'"),
-    (lambda t: t.update(wight=t["weight"]), r"1 unexpected tensor, first 'wight' \(did you mean 'weight'\?\)"),
-    (lambda t: t.update(weight=np.ones((3, 2))), r"'weight' has shape \[3, 2\], this network needs \[2, 3\]"),
+    (lambda t: t.update(wight=t["weight"]), r"x.pt: unexpected tensor 'wight' \(did you mean 'weight'\?\)"),
+    (lambda t: t.update(weight=np.ones((3, 2))), r"'weight' has shape \[3, 2\], expected is \[2, 3\]"),
     (lambda t: t.update(weight=np.full((2, 3), 1e300)), "'weight' has values beyond float32's range"),
     (lambda t: t.update(weight=np.ones((2, 3), "c8")), "'weight' is of type complex64"),
     (lambda t: t.update(weight=np.full((2, 3), np.nan)), "NaN")])
