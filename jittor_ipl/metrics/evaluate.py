@@ -174,7 +174,8 @@ def note(networks: Mapping[str, FeatureNetwork]) -> str:
 
 
 def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None",
-              networks: Mapping[str, FeatureNetwork], prompt: str | None, source_prompt: str | None, source: ImageSet | None) -> dict[str, Any]:
+              networks: Mapping[str, FeatureNetwork], prompt: str | None, source_prompt: str | None,
+              source: ImageSet | None) -> dict[str, Any]:
     reference = getattr(sets.reference, "images", sets.reference)
     parts = {"images": sets.images.images, "reference": reference, "source": source if pairs else None}
     found = {"sets": {label: describe(part) for label, part in parts.items() if part is not None},

@@ -66,14 +66,12 @@ class ByteSource:
 
 
 def _open(path: str | os.PathLike) -> BinaryIO:
+    name = os.fspath(path)
+    if "\0" in name:
+        raise UserError(f"{name!r} is no file name")
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise UserError(f"{os.fspath(path)!r} is not a file; "
-                            "a weight file is expected (.safetensors, .pt, .pth or .pkl)")
-        return open(path, "rb", buffering=0)
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{os.fspath(path)!r} is no file name") from error
+        if stat.S_ISREG(os.stat(path).st_mode):
+            return open(path, "rb", buffering=0)
     except OSError as error:
-        raise UserError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {name!r}: {error.strerror or error}") from error
+    raise UserError(f"{name!r} is not a file; a weight file is expected (.safetensors, .pt, .pth or .pkl)")

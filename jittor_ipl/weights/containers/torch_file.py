@@ -108,7 +108,7 @@ def read_nested_stream(context: Context, data: Any) -> Any:
     view = memoryview(data)
     stream = _read_stream(view, context.deeper(), nested=True)
     records = stream.records(len(view), lambda start: view[start:start + 8])
-    for key, (storage, *_) in stream.storages.items():
+    for key, storage in stream.storages.items():
         start, size, _ = records[key]
         storage.carried.data, storage.carried.big_endian = view[start:start + size], stream.big_endian
     return stream.root
@@ -119,7 +119,7 @@ class _Stream:
     """The pickles of a legacy stream; its storages' bytes follow at `position` in the order of `keys`."""
 
     root: Any
-    storages: dict[str, list[Storage]]
+    storages: dict[str, Storage]
     keys: list[Any]
     big_endian: bool
     position: int
@@ -134,7 +134,7 @@ class _Stream:
             refuse("the storages of the file are not those its tensors name")
         records, position = {}, self.position
         for key in self.keys:
-            storage = self.storages[key][0]
+            storage = self.storages[key]
             if position + 8 + storage.nbytes > size or int.from_bytes(read_length(position), "little") != storage.numel:
                 refuse(f"storage {key} is cut short or has another length than announced")
             records[key] = position + 8, storage.nbytes, None
@@ -146,20 +146,17 @@ class _Stream:
 
 def _read_stream(data: memoryview, context: Context, nested: bool = False) -> _Stream:
     """Read the five pickles of a legacy stream: magic, protocol, system, object, storage keys."""
-    storages: dict[str, list[Storage]] = {}     # a storage, and windows of it
-    carried: dict[str, CarriedBytes] = {}
+    storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
         storage = storage_from_id(identifier)
         if nested:
-            storage = replace(storage, carried=carried.setdefault(storage.key, CarriedBytes()))
-        known = storages.setdefault(storage.key, [])
-        if known and (known[0].code, known[0].numel) != (storage.code, storage.numel):
+            known = storages.get(storage.key)
+            storage = replace(storage, carried=known.carried if known else CarriedBytes())
+        first = storages.setdefault(storage.key, storage)
+        if (first.code, first.numel) != (storage.code, storage.numel):
             refuse(f"storage {storage.key} is described in two ways")
-        same = next((other for other in known[:1] if other.start == storage.start), None)
-        if same is None:
-            known.append(storage)
-        return same or storage
+        return first if first.start == storage.start else storage       # a window of it
 
     position, parts = 0, []
     for resolve in (None, None, None, persistent, None):

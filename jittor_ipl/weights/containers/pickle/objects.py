@@ -2,26 +2,18 @@
 
 How to admit a further global (this is the whole extension mechanism):
 
-1. A *rule table* is a plain dictionary `{(module, name): Rule}`, as `RULES` in `rules.py`. Tables are joined by
-   `look_up(table, ..., table)`, which asks them in that order; the first that knows a name decides. A name that no
-   table knows is refused. `plain.py` lists the tables of plain pickles in `PICKLE_TABLES`, `torch_rules.py` those of
-   PyTorch files. Python 2's `__builtin__` and `copy_reg` are asked for under their present names.
-2. `Rule(call=f)` lets the pickle REDUCE: our function `f(*arguments)` runs, its result goes on the pickle's stack.
-   `Rule(new=f)` does the same for NEWOBJ, `Rule()` admits the name as a mere value (a type that is named, never made).
-   `f` gets what the pickle built so far: scalars, lists, dictionaries, `Global`, `Record`, `LongText`,
-   `memoryview` for long bytes ... each possibly hostile: of any type, any number, nested in itself. Check with
-   `isinstance` and `refuse(...)`; never recurse, compare, hash or print what has not been checked.
-   With `context=True` the function is called as `f(context, *arguments)` and may read further (see `Context`).
+1. A *rule table* is a dictionary `{(module, name): Rule}`, as `RULES` in `rules.py`. `look_up(table, ..., table)` asks
+   tables in that order; a name that none knows is refused. `plain.py` lists those of plain pickles, `torch_rules.py`
+   those of PyTorch's files. Python 2's `__builtin__` and `copy_reg` are asked for under their present names.
+2. `Rule(call=f)` lets the pickle REDUCE: our `f(*arguments)` runs, its result goes on the pickle's stack; `Rule(new=f)`
+   does the same for NEWOBJ, `Rule()` admits the name as a value. The arguments may be hostile: of any type, any number,
+   nested in themselves. Check with `isinstance` and `refuse(...)`; never recurse, compare, hash or print before that.
+   With `context=True` it is called as `f(context, *arguments)` and may read further (see `Context`).
 3. An object of a class whose state matters becomes a `Record`: `Rule(call=Record.of("dnnlib.util.EasyDict"), new=...)`.
-   The pickle's BUILD then fills `record.attributes` (a dictionary of names); its dictionary items (SETITEMS on a
-   subclass of dict) land in `record.items`, list items in `record.entries`. So an object graph becomes a tree (or a
-   graph: hostile files make cycles, walk it with a bound) of Records that `unwrap.py` and the families read.
-   To turn a constructor's arguments into attributes, let `f` make a `Record` and call `record.build(...)`.
-4. A PyTorch stream nested in a pickle (`torch.storage._load_from_bytes(bytes)`, the way a plain `pickle.dump` stores
-   tensors) is read by `torch_file.read_nested_stream(context, data)`: register it with
-   `Rule(call=read_nested_stream, context=True)`. It returns what the stream holds, mostly a `Storage` that carries
-   its own bytes, which `torch._utils._rebuild_tensor_v2` (in `torch_rules.TORCH_RULES`) turns into a `TensorRef`.
-   Nesting is bounded by `Context.deeper`, memory by the meter that the inner reading shares with the outer one.
+   BUILD fills its `attributes`, SETITEMS its `items`, APPENDS its `entries`: a tree, or in a hostile file a graph with
+   cycles, which is walked with a bound.
+4. A PyTorch stream nested in a pickle (`torch.storage._load_from_bytes(bytes)`) is read by
+   `torch_file.read_nested_stream`; `Context.deeper` bounds the nesting, the outer meter the memory.
 """
 from __future__ import annotations
 
