@@ -2,7 +2,8 @@
 """Draw the demo world, one labelled row a style.
 
     python scripts/demo_world_sheet.py docs/demo-world.png                   the same faces in all eleven styles
-    python scripts/demo_world_sheet.py docs/demo-pets.png --subject pets     the pets that a generator's latents mean in all
+    python scripts/demo_world_sheet.py docs/demo-pets.png --subject pets     the pets that a generator's latents mean in
+    all
                                                                              four styles, and what the generator draws
 """
 import argparse
@@ -25,7 +26,8 @@ def main() -> None:
 
     from jittor_ipl.disk.atomic import write_bytes
     from jittor_ipl.images.sheets import contact_sheet, encode_sheet
-    print(write_bytes(options.path, encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
+    print(write_bytes(options.path,
+                      encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
 
 
 def portraits() -> list:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-COLUMNS = {"judge": "colour judge", "structure": "structure judge", "kept": "attributes kept", "meant": "attributes meant"}
+COLUMNS = {"judge": "colour judge", "structure": "structure judge", "kept": "attributes kept",
+           "meant": "attributes meant"}
 
 
 def main() -> None:
@@ -38,12 +39,14 @@ def main() -> None:
     lines = [f"Seeds {MEASURED_SEEDS.start} to {MEASURED_SEEDS.stop - 1}, untruncated, stored noise. Made by "
              "`python scripts/measure_demo.py`.", "", "| style | " + " | ".join(COLUMNS.values()) + " |",
              "|---|" + "---|" * len(COLUMNS)]
-    lines += [f"| {style} | " + " | ".join(f"{verdict[key]:.1%}" for key in COLUMNS) + " |" for style, verdict in verdicts.items()]
+    lines += [f"| {style} | " + " | ".join(f"{verdict[key]:.1%}" for key in COLUMNS) + " |"
+              for style, verdict in verdicts.items()]
     lines += ["", summary([verdict for style, verdict in verdicts.items() if not style.startswith(subject.source)])]
     print("\n".join(lines))
     if options.write:
         from jittor_ipl.disk.atomic import write_bytes
-        write_bytes(options.write, ("# What the judges see in the shipped demo styles\n\n" + "\n".join(lines) + "\n").encode())
+        write_bytes(options.write,
+                    ("# What the judges see in the shipped demo styles\n\n" + "\n".join(lines) + "\n").encode())
 
 
 def summary(verdicts: list[dict[str, float]]) -> str:
@@ -51,8 +54,9 @@ def summary(verdicts: list[dict[str, float]]) -> str:
     judged = sum(verdict["judge"] >= .8 for verdict in verdicts)
     structured = sum(verdict["structure"] >= .6 for verdict in verdicts)
     kept = sum(verdict["kept"] for verdict in verdicts) / len(verdicts)
-    return (f"{judged} of {len(verdicts)} styles are seen as the target style in at least 80 % of the pictures, {structured} in at least "
-            f"60 % by the structure judge; {kept:.1%} of the attributes are kept, mean over the styles.")
+    return (f"{judged} of {len(verdicts)} styles are seen as the target style in at least 80 % of the pictures, "
+            f"{structured} in at least 60 % by the structure judge; "
+            f"{kept:.1%} of the attributes are kept, mean over the styles.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "jittor_ipl"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`((?:jittor_ipl|scripts|tests|docs|configs|B_weight)/[\w./-]+\.\w+)`")
-NAMED = re.compile(r"`([A-Za-z_][\w.]*)` \(([\w/]+\.py)\)")      # `function` (room/file.py), the form of architecture.md
+# `function` (room/file.py), the form of architecture.md
+NAMED = re.compile(r"`([A-Za-z_][\w.]*)` \(([\w/]+\.py)\)")
 
 
 def anchor(title: str) -> str:
@@ -26,7 +27,8 @@ def names(path: Path) -> set[str]:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.add(node.name)
-            found |= {f"{node.name}.{part.name}" for part in getattr(node, "body", []) if isinstance(part, ast.FunctionDef)}
+            found |= {f"{node.name}.{part.name}"
+                      for part in getattr(node, "body", []) if isinstance(part, ast.FunctionDef)}
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             found |= {target.id for target in targets if isinstance(target, ast.Name)}

@@ -74,7 +74,8 @@ def test_kinds_of_png(tmp_path):
     assert (load_image(tmp_path / "p.png") == np.asarray(palette.convert("RGB"))).all()
     assert (load_image(tmp_path / "1.png") == np.where(grey > 127, 255, 0)[..., None]).all()
     assert (load_image(write(tmp_path / "a.png", "RGBA", np.concatenate([PIXELS, white], -1))) == 255).all()
-    assert (load_image(write(tmp_path / "la.png", "LA", np.dstack([grey, np.full_like(grey, 255)]))) == grey[..., None]).all()
+    assert (load_image(write(tmp_path / "la.png", "LA",
+                             np.dstack([grey, np.full_like(grey, 255)]))) == grey[..., None]).all()
 
 
 def test_transparency_of_palettes_becomes_white(tmp_path):
@@ -101,7 +102,8 @@ def test_what_is_no_picture_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, "BMP")
     good = encode_png(RNG.randint(0, 256, (64, 64, 3), dtype=np.uint8))
-    files = {"bmp.png": buffer.getvalue(), "empty.png": b"", "text.jpg": b"hello", "cut.png": good[:2000], "svg.png": b"<svg/>",
+    files = {"bmp.png": buffer.getvalue(), "empty.png": b"", "text.jpg": b"hello", "cut.png": good[:2000],
+             "svg.png": b"<svg/>",
              "chunk.png": good[:40] + b"\xff" * 20 + good[60:]}
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -135,7 +137,8 @@ def test_a_contact_sheet_has_labels_beside_its_rows():
     sheet = contact_sheet([("photo", tiles), ("anime painting", tiles[:2])])
     margin = sheet.shape[1] - (3 * 34 + 2)
     assert sheet.shape[0] == 2 * 34 + 2 and margin > 40
-    assert sheet[2:34, :margin].min() < 100 and sheet[36:68, :margin].min() < 100 and (sheet[36:68, margin + 70:] == 255).all()
+    assert sheet[2:34, :margin].min() < 100 and sheet[36:68, :margin].min() < 100
+    assert (sheet[36:68, margin + 70:] == 255).all()
 
 
 def test_the_pictures_of_a_folder(tmp_path):
@@ -149,7 +152,8 @@ def test_a_folder_without_pictures_is_told_with_what_it_holds(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "bitmaps/a.bmp").write_bytes(b"BM")
     for folder, message in (("empty", "no picture.* it is empty"), ("none", "is not a folder"),
-                            ("classes", "it holds the folders 'cat'; name one"), ("bitmaps", "'a.bmp'; convert them to PNG")):
+                            ("classes", "it holds the folders 'cat'; name one"),
+                            ("bitmaps", "'a.bmp'; convert them to PNG")):
         with pytest.raises(UserError, match=message):
             list_images(tmp_path / folder)
 
@@ -164,7 +168,9 @@ def raw_png(pixels: np.ndarray, colour: int, *chunks: bytes) -> bytes:
     height, width = pixels.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT",
+                                                                                    zlib.compress(
+                                                                                        rows)) + chunk(b"IEND", b"")
 
 
 DEEP = np.random.RandomState(1).randint(0, 65536, (16, 16, 4))
@@ -255,7 +261,8 @@ def test_ycck_is_cmyk_with_its_first_three_inks_coded_as_colour(tmp_path):
     lambda p: p, lambda p: p[:, ::-1], lambda p: p[::-1, ::-1], lambda p: p[::-1], lambda p: p.swapaxes(0, 1),
     lambda p: np.rot90(p, -1), lambda p: p[::-1, ::-1].swapaxes(0, 1), lambda p: np.rot90(p)], start=1)))
 def test_every_orientation(tmp_path, kind, orientation, upright):
-    blocks = np.kron(np.array([[0, 90, 180], [30, 250, 120]], np.uint8), np.ones((16, 16), np.uint8))[..., None].repeat(3, -1)
+    blocks = np.kron(np.array([[0, 90, 180], [30, 250, 120]], np.uint8),
+                     np.ones((16, 16), np.uint8))[..., None].repeat(3, -1)
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = dict(jpg=dict(quality=100), webp=dict(lossless=True), png={})[kind]
@@ -297,9 +304,11 @@ def test_colour_profiles_are_not_applied(tmp_path):
 def test_interlaced_and_small_bit_depths(tmp_path):
     for depth, levels in ((1, 2), (2, 4), (4, 16)):
         values = (np.arange(21).reshape(3, 7) % levels).astype(np.uint8)
-        rows = b"".join(b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -depth:].reshape(-1)).tobytes() for row in values)
+        rows = b"".join(b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -depth:].reshape(-1)).tobytes()
+                        for row in values)
         header = struct.pack(">IIBBBBB", 7, 3, depth, 0, 0, 0, 0)
-        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+        (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                                         + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
         assert (load_image(tmp_path / "x.png") == (values * (255 // (levels - 1)))[..., None]).all()
     for size in ((1, 1), (2, 3), (5, 5), (9, 17)):
         pixels = RNG.randint(0, 256, (*size, 3), dtype=np.uint8)
@@ -310,7 +319,8 @@ def test_interlaced_and_small_bit_depths(tmp_path):
 def interlaced(pixels: np.ndarray) -> bytes:
     """An Adam7 PNG, which Pillow reads but does not write."""
     rows = b""
-    for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+    for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+                                    (0, 1, 1, 2)):
         part = pixels[top::down, left::across]
         rows += b"".join(b"\0" + row.tobytes() for row in part) if part.size else b""
     header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 2, 0, 0, 1)

@@ -51,7 +51,8 @@ def measured(paths: list[Path]) -> dict[str, tuple[str, float, float]]:
     child = subprocess.run([sys.executable, "-c", READER], input=json.dumps([str(path) for path in paths]), cwd=ROOT,
                            capture_output=True, text=True, timeout=300)
     assert child.returncode == 0, child.stderr
-    return {Path(path).name: (outcome, seconds, peak) for path, outcome, seconds, peak in map(json.loads, child.stdout.splitlines())}
+    return {Path(path).name: (outcome, seconds, peak)
+            for path, outcome, seconds, peak in map(json.loads, child.stdout.splitlines())}
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -75,7 +76,8 @@ def encoded(kind: str, picture: Image.Image = NOISE, **options) -> bytes:
 
 
 def webp_canvas(width: int, height: int) -> bytes:
-    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = b"VP8X" + struct.pack("<I",
+                                 10) + bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
@@ -92,12 +94,17 @@ def bombs() -> dict[str, bytes]:
     packed = zlib.compress(bytes(50_000), 9)
     text = zlib.compress(b"a" * (200 << 20), 9)
     return {
-        "zeros-50k.png": png(50_000, 50_000, body=packed), "zeros-40k-1bit.png": png(40_000, 40_000, depth=1, colour=0, body=packed),
-        "widest.png": png(2**31 - 1, 2**31 - 1, body=b""), "canvas.webp": webp_canvas(2**24, 2**24), "jpeg-65k.jpg": jpeg_size(65_535, 65_535),
-        "ztxt.png": png(8, 8, chunk(b"zTXt", b"k\0\0" + text)), "itxt.png": png(8, 8, chunk(b"iTXt", b"k\0\1\0\0\0" + text)),
-        "iccp.png": png(8, 8, chunk(b"iCCP", b"k\0\0" + text)), "long-itxt.png": png(8, 8, chunk(b"iTXt", bytes(20 << 20))),
+        "zeros-50k.png": png(50_000, 50_000, body=packed),
+        "zeros-40k-1bit.png": png(40_000, 40_000, depth=1, colour=0, body=packed),
+        "widest.png": png(2**31 - 1, 2**31 - 1, body=b""), "canvas.webp": webp_canvas(2**24, 2**24),
+        "jpeg-65k.jpg": jpeg_size(65_535, 65_535),
+        "ztxt.png": png(8, 8, chunk(b"zTXt", b"k\0\0" + text)),
+        "itxt.png": png(8, 8, chunk(b"iTXt", b"k\0\1\0\0\0" + text)),
+        "iccp.png": png(8, 8, chunk(b"iCCP", b"k\0\0" + text)),
+        "long-itxt.png": png(8, 8, chunk(b"iTXt", bytes(20 << 20))),
         "long-exif.png": png(8, 8, chunk(b"eXIf", bytes(MAX_METADATA + 1))),
-        "many-ztxt.png": png(8, 8, *[chunk(b"zTXt", b"k%d\0\0" % i + zlib.compress(bytes(1_000_000))) for i in range(200)]),
+        "many-ztxt.png": png(8, 8,
+                             *[chunk(b"zTXt", b"k%d\0\0" % i + zlib.compress(bytes(1_000_000))) for i in range(200)]),
         "many-chunks.png": png(8, 8, *[chunk(b"IDAT", b"")] * (MAX_CHUNKS + 1)), "many-scans.jpg": jpeg_of_scans(900),
         "zero-width.png": png(0, 8, body=b""), "no-ihdr.png": SIGNATURE + chunk(b"IDAT", b"") + chunk(b"IEND", b""),
         "more-than-declared.png": png(8, 8, body=zlib.compress(bytes(100 << 20), 9)),
@@ -113,10 +120,13 @@ def jpeg_size(width: int, height: int) -> bytes:
 
 def disguised() -> dict[str, bytes]:
     small = NOISE.resize((8, 8))
-    return {**{f"{kind.lower()}.png": encoded(kind, small) for kind in ("GIF", "TIFF", "EPS", "BMP", "ICO", "JPEG2000", "PPM", "TGA", "AVIF")},
+    return {**{f"{kind.lower()}.png": encoded(kind, small)
+               for kind in ("GIF", "TIFF", "EPS", "BMP", "ICO", "JPEG2000", "PPM", "TGA", "AVIF")},
             "psd.png": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 8, 8, 8, 3) + bytes(300),
-            "fits.png": b"SIMPLE  =                    T" + b" " * 2850, "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-            "svg-xml.png": b"<?xml version='1.0'?><!DOCTYPE svg><svg/>", "html.jpg": b"<html>", "zip.webp": b"PK\3\4" + bytes(30),
+            "fits.png": b"SIMPLE  =                    T" + b" " * 2850,
+            "svg.png": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+            "svg-xml.png": b"<?xml version='1.0'?><!DOCTYPE svg><svg/>", "html.jpg": b"<html>",
+            "zip.webp": b"PK\3\4" + bytes(30),
             "zero-byte.png": b"", "one-byte.png": b"\x89", "signature.png": SIGNATURE, "riff.webp": b"RIFF\4\0\0\0WEBP",
             "soi.jpg": b"\xff\xd8", "soi-eoi.jpg": b"\xff\xd8\xff\xd9"}
 
@@ -145,7 +155,8 @@ EITHER = {"more-than-declared.png", "ztxt.png", "itxt.png", "iccp.png", "many-zt
 
 def test_every_hostile_file_is_refused_in_one_line(outcomes):
     wrong = {name: outcome for name, (outcome, _, _) in outcomes.items()
-             if "\n" in outcome or not outcome.startswith("refused: ") and not (name in EITHER and outcome == "read 8 x 8")}
+             if "\n" in outcome or not outcome.startswith("refused: ")
+             and not (name in EITHER and outcome == "read 8 x 8")}
     assert not wrong and len(outcomes) >= 45, wrong
 
 
@@ -157,10 +168,14 @@ def test_hostile_files_cost_little(outcomes):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("zeros-50k.png", "50000 x 50000 pixels; at most"), ("gif.png", "a GIF, not a PNG, JPEG or WebP"), ("tiff.png", "a TIFF"), ("eps.png", "an EPS"),
-    ("psd.png", "a Photoshop file"), ("fits.png", "a FITS file"), ("svg.png", "an SVG"), ("zero-byte.png", "an empty file"), ("avif.png", "AVIF"),
-    ("loop-a.png", "cannot read the picture"), ("pipe.png", "pipe or device"), ("folder.png", "folder"), ("zero", "device"), ("to-zero.png", "device"),
-    ("sparse.png", "64 MiB"), ("many-scans.jpg", "scans"), ("long-exif.png", "EXIF"), ("canvas.webp", "16777216 x 16777216 pixels")])
+    ("zeros-50k.png", "50000 x 50000 pixels; at most"), ("gif.png", "a GIF, not a PNG, JPEG or WebP"),
+    ("tiff.png", "a TIFF"), ("eps.png", "an EPS"),
+    ("psd.png", "a Photoshop file"), ("fits.png", "a FITS file"), ("svg.png", "an SVG"),
+    ("zero-byte.png", "an empty file"), ("avif.png", "AVIF"),
+    ("loop-a.png", "cannot read the picture"), ("pipe.png", "pipe or device"), ("folder.png", "folder"),
+    ("zero", "device"), ("to-zero.png", "device"),
+    ("sparse.png", "64 MiB"), ("many-scans.jpg", "scans"), ("long-exif.png", "EXIF"),
+    ("canvas.webp", "16777216 x 16777216 pixels")])
 def test_the_message_says_what_it_is(outcomes, name, message):
     assert message in outcomes[name][0]
 
@@ -173,7 +188,8 @@ def test_odd_characters_in_a_name_are_no_traceback():
 
 
 @pytest.mark.parametrize("kind, options", [
-    ("PNG", {}), ("JPEG", dict(quality=95)), ("JPEG", dict(quality=95, progressive=True)), ("WEBP", dict(lossless=True)), ("WEBP", dict(quality=95))],
+    ("PNG", {}), ("JPEG", dict(quality=95)), ("JPEG", dict(quality=95, progressive=True)),
+    ("WEBP", dict(lossless=True)), ("WEBP", dict(quality=95))],
     ids=["png", "jpeg", "progressive", "webp-lossless", "webp"])
 def test_a_picture_cut_short_is_never_half_grey(tmp_path, kind, options):
     """Every 1 KiB, and every byte of the last 64: refused, or the whole picture."""
@@ -208,7 +224,9 @@ def test_only_one_module_opens_pictures():
     found = []
     for path in sorted((ROOT / "jittor_ipl").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            opens = isinstance(node, ast.Attribute) and node.attr in ("open", "frombuffer", "frombytes") and ast.unparse(node.value).split(".")[-1] == "Image"
+            opens = isinstance(node, ast.Attribute) and node.attr in ("open", "frombuffer",
+                                                                      "frombytes") and ast.unparse(
+                                                                          node.value).split(".")[-1] == "Image"
             foreign = isinstance(node, (ast.Import, ast.ImportFrom)) and any(
                 name.split(".")[0] in ("cv2", "imageio", "skimage", "torchvision") for name in
                 ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]))

@@ -98,7 +98,9 @@ def imports(tree: ast.AST) -> list[tuple[int, str]]:
 
 
 def long_functions(tree: ast.AST) -> list[str]:
-    """Return functions over MAX_FUNCTION lines; a training loop, named train_..., reads straight down and may be longer."""
+    """Return functions over MAX_FUNCTION lines; a training loop, named train_..., reads straight down and may be
+    longer.
+    """
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     sizes = {node.name: node.end_lineno - node.lineno + 1 for node in functions}
     return [f"{name} has {size} lines" for name, size in sizes.items()
@@ -131,7 +133,8 @@ def test_every_module_has_a_room():
 
 def test_there_is_no_import_circle():
     """Imports inside functions count too: a circle that only runs late is one all the same."""
-    arrows = {name: {module for _, module in imports(ast.parse(path.read_text())) if module in MODULES and module != name}
+    arrows = {name: {module
+                     for _, module in imports(ast.parse(path.read_text())) if module in MODULES and module != name}
               for name, path in MODULES.items()}
     open_ = dict(arrows)
     while leaves := [name for name, targets in open_.items() if not targets & open_.keys()]:
@@ -142,7 +145,8 @@ def test_there_is_no_import_circle():
 
 
 def test_no_two_public_classes_share_a_name():
-    classes = [node.name for path in FILES for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    classes = [node.name for path in FILES
+               for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
     twice = {name for name in classes if classes.count(name) > 1 and not name.startswith("_")}
     assert not twice, sorted(twice)
 

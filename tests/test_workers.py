@@ -82,7 +82,8 @@ def test_errors_are_answers_and_a_dead_worker_is_replaced():
     requests = [("raise", UserError("a mistake")), ("kill", signal.SIGKILL), ("raise", (1, 2)), ("ok", 3)]
     found = {one.number: one for one in answers(answer, requests, [{}])}
     assert isinstance(found[0].error, UserError) and str(found[0].error) == "a mistake"
-    assert isinstance(found[1].error, WorkerDied) and "SIGKILL" in str(found[1].error) and "\n" not in str(found[1].error)
+    assert isinstance(found[1].error, WorkerDied) and "SIGKILL" in str(found[1].error)
+    assert "\n" not in str(found[1].error)
     assert "Unportable: 1 and 2" in str(found[2].error) and "Traceback" in str(found[2].error.__cause__)
     assert found[3].value[0] == 3
 

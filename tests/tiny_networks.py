@@ -1,4 +1,6 @@
-"""A tiny random generator, a tiny random CLIP and a suite that names them, for runs whose whole training takes a second."""
+"""A tiny random generator, a tiny random CLIP and a suite that names them, for runs whose whole training takes a
+second.
+"""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,6 @@
-"""Features of the real networks and of the demo judge: what the reductions are fed with, and what the figures then mean."""
+"""Features of the real networks and of the demo judge: what the reductions are fed with, and what the figures then
+mean.
+"""
 from __future__ import annotations
 
 import json
@@ -79,7 +81,8 @@ def test_equal_sets(extractor) -> None:
     images = rendered("photo", 24)
     found = measure(images, images, images, extractor=extractor)
     figures = found["metrics"]
-    assert found["note"].startswith("Features of the demo judge, not of Inception, LPIPS or ArcFace: figures compare only")
+    note = "Features of the demo judge, not of Inception, LPIPS or ArcFace: figures compare only"
+    assert found["note"].startswith(note)
     assert figures["frechet_inception_distance"] < 1e-6 and figures["learned_perceptual_image_patch_similarity"] == 0
     assert figures["structural_similarity_index_measure"] == figures["structural_consistency_score"] == 1
     assert figures["peak_signal_noise_ratio"] is None and figures["identical_pairs"] == 24
@@ -107,12 +110,14 @@ def test_a_collapsed_set_has_less_diversity(extractor) -> None:
         assert whole[name] > few[name] > one[name] - 1e-9, name
     assert few["intra_cluster_lpips"] == pytest.approx(0, abs=1e-5) and one["inception_score_mean"] == pytest.approx(1)
     part = measure(images, images[:3], extractor=extractor, metrics=["intra-lpips-reference"])["metrics"]
-    assert 0 < part["intra_reference_lpips"] < whole["mean_pairwise_lpips"] * 1.1 and part["intra_reference_clusters"] <= 3
+    assert 0 < part["intra_reference_lpips"] < whole["mean_pairwise_lpips"] * 1.1
+    assert part["intra_reference_clusters"] <= 3
 
 
 def test_other_faces_share_less_identity(extractor) -> None:
     faces, others = rendered("photo", 16, 1), rendered("photo", 16, 2)
-    figures = [measure(faces, source=part, extractor=extractor, metrics=["id", "scs"])["metrics"] for part in (faces, others)]
+    figures = [measure(faces, source=part, extractor=extractor, metrics=["id", "scs"])["metrics"]
+               for part in (faces, others)]
     for name in ("identity_similarity", "structural_consistency_score"):
         assert figures[1][name] < figures[0][name] - 0.1
 
@@ -133,7 +138,8 @@ def folders(tmp_path_factory) -> Path:
 
 
 def test_the_command(folders: Path, capsys, tmp_path: Path) -> None:
-    code = cli.main(["evaluate", "--images", str(folders / "a"), "--source", str(folders / "b"), "--metrics", "clip,clip-direction,psnr",
+    code = cli.main(["evaluate", "--images", str(folders / "a"), "--source", str(folders / "b"), "--metrics",
+                     "clip,clip-direction,psnr",
                      "--prompt", "a disney", "--source-prompt", "a photo", "--json", str(tmp_path / "o.json"),
                      "--markdown", str(tmp_path / "o.md")])
     printed = capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""The competition's score: every part against the libraries the checker calls, the formula on published rows, the command."""
+"""The competition's score: every part against the libraries the checker calls, the formula on published rows, the
+command.
+"""
 from __future__ import annotations
 
 import importlib.util
@@ -28,8 +30,8 @@ _spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py"
 fill = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(fill)
 
-# DINO, Hist, FID, LPIPS, CLIP-IQA, CLIP-R, total: the server's results that czpcf/jittor-5-b prints (n = 2, 8, 14, 28), then
-# those of Xlucidator/JDiffArtFlow's report and notes.
+# DINO, Hist, FID, LPIPS, CLIP-IQA, CLIP-R, total: the server's results that czpcf/jittor-5-b prints (n = 2, 8, 14, 28),
+# then those of Xlucidator/JDiffArtFlow's report and notes.
 PUBLISHED = [(.2125, .747, 2.813, .3939, .7451, .62, .4251), (.1916, .73, 3.8127, .4113, .7579, .7629, .4419),
              (.1762, .6811, 3.1457, .4223, .7471, .8457, .4497), (.1737, .7144, 3.272, .4154, .7463, .8586, .4648),
              (.120226, .779055, 1.674596, .428658, .757711, .930667, .512078),
@@ -61,7 +63,8 @@ def test_the_checkers_habits() -> None:
     black = np.zeros_like(blue)
     assert np.array_equal(histograms.rgb_histogram(blue), histograms.rgb_histogram(black))
     assert histograms.rgb_histogram(green).argmax() == 240
-    assert histograms.hsv(violet)[0, 0].tolist() == [135, 255, 255] and histograms.hsv_histogram(violet).argmax() // 9 == 0
+    assert histograms.hsv(violet)[0, 0].tolist() == [135, 255, 255]
+    assert histograms.hsv_histogram(violet).argmax() // 9 == 0
     assert histograms.hsv_histogram(bright).sum() == 16
     assert histograms.correlation(np.ones(5), np.arange(5)) == 1
 
@@ -71,7 +74,8 @@ def dino_file(tmp_path_factory) -> Path:
     model = Dinov2(**cases.DINO)
     tensors = {name: cases.dino_weight(name, tuple(var.shape)) for name, var in named_tensors(model).items()}
     folder = tmp_path_factory.mktemp("dino")
-    (folder / "config.json").write_text(json.dumps({"model_type": "dinov2", "num_attention_heads": cases.DINO["heads"]}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "dinov2",
+                                                    "num_attention_heads": cases.DINO["heads"]}))
     write_safetensors(folder / "model.safetensors", tensors, {"format": "pt"})
     return folder
 
@@ -119,7 +123,8 @@ def data(tmp_path: Path) -> Path:
         for word in ("Cat", "dog.v2", "a red house"):
             save_png(tmp_path / "results" / style / f"{word}.png", rng.randint(0, 256, (16, 16, 3)).astype(np.uint8))
         for index in range(2):
-            save_png(tmp_path / "gt" / style / "images" / f"{index}.png", rng.randint(0, 256, (16, 16, 3)).astype(np.uint8))
+            save_png(tmp_path / "gt" / style / "images" / f"{index}.png",
+                     rng.randint(0, 256, (16, 16, 3)).astype(np.uint8))
     return tmp_path
 
 
@@ -135,8 +140,10 @@ def test_parts_are_means_of_means(data: Path) -> None:
     styles = styles_of(data)
     assert [(style.name, len(style.images), len(style.references)) for style in styles] == [("00", 3, 2), ("01", 3, 2)]
     from jittor_ipl.images.files import load_image
-    every = [[(flat(load_image(image)), flat(load_image(other))) for image in style.images for other in style.references] for style in styles]
-    assert competition.lpips(styles, flat) == pytest.approx(np.mean([[((a - b)**2).sum() for a, b in pairs] for pairs in every]))
+    every = [[(flat(load_image(image)), flat(load_image(other))) for image in style.images
+              for other in style.references] for style in styles]
+    assert competition.lpips(styles, flat) == pytest.approx(np.mean([[((a - b)**2).sum() for a, b in pairs]
+                                                                     for pairs in every]))
     assert competition.dino(styles, flat) == pytest.approx(
         np.mean([[a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs] for pairs in every]))
     assert competition.fid(styles, lambda image: flat(image)[:4]) > 0
@@ -162,14 +169,16 @@ def test_one_part_alone_and_what_is_missing(data: Path, capsys, tmp_path: Path) 
     assert cli.main([*arguments, "--json", str(tmp_path / "s.json")]) == 0
     told = capsys.readouterr().out
     result = json.loads((tmp_path / "s.json").read_text())
-    assert list(result["parts"]) == ["hist"] and result["total"] is None and set(result["missing"]) == set(competition.PARTS) - {"hist"}
+    assert list(result["parts"]) == ["hist"] and result["total"] is None
+    assert set(result["missing"]) == set(competition.PARTS) - {"hist"}
     assert "total     withheld" in told and "--dino is not given" in told and "--words is not given" in told
     assert cli.main([*arguments, "--parts", "hist"]) == 0
     assert "not asked for" in capsys.readouterr().out
 
 
 def test_dino_by_command(data: Path, dino_file: Path, capsys) -> None:
-    assert cli.main(["score", "--results", str(data / "results"), "--references", str(data / "gt"), "--parts", "dino,hist",
+    assert cli.main(["score", "--results", str(data / "results"), "--references", str(data / "gt"), "--parts",
+                     "dino,hist",
                      "--dino", str(dino_file)]) == 0
     assert "dino      0." in capsys.readouterr().out
 

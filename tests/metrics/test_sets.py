@@ -29,8 +29,10 @@ class Tiny:
         self.seen += len(images)
         flat = self.scale * images[:, :, ::4, ::4].reshape(len(images), -1).astype(np.float64)
         unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-        moments = {"patch-mean": images.mean((2, 3)), "patch-covariance": np.stack([np.cov(x.reshape(3, -1)) for x in images])}
-        return {name: moments[name] if name in moments else unit if name in ("clip", "identity") else flat for name in wanted}
+        moments = {"patch-mean": images.mean((2, 3)),
+                   "patch-covariance": np.stack([np.cov(x.reshape(3, -1)) for x in images])}
+        return {name: moments[name] if name in moments else unit if name in ("clip", "identity") else flat
+                for name in wanted}
 
     def text(self, sentence: str) -> np.ndarray:
         return np.eye(48)[len(sentence) % 48]
@@ -124,7 +126,8 @@ def test_pairs(tmp_path: Path, a: Path) -> None:
     assert images.names == source.names == ("seed0001", "seed0002", "seed0003")
     folder(b, pictures(2), start=3)
     refused("source: 'seed0004' has no partner", paired, from_folder(a), from_folder(b, "source", skip_bad=True))
-    refused("4 images and 3 source do not form pairs", paired, from_array(pictures(4)), from_array(pictures(3), "source"))
+    refused("4 images and 3 source do not form pairs", paired, from_array(pictures(4)),
+            from_array(pictures(3), "source"))
     refused("16 x 16 pixels, source 8 x 8", paired, from_array(pictures(4)), from_array(pictures(4, 8), "source"))
 
 
@@ -158,7 +161,8 @@ def test_what_is_measured_without_a_choice() -> None:
     given = dict(images=True, reference=True, source=False, prompt=False, prompts=False)
     assert choose(None, given, from_array(pictures(8))) == ["fid", "kid", "sifid"]
     result = measure(pictures(20), pictures(20), pictures(20), extractor=tiny(), prompt="ab", source_prompt="c")
-    assert result["protocol"]["metrics"] == ["is", "fid", "kid", "sifid", "intra-lpips", "scs", "id", "lpips", "psnr", "ssim",
+    assert result["protocol"]["metrics"] == ["is", "fid", "kid", "sifid", "intra-lpips", "scs", "id", "lpips", "psnr",
+                                             "ssim",
                                              "clip", "clip-direction"]
     assert result["note"] == "" and markdown(result).startswith("| metric |") and result["protocol"]["left_out"] == {}
 
@@ -169,20 +173,23 @@ def test_what_a_set_is_too_small_for_is_said() -> None:
     assert "- left out: is needs at least 20 pictures, images holds 8" in markdown(result)
     result = measure(pictures(8, 10), source=pictures(8, 10), extractor=tiny())
     assert {"ssim", "scs"} < set(result["protocol"]["left_out"]) and "11 x 11" in result["protocol"]["left_out"]["scs"]
-    refused("nothing to measure: is needs at least 20 pictures, images holds 1; intra-lpips needs", measure, pictures(1), extractor=tiny())
+    refused("nothing to measure: is needs at least 20 pictures, images holds 1; intra-lpips needs", measure,
+            pictures(1), extractor=tiny())
 
 
 def test_every_network_sees_every_picture_once() -> None:
     """All metrics at once; but SIFID asks for the patches of its ten references in a pass of their own."""
     inception, lpips, identity, clip = (Tiny(letter * 64) for letter in "abcd")
-    measure(pictures(20), pictures(24), pictures(20), extractor=Extractor(inception, lpips, identity, clip), prompt="ab", source_prompt="c")
+    measure(pictures(20), pictures(24), pictures(20), extractor=Extractor(inception, lpips, identity, clip),
+            prompt="ab", source_prompt="c")
     assert [network.seen for network in (inception, lpips, identity, clip)] == [20 + 24 + 10, 20 + 20, 20 + 20, 20 + 20]
     one = Tiny()
     measure(pictures(20), pictures(12), pictures(20), extractor=Extractor(one, one, one, one),
             metrics=["lpips", "intra-lpips-reference", "intra-lpips"])
     assert one.seen == 20 + 12 + 20
     one = Tiny()
-    measure(pictures(20), pictures(8), pictures(20), extractor=Extractor(one, one, one, one), metrics=["is", "fid", "kid", "sifid", "id"])
+    measure(pictures(20), pictures(8), pictures(20), extractor=Extractor(one, one, one, one),
+            metrics=["is", "fid", "kid", "sifid", "id"])
     assert one.seen == 20 + 8 + 8 + 20
 
 
@@ -199,12 +206,14 @@ def test_features_are_computed_once_and_kept(tmp_path: Path) -> None:
     assert extractor.inception.seen == 25
     assert measure(images, images[:5], extractor=extractor, metrics=["fid", "kid"], cache=tmp_path) == first
     assert extractor.inception.seen == 25
-    everything = dict(source=images[::-1].copy(), extractor=extractor, metrics=["lpips", "intra-lpips", "intra-lpips-reference"], cache=tmp_path)
+    everything = dict(source=images[::-1].copy(), extractor=extractor,
+                      metrics=["lpips", "intra-lpips", "intra-lpips-reference"], cache=tmp_path)
     whole, seen = measure(images, images[:5], **everything), extractor.inception.seen
     assert measure(images, images[:5], **everything) == whole and extractor.inception.seen == seen
     damaged = next(path for path in tmp_path.iterdir() if path.name.startswith("pooled"))
     damaged.write_bytes(damaged.read_bytes()[:50])
-    assert measure(images, images[:5], extractor=extractor, metrics=["fid"], cache=tmp_path)["metrics"].items() <= first["metrics"].items()
+    assert measure(images, images[:5], extractor=extractor, metrics=["fid"],
+                   cache=tmp_path)["metrics"].items() <= first["metrics"].items()
     assert extractor.inception.seen > seen
 
 
@@ -227,7 +236,8 @@ def test_distances_in_blocks_are_those_of_all_at_once(monkeypatch) -> None:
     np.testing.assert_allclose(whole, ((x[:, None] - x[None])**2).sum(-1), rtol=1e-10, atol=1e-10)
     a, b = FeatureSet(from_array(images), 4), FeatureSet(from_array(images[::-1][:3]), 4)
     np.testing.assert_allclose(a.cross_distances(b, network), whole[:, [8, 7, 6]], atol=1e-10)
-    np.testing.assert_allclose(a.pair_distances(FeatureSet(from_array(images[::-1])), network), whole[range(9), range(8, -1, -1)], atol=1e-10)
+    np.testing.assert_allclose(a.pair_distances(FeatureSet(from_array(images[::-1])), network),
+                               whole[range(9), range(8, -1, -1)], atol=1e-10)
     assert squared_distances(x[:1], x[:1])[0, 0] == 0
 
 

@@ -1,4 +1,6 @@
-"""The published face recogniser described in PyTorch: the reference for `models.arcface` (its repository is no package)."""
+"""The published face recogniser described in PyTorch: the reference for `models.arcface` (its repository is no
+package).
+"""
 from __future__ import annotations
 
 import torch
@@ -52,12 +54,15 @@ class Recogniser(nn.Module):
         for name, module in trunk(layers, squeeze, width).items():
             setattr(self, name, module)
         self.output_layer = nn.Sequential(nn.BatchNorm2d(8 * width), nn.Dropout(0.4), nn.Flatten(),
-                                          nn.Linear(8 * width * side * side, features), nn.BatchNorm1d(features, affine=affine))
+                                          nn.Linear(8 * width * side * side, features),
+                                          nn.BatchNorm1d(features, affine=affine))
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         return nn.functional.normalize(self.output_layer(self.body(self.input_layer(faces))), eps=0.0)
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
-        """StyleCLIP's identity loss up to the dot product: area pool to 256 px, cut to the face, area pool to 112 px."""
+        """StyleCLIP's identity loss up to the dot product: area pool to 256 px, cut to the face, area pool to 112
+        px.
+        """
         pooled = nn.functional.adaptive_avg_pool2d(images, 256)[:, :, 35:223, 32:220]
         return self(nn.functional.adaptive_avg_pool2d(pooled, 112))

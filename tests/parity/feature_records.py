@@ -24,7 +24,8 @@ def record() -> dict[str, np.ndarray]:
 
 def weights(model) -> dict[str, np.ndarray]:
     """Return the tensors of the record under the names of `model`."""
-    return {name: np.asarray(fill.features(name, tuple(var.shape), SEED), np.float32) for name, var in named_tensors(model).items()}
+    return {name: np.asarray(fill.features(name, tuple(var.shape), SEED), np.float32)
+            for name, var in named_tensors(model).items()}
 
 
 def filled(model):

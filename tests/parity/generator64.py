@@ -57,7 +57,8 @@ def _correlate(x: np.ndarray, weight: np.ndarray, pad: int) -> np.ndarray:
     """Convolve `x` [B, I, H, W] with `weight` [O, I, k, k], one product per tap."""
     x, k = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)]), weight.shape[-1]
     h, w = x.shape[2] - k + 1, x.shape[3] - k + 1
-    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1))     # [k, k, O, I]: only whole matrices are multiplied fast
+    # [k, k, O, I]: only whole matrices are multiplied fast
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1))
     return sum(taps[i, j] @ x[:, :, i:i + h, j:j + w].reshape(*x.shape[:2], -1)
                for i in range(k) for j in range(k)).reshape(len(x), -1, h, w)
 

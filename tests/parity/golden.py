@@ -36,7 +36,8 @@ class Reference(dict):
     def __init__(self, name: str):
         self.pytorch = record(name)
         with np.load(GOLDEN / "float64.npz") as beyond:
-            self.exact = {key: value + beyond[f"{name}/{key}"].astype(np.float64) * float(np.abs(value).max() * 2.0**-20)
+            self.exact = {key: value + beyond[f"{name}/{key}"].astype(np.float64)
+                          * float(np.abs(value).max() * 2.0**-20)
                           if f"{name}/{key}" in beyond else value for key, value in self.pytorch.items()}
         super().__init__((key, value.astype(self.pytorch[key].dtype)) for key, value in self.exact.items())
 
@@ -46,7 +47,9 @@ class Reference(dict):
             arrays[name] = np.concatenate([arrays[key][1:] for key in keys])
 
     def check(self, name: str, ours, most: float) -> None:
-        """Print how far `ours` is from float64 and fail above MULTIPLE times PyTorch's own distance, or above `most`."""
+        """Print how far `ours` is from float64 and fail above MULTIPLE times PyTorch's own distance, or above
+        `most`.
+        """
         distance = error(self.pytorch[name], self.exact[name])
         value, limit = error(ours, self.exact[name]), min(MULTIPLE * max(distance, FLOOR), most)
         print(f"{name}: {value:.1e} from float64, PyTorch {distance:.1e}, limit {limit:.1e}")

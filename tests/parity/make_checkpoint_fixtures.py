@@ -1,4 +1,5 @@
-"""Write small checkpoints in the containers of pSp/e4e/ReStyle, StyleCLIP, ArcFace, MoCo, Inception heads and LPIPS heads.
+"""Write small checkpoints in the containers of pSp/e4e/ReStyle, StyleCLIP, ArcFace, MoCo, Inception heads and LPIPS
+heads.
 
     python tests/parity/make_checkpoint_fixtures.py [folder]
 
@@ -30,7 +31,8 @@ def decoder() -> dict[str, torch.Tensor]:
     tensors = {name: value for i in (1, 2) for name, value in linear(f"style.{i}", DIM, DIM).items()}
     tensors["input.input"] = torch.randn(1, CHANNELS, 4, 4)
     for name, upsample in (("conv1", False), ("convs.0", True), ("convs.1", False)):
-        tensors |= {f"{name}.conv.weight": torch.randn(1, CHANNELS, CHANNELS, 3, 3), f"{name}.noise.weight": torch.zeros(1),
+        tensors |= {f"{name}.conv.weight": torch.randn(1, CHANNELS, CHANNELS, 3, 3),
+                    f"{name}.noise.weight": torch.zeros(1),
                     f"{name}.activate.bias": torch.zeros(CHANNELS), **linear(f"{name}.conv.modulation", CHANNELS, DIM)}
         if upsample:
             tensors[f"{name}.conv.blur.kernel"] = torch.outer(*2 * [torch.tensor([1., 3., 3., 1.])]) / 16

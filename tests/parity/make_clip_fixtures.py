@@ -22,8 +22,8 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
-# OpenCLIP imports torchvision, whose compiled part does not load beside a PyTorch build for another device. Nothing here
-# uses its operators, so their names are enough.
+# OpenCLIP imports torchvision, whose compiled part does not load beside a PyTorch build for another device. Nothing
+# here uses its operators, so their names are enough.
 for operator in ("nms", "qnms"):
     try:
         torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -114,7 +114,8 @@ def openai(resolution: int, layers: object, width: int, patch: int | None, seed:
 def record(model: torch.nn.Module, resolution: int, seed: int, tokens: torch.Tensor = TOKENS) -> dict[str, np.ndarray]:
     """What a network computes: features of images and texts, and a gradient with respect to the images."""
     rng = np.random.RandomState(seed)
-    images = torch.from_numpy(rng.randint(-16, 16, (2, 3, resolution, resolution)).astype(np.float32) / 8).requires_grad_()
+    images = torch.from_numpy(rng.randint(-16, 16,
+                                          (2, 3, resolution, resolution)).astype(np.float32) / 8).requires_grad_()
     of_images = getattr(model, "get_image_features", getattr(model, "encode_image", None))
     of_texts = getattr(model, "get_text_features", getattr(model, "encode_text", None))
     features = of_images(images)
@@ -123,11 +124,14 @@ def record(model: torch.nn.Module, resolution: int, seed: int, tokens: torch.Ten
     with torch.no_grad():
         texts = of_texts(tokens)
     return {key: value.detach().numpy() for key, value in dict(
-        images=images, tokens=tokens, cotangent=cotangent, image_features=features, text_features=texts, gradient=gradient).items()}
+        images=images, tokens=tokens, cotangent=cotangent, image_features=features, text_features=texts,
+        gradient=gradient).items()}
 
 
 def write_openai(folder: Path, seed: int) -> dict[str, torch.Tensor]:
-    """TorchScript archives in half precision, state dictionaries, and the pickle that JCLIP's conversion makes of one."""
+    """TorchScript archives in half precision, state dictionaries, and the pickle that JCLIP's conversion makes of
+    one.
+    """
     (folder / TRACED).mkdir(exist_ok=True)
     vit = openai(RESOLUTION, VISION["layers"], VISION["width"], PATCH, seed)
     resnet = openai(32, (1, 2, 1, 1), 2, None, seed)
@@ -152,17 +156,22 @@ def write_openai(folder: Path, seed: int) -> dict[str, torch.Tensor]:
 
 
 def write_huggingface(folder: Path, weights: dict[str, torch.Tensor], seed: int) -> None:
-    """A folder with one safetensors file; one with sharded .bin files, gelu and a first-of-many end token; the halves."""
+    """A folder with one safetensors file; one with sharded .bin files, gelu and a first-of-many end token; the
+    halves.
+    """
     tiny = dict(projection_dim=EMBED, text_config=dict(
-        projection_dim=EMBED, hidden_size=TEXT["width"], intermediate_size=4 * TEXT["width"], num_hidden_layers=TEXT["layers"], num_attention_heads=2,
+        projection_dim=EMBED, hidden_size=TEXT["width"], intermediate_size=4 * TEXT["width"],
+        num_hidden_layers=TEXT["layers"], num_attention_heads=2,
         vocab_size=VOCAB, max_position_embeddings=CONTEXT, eos_token_id=2, bos_token_id=62, pad_token_id=1),
         vision_config=dict(projection_dim=EMBED, hidden_size=VISION["width"], intermediate_size=4 * VISION["width"],
-                           num_hidden_layers=VISION["layers"], num_attention_heads=4, image_size=RESOLUTION, patch_size=PATCH))
+                           num_hidden_layers=VISION["layers"], num_attention_heads=4, image_size=RESOLUTION,
+                           patch_size=PATCH))
     model = transformers.CLIPModel(transformers.CLIPConfig(**tiny)).eval()
     load_openai_weights(model, weights)
     np.savez(folder / "huggingface.npz", **record(model, RESOLUTION, seed))
     model.save_pretrained(folder / "huggingface")
-    transformers.CLIPImageProcessor(image_mean=[0.5, 0.25, 0.125], image_std=[0.5, 0.5, 0.25]).save_pretrained(folder / "huggingface")
+    transformers.CLIPImageProcessor(image_mean=[0.5, 0.25, 0.125],
+                                    image_std=[0.5, 0.5, 0.25]).save_pretrained(folder / "huggingface")
     for part in ("text_config", "vision_config"):
         tiny[part] |= dict(hidden_act="gelu", layer_norm_eps=1e-3)
     tiny["text_config"]["eos_token_id"] = 7
@@ -172,7 +181,8 @@ def write_huggingface(folder: Path, weights: dict[str, torch.Tensor], seed: int)
     with_end[1, 2] = 7
     np.savez(folder / "huggingface_gelu.npz", **record(gelu, RESOLUTION, seed, with_end))
     gelu.save_pretrained(folder / "huggingface_gelu", safe_serialization=False, max_shard_size="100KB")
-    for name, kind in (("text", transformers.CLIPTextModelWithProjection), ("vision", transformers.CLIPVisionModelWithProjection)):
+    for name, kind in (("text", transformers.CLIPTextModelWithProjection),
+                       ("vision", transformers.CLIPVisionModelWithProjection)):
         half = kind(getattr(model.config, f"{name}_config")).eval()
         half.load_state_dict({k: v for k, v in model.state_dict().items() if k in half.state_dict()})
         half.save_pretrained(folder / f"huggingface_{name}")
@@ -187,10 +197,12 @@ def load_openai_weights(model: transformers.CLIPModel, weights: dict[str, torch.
         for i, layer in enumerate(layers):
             at = f"{prefix}.{i}."
             packed = zip(weights[at + "attn.in_proj_weight"].chunk(3), weights[at + "attn.in_proj_bias"].chunk(3))
-            for projection, (weight, bias) in zip((layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj), packed):
+            for projection, (weight, bias) in zip((layer.self_attn.q_proj, layer.self_attn.k_proj,
+                                                   layer.self_attn.v_proj), packed):
                 projection.load_state_dict(dict(weight=weight, bias=bias))
             for theirs, name in ((layer.self_attn.out_proj, "attn.out_proj"), (layer.layer_norm1, "ln_1"),
-                                 (layer.layer_norm2, "ln_2"), (layer.mlp.fc1, "mlp.c_fc"), (layer.mlp.fc2, "mlp.c_proj")):
+                                 (layer.layer_norm2, "ln_2"), (layer.mlp.fc1, "mlp.c_fc"),
+                                 (layer.mlp.fc2, "mlp.c_proj")):
                 copy_norm(theirs, at + name)
 
     text, vision = model.text_model, model.vision_model
@@ -201,7 +213,8 @@ def load_openai_weights(model: transformers.CLIPModel, weights: dict[str, torch.
                               (vision.embeddings.class_embedding, weights["visual.class_embedding"]),
                               (vision.embeddings.patch_embedding.weight, weights["visual.conv1.weight"]),
                               (vision.embeddings.position_embedding.weight, weights["visual.positional_embedding"]),
-                              (model.visual_projection.weight, weights["visual.proj"].T), (model.logit_scale, weights["logit_scale"])):
+                              (model.visual_projection.weight, weights["visual.proj"].T),
+                              (model.logit_scale, weights["logit_scale"])):
             theirs.copy_(value)
     copy_norm(text.final_layer_norm, "ln_final")
     copy_norm(vision.pre_layrnorm, "visual.ln_pre")
@@ -211,18 +224,22 @@ def load_openai_weights(model: transformers.CLIPModel, weights: dict[str, torch.
 
 
 def write_open_clip(folder: Path, seed: int) -> None:
-    """Folders as OpenCLIP publishes them: gelu; quick_gelu with a `text.` tower; another MLP width; a file without config."""
+    """Folders as OpenCLIP publishes them: gelu; quick_gelu with a `text.` tower; another MLP width; a file without
+    config.
+    """
     vision = dict(image_size=RESOLUTION, patch_size=PATCH, head_width=16, **VISION)
     text = dict(context_length=CONTEXT, vocab_size=VOCAB, heads=2, **TEXT)
     cases = {
         "open_clip": (dict(), dict(), dict()),
         "open_clip_custom": (dict(quick_gelu=True, custom_text=True), dict(), dict()),
         "open_clip_narrow": (dict(), dict(mlp_ratio=1.5), dict(mlp_ratio=0.75)),
-        "open_clip_resnet": (dict(), dict(layers=[1, 2, 1, 1], width=2, patch_size=None, image_size=32, head_width=16), dict()),
+        "open_clip_resnet": (dict(), dict(layers=[1, 2, 1, 1], width=2, patch_size=None, image_size=32, head_width=16),
+                             dict()),
     }
     for name, (top, more_vision, more_text) in cases.items():
         config = dict(embed_dim=EMBED, vision_cfg=vision | more_vision, text_cfg=text | more_text, **top)
-        build = dict(embed_dim=EMBED, vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"], quick_gelu=top.get("quick_gelu", False))
+        build = dict(embed_dim=EMBED, vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"],
+                     quick_gelu=top.get("quick_gelu", False))
         model = fill((open_clip.CustomTextCLIP if "custom_text" in top else open_clip.CLIP)(**build), seed)
         np.savez(folder / f"{name}.npz", **record(model, config["vision_cfg"]["image_size"], seed))
         (folder / name).mkdir(exist_ok=True)
@@ -234,8 +251,10 @@ def write_open_clip(folder: Path, seed: int) -> None:
             torch.save(model.state_dict(), folder / name / "open_clip_pytorch_model.bin")
 
 
-RELATIVES = ("RN50", "RN50x64-quickgelu", "ViT-S-32", "ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16-plus-240", "ViT-L-14-336", "ViT-H-14",
-             "ViT-g-14", "ViT-bigG-14", "ViT-e-14", "ViT-M-16-alt", "ViT-L-14-CLIPA", "ViT-H-14-worldwide", "coca_ViT-B-32", "ViT-B-16-SigLIP",
+RELATIVES = ("RN50", "RN50x64-quickgelu", "ViT-S-32", "ViT-B-32", "ViT-B-32-quickgelu", "ViT-B-16-plus-240",
+             "ViT-L-14-336", "ViT-H-14",
+             "ViT-g-14", "ViT-bigG-14", "ViT-e-14", "ViT-M-16-alt", "ViT-L-14-CLIPA", "ViT-H-14-worldwide",
+             "coca_ViT-B-32", "ViT-B-16-SigLIP",
              "convnext_base", "EVA02-B-16", "MobileCLIP-B")
 
 
@@ -244,12 +263,14 @@ def relatives() -> dict[str, dict]:
     found = {}
     for name in RELATIVES:
         config = open_clip.get_model_config(name)
-        kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+        plain = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
+        kind = open_clip.CoCa if "multimodal_cfg" in config else plain
         build = {key: value for key, value in config.items() if key not in ("custom_text",)}
         with torch.device("meta"):
             model = kind(**build)
         shapes = {key: list(value.shape) for key, value in model.state_dict().items()}
-        heads = [getattr(model, "visual").transformer.resblocks[0].attn.num_heads] if hasattr(model.visual, "transformer") else []
+        transformer = getattr(model.visual, "transformer", None)
+        heads = [] if transformer is None else [transformer.resblocks[0].attn.num_heads]
         found[name] = dict(config=config, shapes=shapes, vision_heads=heads)
     return found
 
@@ -259,7 +280,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pack", type=Path)
-    parser.add_argument("--relatives", type=Path, help="write names and shapes of OpenCLIP's models there and nothing else")
+    parser.add_argument("--relatives", type=Path,
+                        help="write names and shapes of OpenCLIP's models there and nothing else")
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.relatives:

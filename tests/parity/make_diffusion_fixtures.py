@@ -58,7 +58,8 @@ def main() -> None:
     pipeline.to(torch.float16).save_pretrained(folder / "variants", variant="fp16")
     shutil.rmtree(folder / "variants" / "text_encoder")
     pipeline.text_encoder.float().save_pretrained(folder / "variants" / "text_encoder", max_shard_size="3KB")
-    counts = {name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in ("unet", "vae", "text_encoder")}
+    counts = {name: sum(p.numel() for p in getattr(pipeline, name).parameters())
+              for name in ("unet", "vae", "text_encoder")}
     (folder / "counts.json").write_text(json.dumps(counts))
     if options.pack:
         pack(folder, options.pack)

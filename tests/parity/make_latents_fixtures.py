@@ -1,4 +1,5 @@
-"""Write the files of tests/fixtures/latents with the libraries that write them for real; run in the reference environment.
+"""Write the files of tests/fixtures/latents with the libraries that write them for real; run in the reference
+environment.
 
     python tests/parity/make_latents_fixtures.py [folder]
 
@@ -51,7 +52,8 @@ def write_paddle(folder: Path) -> None:
         return
     paddle.save(paddle.to_tensor(codes(1536, 2)), str(folder / "global-directions.pdparams"))
     paddle.save([paddle.to_tensor(style) for style in styles(5, 1)], str(folder / "S-ffhq.pdparams"))
-    paddle.save({part: [paddle.to_tensor(style) for style in styles(5)] for part in ("mean", "std")}, str(folder / "stats.pdparams"))
+    paddle.save({part: [paddle.to_tensor(style) for style in styles(5)] for part in ("mean", "std")},
+                str(folder / "stats.pdparams"))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
     python tests/parity/make_lora_fixtures.py check PLAIN_OR_ALPHA FILE...
 
 Run in the environment of requirements-parity.txt. Two LoRA are trained (drawn, here): `plain` changes attention with
-rank 2 and alpha = rank, `alpha` changes every kind of module that kohya's scripts do (not conv_in, whose name in kohya's
-spelling diffusers does not find), with two ranks and alphas of their own. deltas.safetensors
-holds what peft adds to every weight. `check` loads files with diffusers' load_lora_weights and prints, as JSON, how far
-the U-Net's and the text encoder's outputs are from those of the LoRA as it was trained, and from those without it.
-`--pack` makes tests/fixtures/lora/files.tar.xz.
+rank 2 and alpha = rank, `alpha` changes every kind of module that kohya's scripts do (not conv_in, whose name in
+kohya's spelling diffusers does not find), with two ranks and alphas of their own. deltas.safetensors holds what peft
+adds to every weight. `check` loads files with diffusers' load_lora_weights and prints, as JSON, how far the U-Net's and
+the text encoder's outputs are from those of the LoRA as it was trained, and from those without it. `--pack` makes
+tests/fixtures/lora/files.tar.xz.
 """
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ ATTENTION, TEXT = ["to_q", "to_k", "to_v", "to_out.0"], ["q_proj", "k_proj", "v_
 PLAIN = {"unet": LoraConfig(r=2, lora_alpha=2, target_modules=ATTENTION),
          "text_encoder": LoraConfig(r=2, lora_alpha=2, target_modules=TEXT)}
 ALPHA = {
-    "unet": LoraConfig(r=4, lora_alpha=2, rank_pattern={"conv1": 2, "to_q": 2}, alpha_pattern={"conv1": 8, "proj_in": 3},
+    "unet": LoraConfig(r=4, lora_alpha=2, rank_pattern={"conv1": 2, "to_q": 2},
+                       alpha_pattern={"conv1": 8, "proj_in": 3},
                        target_modules=[*ATTENTION, "conv1", "conv_shortcut", "proj_in", "ff.net.0.proj", "ff.net.2",
                                        "time_emb_proj", "downsamplers.0.conv"]),
     "text_encoder": LoraConfig(r=3, lora_alpha=1, target_modules=[*TEXT, "fc1", "fc2"])}
@@ -57,7 +58,8 @@ def states(pipeline: StableDiffusionPipeline) -> dict[str, dict[str, torch.Tenso
 
 def deltas(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
     """Return what peft adds to every weight."""
-    return {f"{part}.{name}": module.get_delta_weight("default").detach().contiguous() for part in ("unet", "text_encoder")
+    return {f"{part}.{name}": module.get_delta_weight("default").detach().contiguous()
+            for part in ("unet", "text_encoder")
             for name, module in getattr(pipeline, part).named_modules() if hasattr(module, "get_delta_weight")}
 
 
@@ -67,9 +69,11 @@ def write_plain(folder: Path) -> dict[str, torch.Tensor]:
     raw = states(pipeline)
     named = {part: convert_state_dict_to_diffusers(state) for part, state in raw.items()}
     for name, layers, safe in (("diffusers", named, True), ("diffusers-bin", named, False), ("peft-names", raw, True)):
-        StableDiffusionPipeline.save_lora_weights(folder / name, layers["unet"], layers["text_encoder"], safe_serialization=safe)
+        StableDiffusionPipeline.save_lora_weights(folder / name, layers["unet"], layers["text_encoder"],
+                                                  safe_serialization=safe)
     whole = {f"{part}.{name}": value for part, state in raw.items() for name, value in state.items()}
-    save_file({name: value for name, value in convert_state_dict_to_kohya(whole).items()}, folder / "plain-kohya.safetensors")
+    save_file({name: value for name, value in convert_state_dict_to_kohya(whole).items()},
+              folder / "plain-kohya.safetensors")
     old = {oldest(name): value.contiguous() for name, value in whole.items()}
     torch.save(old, folder / "plain-old.bin")
     unet = {name.removeprefix("unet."): value for name, value in old.items() if name.startswith("unet.")}
@@ -94,11 +98,13 @@ def write_alpha(folder: Path) -> dict[str, torch.Tensor]:
     pipeline = trained("alpha")
     raw = states(pipeline)
     StableDiffusionPipeline.save_lora_weights(
-        folder / "metadata", raw["unet"], {name: value for name, value in convert_state_dict_to_diffusers(raw["text_encoder"]).items()},
+        folder / "metadata", raw["unet"],
+        {name: value for name, value in convert_state_dict_to_diffusers(raw["text_encoder"]).items()},
         unet_lora_adapter_metadata=pipeline.unet.peft_config["default"].to_dict(),
         text_encoder_lora_adapter_metadata=pipeline.text_encoder.peft_config["default"].to_dict())
     whole = {f"{part}.{name}": value for part, state in raw.items() for name, value in state.items()}
-    kohya = {name.replace("lora_te1_", "lora_te_"): value.contiguous() for name, value in convert_state_dict_to_kohya(whole).items()}
+    kohya = {name.replace("lora_te1_", "lora_te_"): value.contiguous()
+             for name, value in convert_state_dict_to_kohya(whole).items()}
     for part in ("unet", "text_encoder"):
         for name, module in getattr(pipeline, part).named_modules():
             if hasattr(module, "get_delta_weight"):
@@ -112,7 +118,8 @@ def write_peft_folder(folder: Path) -> dict[str, torch.Tensor]:
     """peft's own folder of one network, with rank-stabilised scaling."""
     with tempfile.TemporaryDirectory() as scratch:
         unet = build(Path(scratch)).unet
-    config = LoraConfig(r=4, lora_alpha=3, use_rslora=True, alpha_pattern={"attn1.to_k": 5}, target_modules=["to_k", "conv2"])
+    config = LoraConfig(r=4, lora_alpha=3, use_rslora=True, alpha_pattern={"attn1.to_k": 5},
+                        target_modules=["to_k", "conv2"])
     model = get_peft_model(unet, config)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
@@ -152,7 +159,8 @@ def main() -> None:
         return
     folder = Path(options.arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({**write_plain(folder), **write_alpha(folder), **write_peft_folder(folder)}, folder / "deltas.safetensors")
+    save_file({**write_plain(folder), **write_alpha(folder), **write_peft_folder(folder)},
+              folder / "deltas.safetensors")
     if options.pack:
         pack(folder, options.pack)
 

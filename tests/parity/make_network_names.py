@@ -1,10 +1,11 @@
 """Names and shapes of published networks, taken from the programs that define them; run in the reference environment.
 
-    python tests/parity/make_network_names.py FOLDER [pixel2style2pixel=PATH encoder4editing=PATH restyle-encoder=PATH StyleCLIP=PATH]
+    python tests/parity/make_network_names.py FOLDER [pixel2style2pixel=PATH encoder4editing=PATH restyle-encoder=PATH
+    StyleCLIP=PATH]
 
-Writes FOLDER/<family>/names.json.gz: {network: {tensor: shape}}. The installed libraries give Inception, LPIPS and MoCo's
-ResNet; encoders, mappers and face recognisers need checkouts of their repositories (each in a process of its own, for all
-call their package `models`). Networks are made on PyTorch's "meta" device: no weights, no downloads.
+Writes FOLDER/<family>/names.json.gz: {network: {tensor: shape}}. The installed libraries give Inception, LPIPS and
+MoCo's ResNet; encoders, mappers and face recognisers need checkouts of their repositories (each in a process of its
+own, for all call their package `models`). Networks are made on PyTorch's "meta" device: no weights, no downloads.
 """
 from __future__ import annotations
 
@@ -99,7 +100,8 @@ def main() -> None:
         without_extensions()
         sys.path.insert(0, ".")
         with torch.device("meta"):
-            found = [(family, network, names(module, prefix)) for family, network, module, prefix in checkout(sys.argv[2])]
+            found = [(family, network, names(module, prefix))
+                     for family, network, module, prefix in checkout(sys.argv[2])]
         print("\n" + json.dumps(found))
         return
     folder, paths = Path(sys.argv[1]), dict(argument.split("=", 1) for argument in sys.argv[2:])

@@ -1,4 +1,5 @@
-"""Make tests/fixtures/prompt_mapper: IPL's mapper.pt and a transformer mapper's, small; run in the reference environment.
+"""Make tests/fixtures/prompt_mapper: IPL's mapper.pt and a transformer mapper's, small; run in the reference
+environment.
 
     python tests/parity/make_prompt_mapper_fixtures.py --repository PATH [--out DIR]
     python tests/parity/make_prompt_mapper_fixtures.py --repository PATH --thesis PATH
@@ -50,7 +51,8 @@ def thesis_names(path: Path, layers: types.ModuleType) -> dict[str, dict[str, li
         sys.modules[name] = types.ModuleType(name)
     sys.modules["mapper.stylegan2.model"] = layers
     module = types.ModuleType("latent_mappers")
-    exec(compile((path / "mapper" / "latent_mappers.py").read_text(), "latent_mappers.py", "exec"), module.__dict__)  # noqa: S102
+    # your own checkout, in the reference environment
+    exec(compile((path / "mapper" / "latent_mappers.py").read_text(), "latent_mappers.py", "exec"), module.__dict__)
     options = types.SimpleNamespace(n_ctx=TOKENS)
     nets = {version: getattr(module, f"TransformerMapper{version}")(options, 512) for version in ("V1", "V2", "V3")}
     return {version: {name: list(t.shape) for name, t in net.state_dict().items()} for version, net in nets.items()}
@@ -71,7 +73,8 @@ def main() -> None:
     for name, net in (("ipl", ipl(layers)), ("transformer", transformer(layers))):
         for parameter in net.parameters():
             parameter.data += torch.randn(parameter.shape)
-        torch.save({"m": net.state_dict(), "m_optim": torch.optim.Adam(net.parameters()).state_dict()}, arguments.out / f"{name}.pt")
+        torch.save({"m": net.state_dict(), "m_optim": torch.optim.Adam(net.parameters()).state_dict()},
+                   arguments.out / f"{name}.pt")
         if name == "ipl":
             w = torch.randn(3, WIDTH)
             np.savez(arguments.out / "ipl_prompts.npz", w=w.numpy(),

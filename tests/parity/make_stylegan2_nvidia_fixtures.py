@@ -48,7 +48,10 @@ def images(net: torch.nn.Module, z: np.ndarray) -> dict[str, np.ndarray]:
     """Return w and the pictures of z in every mode, in float32 throughout."""
     z = torch.from_numpy(z)
     ws, cut = net.mapping(z, None), net.mapping(z, None, truncation_psi=0.5)
-    draw = lambda w, noise: net.synthesis(w, noise_mode=noise, force_fp32=True).numpy()
+
+    def draw(w, noise):
+        return net.synthesis(w, noise_mode=noise, force_fp32=True).numpy()
+
     mixed = torch.cat([ws[:1, :3], ws[1:, 3:]], 1)
     return {"z": z.numpy(), "w": ws[:, 0].numpy(), "const": draw(ws, "const"), "none": draw(ws, "none"),
             "truncated": draw(cut, "const"), "mixed": draw(mixed, "const")}
@@ -68,7 +71,8 @@ def tensorflow_variables(net: torch.nn.Module) -> tuple[list, list, list]:
             weight = state[theirs + "weight"].transpose(2, 3, 1, 0)
             synthesis += [(scope + "weight", np.ascontiguousarray(weight[::-1, ::-1] if layer == "conv0" else weight)),
                           (scope + "mod_weight", np.ascontiguousarray(state[theirs + "affine.weight"].T)),
-                          (scope + "mod_bias", state[theirs + "affine.bias"] - 1), (scope + "bias", state[theirs + "bias"])]
+                          (scope + "mod_bias", state[theirs + "affine.bias"] - 1),
+                          (scope + "bias", state[theirs + "bias"])]
             if layer != "torgb":
                 synthesis += [(scope + "noise_strength", np.float32(state[theirs + "noise_strength"])),
                               (f"noise{number}", state[theirs + "noise_const"][None, None])]
@@ -90,7 +94,8 @@ def tensorflow_pickle(net: torch.nn.Module, path: Path) -> None:
         return made
 
     own, mapping, synthesis = tensorflow_variables(net)
-    kwargs = {"num_channels": 3, "resolution": 16, "label_size": 0, "latent_size": 16, "dlatent_size": 16, "fmap_base": 64,
+    kwargs = {"num_channels": 3, "resolution": 16, "label_size": 0, "latent_size": 16, "dlatent_size": 16,
+              "fmap_base": 64,
               "fmap_max": 12, "mapping_layers": 3, "conv_clamp": CLAMP, "num_fp16_res": 1}
     parts = {"synthesis": network("G_synthesis", "G_synthesis", synthesis, kwargs, {}),
              "mapping": network("G_mapping", "G_mapping", mapping, {**kwargs, "dlatent_broadcast": 6}, {})}
@@ -100,7 +105,9 @@ def tensorflow_pickle(net: torch.nn.Module, path: Path) -> None:
 
 def read_back(path: Path) -> torch.nn.Module:
     """Return the generator that legacy.py makes of the TensorFlow pickle."""
-    fake = lambda *_, **__: (lambda function: function)
+    def fake(*_, **__):
+        return lambda function: function
+
     sys.modules.setdefault("click", types.SimpleNamespace(command=fake, option=fake))
     import legacy
     with path.open("rb") as file:
@@ -121,7 +128,8 @@ def main() -> None:
     again = images(read_back(arguments.out / "nvidia_tf.pkl"), made["z"])
     print("legacy.py on the TensorFlow pickle:", max(float(abs(again[key] - made[key]).max()) for key in made))
     without_texts(net)
-    (arguments.out / "nvidia_ada.pkl").write_bytes(pickle.dumps({"G_ema": net, "training_set_kwargs": {"resolution": 16}}))
+    (arguments.out / "nvidia_ada.pkl").write_bytes(pickle.dumps({"G_ema": net,
+                                                                 "training_set_kwargs": {"resolution": 16}}))
 
 
 if __name__ == "__main__":

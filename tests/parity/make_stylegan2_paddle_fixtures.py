@@ -28,11 +28,13 @@ def generator_class(repository: Path) -> type:
         sys.modules[package].__path__ = [str(repository / package.replace(".", "/"))]
     sys.modules["ppgan.models.generators.builder"] = types.SimpleNamespace(GENERATORS=registry)
     text = (repository / GENERATOR).read_text()
-    text = re.sub(r"(\d+): \d+( \* channel_multiplier)?,\n", lambda m: f"{m[1]}: {12 if int(m[1]) < 16 else 8},\n", text)
+    text = re.sub(r"(\d+): \d+( \* channel_multiplier)?,\n", lambda m: f"{m[1]}: {12 if int(m[1]) < 16 else 8},\n",
+                  text)
     spec = importlib.util.spec_from_loader("ppgan.models.generators.generator_styleganv2", loader=None)
     module = importlib.util.module_from_spec(spec)
     module.__package__ = "ppgan.models.generators"
-    exec(compile(text, GENERATOR, "exec"), module.__dict__)     # noqa: S102 - your own checkout, in the reference environment
+    # your own checkout, in the reference environment
+    exec(compile(text, GENERATOR, "exec"), module.__dict__)
     return module.StyleGANv2Generator
 
 
@@ -56,7 +58,8 @@ def main() -> None:
     with paddle.no_grad():
         const = net([latents], randomize_noise=False)[0].numpy()
         none = net([latents], noise=[paddle.zeros([1])] * net.num_layers)[0].numpy()
-        np.savez_compressed(arguments.out / "paddlegan_images.npz", z=z, w=net.style(latents).numpy(), const=const, none=none)
+        np.savez_compressed(arguments.out / "paddlegan_images.npz", z=z, w=net.style(latents).numpy(), const=const,
+                            none=none)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     python tests/parity/make_stylegan2_rosinality_fixtures.py --repository PATH --check FILE.pt --size 64
     python tests/parity/make_stylegan2_rosinality_fixtures.py --repository PATH --names
 
-PATH is your checkout of stylegan2-pytorch. The second form loads a file of ours strictly into the full-width network and
-writes its pictures to FILE.npz; the third prints names and shapes of the network's state for 8 to 1024 px as JSON.
+PATH is your checkout of stylegan2-pytorch. The second form loads a file of ours strictly into the full-width network
+and writes its pictures to FILE.npz; the third prints names and shapes of the network's state for 8 to 1024 px as JSON.
 """
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def model(repository: Path, narrow: bool) -> types.ModuleType:
     sys.path.insert(0, str(repository))
     text = (repository / "model.py").read_text()
     if narrow:
-        text = re.sub(r"(\d+): \d+( \* channel_multiplier)?,\n", lambda m: f"{m[1]}: {12 if int(m[1]) < 16 else 8},\n", text)
+        text = re.sub(r"(\d+): \d+( \* channel_multiplier)?,\n", lambda m: f"{m[1]}: {12 if int(m[1]) < 16 else 8},\n",
+                      text)
     module = types.ModuleType("rosinality_model")
-    exec(compile(text, "model.py", "exec"), module.__dict__)    # noqa: S102 - your own checkout, in the reference environment
+    # your own checkout, in the reference environment
+    exec(compile(text, "model.py", "exec"), module.__dict__)
     return module
 
 
@@ -62,7 +64,8 @@ def fixtures(repository: Path, out: Path) -> None:
     optimiser = {"state": {}, "param_groups": [{"lr": 0.002, "betas": (0.0, 0.99), "params": [0, 1]}]}
     zeros = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in state.items()}
     torch.save({"g": zeros, "d": {"final_linear.1.bias": torch.zeros(1)}, "g_ema": state, "g_optim": optimiser,
-                "args": argparse.Namespace(size=16, iter=800000), "ada_aug_p": 0.0, "latent_avg": centre}, out / "rosinality.pt")
+                "args": argparse.Namespace(size=16, iter=800000), "ada_aug_p": 0.0, "latent_avg": centre},
+                out / "rosinality.pt")
     np.savez_compressed(out / "rosinality_images.npz", **images(net, z, centre))
 
 

@@ -32,22 +32,28 @@ def maps(seed: int) -> np.ndarray:
     return found
 
 
-FID = {"plain": (features(300, 24, 1), features(257, 24, 2, 0.1)), "wide": (features(40, 96, 3), features(35, 96, 4, 0.2)),
+FID = {"plain": (features(300, 24, 1), features(257, 24, 2, 0.1)),
+       "wide": (features(40, 96, 3), features(35, 96, 4, 0.2)),
        "near": (features(300, 24, 5), features(300, 24, 6))}
-KID = {"subsets": (features(300, 24, 1), features(257, 24, 2, 0.1), 100), "whole": (features(60, 24, 7), features(60, 24, 8), 60)}
+KID = {"subsets": (features(300, 24, 1), features(257, 24, 2, 0.1), 100),
+       "whole": (features(60, 24, 7), features(60, 24, 8), 60)}
 IS = {"even": (logits(200, 10, 1), 10), "odd": (logits(103, 37, 2), 10)}
 _FIRST, _SECOND = pictures(3, 48, 40, 1), pictures(3, 48, 40, 2)
-PICTURES = (_FIRST, np.stack([_SECOND[0], _FIRST[1] // 2 + _SECOND[1] // 2, _FIRST[2] - _FIRST[2] // 9]))    # unlike, mixed, darker
+# unlike, mixed, darker
+PICTURES = (_FIRST, np.stack([_SECOND[0], _FIRST[1] // 2 + _SECOND[1] // 2, _FIRST[2] - _FIRST[2] // 9]))
 
 DINO = {"width": 24, "layers": 2, "heads": 3, "hidden": 96, "patch": 14, "grid": 5}
-CLIP_IQA = {"embed_dim": 16, "image_resolution": 32, "vision_layers": (1, 1, 1, 1), "vision_width": 8, "vision_patch_size": None,
-            "context_length": 77, "vocab_size": 49408, "transformer_width": 16, "transformer_heads": 2, "transformer_layers": 1}
+CLIP_IQA = {"embed_dim": 16, "image_resolution": 32, "vision_layers": (1, 1, 1, 1), "vision_width": 8,
+            "vision_patch_size": None,
+            "context_length": 77, "vocab_size": 49408, "transformer_width": 16, "transformer_heads": 2,
+            "transformer_layers": 1}
 
 
 def dino_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a float32 tensor of a DINOv2, a function of its name."""
     rng = np.random.RandomState(sum(name.encode()) * 7 + len(name))
-    return ((1 if ("norm" in name and name.endswith("weight")) or "lambda" in name else 0) + 0.2 * rng.standard_normal(shape)).astype(np.float32)
+    return ((1 if ("norm" in name and name.endswith("weight")) or "lambda" in name
+             else 0) + 0.2 * rng.standard_normal(shape)).astype(np.float32)
 
 
 def colours(seed: int) -> np.ndarray:

@@ -36,7 +36,8 @@ def require_strict(shapes: dict[str, tuple[int, ...]], hints: Hints = Hints()) -
     for name in (names[0], names[len(names) // 2], names[-1]):
         fewer = {n: np.broadcast_to(np.float32(0), s) for n, s in shapes.items() if n != name}
         for changed, what in ((fewer, "missing"), ({**fewer, name: np.zeros((1, 2, 3, 5), np.float32)}, "has shape"),
-                              ({**fewer, name: np.broadcast_to(np.float32(0), shapes[name]), name + "x": np.zeros(1)}, "unexpected")):
+                              ({**fewer, name: np.broadcast_to(np.float32(0), shapes[name]), name + "x": np.zeros(1)},
+                               "unexpected")):
             with pytest.raises(UserError, match=what) as caught:
                 adopt(changed, hints, source="file")
             assert repr(name)[1:-1] in str(caught.value)

@@ -36,7 +36,8 @@ _spec.loader.exec_module(fill)
 def state(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Return tensors derived from their names, counters of batch norms set to zero."""
     return {name: torch.zeros(shape, dtype=torch.long) if name.endswith("num_batches_tracked")
-            else torch.from_numpy(np.asarray(fill.features(name, shape, SEED), np.float32)) for name, shape in shapes.items()}
+            else torch.from_numpy(np.asarray(fill.features(name, shape, SEED), np.float32))
+            for name, shape in shapes.items()}
 
 
 def summary(value: torch.Tensor) -> np.ndarray:
@@ -86,7 +87,8 @@ def distances() -> dict[str, np.ndarray]:
     for net in ("vgg", "alex", "squeeze"):
         model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
         model.load_state_dict(sliced(model))
-        a, b = normalised(fill.pictures(2, 64, 72, SEED + 1)).requires_grad_(), normalised(fill.pictures(2, 64, 72, SEED + 2))
+        a, b = normalised(fill.pictures(2, 64, 72,
+                                        SEED + 1)).requires_grad_(), normalised(fill.pictures(2, 64, 72, SEED + 2))
         total, layers = model(a, b, retPerLayer=True)
         total.sum().backward()
         found[f"lpips/{net}/layers"] = torch.cat([layer.flatten(1) for layer in layers], 1).detach().numpy()

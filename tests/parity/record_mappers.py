@@ -65,7 +65,8 @@ class given_masks:      # noqa: N801 - used as a verb in a with statement
         self.rng, self.rate = np.random.default_rng(seed), rate
 
     def factors(self, shape: torch.Size) -> torch.Tensor:
-        return torch.from_numpy((self.rng.random(tuple(shape), np.float32) >= self.rate) / np.float32(1 - self.rate)).float()
+        return torch.from_numpy((self.rng.random(tuple(shape),
+                                                 np.float32) >= self.rate) / np.float32(1 - self.rate)).float()
 
     def attention(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         weights = torch.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, -1)
@@ -137,7 +138,8 @@ def main() -> None:
         return
     with np.load(arguments.check) as kept:
         assert set(kept.files) == set(found), set(kept.files) ^ set(found)
-        worst = max(float(np.abs(kept[name] - value).max() / max(np.abs(value).max(), 1e-3)) for name, value in found.items())
+        worst = max(float(np.abs(kept[name] - value).max() / max(np.abs(value).max(), 1e-3))
+                    for name, value in found.items())
     print(f"{worst:.3g}")
     assert worst < 1e-4, worst
 

@@ -1,4 +1,5 @@
-"""Record what torch-fidelity, torchmetrics, pytorch-fid, scikit-image, OpenCV, transformers and piq compute; run in their environment.
+"""Record what torch-fidelity, torchmetrics, pytorch-fid, scikit-image, OpenCV, transformers and piq compute; run in
+their environment.
 
     python tests/parity/record_metrics.py [folder]
 
@@ -66,10 +67,13 @@ def single_image() -> float:
 def of_pixels() -> dict[str, list[float]]:
     pairs = list(zip(*cases.PICTURES))
     tensors = [[torch.from_numpy(part.transpose(2, 0, 1)[None].astype(np.float64)) for part in pair] for pair in pairs]
-    return {"ssim/scikit-image": [float(structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False,
+    return {"ssim/scikit-image": [float(structural_similarity(a, b, gaussian_weights=True, sigma=1.5,
+                                                              use_sample_covariance=False,
                                                               data_range=255, channel_axis=2)) for a, b in pairs],
-            # torchmetrics 1.9 averages over windows that stick out of the picture too; the whole ones are the definition's.
-            "ssim/torchmetrics": [float(tm_ssim(a, b, data_range=255.0, return_full_image=True)[1][..., 5:-5, 5:-5].mean())
+            # torchmetrics 1.9 averages over windows that stick out of the picture too; the whole ones are the
+            # definition's.
+            "ssim/torchmetrics": [float(tm_ssim(a, b, data_range=255.0,
+                                                return_full_image=True)[1][..., 5:-5, 5:-5].mean())
                                   for a, b in tensors],
             "psnr/scikit-image": [float(peak_signal_noise_ratio(a, b, data_range=255)) for a, b in pairs],
             "psnr/torchmetrics": [float(tm_psnr(a, b, data_range=255.0)) for a, b in tensors]}
@@ -90,16 +94,19 @@ def histogram_correlations() -> dict[str, list[float]]:
         index = 9 * hue + 3 * np.digitize(saturation, [51, 178], right=True) + np.digitize(value, [51, 178], right=True)
         return cv2.calcHist([index.astype(np.uint8)], [0], None, [72], [0, 71])
 
-    return {name: [cv2.compareHist((function(reference[0]) + function(reference[1])) / 2, function(image), cv2.HISTCMP_CORREL)
+    return {name: [cv2.compareHist((function(reference[0]) + function(reference[1])) / 2, function(image),
+                                   cv2.HISTCMP_CORREL)
                    for image in rest] for name, function in (("rgb", rgb), ("hsv", hsv))}
 
 
 def dino() -> list[float]:
     """The pooled feature of a picture that went through the checkpoint's own kind of processor."""
     sizes = cases.DINO
-    model = Dinov2Model(Dinov2Config(hidden_size=sizes["width"], num_hidden_layers=sizes["layers"], num_attention_heads=sizes["heads"],
+    model = Dinov2Model(Dinov2Config(hidden_size=sizes["width"], num_hidden_layers=sizes["layers"],
+                                     num_attention_heads=sizes["heads"],
                                      mlp_ratio=4, image_size=sizes["grid"] * sizes["patch"])).eval()
-    model.load_state_dict({name: torch.from_numpy(cases.dino_weight(name, tuple(value.shape))) for name, value in model.state_dict().items()})
+    model.load_state_dict({name: torch.from_numpy(cases.dino_weight(name, tuple(value.shape)))
+                           for name, value in model.state_dict().items()})
     processor = BitImageProcessor(size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224},
                                   image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
     with torch.no_grad():
@@ -108,15 +115,18 @@ def dino() -> list[float]:
 
 
 def clip_pixels() -> list[float]:
-    return CLIPImageProcessor()(images=list(cases.pictures(1, 300, 281, 4)), return_tensors="np")["pixel_values"].reshape(-1)[::9973].tolist()
+    return CLIPImageProcessor()(images=list(cases.pictures(1, 300, 281, 4)),
+                                return_tensors="np")["pixel_values"].reshape(-1)[::9973].tolist()
 
 
 def clip_iqa() -> list[float]:
     """The picture's feature of CLIP-IQA: no positional embedding, values of 0..255 as the checker hands them over."""
     model = CLIP(**cases.CLIP_IQA).eval()
-    model.load_state_dict({name: torch.zeros(value.shape, dtype=value.dtype) if name.endswith("num_batches_tracked") else
-                           torch.from_numpy(np.asarray(fill.clip(name, tuple(value.shape), 5), np.float32)) for name, value in model.state_dict().items()})
-    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]))
+    model.load_state_dict({name: torch.zeros(value.shape, dtype=value.dtype) if name.endswith("num_batches_tracked")
+                           else torch.from_numpy(np.asarray(fill.clip(name, tuple(value.shape), 5), np.float32))
+                           for name, value in model.state_dict().items()})
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1)
+                 for part in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]))
     image = torch.from_numpy(cases.pictures(1, 96, 64, 5).transpose(0, 3, 1, 2).astype(np.float32))
     with torch.no_grad():
         found = model.encode_image((image - mean) / std, pos_embedding=False)
@@ -127,7 +137,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "golden"
     found = {"fid": frechet(), "kid": kernel(), "is": scores(), "sifid": single_image(), "pixels": of_pixels(),
-             "histograms": histogram_correlations(), "dino": dino(), "clip-pixels": clip_pixels(), "clip-iqa": clip_iqa()}
+             "histograms": histogram_correlations(), "dino": dino(), "clip-pixels": clip_pixels(),
+             "clip-iqa": clip_iqa()}
     (folder / "metrics.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

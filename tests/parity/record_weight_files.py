@@ -46,7 +46,8 @@ class Clip(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.visual = nn.Sequential(collections.OrderedDict(conv1=nn.Conv2d(3, 2, 2, bias=False), bn1=nn.BatchNorm2d(2)))
+        self.visual = nn.Sequential(collections.OrderedDict(conv1=nn.Conv2d(3, 2, 2, bias=False),
+                                                            bn1=nn.BatchNorm2d(2)))
         self.transformer = nn.Sequential(collections.OrderedDict(resblocks=nn.Sequential(Attention(), Attention())))
         self.token_embedding = nn.Embedding(5, 2)
         self.logit_scale = nn.Parameter(torch.tensor(4.6))

@@ -1,4 +1,6 @@
-"""Parity with OpenAI's CLIP as the official IPL code uses it: tokens, features, logits, gradient, templates, prompts."""
+"""Parity with OpenAI's CLIP as the official IPL code uses it: tokens, features, logits, gradient, templates,
+prompts.
+"""
 from __future__ import annotations
 
 import json

@@ -21,11 +21,13 @@ def test_features_are_recorded_again(tmp_path: Path) -> None:
     with np.load(tmp_path / "features.npz") as again, np.load(GOLDEN / "features.npz") as stored:
         assert set(again.files) == set(stored.files)
         for name in stored.files:
-            np.testing.assert_allclose(again[name], stored[name], rtol=1e-3, atol=2e-5 * np.abs(stored[name]).max(), err_msg=name)
+            np.testing.assert_allclose(again[name], stored[name], rtol=1e-3, atol=2e-5 * np.abs(stored[name]).max(),
+                                       err_msg=name)
 
 
 @pytest.mark.parametrize("script, folders", [("make_latents_fixtures.py", ["latents"]),
-                                             ("make_checkpoint_fixtures.py", ["encoders", "styleclip", "arcface", "lpips"])])
+                                             ("make_checkpoint_fixtures.py",
+                                              ["encoders", "styleclip", "arcface", "lpips"])])
 def test_fixtures_are_made_again(tmp_path: Path, script: str, folders: list[str]) -> None:
     target = tmp_path / folders[0] if len(folders) == 1 else tmp_path
     run_reference(f"tests/parity/{script}", target)

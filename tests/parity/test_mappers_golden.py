@@ -38,9 +38,11 @@ def check_gradients(version: str, prefix: str, made: TransformerMapper, loss: jt
     wanted = {name: record[f"{version}/{prefix}/{name}"] for name in params if f"{version}/{prefix}/{name}" in record}
     assert len(wanted) >= 12
     grads = jt.grad(loss, [params[name] for name in wanted])
-    # A bias of the keys moves no softmax: its gradient is rounding alone. So every tensor is measured by the largest of all.
+    # A bias of the keys moves no softmax: its gradient is rounding alone. So every tensor is measured by the largest of
+    # all.
     scale = max(float(np.abs(value).max()) for value in wanted.values())
-    worst = {name: float(np.abs(grad.numpy() - wanted[name]).max()) / max(float(np.abs(wanted[name]).max()), 1e-3 * scale)
+    worst = {name: float(np.abs(grad.numpy() - wanted[name]).max()) / max(float(np.abs(wanted[name]).max()),
+                                                                          1e-3 * scale)
              for name, grad in zip(wanted, grads)}
     name = max(worst, key=worst.get)
     golden.report(f"{version} {prefix}, worst {name}", worst[name], GRADIENT)
@@ -83,4 +85,5 @@ def test_the_losses_of_the_thesis(record):
 
 @pytest.mark.reference
 def test_the_record_is_what_pytorch_says():
-    print("largest relative difference", run_reference("tests/parity/record_mappers.py", "--check", golden.GOLDEN / "mappers.npz"))
+    print("largest relative difference",
+          run_reference("tests/parity/record_mappers.py", "--check", golden.GOLDEN / "mappers.npz"))

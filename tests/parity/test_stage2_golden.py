@@ -1,9 +1,9 @@
 """Three steps of the official generator training with layer choice: layers, first gradients, losses, images, average.
 
 The record was made on a CPU, where the original compares the moved latents with an alias of themselves
-(`torch.Tensor(array)` shares the array's memory): every score is 0, and the order in which torch.topk leaves ties decides.
-On a GPU the copy breaks the alias and the scores are real. This project always uses the real scores; here they are
-replaced by the zeros of the record, and the choice must then be the recorded one.
+(`torch.Tensor(array)` shares the array's memory): every score is 0, and the order in which torch.topk leaves ties
+decides. On a GPU the copy breaks the alias and the scores are real. This project always uses the real scores; here they
+are replaced by the zeros of the record, and the choice must then be the recorded one.
 """
 from types import SimpleNamespace
 

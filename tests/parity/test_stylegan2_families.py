@@ -1,4 +1,5 @@
-"""Generators of other projects beside those projects' own code, run from a checkout of yours in the reference environment.
+"""Generators of other projects beside those projects' own code, run from a checkout of yours in the reference
+environment.
 
 Each test names the variable that points at the checkout; without it the frozen fixtures stand in.
 """
@@ -52,10 +53,13 @@ def check_pictures(generator: Generator, record: Path) -> None:
 
 
 @pytest.mark.parametrize("variable, project, script, files, record, modules", [
-    ("JITTOR_IPL_STYLEGAN2_ADA", "stylegan2-ada-pytorch", "nvidia", ("nvidia_ada.pkl", "nvidia_tf.pkl"), "nvidia_images.npz", ("torch",)),
-    ("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "rosinality", ("rosinality.pt",), "rosinality_images.npz", ("torch",)),
+    ("JITTOR_IPL_STYLEGAN2_ADA", "stylegan2-ada-pytorch", "nvidia", ("nvidia_ada.pkl", "nvidia_tf.pkl"),
+     "nvidia_images.npz", ("torch",)),
+    ("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "rosinality", ("rosinality.pt",), "rosinality_images.npz",
+     ("torch",)),
     ("JITTOR_IPL_PADDLEGAN", "PaddleGAN", "paddle", ("paddlegan.pdparams",), "paddlegan_images.npz", ("paddle",))])
-def test_fixtures_made_again(tmp_path: Path, variable: str, project: str, script: str, files: tuple[str, ...], record: str,
+def test_fixtures_made_again(tmp_path: Path, variable: str, project: str, script: str, files: tuple[str, ...],
+                             record: str,
                              modules: tuple[str, ...]) -> None:
     path = checkout(variable, project, *modules)
     run_reference(f"tests/parity/make_stylegan2_{script}_fixtures.py", "--repository", path, "--out", tmp_path)
@@ -67,7 +71,8 @@ def test_fixtures_made_again(tmp_path: Path, variable: str, project: str, script
 
 def test_names_of_every_size() -> None:
     path = checkout("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "torch")
-    tables = json.loads(run_reference("tests/parity/make_stylegan2_rosinality_fixtures.py", "--repository", path, "--names"))
+    tables = json.loads(run_reference("tests/parity/make_stylegan2_rosinality_fixtures.py", "--repository", path,
+                                      "--names"))
     assert set(tables) == {"8", "16", "32", "64", "128", "256", "512", "1024"}
     for size, table in tables.items():
         shapes = {name: tuple(shape) for name, shape in table.items()}
@@ -80,11 +85,13 @@ def test_a_file_of_ours_in_rosinality_s_network(tmp_path: Path) -> None:
     path = checkout("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "torch")
     draw = np.random.default_rng(3)
     generator = Generator(GeneratorConfig(64), draw)
-    tensors = {name: value + 0.3 * draw.standard_normal(value.shape, np.float32) * name.endswith(("bias", "noise.weight"))
+    tensors = {name: value + 0.3 * draw.standard_normal(value.shape,
+                                                        np.float32) * name.endswith(("bias", "noise.weight"))
                for name, value in numpy_tensors(generator).items()}
     center = 0.3 * draw.standard_normal(512, np.float32)
     write_torch(tmp_path / "ours.pt", {"g_ema": tensors, "latent_avg": center})
-    run_reference("tests/parity/make_stylegan2_rosinality_fixtures.py", "--repository", path, "--check", tmp_path / "ours.pt", "--size", 64)
+    run_reference("tests/parity/make_stylegan2_rosinality_fixtures.py", "--repository", path, "--check",
+                  tmp_path / "ours.pt", "--size", 64)
     again = load_generator(tmp_path / "ours.pt")
     check_pictures(again, tmp_path / "ours.npz")
     with np.load(tmp_path / "ours.npz") as theirs:
@@ -96,7 +103,8 @@ def test_a_file_of_ours_in_rosinality_s_network(tmp_path: Path) -> None:
 def test_transformer_mappers_of_the_thesis() -> None:
     path = checkout("JITTOR_IPL_ROSINALITY", "stylegan2-pytorch", "torch")
     thesis = checkout("JITTOR_IPL_THESIS", "the thesis (UndergraduateDissertation)", "torch")
-    versions = json.loads(run_reference("tests/parity/make_prompt_mapper_fixtures.py", "--repository", path, "--thesis", thesis))
+    versions = json.loads(run_reference("tests/parity/make_prompt_mapper_fixtures.py", "--repository", path, "--thesis",
+                                        thesis))
     for version, heads in (("V1", 2), ("V2", 4), ("V3", 2)):
         shapes = {name: tuple(shape) for name, shape in versions[version].items()}
         layout = identify(shapes).layout

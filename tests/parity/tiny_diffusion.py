@@ -1,6 +1,7 @@
 """A Stable Diffusion pipeline of a few thousand weights, built by diffusers, and the outputs of its parts.
 
-Imported by the scripts that make and check the fixtures of diffusion folders and LoRA files, in the reference environment.
+Imported by the scripts that make and check the fixtures of diffusion folders and LoRA files, in the reference
+environment.
 """
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ import sys
 import tarfile
 from pathlib import Path
 
-# transformers imports torchvision when it is there; its build for another device fails to load, and nothing here needs it.
+# transformers imports torchvision when it is there; its build for another device fails to load, and nothing here needs
+# it.
 sys.modules["torchvision"] = None
 
 import torch  # noqa: E402
@@ -18,13 +20,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E
 
 WORDS = ["!", "a", "ring", "</w>", "a</w>", "ring</w>", "<|startoftext|>", "<|endoftext|>"]
 UNET = dict(sample_size=8, block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2, cross_attention_dim=8,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
             attention_head_dim=(2, 4), use_linear_projection=True)
 UNET_OF_CONVOLUTIONS = {**UNET, "use_linear_projection": False, "attention_head_dim": 2}     # as in 1.x
 VAE = dict(sample_size=16, block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2, latent_channels=4,
            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2)
 TEXT = dict(hidden_size=8, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, vocab_size=len(WORDS),
-            max_position_embeddings=12, hidden_act="gelu", projection_dim=8, bos_token_id=6, eos_token_id=7, pad_token_id=0)
+            max_position_embeddings=12, hidden_act="gelu", projection_dim=8, bos_token_id=6, eos_token_id=7,
+            pad_token_id=0)
 
 
 def fill(module: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -53,7 +57,9 @@ def build(folder: Path, seed: int = 0, unet: dict = UNET) -> StableDiffusionPipe
 
 @torch.no_grad()
 def outputs(pipeline: StableDiffusionPipeline) -> dict[str, torch.Tensor]:
-    """Return what the parts compute for fixed inputs: the text's states, one U-Net step, an encoded and a decoded picture."""
+    """Return what the parts compute for fixed inputs: the text's states, one U-Net step, an encoded and a decoded
+    picture.
+    """
     generator = torch.Generator().manual_seed(5)
     noise, picture = torch.randn(2, 4, 8, 8, generator=generator), torch.randn(1, 3, 16, 16, generator=generator)
     tokens = torch.tensor([[6, 4, 5, 7, 0, 0, 0, 0, 0, 0, 0, 0], [6, 5, 1, 2, 4, 5, 1, 4, 5, 4, 5, 7]])

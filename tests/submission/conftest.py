@@ -24,7 +24,8 @@ def work(tmp_path_factory) -> Path:
     from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.weights.generator import load_generator, save_generator
     folder = tmp_path_factory.mktemp("work")
-    source = Generator(GeneratorConfig(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}), np.random.default_rng(1))
+    source = Generator(GeneratorConfig(16, style_dim=16, n_mlp=2, channels={4: 8, 8: 8, 16: 4}),
+                       np.random.default_rng(1))
     save_generator(source, folder / "source.safetensors")
     (folder / "suite.yaml").write_text(SUITE.format(folder=folder))
     for run in load_suite(folder / "suite.yaml").runs():

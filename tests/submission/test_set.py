@@ -93,7 +93,8 @@ def released(workplace) -> Path:
 
 def test_a_release_is_small_whole_and_proves_itself(released, work, capsys):
     assert sorted(path.name for path in released.iterdir()) == ["00", "01", "manifest.json", "seeds.json"]
-    assert sorted(path.name for path in (released / "00").iterdir()) == ["config.yaml", "reference.png", "weights.safetensors"]
+    assert sorted(path.name for path in (released / "00").iterdir()) == ["config.yaml", "reference.png",
+                                                                         "weights.safetensors"]
     assert (released / "00/weights.safetensors").stat().st_size < 0.6 * (work / "source.safetensors").stat().st_size
     assert not list(released.parent.glob(".release*"))
     assert cli.verify([]) == 0
@@ -210,13 +211,15 @@ def test_generate_makes_the_pictures_of_the_set(workplace, released):
     for weights in (["B_weight/tiny/01"], ["B_weight/tiny", "--style", "anime painting"]):
         assert cli.main(["generate", "--weights", *weights, "--seeds", "2,4", "--outdir", "out"]) == 0
         for seed in (2, 4):
-            ours, theirs = (load_image(workplace / folder / f"seed{seed:04d}.png") for folder in ("out", "results/tiny/01"))
+            ours, theirs = (load_image(workplace / folder / f"seed{seed:04d}.png")
+                            for folder in ("out", "results/tiny/01"))
             assert (ours == theirs).all()
 
 
 def test_generate_options_change_what_they_say(workplace, work):
     def make(*options: str) -> np.ndarray:
-        assert cli.main(["generate", "--network", str(work / "source.safetensors"), "--seeds=1", "--outdir=out", *options]) == 0
+        assert cli.main(["generate", "--network", str(work / "source.safetensors"), "--seeds=1", "--outdir=out",
+                         *options]) == 0
         return load_image(workplace / "out/seed0001.png")
     plain = make("--trunc=1")
     assert (plain == make("--truncation_psi", "1.0")).all()
@@ -280,7 +283,8 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_part(workplace, capsys, 
     assert cli.run_all(RUNS) == 2
     error = capsys.readouterr().err
     assert "No space left" in error and error.count("\n") == 1
-    assert sorted(path.name for path in (workplace / "results/tiny").rglob("*") if path.is_file()) == ["seed0000.png", "seed0001.png"]
+    assert sorted(path.name for path in (workplace / "results/tiny").rglob("*")
+                  if path.is_file()) == ["seed0000.png", "seed0001.png"]
     monkeypatch.setattr(os, "replace", whole)
     assert cli.run_all(RUNS) == 0 and cli.verify(RUNS) == 0
 

@@ -49,16 +49,21 @@ def main(argv: list[str] | None = None) -> int:
     kernels = json.loads(done.stdout.strip().splitlines()[-1]) if done.stdout.strip() else {"kernels_correct": False}
     figures = {**core, **kernels}
     passed = done.returncode == 0 and (home is None or core["core_correct"]) and kernels["kernels_correct"]
-    return finish("compiles", arguments, figures, passed, "two cold processes compiling at once, killed while compiling")
+    return finish("compiles", arguments, figures, passed,
+                  "two cold processes compiling at once, killed while compiling")
 
 
 def _core(arguments: Namespace, home: Path) -> dict[str, object]:
-    """Let two processes meet in an empty home; kill one or the other, mostly the one that compiles, and start it again."""
-    reference = json.loads(subprocess.run([sys.executable, "-c", CORE], cwd=ROOT, check=True, capture_output=True).stdout)
+    """Let two processes meet in an empty home; kill one or the other, mostly the one that compiles, and start it
+    again.
+    """
+    reference = json.loads(subprocess.run([sys.executable, "-c", CORE], cwd=ROOT, check=True,
+                                          capture_output=True).stdout)
     home.mkdir()
     random = np.random.default_rng(arguments.seed)
     running, kills, of_the_compiling, began = [_cold(home, 0), _cold(home, 1)], 0, 0, time.monotonic()
-    for progress in sorted(random.integers(0, OBJECTS, CORE_KILLS)):  # spread over the compilation, however long it takes
+    # spread over the compilation, however long it takes
+    for progress in sorted(random.integers(0, OBJECTS, CORE_KILLS)):
         while _objects(home) < progress and not _compiled(home) and time.monotonic() - began < PATIENCE:
             time.sleep(0.2)
         time.sleep(float(random.uniform(0, 5)))
@@ -73,7 +78,8 @@ def _core(arguments: Namespace, home: Path) -> dict[str, object]:
     correct = all(_result(process, home, number) == reference for number, process in enumerate(running))
     left = _processes(home)
     return {"core_kills": kills, "core_kills_of_the_compiling_process": of_the_compiling,
-            "core_seconds": round(time.monotonic() - began), "core_correct": correct and not left, "processes_left": len(left)}
+            "core_seconds": round(time.monotonic() - began), "core_correct": correct and not left,
+            "processes_left": len(left)}
 
 
 def _objects(home: Path) -> int:

@@ -140,8 +140,10 @@ def main(argv: list[str] | None = None) -> int:
         target.mend()
     swapped = _whole_folders(arguments.work, missed)
     clean = max(10, arguments.count * 1000 // 1600)
-    refused = [target.name for number in range(clean) for target in [targets[number % len(targets)]] if not target.clean()]
-    figures = {"injected": arguments.count + swapped, "detected": arguments.count + swapped - len(missed), "missed": missed[:5],
+    refused = [target.name for number in range(clean)
+               for target in [targets[number % len(targets)]] if not target.clean()]
+    figures = {"injected": arguments.count + swapped, "detected": arguments.count + swapped - len(missed),
+               "missed": missed[:5],
                "clean_loads": clean, "clean_loads_refused": len(refused),
                "by_target": {**counts, "a whole checkpoint in another's place": swapped}, "by_kind": dict(kinds)}
     return finish("corruptions", arguments, figures, not missed and not refused,
@@ -167,10 +169,12 @@ def _targets(work: Path) -> Iterator[Target]:
     yield _set("release", here / "B_weight/tiny", there / "B_weight/tiny",
                lambda: cli.verify(["--weights", str(here / "B_weight/tiny"), "--sample", "1"]))
     yield _set("results", here / "results/tiny", there / "results/tiny",
-               lambda: cli.verify(["--weights", str(here / "runs/tiny"), "--results", str(here / "results"), "--sample", "1"]))
+               lambda: cli.verify(["--weights", str(here / "runs/tiny"), "--results", str(here / "results"), "--sample",
+                                   "1"]))
     demo = work / "demo-release"
     shutil.copytree(ROOT / "B_weight" / "demo", demo)
-    yield _set("released demo suite", demo, here / "B_weight/tiny", lambda: cli.verify(["--weights", str(demo), "--sample", "1"]))
+    yield _set("released demo suite", demo, here / "B_weight/tiny",
+               lambda: cli.verify(["--weights", str(demo), "--sample", "1"]))
     identity = run_identity(load_suite(work / "networks/suite.yaml").runs()[0])
     files = [run / "generator.safetensors", run / "report.json"]
     yield Target("finished run", run, files, other, lambda: adapt._finished(run, identity) is None,

@@ -1,10 +1,10 @@
 """Full disks, size limits, quotas, read-only folders and signals: what was saved stays, one clear line, an exit code.
 
-Each case first trains until a checkpoint exists, then makes the disk refuse, or sends a signal, and looks at four things:
-the exit code, one line that says what to do and no traceback, the older checkpoint untouched and verified, and, after
-the cause is gone, a resumed run with the bits of an undisturbed one. The other commands (generate, run_all.py, release,
-test.py --json, convert) must leave no part of a file and keep what was there.
-A small tmpfs is mounted when that is allowed; the other cases need no rights.
+Each case first trains until a checkpoint exists, then makes the disk refuse, or sends a signal, and looks at four
+things: the exit code, one line that says what to do and no traceback, the older checkpoint untouched and verified, and,
+after the cause is gone, a resumed run with the bits of an undisturbed one. The other commands (generate, run_all.py,
+release, test.py --json, convert) must leave no part of a file and keep what was there. A small tmpfs is mounted when
+that is allowed; the other cases need no rights.
 
     python -m tests.torture.disks
 """
@@ -75,7 +75,8 @@ class Case:
         last = text.strip().splitlines()[-1] if text.strip() else ""
         self.checks.append(("exit code", found == code, f"{found}"))
         if told:
-            self.checks.append(("one clear line", last.startswith("error: ") and told in last and "Traceback" not in text, last[:200]))
+            self.checks.append(("one clear line",
+                                last.startswith("error: ") and told in last and "Traceback" not in text, last[:200]))
         after = _hashes(self.folder)
         lost = [name for name, digest in getattr(self, "before", {}).items() if after.get(name) != digest]
         newest = Checkpoints(self.folder / "00-disney/checkpoints/generator").latest()
@@ -164,13 +165,16 @@ def _signals(work: Path, undisturbed: Path, skipped: dict[str, str]) -> Iterator
         case.begin()
         case.runs(_at_step(3, *signals), code=code)
         newest = Checkpoints(case.folder / "00-disney/checkpoints/generator").latest()
-        case.checks.append(("the step was saved" if saved == 3 else "the older step stays", newest.step == saved, str(newest)))
+        case.checks.append(("the step was saved" if saved == 3 else "the older step stays", newest.step == saved,
+                            str(newest)))
         case.resumes(undisturbed)
         yield case
 
 
 def _limits(work: Path, undisturbed: Path, skipped: dict[str, str]) -> Iterator[Case]:
-    """A limit on file sizes (as root too), and a quota that the test makes up; at every kind of file that a run writes."""
+    """A limit on file sizes (as root too), and a quota that the test makes up; at every kind of file that a run
+    writes.
+    """
     case = Case(work, "file size limit", work / "limit")
     case.begin()
     size = max(path.stat().st_size for path in case.folder.rglob("*.safetensors")) // 2
@@ -215,7 +219,8 @@ def _read_only(work: Path, undisturbed: Path, skipped: dict[str, str]) -> Iterat
                 return
             subprocess.run(["mount", "-o", "remount,bind,ro", str(case.folder)], check=True)
             case.runs(told="read-only")
-            for argv in (["generate", "--weights", str(work / "networks/generator.safetensors"), "--seeds", "1", "--outdir",
+            for argv in (["generate", "--weights", str(work / "networks/generator.safetensors"), "--seeds", "1",
+                          "--outdir",
                           str(case.folder / "out")],
                          ["release", "--runs", str(undisturbed), "--output", str(case.folder)]):
                 case.runs(argv=argv, told="read-only")
@@ -279,7 +284,8 @@ def _other_commands(work: Path, undisturbed: Path, place: Path) -> Case:
     case.ended(waited(forked(lambda: sys.exit(cli.run_all(build)), case.log)), 2, "No space left on device")
     (place / "filler").unlink()
     after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    case.checks.append(("what was there stays, no part of a file more", after == before, str(sorted(set(after) ^ set(before))[:5])))
+    case.checks.append(("what was there stays, no part of a file more", after == before,
+                        str(sorted(set(after) ^ set(before))[:5])))
     return case
 
 

@@ -53,7 +53,8 @@ class Case:
 def damages(data: bytes, count: int | None) -> Iterator[tuple[str, bytes]]:
     """Yield (what was done, the damaged bytes): every cut and every flipped bit, or `count` of them evenly spread."""
     total = 9 * len(data)
-    for number in range(total) if count is None or count >= total else sorted({i * total // count for i in range(count)}):
+    for number in range(total) if count is None or count >= total else sorted({i * total // count
+                                                                               for i in range(count)}):
         if number < len(data):
             yield f"cut at byte {number}", data[:number]
             continue
@@ -69,7 +70,9 @@ def truth(path: Path) -> list[tuple[str, str]]:
 
 
 def outcome(path: Path, expected: list[tuple[str, str]], networks: bool) -> str:
-    """Return what came of a damaged file; with `networks` inspect looks at it too, which may find more than the reader."""
+    """Return what came of a damaged file; with `networks` inspect looks at it too, which may find more than the
+    reader.
+    """
     try:
         identical = truth(path) == expected
     except UserError as error:
@@ -114,7 +117,8 @@ def torture(case: Case, count: int | None, networks: bool, told: list[str]) -> t
 
 def tiny(folder: Path) -> list[Case]:
     """Write one small file of every container."""
-    arrays: Mapping[str, np.ndarray] = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3) / 7, "b": np.array([3, -1], "i8")}
+    arrays: Mapping[str, np.ndarray] = {"a.weight": np.arange(6, dtype="f4").reshape(2, 3) / 7,
+                                        "b": np.array([3, -1], "i8")}
     write_safetensors(folder / "plain.safetensors", arrays)
     write_safetensors(folder / "hashed.safetensors", arrays, {TENSORS_SHA256: fingerprint(arrays)})
     write_torch(folder / "zip.pt", {"g_ema": dict(arrays)})
@@ -123,7 +127,8 @@ def tiny(folder: Path) -> list[Case]:
     pickled = pickle.dumps(dict(arrays), 4)
     (folder / "plain.pkl").write_bytes(pickled)
     (folder / "jittor.pkl").write_bytes(pickled + hashlib.sha1(pickled).digest() + b"HCAJSLHD")
-    (folder / "paddle.pdparams").write_bytes(pickle.dumps({name: ("parameter", array) for name, array in arrays.items()}, 2))
+    (folder / "paddle.pdparams").write_bytes(pickle.dumps({name: ("parameter", array)
+                                                           for name, array in arrays.items()}, 2))
     stream = io.BytesIO()
     np.save(stream, arrays["a.weight"])
     (folder / "array.npy").write_bytes(stream.getvalue())
@@ -140,7 +145,8 @@ def fixtures(folder: Path, only: str = "") -> list[Case]:
             continue
         try:
             truth(whole)
-            written = [part.path for part in convert(whole, folder / "converted" / name.replace("/", "-")) if isinstance(part, Written)]
+            written = [part.path for part in convert(whole, folder / "converted" / name.replace("/", "-"))
+                       if isinstance(part, Written)]
         except UserError as error:
             print(f"left out: {name}: {error}")
             continue
@@ -148,7 +154,8 @@ def fixtures(folder: Path, only: str = "") -> list[Case]:
             data = whole.read_bytes()
             whole.unlink()
             whole.write_bytes(data)
-        files = [whole] if whole.is_file() else [path for path in sorted(whole.rglob("*")) if path.name.endswith((*SUFFIXES, ".json"))]
+        files = [whole] if whole.is_file() else [path for path in sorted(whole.rglob("*"))
+                                                 if path.name.endswith((*SUFFIXES, ".json"))]
         cases += [Case(str(file.relative_to(folder)), file, whole) for file in files if "tokenizer" not in file.parts]
         cases += [Case(f"converted {path.name}", path, path) for path in written]
     return cases
@@ -168,7 +175,8 @@ def main() -> int:
         unnoticed += missed
         print(f"{case.name}: {dict(found)}", flush=True)
     print("\n".join(told[:50]))
-    figures = {"files": len(work), "damaged": sum(outcomes.values()), **{key.replace(" ", "_"): outcomes[key] for key in (REFUSED, PROBLEM, IDENTICAL)},
+    figures = {"files": len(work), "damaged": sum(outcomes.values()),
+               **{key.replace(" ", "_"): outcomes[key] for key in (REFUSED, PROBLEM, IDENTICAL)},
                "unnoticed_though_there_is_a_checksum": unnoticed["with a checksum"],
                "unnoticed_in_numbers_without_checksum": unnoticed["without a checksum"], "crashes": outcomes[CRASH]}
     return finish("flip_fixtures", arguments, figures, not told, "weight files cut at bytes and flipped at bits")

@@ -21,8 +21,10 @@ from jittor_ipl.images.files import load_image
 from tests.torture.common import finish, fresh, parse
 
 MAX_PIXELS, SLOW = 1_000_000, 1.0
-TOKENS = (b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1", b"Exif\0\0", b"IDAT", b"IEND", b"PLTE", b"tRNS", b"zTXt",
-          b"iTXt", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"\0\0\0\0", b"\xff\xff\xff\xff",
+TOKENS = (b"\xff\xd8", b"\xff\xd9", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1", b"Exif\0\0", b"IDAT", b"IEND",
+          b"PLTE", b"tRNS", b"zTXt",
+          b"iTXt", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT", b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH",
+          b"\0\0\0\0", b"\xff\xff\xff\xff",
           b"\x7f\xff\xff\xff", b"Adobe\0", b"II*\0", b"MM\0*")
 
 
@@ -40,11 +42,14 @@ def seeds() -> list[bytes]:
     alpha = rgb.convert("RGBA")
     alpha.putalpha(rgb.convert("L"))
     pictures = [
-        (rgb, "PNG", dict(pnginfo=text, exif=exif, icc_profile=b"x" * 200)), (grey16, "PNG", {}), (alpha, "PNG", {}), (alpha.convert("LA"), "PNG", {}),
+        (rgb, "PNG", dict(pnginfo=text, exif=exif, icc_profile=b"x" * 200)), (grey16, "PNG", {}), (alpha, "PNG", {}),
+        (alpha.convert("LA"), "PNG", {}),
         (palette, "PNG", dict(transparency=bytes(range(0, 256, 16)))), (rgb.convert("1"), "PNG", {}),
         (rgb, "PNG", dict(save_all=True, append_images=[rgb.rotate(90), rgb.rotate(180)])),
-        (rgb, "JPEG", dict(exif=exif, icc_profile=b"x" * 200)), (rgb, "JPEG", dict(progressive=True)), (rgb.convert("L"), "JPEG", {}),
-        (rgb.convert("CMYK"), "JPEG", {}), (rgb, "WEBP", dict(lossless=True)), (rgb, "WEBP", dict(exif=exif)), (alpha, "WEBP", {}),
+        (rgb, "JPEG", dict(exif=exif, icc_profile=b"x" * 200)), (rgb, "JPEG", dict(progressive=True)),
+        (rgb.convert("L"), "JPEG", {}),
+        (rgb.convert("CMYK"), "JPEG", {}), (rgb, "WEBP", dict(lossless=True)), (rgb, "WEBP", dict(exif=exif)),
+        (alpha, "WEBP", {}),
         (rgb, "WEBP", dict(save_all=True, append_images=[rgb.rotate(90), rgb.rotate(180)]))]
     found = []
     for picture, kind, options in pictures:
@@ -55,7 +60,9 @@ def seeds() -> list[bytes]:
 
 
 def mutated(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Return `data` with one to six random changes; half of the PNGs get right checksums again, to reach what lies deeper."""
+    """Return `data` with one to six random changes; half of the PNGs get right checksums again, to reach what lies
+    deeper.
+    """
     out = bytearray(data)
     for _ in range(rng.randint(1, 6)):
         at, kind = rng.randrange(len(out) + 1), rng.randrange(9)
@@ -80,7 +87,8 @@ def mutated(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
             start = rng.randrange(len(other))
             out[at:] = other[start:]
         else:
-            out[at:at + 4] = rng.choice((0, 1, 2**16, 2**24, 2**31 - 1, 2**32 - 1)).to_bytes(4, rng.choice(("big", "little")))
+            out[at:at + 4] = rng.choice((0, 1, 2**16, 2**24, 2**31 - 1,
+                                         2**32 - 1)).to_bytes(4, rng.choice(("big", "little")))
     return with_checksums(bytes(out)) if rng.randrange(2) else bytes(out)
 
 
@@ -101,7 +109,8 @@ def attempt(path: Path) -> tuple[str, float]:
     start = time.perf_counter()
     try:
         pixels = load_image(path, MAX_PIXELS)
-        outcome = "read" if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 else f"odd array {pixels.shape}"
+        outcome = "read" if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[
+            2] == 3 else f"odd array {pixels.shape}"
     except UserError as error:
         outcome = "refused" if "\n" not in str(error) else "message of several lines"
     except Exception as error:        # the point of the fuzz: any other type is a finding
@@ -129,7 +138,8 @@ def main(argv: list[str] | None = None) -> int:
             failed.append(f"{index}: {outcome} ({seconds:.1f} s)")
     left_open = len(os.listdir("/proc/self/fd")) - descriptors if descriptors else 0
     passed = not failed and left_open <= 0
-    figures = {"inputs": arguments.count, "read": outcomes["read"], "refused": outcomes["refused"], "wrong": outcomes["wrong"],
+    figures = {"inputs": arguments.count, "read": outcomes["read"], "refused": outcomes["refused"],
+               "wrong": outcomes["wrong"],
                "slowest_s": round(slowest, 3), "files_left_open": left_open, "failed": failed[:5]}
     return finish("fuzz_images", arguments, figures, passed, "mutated pictures")
 

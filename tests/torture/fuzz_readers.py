@@ -33,11 +33,15 @@ import small_files  # noqa: E402
 HANG, SLOW = 20, 5.0            # wall-clock seconds until an input is stopped; processor seconds that are too many
 MAX_GROWTH = 200 << 10          # KiB that the process may grow by over the whole run
 NUMBERS = (0, 1, 2, 7, 8, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
-WORDS = (b"ccollections\nOrderedDict\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n", b"cnumpy.core.multiarray\n_reconstruct\n",
+WORDS = (b"ccollections\nOrderedDict\n", b"cnumpy\nndarray\n", b"cnumpy\ndtype\n",
+         b"cnumpy.core.multiarray\n_reconstruct\n",
          b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", b"c_codecs\nencode\n", b"cos\nsystem\n",
-         b"cargparse\nNamespace\n", b"ctorch.storage\n_load_from_bytes\n", b"cbuiltins\nset\n", b"cjittor\nVar\n", b"K\x01", b"K\x00\x85",
-         b"(K\x02K\x03t", b"X\x01\x00\x00\x00a", b"C\x04abcd", b"X\x02\x00\x00\x00f4", b"X\x07\x00\x00\x00storage", b"X\x03\x00\x00\x00cpu",
-         b"q\x01", b"h\x01", b"\x94", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b'"shape":[', b'"data_offsets":[0,8]', b'"F32"', b"{}", b"[]",
+         b"cargparse\nNamespace\n", b"ctorch.storage\n_load_from_bytes\n", b"cbuiltins\nset\n", b"cjittor\nVar\n",
+         b"K\x01", b"K\x00\x85",
+         b"(K\x02K\x03t", b"X\x01\x00\x00\x00a", b"C\x04abcd", b"X\x02\x00\x00\x00f4", b"X\x07\x00\x00\x00storage",
+         b"X\x03\x00\x00\x00cpu",
+         b"q\x01", b"h\x01", b"\x94", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b'"shape":[',
+         b'"data_offsets":[0,8]', b'"F32"', b"{}", b"[]",
          b"__metadata__", b"'descr': '|O'", b"'shape': (", b"\xff\xfe", b"\n", b"\x8b\xff\xff\xff\x7f")
 
 
@@ -88,14 +92,18 @@ def opcode(rng: random.Random) -> bytes:
     char = chr(code)
     if char in "ILFpgPSVci":
         lines = {"c": 2, "i": 2}.get(char, 1)
-        return bytes([code]) + b"".join(rng.choice((b"0", b"1", b"-5", b"99999999999", b"1.5", b"'x'", b"os", b"a")) + b"\n" for _ in range(lines))
+        return bytes([code]) + b"".join(rng.choice((b"0", b"1", b"-5", b"99999999999", b"1.5", b"'x'", b"os",
+                                                    b"a")) + b"\n" for _ in range(lines))
     width = {"K": 1, "M": 2, "J": 4, "G": 8, "q": 1, "h": 1, "r": 4, "j": 4, "\x80": 1, "\x95": 8}.get(char)
     if width is not None:
-        return bytes([code]) + (rng.choice(NUMBERS[:6] if rng.random() < 0.8 else NUMBERS) & (256**width - 1)).to_bytes(width, "little")
-    width = {"T": 4, "U": 1, "X": 4, "\x8c": 1, "\x8d": 8, "B": 4, "C": 1, "\x8e": 8, "\x96": 8, "\x8a": 1, "\x8b": 4}.get(char)
+        return bytes([code]) + (rng.choice(NUMBERS[:6] if rng.random() < 0.8
+                                           else NUMBERS) & (256**width - 1)).to_bytes(width, "little")
+    width = {"T": 4, "U": 1, "X": 4, "\x8c": 1, "\x8d": 8, "B": 4, "C": 1, "\x8e": 8, "\x96": 8, "\x8a": 1,
+             "\x8b": 4}.get(char)
     if width is not None:
         text = rng.choice((b"", b"a", b"os", b"system", b"\xff", rng.randbytes(5)))
-        return bytes([code]) + (len(text) if rng.random() < 0.95 else 2**31 - 1 & (256**width - 1)).to_bytes(width, "little") + text
+        return bytes([code]) + (len(text) if rng.random() < 0.95
+                                else 2**31 - 1 & (256**width - 1)).to_bytes(width, "little") + text
     return bytes([code])
 
 
@@ -107,14 +115,18 @@ def value(rng: random.Random, depth: int = 0) -> bytes:
     name = b"\x8c\x01" + bytes([rng.randrange(97, 123)])
     small = [b"K" + bytes([rng.choice((0, 1, 2, 3, 200))]) for _ in range(3)]
     count, storage_kind, code = (b"K\x08", b"ByteStorage", b"u1") if right else (
-        small[0], rng.choice((b"FloatStorage", b"BoolStorage", b"BFloat16Storage", b"QInt8Storage")), rng.choice((b"f4", b"b1", b"f2", b"O8", b"V4")))
+        small[0], rng.choice((b"FloatStorage", b"BoolStorage", b"BFloat16Storage", b"QInt8Storage")),
+        rng.choice((b"f4", b"b1", b"f2", b"O8", b"V4")))
     array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
     dtype = b"cnumpy\ndtype\n\x8c\x02" + code + b"\x89\x88\x87R"
     storage = b"(\x8c\x07storagectorch\n" + storage_kind + b"\n\x8c\x010\x8c\x03cpu" + count + b"tQ"
     return (b"N", b"\x88", small[0], name, b"C\x04abcd", b"J" + rng.randbytes(4), b"G" + rng.randbytes(8),
-            b"(" + b"".join(inner) + b"t", b"(" + b"".join(inner) + b"l", b"}(" + b"".join(name[:2] + bytes([97 + n]) + v for n, v in enumerate(inner)) + b"u",
-            b"ccollections\nOrderedDict\n(" + b"".join(inner) + b"tR", b"cargparse\nNamespace\n)\x81}" + name + b"".join(inner[:1] or [b"N"]) + b"sb",
-            array + b"(K\x01" + count + b"\x85" + dtype + rng.choice((b"\x88", b"\x89")) + b"C" + bytes([8]) + rng.randbytes(8) + b"tb",
+            b"(" + b"".join(inner) + b"t", b"(" + b"".join(inner) + b"l",
+            b"}(" + b"".join(name[:2] + bytes([97 + n]) + v for n, v in enumerate(inner)) + b"u",
+            b"ccollections\nOrderedDict\n(" + b"".join(inner) + b"tR",
+            b"cargparse\nNamespace\n)\x81}" + name + b"".join(inner[:1] or [b"N"]) + b"sb",
+            array + b"(K\x01" + count + b"\x85" + dtype + rng.choice((b"\x88", b"\x89")) + b"C" + bytes([8])
+            + rng.randbytes(8) + b"tb",
             b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + small[1] + small[2] + b"\x85K\x01" + b"\x85\x89NtR",
             b"\x8f(" + b"".join(inner) + b"\x90", b"".join(inner[:1] or [b"N"]) + b"q" + bytes([rng.randrange(3)]),
             b"h" + bytes([rng.randrange(3)]), rng.choice(WORDS[:11]) + b"(" + b"".join(inner) + b"tR")[kind]
@@ -195,7 +207,8 @@ def fuzz(name: str, count: int, seed: int, corpus: dict[str, bytes], work: Path)
             failed.append(f"{name} {number}: {outcome} ({seconds:.1f} s)")
     took, busy = time.perf_counter() - began, time.process_time() - worked
     figures = {"inputs": count, "read": outcomes["read"], "refused": outcomes["refused"], "wrong": outcomes["wrong"],
-               "slowest_ms": math.ceil(1000 * slowest[0]), "slowest_input": slowest[1], "inputs_per_s": round(count / max(took, 1e-9)), "processor_s": round(busy, 1)}
+               "slowest_ms": math.ceil(1000 * slowest[0]), "slowest_input": slowest[1],
+               "inputs_per_s": round(count / max(took, 1e-9)), "processor_s": round(busy, 1)}
     print(f"{name}: {figures}", *failed[:3], flush=True)
     return {**figures, "failed": failed}
 
@@ -216,9 +229,12 @@ def main(argv: list[str] | None = None) -> int:
     totals = {key: sum(part[key] for part in found.values()) for key in ("inputs", "read", "refused", "wrong")}
     executed = hostile_pickles.CANARY.exists()
     figures = {**totals, "slowest_ms": max(part["slowest_ms"] for part in found.values()),
-               "inputs_per_s": round(totals["inputs"] / max(sum(p["inputs"] / max(p["inputs_per_s"], 1) for p in found.values()), 1e-9)),
-               "processor_s": round(sum(part["processor_s"] for part in found.values())), "grown_MiB": growth >> 10, "code_executed": executed, "failed": failed[:5], "readers": found}
-    return finish("fuzz_readers", arguments, figures, not failed and not executed and growth <= MAX_GROWTH, "mutated and generated weight files")
+               "inputs_per_s": round(totals["inputs"] / max(sum(p["inputs"] / max(p["inputs_per_s"], 1)
+                                                                for p in found.values()), 1e-9)),
+               "processor_s": round(sum(part["processor_s"] for part in found.values())), "grown_MiB": growth >> 10,
+               "code_executed": executed, "failed": failed[:5], "readers": found}
+    return finish("fuzz_readers", arguments, figures, not failed and not executed and growth <= MAX_GROWTH,
+                  "mutated and generated weight files")
 
 
 _CODES = (*OPERATIONS, 0x2E, 0x82, 0x97, ord("o"), 0xFF)

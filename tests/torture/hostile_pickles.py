@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT / "tests" / "weights"))
 import hostile_arrays  # noqa: E402
 import hostile_pickles as hostile  # noqa: E402
 
-LONGEST, MAX_GROWTH = 5.0, 100 << 10    # processor seconds for one file; KiB that the process may grow by over all of them
+# processor seconds for one file; KiB that the process may grow by over all of them
+LONGEST, MAX_GROWTH = 5.0, 100 << 10
 
 
 def corpora() -> Iterator[tuple[str, str, bytes]]:
@@ -25,7 +26,8 @@ def corpora() -> Iterator[tuple[str, str, bytes]]:
     for name, body in hostile.payloads().items():
         for container in hostile.CONTAINERS:
             yield container, name, hostile.containers(body, container)
-    for container, corpus in (("npy", hostile_arrays.hostile_npy), ("npz", hostile_arrays.hostile_npz), ("safetensors", hostile_arrays.hostile_safetensors)):
+    for container, corpus in (("npy", hostile_arrays.hostile_npy), ("npz", hostile_arrays.hostile_npz),
+                              ("safetensors", hostile_arrays.hostile_safetensors)):
         yield from ((container, name, data) for name, data in corpus().items())
 
 
@@ -55,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
             told.append(f"{container}, {name}: {found}")
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     executed = hostile.CANARY.exists()
-    figures = {"files": len(files), "by_container": counts, "code_executed": executed, "not_refused_in_one_line": len(told), "grown_MiB": growth >> 10,
+    figures = {"files": len(files), "by_container": counts, "code_executed": executed,
+               "not_refused_in_one_line": len(told), "grown_MiB": growth >> 10,
                "slowest_ms": round(1000 * slowest), "failed": told[:5]}
     passed = not told and not executed and slowest < LONGEST and growth < MAX_GROWTH and min(counts.values()) >= 60
     return finish("hostile_pickles", arguments, figures, passed, "hostile weight files in every container")

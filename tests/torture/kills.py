@@ -2,8 +2,9 @@
 
 Half of the kills come after a random time, half at a random file operation of the run (before or after a flush to disk,
 rename, removal or creation of a folder), some of them with the file that was about to be flushed cut or zeroed, as a
-power cut leaves it, and some counted from the end of a stage on, where its weights and the report are written. The run's code is the shipped one: the harness only counts the operating system calls of the child.
-One run is killed until it finishes, then its files are compared with those of a run that nobody disturbed.
+power cut leaves it, and some counted from the end of a stage on, where its weights and the report are written. The
+run's code is the shipped one: the harness only counts the operating system calls of the child. One run is killed until
+it finishes, then its files are compared with those of a run that nobody disturbed.
 
     python -m tests.torture.kills --count 200
 """
@@ -34,7 +35,8 @@ from tests.torture.suite import write_tiny
 
 FILE_CALLS = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir")
 STAGES = ("mapper", "generator")
-RUN = ["mapper.steps=3", "mapper.batch=4", "generator.steps=5", "generator.batch=2", "run.sample_every=2", "run.samples=2",
+RUN = ["mapper.steps=3", "mapper.batch=4", "generator.steps=5", "generator.batch=2", "run.sample_every=2",
+       "run.samples=2",
        "run.checkpoint_every=1", "run.log_every=1", "run.tensorboard=false"]
 
 
@@ -81,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     for number in range(10**6):
         name = list(suites)[number % len(suites)]
         _chain(arguments, name, suites[name], number, tally)
-        print(f"  run {number} ({name}): {tally.kills} kills, {tally.runs_bit_equal}/{tally.runs_finished} runs bit-equal", flush=True)
+        equal = f"{tally.runs_bit_equal}/{tally.runs_finished} runs bit-equal"
+        print(f"  run {number} ({name}): {tally.kills} kills, {equal}", flush=True)
         if tally.kills >= arguments.count or tally.faults:
             break
     figures = {**vars(tally), "faults": tally.faults[:5]}
@@ -95,7 +98,8 @@ def _suites(arguments: Namespace) -> dict[str, tuple[StyleRun, Path, float]]:
     suite = arguments.work / "tiny"
     in_child(lambda: write_tiny(suite), arguments.work / "networks.log")
     runs = {"tiny, every random draw": load_suite(suite / "suite.yaml").runs()[0],
-            "tiny, one checkpoint kept": load_suite(suite / "suite.yaml", ["run.keep=1", "run.checkpoint_every=2"]).runs()[0]}
+            "tiny, one checkpoint kept": load_suite(suite / "suite.yaml",
+                                                    ["run.keep=1", "run.checkpoint_every=2"]).runs()[0]}
     if not arguments.short:
         demo = ROOT / "configs" / "demo.yaml"
         runs["tiny, NADA"] = load_suite(suite / "suite.yaml", ["method=nada", "run.keep=1"]).runs()[1]
@@ -103,7 +107,8 @@ def _suites(arguments: Namespace) -> dict[str, tuple[StyleRun, Path, float]]:
     found = {}
     for name, run in runs.items():
         folder = arguments.work / f"undisturbed-{len(found)}"
-        for again in (folder.with_suffix(".first"), folder):  # the first one compiles; only the second one's time counts
+        # the first one compiles; only the second one's time counts
+        for again in (folder.with_suffix(".first"), folder):
             began = time.monotonic()
             in_child(lambda: adapt.adapt_style(run, again, stream=io.StringIO()), arguments.work / "undisturbed.log")
         if _content(again) != _content(folder.with_suffix(".first")):
@@ -175,7 +180,8 @@ def _count_calls(kill: Kill, random: np.random.Generator, folder: Path):
     """Wrap the file calls of this process; return what starts the count of a late kill."""
     done, counts = 0, not kill.late
     log = folder / "metrics.jsonl"
-    flushed = {log.stat().st_ino: log.stat().st_size} if log.exists() else {}  # inode -> bytes that a power cut cannot take
+    # inode -> bytes that a power cut cannot take
+    flushed = {log.stat().st_ino: log.stat().st_size} if log.exists() else {}
 
     def counted(call):
         def wrapper(*args, **kwargs):
@@ -245,7 +251,8 @@ def _note(folder: Path, run: StyleRun, kill: Kill, before: dict[str, int], tally
     total = {"mapper": run.mapper.steps if run.method == "ipl" else 0, "generator": run.generator.steps}
     tally.before_the_first_checkpoint += not any(after.values())
     tally.in_stage_1 += bool(total["mapper"]) and 0 < after["mapper"] < total["mapper"]
-    tally.in_stage_2 += after["mapper"] == total["mapper"] and after["generator"] < total["generator"] and any(after.values())
+    tally.in_stage_2 += after[
+        "mapper"] == total["mapper"] and after["generator"] < total["generator"] and any(after.values())
     tally.after_training += after["generator"] == total["generator"]
     tally.faults.extend(f"left broken by a kill: {path}: {error}" for path, error in _broken(folder))
 

@@ -19,7 +19,13 @@ from jittor_ipl.disk.lock import locked
 from tests.torture.common import finish, forked, fresh, in_child, parse, waited
 from tests.torture.suite import write_tiny
 
-HOLD = "import sys, time\nfrom jittor_ipl.disk.lock import locked\nwith locked(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(600)"
+HOLD = """
+import sys, time
+from jittor_ipl.disk.lock import locked
+with locked(sys.argv[1]):
+    print('held', flush=True)
+    time.sleep(600)
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,16 +35,22 @@ def main(argv: list[str] | None = None) -> int:
     suite = work / "networks/suite.yaml"
     in_child(lambda: write_tiny(suite.parent), work / "log")
     run = work / "runs/tiny"
-    in_child(lambda: adapt.adapt_style(load_suite(suite).run_of("disney"), run / "00-disney", stream=io.StringIO()), work / "log")
+    in_child(lambda: adapt.adapt_style(load_suite(suite).run_of("disney"), run / "00-disney", stream=io.StringIO()),
+             work / "log")
     failed: list[str] = []
-    commands = {"adapt": (run / "00-disney", cli.main, ["adapt", "--config", str(suite), "--style", "disney", "--output", str(run)]),
-                "adapt --restart": (run / "00-disney", cli.main, ["adapt", "--config", str(suite), "--style", "disney", "--restart",
+    commands = {"adapt": (run / "00-disney", cli.main,
+                          ["adapt", "--config", str(suite), "--style", "disney", "--output", str(run)]),
+                "adapt --restart": (run / "00-disney", cli.main,
+                                    ["adapt", "--config", str(suite), "--style", "disney", "--restart",
                                                                   "--output", str(run)]),
-                "run_all.py": (work / "results/tiny", cli.run_all, ["--weights", str(run), "--output", str(work / "results")]),
-                "release": (work / "B_weight", cli.main, ["release", "--runs", str(run), "--output", str(work / "B_weight")])}
+                "run_all.py": (work / "results/tiny", cli.run_all,
+                               ["--weights", str(run), "--output", str(work / "results")]),
+                "release": (work / "B_weight", cli.main,
+                            ["release", "--runs", str(run), "--output", str(work / "B_weight")])}
     refused = sum(_refused(work, name, *command, failed) for name, command in commands.items())
     stale = sum(_stale(work / "stale", failed) for _ in range(arguments.count))
-    figures = {"commands_refused": f"{refused} of {len(commands)}", "killed_holders": arguments.count, "locks_taken_after_them": stale,
+    figures = {"commands_refused": f"{refused} of {len(commands)}", "killed_holders": arguments.count,
+               "locks_taken_after_them": stale,
                "orphaned_children_of_killed_holders": _orphan(work / "orphan", failed), "races_won_by_exactly_one":
                sum(_race(work / "race", failed) for _ in range(arguments.count)), "failed": failed[:5]}
     return finish("locks", arguments, figures, not failed, "two processes on one output folder")
@@ -52,7 +64,8 @@ def _holder(folder: Path) -> subprocess.Popen:
 
 def _refused(work: Path, name: str, folder: Path, command, argv: list[str], failed: list[str]) -> bool:
     """Hold the lock of the command's folder, run it, and look at what it says and changes."""
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"} if folder.exists() else {}
+    before = {path: path.read_bytes()
+              for path in folder.rglob("*") if path.is_file() and path.name != ".lock"} if folder.exists() else {}
     holder, log = _holder(folder), work / f"{name.split()[0]}.log"
     log.unlink(missing_ok=True)
     code = waited(forked(lambda: sys.exit(command(argv)), log))

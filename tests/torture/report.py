@@ -28,8 +28,10 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="runs/torture/long or runs/torture/short")
     parser.add_argument("--docs", type=Path, metavar="FILE", help="replace the figures in this page")
     arguments = parser.parse_args()
-    found = [_outcome(path) for path in sorted(arguments.folder.glob("*.log"), key=lambda path: (ORDER + path.stem).find(path.stem))]
-    report = {"machine": _machine(), "passed": bool(found) and all(outcome["passed"] for outcome in found), "parts": found}
+    found = [_outcome(path)
+             for path in sorted(arguments.folder.glob("*.log"), key=lambda path: (ORDER + path.stem).find(path.stem))]
+    report = {"machine": _machine(), "passed": bool(found) and all(outcome["passed"] for outcome in found),
+              "parts": found}
     write_json(arguments.folder / "report.json", report)
     write_json(arguments.folder.parent / "report.json", report)
     for outcome in found:
@@ -47,14 +49,16 @@ def _outcome(log: Path) -> dict[str, Any]:
         outcome = json.loads(lines[-1])
         return {**outcome, "part": log.stem, "date": date}
     except (ValueError, IndexError, TypeError):
-        return {"name": log.stem, "part": log.stem, "what": "did not come to its end", "form": "", "figures": {}, "passed": False, "date": date}
+        return {"name": log.stem, "part": log.stem, "what": "did not come to its end", "form": "", "figures": {},
+                "passed": False, "date": date}
 
 
 def _machine() -> str:
     """Name the machine in general terms."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*:\s*(.+)", text)
-    return f"{os.cpu_count()} cores of {model[1].strip() if model else platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    processor = model[1].strip() if model else platform.machine()
+    return f"{os.cpu_count()} cores of {processor}, {platform.system()}, Python {platform.python_version()}"
 
 
 def _headline(figures: Mapping[str, Any]) -> str:
@@ -80,7 +84,8 @@ def _fill(page: Path, report: Mapping[str, Any]) -> None:
         lines += [f"### {outcome['what'] or outcome['name']}", "",
                   f"{'Passed' if outcome['passed'] else '**Failed**'} on {outcome['date']}: "
                   f"`bash scripts/torture.sh{short} {outcome['part']}`", "", "| | |", "|---|---|"]
-        lines += [f"| {key.replace('_', ' ')} | {_cell(_shown(value))} |" for key, value in outcome["figures"].items()] + [""]
+        lines += [f"| {key.replace('_', ' ')} | {_cell(_shown(value))} |"
+                  for key, value in outcome["figures"].items()] + [""]
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

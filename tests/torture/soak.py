@@ -58,7 +58,8 @@ def _run(arguments: Namespace):
 class _Mallinfo(ctypes.Structure):
     """struct mallinfo2 of glibc."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
+    _fields_ = [(name, ctypes.c_size_t)
+                for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks",
                                                      "uordblks", "fordblks", "keepcost")]
 
 
@@ -71,7 +72,9 @@ def _allocated_kib() -> int:
 
 
 def _resident_kib() -> int:
-    """Return the process's own memory: without the pages of files, which the system drops and reads again as it likes."""
+    """Return the process's own memory: without the pages of files, which the system drops and reads again as it
+    likes.
+    """
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     return int(fields["RssAnon"].split()[0]) + int(fields["VmSwap"].split()[0])
 
@@ -83,14 +86,18 @@ def _live() -> tuple[int, int, int]:
 
 
 def _flat(rows: np.ndarray, warm: int) -> tuple[dict[str, object], bool]:
-    """Return the figures of [steps, (resident KiB, allocated KiB, vars, ops, held)] after the warm-up, and whether they are flat."""
+    """Return the figures of [steps, (resident KiB, allocated KiB, vars, ops, held)] after the warm-up, and whether
+    they are flat.
+    """
     rows = rows[warm:]
     resident, allocated, counts = rows[:, 0], rows[:, 1], rows[:, 2:]
     slope = float(np.polyfit(np.arange(len(allocated)), _without_one_block(allocated), 1)[0])
     growth, settling = float(allocated.max() - allocated[0]) / 1024, float(resident.max() / resident[0] - 1)
-    figures = {"allocated_MiB": round(float(allocated.max()) / 1024, 1), "allocated_slope_KiB_per_step": round(slope, 3),
+    figures = {"allocated_MiB": round(float(allocated.max()) / 1024, 1),
+               "allocated_slope_KiB_per_step": round(slope, 3),
                "allocated_growth_MiB": round(growth, 2), "resident_MiB": round(float(resident.max()) / 1024, 1),
-               "resident_growth_percent": round(100 * settling, 2), "live_variables": _span(counts[:, 0]), "live_operations": _span(counts[:, 1]),
+               "resident_growth_percent": round(100 * settling, 2), "live_variables": _span(counts[:, 0]),
+               "live_operations": _span(counts[:, 1]),
                "held_variables": _span(counts[:, 2])}
     return figures, slope <= MOST_KIB_PER_STEP and growth <= MOST_GROWTH_MIB and settling <= MOST_SETTLING \
         and bool((counts.max(0) == counts.min(0)).all())

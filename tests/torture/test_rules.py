@@ -44,7 +44,8 @@ def test_sweeping_takes_what_the_dead_left_and_leaves_what_the_living_write(tmp_
     assert (tmp_path / "file").read_bytes() == b"whole" and atomic.sweep(tmp_path / "nowhere") == 0
 
 
-@pytest.mark.parametrize("number, told", [(errno.EFBIG, "ulimit -f"), (errno.EDQUOT, "free some space"), (errno.EIO, "failing")])
+@pytest.mark.parametrize("number, told",
+                         [(errno.EFBIG, "ulimit -f"), (errno.EDQUOT, "free some space"), (errno.EIO, "failing")])
 def test_what_the_disk_refuses_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch, number, told):
     atomic.write_bytes(tmp_path / "file", b"old")
 
@@ -96,7 +97,8 @@ def test_a_record_notices_every_flipped_bit_and_every_cut(tmp_path):
     whole = path.read_bytes()
     assert read_sealed(path, "record") == {"name": "Müller", "steps": [1, 2], "share": 0.1, "big": 2**53}
     damaged = [whole[:i] + bytes([whole[i] ^ 1 << bit]) + whole[i + 1:] for i in range(len(whole)) for bit in range(8)]
-    damaged += [whole[:cut] for cut in range(len(whole))] + [whole + b"\n", b" " + whole, whole * 2, b"[1]", b'{"sha256": 1e999}']
+    damaged += [whole[:cut] for cut in range(len(whole))] + [whole + b"\n", b" " + whole, whole * 2, b"[1]",
+                                                             b'{"sha256": 1e999}']
     for data in damaged:
         path.write_bytes(data)
         with pytest.raises(UserError):

@@ -26,10 +26,13 @@ def test_part(part, tmp_path):
 def test_the_report_gathers_the_parts_and_fills_the_page(tmp_path):
     folder = tmp_path / "runs" / "short"
     folder.mkdir(parents=True)
-    outcome = {"name": "one", "what": "one thing", "form": "short", "figures": {"kills": 1200, "all_well": True}, "passed": True}
+    outcome = {"name": "one", "what": "one thing", "form": "short", "figures": {"kills": 1200, "all_well": True},
+               "passed": True}
     (folder / "one.log").write_text("something\n" + json.dumps(outcome) + "\n")
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- figures: written by tests/torture/report.py, not by hand -->\nold\n<!-- end of the figures -->\nafter\n")
+    page.write_text(
+        "before\n<!-- figures: written by tests/torture/report.py, not by hand -->\nold\n"
+        "<!-- end of the figures -->\nafter\n")
     report = [sys.executable, "-m", "tests.torture.report", str(folder), "--docs", str(page)]
     assert subprocess.run(report, cwd=ROOT).returncode == 0
     text = page.read_text()

@@ -56,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _stopped(suite: Path, folder: Path, numbers: list[int]) -> tuple[list[bytes], int]:
-    """Train with a stop after each of STOPS, each sitting with its number of threads; return the weights and the lines told."""
+    """Train with a stop after each of STOPS, each sitting with its number of threads; return the weights and the lines
+    told.
+    """
     told = 0
     for number, stop in zip(numbers, [*STOPS, ("none", 0)]):
         weights, lines = _train(suite, folder, number, *stop)
@@ -77,15 +79,19 @@ def _floats(data: bytes) -> np.ndarray:
 
 def _pictures(run: Path, folder: Path, threads: int) -> list[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    subprocess.run([sys.executable, "-m", "jittor_ipl", "generate", "--weights", str(run), "--seeds", "0-3", "--outdir", str(folder)],
+    subprocess.run([sys.executable, "-m", "jittor_ipl", "generate", "--weights", str(run), "--seeds", "0-3", "--outdir",
+                    str(folder)],
                    cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     return [path.read_bytes() for path in sorted(folder.glob("*.png"))]
 
 
 def _train(suite: Path, folder: Path, threads: int, stage: str = "none", step: int = 0) -> tuple[list[bytes], str]:
-    """Train in a process with that many threads, stopped after a step when one is given; return weights and what was told."""
+    """Train in a process with that many threads, stopped after a step when one is given; return weights and what was
+    told.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run([sys.executable, "-c", TRAIN, str(suite), str(folder), stage, str(step)], cwd=ROOT, env=environment,
+    done = subprocess.run([sys.executable, "-c", TRAIN, str(suite), str(folder), stage, str(step)], cwd=ROOT,
+                          env=environment,
                           capture_output=True, text=True)
     assert done.returncode == (143 if step else 0), done.stderr[-2000:]
     names = () if step else ("mapper.safetensors", "generator.safetensors")

@@ -1,4 +1,6 @@
-"""One style's run end to end on tiny random networks: what it writes, that it resumes to the same bits, what it refuses."""
+"""One style's run end to end on tiny random networks: what it writes, that it resumes to the same bits, what it
+refuses.
+"""
 from __future__ import annotations
 
 import io
@@ -71,11 +73,13 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 def test_a_run_writes_everything_a_person_needs(networks, straight):
     assert sorted(path.name for path in straight.iterdir() if not path.name.startswith(".")) == [
-        "checkpoints", "config.yaml", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "report.json", "samples"]
+        "checkpoints", "config.yaml", "generator.safetensors", "mapper.safetensors", "metrics.jsonl", "report.json",
+        "samples"]
     assert sorted(path.name for path in (straight / "samples").iterdir()) == ["000000.png", "000002.png", "000004.png"]
     assert load_image(straight / "samples" / "000004.png").shape == (2 * 34 + 2, 2 * 34 + 2, 3)
     records = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
-    assert [(r["stage"], r["step"]) for r in records] == [(stage, n) for stage in ("mapper", "generator") for n in (1, 2, 3, 4)]
+    assert [(r["stage"], r["step"]) for r in records] == [(stage, n) for stage in ("mapper", "generator")
+                                                          for n in (1, 2, 3, 4)]
     report = read_report(straight)
     assert report.style == "disney" and report.seconds > 0 and -1 <= report.direction_similarity <= 1
     assert report.config_hash == config(networks).training_hash()
@@ -83,13 +87,16 @@ def test_a_run_writes_everything_a_person_needs(networks, straight):
 
 def test_at_step_0_the_rows_are_equal_and_later_they_are_not(straight):
     first, last = (load_image(straight / "samples" / name) for name in ("000000.png", "000004.png"))
-    assert (first[2:34] == first[36:68]).all() and (last[2:34] == first[2:34]).all() and (last[36:68] != first[36:68]).any()
+    assert (first[2:34] == first[36:68]).all() and (last[2:34] == first[2:34]).all()
+    assert (last[36:68] != first[36:68]).any()
 
 
 def test_only_what_trained_differs_from_the_source(networks, straight):
-    source, target = (numpy_tensors(load_generator(folder / "generator.safetensors")) for folder in (networks, straight))
+    source, target = (numpy_tensors(load_generator(folder / "generator.safetensors"))
+                      for folder in (networks, straight))
     moved = {name for name in source if source[name].tobytes() != target[name].tobytes()}
-    assert moved and not any(name.startswith(("style.", "input.", "noises.")) or name.endswith("noise.weight") for name in moved)
+    assert moved
+    assert not any(name.startswith(("style.", "input.", "noises.")) or name.endswith("noise.weight") for name in moved)
 
 
 def test_a_finished_run_is_left_alone(networks, straight):
@@ -126,14 +133,18 @@ def test_stopped_at_any_step_it_resumes_to_the_same_bits(networks, straight, tmp
     assert_same_weights(tmp_path, straight)
     assert (tmp_path / "samples" / "000004.png").read_bytes() == (straight / "samples" / "000004.png").read_bytes()
     told, expected = ([[record["stage"], record["step"], record["loss"]] for record in
-                       map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())] for folder in (tmp_path, straight))
+                       map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+                       for folder in (tmp_path, straight))
     assert told == expected
 
 
 @pytest.mark.parametrize("look", [5, 6, 7])
 def test_a_run_with_anchors_resumes_to_the_same_bits(networks, tmp_path, monkeypatch, look):
-    """With prompts of each image, layers chosen anew, views and fresh noise; the anchor of step 1 or 3 is in the checkpoint."""
-    settings = config(networks, "mapper.steps=2", "generator.steps=6", "losses={directional: 1.0, anchor: 1.0, covariance: 0.5, consolidation: 2.0}",
+    """With prompts of each image, layers chosen anew, views and fresh noise; the anchor of step 1 or 3 is in the
+    checkpoint.
+    """
+    settings = config(networks, "mapper.steps=2", "generator.steps=6",
+                      "losses={directional: 1.0, anchor: 1.0, covariance: 0.5, consolidation: 2.0}",
                       "generator.anchors={first: 1, every: 2}", "run.samples=0")
     run(settings, tmp_path / "straight")
     last = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()][-1]
@@ -150,7 +161,8 @@ def test_a_run_with_anchors_resumes_to_the_same_bits(networks, tmp_path, monkeyp
 def test_a_checkpoint_of_the_older_layout_resumes_to_the_same_bits(networks, tmp_path):
     """Two arrays had names without a part before them."""
     settings = config(networks, "method=nada", "generator.steps=4", "losses={directional: 1.0, anchor: 1.0}",
-                      "generator.anchors={first: 1, every: 9}", "run={samples: 0, checkpoint_every: 3, tensorboard: false}")
+                      "generator.anchors={first: 1, every: 9}",
+                      "run={samples: 0, checkpoint_every: 3, tensorboard: false}")
     run(settings, tmp_path / "straight")
     stopped = Path(shutil.copytree(tmp_path / "straight", tmp_path / "stopped"))
     for name in ("report.json", "generator.safetensors"):
@@ -204,7 +216,8 @@ def test_other_settings_start_the_folder_anew(networks, straight, tmp_path):
 
 
 def test_nada_needs_no_mapper(networks, tmp_path):
-    report = run(config(networks, "method=nada", "generator.steps=2", "generator.layers=all", "generator.noise=const"), tmp_path)
+    report = run(config(networks, "method=nada", "generator.steps=2", "generator.layers=all", "generator.noise=const"),
+                 tmp_path)
     assert report.method == "nada" and report.seconds_mapper == 0 and not (tmp_path / "mapper.safetensors").exists()
 
 
@@ -240,14 +253,16 @@ def test_a_word_that_a_compact_clip_never_saw_is_told(networks, tmp_path):
                "token_embedding.rows": rows.astype(np.int32)}
     write_safetensors(tmp_path / "clip.safetensors", compact, metadata)
     overrides = (f"clip.0.model={tmp_path}/clip.safetensors", "method=nada", "generator.steps=0", "run.samples=0")
-    for style, warning in (("disney", ""), ("disnee", "warning: 00-disnee: {}/clip.safetensors never saw 'disnee', so")):
+    for style, warning in (("disney", ""),
+                           ("disnee", "warning: 00-disnee: {}/clip.safetensors never saw 'disnee', so")):
         told = io.StringIO()
         adapt_style(config(networks, *overrides, f"styles=[{style}]"), tmp_path / style, stream=told)
         assert warning.format(tmp_path) in told.getvalue() and ("never saw" in told.getvalue()) == bool(warning)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(networks, tmp_path, monkeypatch):
-    monkeypatch.setattr(adapt, "train_generator", lambda *_, loop, **__: loop.after_step(7, {"loss": float("nan")}, dict))
+    monkeypatch.setattr(adapt, "train_generator",
+                        lambda *_, loop, **__: loop.after_step(7, {"loss": float("nan")}, dict))
     with pytest.raises(UserError, match="loss of the generator is not finite at step 7: lower generator.lr .now 0.02"):
         run(config(networks, "method=nada", "run.samples=0"), tmp_path)
     assert read_report(tmp_path) is None and not (tmp_path / "generator.safetensors").exists()
@@ -265,7 +280,8 @@ def test_a_full_disk_keeps_the_last_good_state(networks, straight, tmp_path, mon
 
 
 def test_sigterm_saves_and_the_exit_code_tells(networks, straight, tmp_path):
-    code = ("import sys\nfrom jittor_ipl.config import load_suite\nfrom jittor_ipl.adaptation.adapt import adapt_style\n"
+    code = ("import sys\nfrom jittor_ipl.config import load_suite\n"
+            "from jittor_ipl.adaptation.adapt import adapt_style\n"
             "adapt_style(load_suite(sys.argv[1], ['generator.steps=100000']).runs()[0], sys.argv[2])")
     config(networks)
     process = subprocess.Popen([sys.executable, "-c", code, str(networks / "suite.yaml"), str(tmp_path)], cwd=ROOT,
@@ -289,7 +305,8 @@ def test_a_mistake_leaves_the_earlier_run_as_it_was(networks, tmp_path):
     for mistake in (f"source.generator={networks}/clip.safetensors", f"clip.0.model={networks}/generator.safetensors"):
         with pytest.raises(UserError):
             run(config(networks, "generator.steps=1", "mapper.steps=1", mistake), tmp_path)
-        assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+        assert before == {path: path.read_bytes()
+                          for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 @pytest.fixture
@@ -309,7 +326,8 @@ def test_a_finished_run_with_changed_weights_is_finished_again(networks, straigh
 
 
 def test_a_damaged_mark_costs_nothing(networks, finished):
-    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name not in (".identity", "config.yaml")}
+    before = {path: path.read_bytes()
+              for path in finished.rglob("*") if path.is_file() and path.name not in (".identity", "config.yaml")}
     (finished / ".identity").write_bytes(b"\0" * 80)
     assert run(config(networks), finished).skipped
     assert {path: path.read_bytes() for path in before} == before

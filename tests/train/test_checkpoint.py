@@ -155,7 +155,8 @@ def test_an_unwritable_folder_is_told(tmp_path, monkeypatch, number, advice):
 def test_two_processes_cannot_work_in_one_folder(tmp_path):
     code = ("import sys; from jittor_ipl.disk.lock import locked\n"
             "with locked(sys.argv[1]): print('mine', flush=True); sys.stdin.read()")
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
     assert other.stdout.readline() == b"mine\n"
     with pytest.raises(UserError, match=rf"another process \({other.pid} on [^)]+\) is working"):
         with locked(tmp_path):
@@ -207,7 +208,8 @@ def test_a_record_without_its_line_end_does_not_swallow_the_next(tmp_path):
 def test_tensorboard_events_are_written(tmp_path):
     with RunLog(tmp_path, "mapper", total=2, every=1, stream=io.StringIO()) as log:
         log.step(1, {"loss": 0.5})
-    assert [path.name.startswith("events.out.tfevents") for path in (tmp_path / "tensorboard" / "mapper").iterdir()] == [True]
+    assert [path.name.startswith("events.out.tfevents") for path in (tmp_path / "tensorboard"
+                                                                     / "mapper").iterdir()] == [True]
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -224,7 +226,9 @@ def test_a_signal_waits_for_the_loop(number, code, capfd):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_compiler_that_the_signal_ended_is_the_stop_itself(number, code, capfd):
-    """Ctrl-C in a terminal reaches the compiler as well, and Jittor raises for it; without a signal its error stays one."""
+    """Ctrl-C in a terminal reaches the compiler as well, and Jittor raises for it; without a signal its error stays
+    one.
+    """
     with pytest.raises(Interrupted) as stopped, StopOnSignal():
         signal.raise_signal(number)
         raise RuntimeError("Error happend during compilation")
@@ -235,6 +239,7 @@ def test_a_compiler_that_the_signal_ended_is_the_stop_itself(number, code, capfd
 
 def test_a_second_ctrl_c_ends_the_process_at_once():
     code = ("import signal\nfrom jittor_ipl.jobs.signals import StopOnSignal\n"
-            "with StopOnSignal():\n    signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)\nprint('alive')")
+            "with StopOnSignal():\n    signal.raise_signal(signal.SIGINT); signal.raise_signal(signal.SIGINT)\n"
+            "print('alive')")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == -signal.SIGINT and "alive" not in done.stdout

@@ -12,7 +12,8 @@ ALL = ("mapping", "convs", "rgb", "const", "noise", "maps")
 
 @pytest.fixture(scope="module")
 def generator():
-    return Generator(GeneratorConfig(32, style_dim=8, n_mlp=1, channels={4: 6, 8: 6, 16: 4, 32: 4}), np.random.default_rng(0))
+    return Generator(GeneratorConfig(32, style_dim=8, n_mlp=1, channels={4: 6, 8: 6, 16: 4, 32: 4}),
+                     np.random.default_rng(0))
 
 
 def test_groups_cover_every_parameter_once(generator):
@@ -26,7 +27,8 @@ def test_modulation_is_one_vector_a_layer_of_the_convolutions_and_rgbs(generator
     assert len(names) == sum(name.endswith("conv.weight") for name in generator.trainable())
     assert all(generator.trainable()[name].ndim == 1 for name in names)
     assert set(names) < set(layers.candidates(generator, ["convs", "rgb"], "all"))
-    assert layers.candidates(generator, ["convs", "modulation", "rgb"], "all") == layers.candidates(generator, ["convs", "rgb"], "all")
+    assert layers.candidates(generator, ["convs", "modulation", "rgb"],
+                             "all") == layers.candidates(generator, ["convs", "rgb"], "all")
 
 
 def test_phases(generator):
@@ -74,4 +76,5 @@ def test_fine_layers_begin_at_32_px():
     names = layers.candidates(generator, ("convs", "rgb", "const", "noise", "maps"), "fine")
     assert {name.split(".conv.")[0] for name in names if ".conv." in name} == {
         "convs.4", "convs.5", "convs.6", "convs.7", "to_rgbs.2", "to_rgbs.3"}
-    assert "noises.noise_8" in names and not any(name.startswith(("input.", "style.", "conv1.", "to_rgb1.")) for name in names)
+    assert "noises.noise_8" in names
+    assert not any(name.startswith(("input.", "style.", "conv1.", "to_rgb1.")) for name in names)

@@ -69,7 +69,8 @@ class StopAfterTwoSteps(adapt.StopOnSignal):
         pass
 
 
-@pytest.mark.parametrize("architecture, compat", [*((name, "none") for name in ARCHITECTURES), ("transformer_v3", "official")])
+@pytest.mark.parametrize("architecture, compat",
+                         [*((name, "none") for name in ARCHITECTURES), ("transformer_v3", "official")])
 def test_a_run_resumes_to_the_same_bits(networks, tmp_path, monkeypatch, architecture, compat):
     settings = config(networks, f"mapper.architecture={architecture}", f"compat={compat}")
     measured = run(settings, tmp_path / "straight")
@@ -94,7 +95,8 @@ def test_the_loss_pulls_towards_the_list(networks, tmp_path):
     longer = ["mapper.steps=12", "mapper.replace_domain=true", "mapper.mixing=0", "mapper.lr=1.0", "generator.steps=0"]
     pulled = run(config(networks, *longer, "mapper.lambda_prompts=20"), tmp_path / "pulled")
     left = run(config(networks, *longer, "mapper.lambda_prompts=0.001"), tmp_path / "left")
-    print(f"prompts loss {pulled[0]['prompts']:.3f} -> {pulled[-1]['prompts']:.3f}, unweighted {left[-1]['prompts']:.3f}")
+    first, last, unweighted = (records[i]["prompts"] for records, i in ((pulled, 0), (pulled, -1), (left, -1)))
+    print(f"prompts loss {first:.3f} -> {last:.3f}, unweighted {unweighted:.3f}")
     assert pulled[-1]["prompts"] < 0.9 * pulled[0]["prompts"] and pulled[-1]["prompts"] < left[-1]["prompts"]
     first = pulled[0]
     assert first["loss"] == pytest.approx(first["contrastive"] + 20 * first["prompts"], rel=1e-5)

@@ -30,13 +30,15 @@ def unit(x):
 
 
 def new_generator():
-    return Generator(GeneratorConfig(SIZE, style_dim=WIDTH, n_mlp=2, channels={4: 6, 8: 6, 16: 4}), np.random.default_rng(1))
+    return Generator(GeneratorConfig(SIZE, style_dim=WIDTH, n_mlp=2, channels={4: 6, 8: 6, 16: 4}),
+                     np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
 def clip():
     return Clip(ClipConfig(embed_dim=12, image_resolution=SIZE, vision_layers=1, vision_width=64, vision_patch_size=8,
-                           transformer_width=32, transformer_heads=1, transformer_layers=1)).initialise(np.random.default_rng(2))
+                           transformer_width=32, transformer_heads=1,
+                           transformer_layers=1)).initialise(np.random.default_rng(2))
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +47,25 @@ def listener(clip):
 
 
 def settings(**changes):
-    base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto", auto_layers_k=2,
-                auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2, train=("convs", "rgb", "const", "noise", "maps"),
+    base = dict(steps=4, batch=2, schedule="cosine", ema=0.5, mixing=0.5, noise="random", layers="auto",
+                auto_layers_k=2,
+                auto_layers_batch=2, auto_layers_iters=1, auto_layers_every=2,
+                train=("convs", "rgb", "const", "noise", "maps"),
                 views=1, view_scale=0.6, view_noise=0.0, direction_floor=0.5, maps_rate=5.0,
                 anchors=SimpleNamespace(first=1, every=2), adam=lambda: (0.02, (0.0, 0.99)))
     return SimpleNamespace(**{**base, **changes})
 
 
 def weights(**changes):
-    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0, naming=0.0, mean_direction=0.0, covariance=0.0,
+    return SimpleNamespace(**{**dict(directional=1.0, global_=0.5, manifold=0.0, texture=0.0, variations=0.0,
+                                     naming=0.0, mean_direction=0.0, covariance=0.0,
                                      anchor=0.0, consolidation=0.0, patch=0.0, structure=0.5, range=1.0), **changes})
 
 
 def train(listener, numbers, loss=None, **keywords):
     target = new_generator()
-    average = stage2.train_generator(new_generator(), target, [listener], numbers, loss or weights(), seed=7, **keywords)
+    average = stage2.train_generator(new_generator(), target, [listener], numbers, loss or weights(), seed=7,
+                                     **keywords)
     return {name: var.numpy() for name, var in target.trainable().items()}, average
 
 
@@ -152,14 +158,18 @@ def test_what_is_left_of_a_direction(listener):
     for done in (0, .5):
         way, length = left(done * gap)
         assert np.allclose(way, direction, atol=1e-4) and np.allclose(length, (1 - done) * whole, rtol=1e-4)
-    way, length = left(3 * gap)                                                                # arrived: nothing is left
+    # arrived: nothing is left
+    way, length = left(3 * gap)
     assert np.abs(way).max() < 1e-5 and np.allclose(length, anchors.LEAST * whole)
     way, length = left(.5 * gap + .2 * aside)                                                  # strayed: back, and on
     assert (way * aside).sum() < 0 < (way * direction).sum() and abs(np.linalg.norm(way) - 1) < 1e-5
-    still = jt.array(np.repeat(direction, 3, 0))        # just dropped: anchor and target agree, and the gradient stays bounded
-    pull = jt.grad(losses.directional(jt.array(still.numpy()), still, *map(jt.array, left(3 * gap + aside))), still).numpy()
+    # just dropped: anchor and target agree, and the gradient stays bounded
+    still = jt.array(np.repeat(direction, 3, 0))
+    pull = jt.grad(losses.directional(jt.array(still.numpy()), still, *map(jt.array, left(3 * gap + aside))),
+                   still).numpy()
     assert 0 < np.linalg.norm(pull, axis=1).max() < 1 / (anchors.LEAST * whole)
-    way, length = anchors.remaining(jt.array(np.concatenate([direction, aside / np.linalg.norm(aside)])), whole, jt.array(gap))
+    way, length = anchors.remaining(jt.array(np.concatenate([direction, aside / np.linalg.norm(aside)])), whole,
+                                    jt.array(gap))
     assert way.shape == (2, direction.shape[1]) and length.shape == (2, 1)                      # prompts of each image
 
 
@@ -195,7 +205,8 @@ def test_stage2_stops_when_told_and_draws_from_the_seed_alone(listener):
 def test_layers_that_were_not_chosen_do_not_move(listener):
     start = {name: var.numpy() for name, var in new_generator().trainable().items()}
     chosen = []
-    end, average = train(listener, settings(steps=1), loop=Loop(on_step=lambda *args: chosen.extend(args[2]()["chosen/layers"])))
+    end, average = train(listener, settings(steps=1),
+                         loop=Loop(on_step=lambda *args: chosen.extend(args[2]()["chosen/layers"])))
     allowed = stage2.layers.selected(new_generator(), stage2.layers.candidates(
         new_generator(), settings().train, "auto"), chosen)
     moved = {name for name in start if not np.array_equal(start[name], end[name])}
@@ -206,7 +217,8 @@ def test_layers_that_were_not_chosen_do_not_move(listener):
 
 def test_training_turns_the_images_along_the_direction(listener):
     seen = []
-    train(listener, settings(steps=25, layers="all", noise="const", mixing=0.0, views=0), weights(global_=0.0, range=0.0),
+    train(listener, settings(steps=25, layers="all", noise="const", mixing=0.0, views=0),
+          weights(global_=0.0, range=0.0),
           loop=Loop(on_step=lambda step, metrics, _: seen.append(metrics["directional"])))
     print(f"directional loss {seen[0]:.3f} -> {seen[-1]:.3f}")
     assert abs(seen[0] - 1.0) < 1e-4 and seen[-1] < 0.8
@@ -218,17 +230,22 @@ def test_without_a_floor_equal_generators_train_too(listener):
 
 
 def test_every_loss_and_an_ensemble(clip):
-    resnet = Clip(ClipConfig(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8, transformer_width=32,
-                             transformer_heads=1, transformer_layers=1, norm="group")).initialise(np.random.default_rng(3))
+    resnet = Clip(ClipConfig(embed_dim=12, image_resolution=32, vision_layers=(1, 1, 1, 1), vision_width=8,
+                             transformer_width=32,
+                             transformer_heads=1, transformer_layers=1,
+                             norm="group")).initialise(np.random.default_rng(3))
     both = [listeners.listen(one, share, "photo", "disney", parts=True,
-                              questions=[["a {} boy", "a {} girl"]], names=["cartoon"]) for one, share in ((clip, 1.0), (resnet, 0.5))]
+                              questions=[["a {} boy", "a {} girl"]], names=["cartoon"])
+                              for one, share in ((clip, 1.0), (resnet, 0.5))]
     both = [replace(one, varied=directions.varied(one.direction, .25, np.random.default_rng(5))) for one in both]
     told = {}
-    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, mean_direction=1.0, covariance=1.0, anchor=1.0, consolidation=1.0,
+    loss = weights(manifold=1.0, texture=1.0, variations=1.0, naming=1.0, mean_direction=1.0, covariance=1.0,
+                   anchor=1.0, consolidation=1.0,
                    patch=1.0)
     stage2.train_generator(new_generator(), new_generator(), both, settings(steps=2, view_noise=0.5), loss, seed=0,
                            loop=Loop(on_step=lambda step, metrics, _: told.update(metrics)))
-    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming", "mean_direction", "covariance", "anchor",
+    assert set(told) == {"loss", "lr", "directional", "global", "manifold", "texture", "variations", "naming",
+                         "mean_direction", "covariance", "anchor",
                          "consolidation", "patch", "structure", "range"}
     parts = sum(value for name, value in told.items() if name not in ("loss", "lr"))
     assert abs(parts - told["loss"]) < 1e-4 * abs(parts)
@@ -276,7 +293,8 @@ def test_few_shot_direction_points_from_generated_to_style_images(clip):
     offset = directions.image_offset(clip, images, styles)
     heard = listeners.listen(clip, 1.0, "photo", "disney", image_offset=offset)
     got = heard.direction.numpy()
-    before, after = (directions.encode_images(clip, np.stack(x), antialias=True).numpy().mean(0) for x in (images, styles))
+    before, after = (directions.encode_images(clip, np.stack(x), antialias=True).numpy().mean(0)
+                     for x in (images, styles))
     want = (after - before) / np.linalg.norm(after - before)
     assert np.abs(got[0] - want).max() < 1e-4 and abs(heard.length - np.linalg.norm(after - before)) < 1e-5
 
