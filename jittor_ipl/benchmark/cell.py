@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.report import Report
@@ -20,7 +19,7 @@ from jittor_ipl.disk.atomic import remove_tree
 from jittor_ipl.disk.integrity import write_sealed
 from jittor_ipl.disk.layout import CHECKPOINTS, GENERATOR
 from jittor_ipl.images.files import save_png
-from jittor_ipl.images.sheets import grid
+from jittor_ipl.images.sheets import grid, shrunk
 from jittor_ipl.metrics import evaluate, pixels
 from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
 from jittor_ipl.metrics.extract import FeatureSet
@@ -53,7 +52,8 @@ class Bench:
         material = self.material(cell)
         images = self._images(cell, material)
         found = figures(material, material.features(images) if cell.run else _anchor(cell, material))
-        content = {"cell": {"method": cell.method, "source": cell.place.source, "style": cell.place.style, "seed": cell.seed},
+        content = {"cell": {"method": cell.method, "source": cell.place.source, "style": cell.place.style,
+                            "seed": cell.seed},
                    "identity": identity, "protocol": cell.place.protocol(), "training": training, **found,
                    "note": evaluate.note(vars(material.extractor)), "threads": os.environ.get("OMP_NUM_THREADS"),
                    "versions": evaluate.versions(), "seconds_measuring": round(time.monotonic() - started, 2)}
@@ -87,12 +87,12 @@ def _trained(cell: Cell) -> dict[str, Any]:
     return {"identity": report.identity, "config_hash": report.config_hash, "generator_sha256": report.generator_sha256,
             "steps_mapper": run.mapper.steps if run.method == "ipl" else 0, "steps_generator": run.generator.steps,
             "pictures_generator": run.generator.steps * run.generator.batch,
-            "weights": {ref: weights_sha256([ref]) for ref in (run.source.generator, *(clip.model for clip in run.clip))},
+            "weights": {ref: weights_sha256([ref]) for ref in (run.source.generator, *(c.model for c in run.clip))},
             "seconds_mapper": report.seconds_mapper, "seconds_generator": report.seconds_generator}
 
 
 def figures(material: Material, images: FeatureSet) -> dict[str, Any]:
-    """Return {"figures", "attributes"} of a set of pictures; figures without what they need are withheld, not guessed."""
+    """Return {"figures", "attributes"} of a set of pictures; one without what it needs is withheld, not guessed."""
     place, extractor = material.place, material.extractor
     sets = Sets(images, extractor, evaluate.SEED, material.reference, material.before, images,
                 extractor.clip.text(place.target), extractor.clip.text(place.class_name))
@@ -106,8 +106,8 @@ def figures(material: Material, images: FeatureSet) -> dict[str, Any]:
         verdict, attributes = judged(material, images)
         found |= verdict | against_truth(material, images)
     found = {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
-    known = [name for name in FIGURES if name in found]
-    return {"figures": {name: float(found[name]) for name in (*known, *sorted(set(found) - set(known)))}, "attributes": attributes}
+    order = [*(name for name in FIGURES if name in found), *sorted(set(found) - set(FIGURES))]
+    return {"figures": {name: float(found[name]) for name in order}, "attributes": attributes}
 
 
 def judged(material: Material, images: FeatureSet) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
@@ -125,12 +125,11 @@ def against_truth(material: Material, images: FeatureSet) -> Mapping[str, float 
         psnr.append(pixels.psnr(picture, true))
     found = np.concatenate(psnr)
     finite = found[np.isfinite(found)]
-    return {"l1_to_truth": float(np.concatenate(l1).mean()), "psnr_to_truth": float(finite.mean()) if len(finite) else None}
+    return {"l1_to_truth": float(np.concatenate(l1).mean()),
+            "psnr_to_truth": float(finite.mean()) if len(finite) else None}
 
 
 def strip(images: np.ndarray) -> np.ndarray:
     """Return the first pictures uint8 [N, H, W, 3] side by side, none larger than 128 px."""
-    tiles = list(images[:STRIP])
-    if tiles[0].shape[0] > STRIP_SIDE:
-        tiles = [np.asarray(Image.fromarray(tile).resize((STRIP_SIDE, STRIP_SIDE), Image.Resampling.LANCZOS)) for tile in tiles]
+    tiles = [shrunk(image, STRIP_SIDE) for image in images[:STRIP]]
     return grid(tiles, len(tiles), pad=0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -28,7 +29,7 @@ from jittor_ipl.world.judging import judge
 from jittor_ipl.world.judging.features import extractor_of
 from jittor_ipl.world.subjects import SUBJECTS
 
-LARGEST_KEPT = 1 << 30      # bytes of pictures; larger sets are made again
+LARGEST_STORED = 1 << 30      # bytes of pictures; larger sets are made again
 BATCH = 32
 
 
@@ -37,8 +38,7 @@ class Material:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self.folder = place, folder
-        given = place.networks
-        self.extractor = _extractor(place.judged.name, given.inception, tuple(given.lpips), given.arcface, given.clip, given.lpips_size)
+        self.extractor = _extractor(place.judged.name, place.networks.model_dump_json())
         self.generator_sha256 = weights_sha256([place.generator])
 
     @cached_property
@@ -55,7 +55,7 @@ class Material:
     def before(self) -> FeatureSet:
         """The source generator's pictures of the measured seeds."""
         about = ["source", self.generator_sha256, self.place.first_seed, self.place.samples]
-        return self._set(kept(self.folder, about, lambda: draw(self.source, self.z)), "source")
+        return self._set(stored(self.folder, about, lambda: draw(self.source, self.z)), "source")
 
     @cached_property
     def truth(self) -> FeatureSet | None:
@@ -64,7 +64,7 @@ class Material:
 
     @cached_property
     def reference(self) -> FeatureSet | None:
-        """What FID, KID and SIFID compare with: true renders of other latents, or the user's pictures; None without either."""
+        """What FID, KID and SIFID compare with: true renders of other latents, or the user's pictures, or None."""
         if self.place.subject:
             return self._renders(self.place.first_reference_seed, "reference")
         if self.place.reference is None:
@@ -78,7 +78,7 @@ class Material:
     def source_attributes(self) -> np.ndarray:
         """What the colour judge sees in the source's pictures: labels [N, attributes]."""
         about = ["attributes", self.extractor.inception.sha256, self.before.images.sha256]
-        return kept(self.folder, about, lambda: predicted(self.judges[0], self.before.images)[:, 1:])
+        return stored(self.folder, about, lambda: predicted(self.judges[0], self.before.images)[:, 1:])
 
     @cached_property
     def meant(self) -> np.ndarray:
@@ -99,12 +99,13 @@ class Material:
 
     def _renders(self, first: int, label: str) -> FeatureSet:
         place, subject, size = self.place, self.place.subject, self.source.size
-        about = ["renders", renderer_sha256(subject.name, place.style), subject.name, place.style, first, place.samples, size]
+        renderer = renderer_sha256(subject.name, place.style)
+        about = ["renders", renderer, subject.name, place.style, first, place.samples, size]
 
         def render() -> np.ndarray:
             face = subject.table.from_latent(latents(place, first, self.source.style_dim))
             return np.ascontiguousarray(subject.render(face, place.style, size).transpose(0, 2, 3, 1))
-        return self._set(kept(self.folder, about, render), label)
+        return self._set(stored(self.folder, about, render), label)
 
 
 @cache
@@ -120,9 +121,8 @@ def predicted(one: judge.Judge, images: ImageSet) -> np.ndarray:
 
 
 @cache
-def _extractor(subject: str, inception: str | None, lpips: tuple[str, ...], arcface: str | None, clip: str,
-               lpips_size: int | None) -> Extractor:
-    return extractor_of(SUBJECTS[subject], inception, lpips, arcface, clip, lpips_size)
+def _extractor(subject: str, networks: str) -> Extractor:
+    return extractor_of(SUBJECTS[subject], **json.loads(networks))
 
 
 def draw(generator: Generator, z: np.ndarray) -> np.ndarray:
@@ -130,18 +130,18 @@ def draw(generator: Generator, z: np.ndarray) -> np.ndarray:
     return to_uint8(pictures(generator, z, max(1, min(BATCH, BATCH * 64**2 // generator.size**2))))
 
 
-def kept(folder: Path, about: list, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return an array that depends on `about` alone, from `folder` or made and kept there; a damaged file is made again."""
+def stored(folder: Path, about: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return an array that depends on `about` alone, from `folder`, or made and stored there, as a damaged one is."""
     text = canonical(about).decode()
     path = folder / f"{about[0]}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["about"]) == text:
-                return stored["value"]
+        with np.load(path, allow_pickle=False) as found:
+            if str(found["about"]) == text:
+                return found["value"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
     value = make()
-    if value.nbytes <= LARGEST_KEPT:
+    if value.nbytes <= LARGEST_STORED:
         buffer = io.BytesIO()
         np.savez(buffer, value=value, about=text)
         write_bytes(path, buffer.getvalue())

@@ -91,7 +91,8 @@ class Cell:
     def identity(self) -> str:
         """Return the SHA-256 (hex) of settings, weight files and protocol; raises UserError when a file is missing."""
         # What `run_identity` hashes, but no file twice: all cells together read the same few.
-        trained = [self.run.training_hash(), *(weights_sha256([path]) for path in run_files(self.run))] if self.run else self.method
+        trained = self.method if self.run is None else \
+            [self.run.training_hash(), *(weights_sha256([path]) for path in run_files(self.run))]
         return hashlib.sha256(canonical({"trained": trained, "protocol": self.place.protocol()})).hexdigest()
 
     def record(self, identity: str | None = None) -> dict[str, Any] | None:
@@ -110,26 +111,27 @@ def plan(benchmark: Benchmark, root: str | Path) -> list[Cell]:
 
     Raises UserError for a suite, style, override or file that is not there, before anything is trained.
     """
-    root, cells, trained = Path(root), [], []
-    methods = {name: method.set for name, method in benchmark.methods.items()}
+    root, cells, trained, ablations = Path(root), [], [], benchmark.ablations
     for source in benchmark.sources:
-        runs = {name: benchmark.suite_of(source, [*changes, *_QUIET]) for name, changes in methods.items()}
-        places = {style: _place(benchmark, source, next(iter(runs.values())).run_of(style)) for style in source.styles}
+        suites = {name: benchmark.suite_of(source, [*method.set, *_QUIET])
+                  for name, method in benchmark.methods.items()}
         variants = _variants(benchmark, source)
-        for style, place in places.items():
+        for style in source.styles:
+            place = _place(benchmark, source, next(iter(suites.values())).run_of(style))
             cells += [Cell(name, place, None, None, root / name / _folder(place))
                       for name in ANCHORS if place.subject or name == "source"]
-        trained += [_cell(name, places[style], seed, suite.run_of(style), root) for style in source.styles
-                    for name, suite in runs.items() for seed in benchmark.seeds]
-        trained += [_cell(f"{ABLATION}{name}", places[style], seed, suite.run_of(style), root) for style in source.styles
-                    for name, suite in variants.items() if style in benchmark.ablations.styles for seed in benchmark.ablations.seeds]
-    order = list(dict.fromkeys([*benchmark.seeds, *(benchmark.ablations.seeds if benchmark.ablations else [])]))
+            trained += [_cell(name, place, seed, suite.run_of(style), root)
+                        for name, suite in suites.items() for seed in benchmark.seeds]
+            if ablations and style in ablations.styles:
+                trained += [_cell(f"{ABLATION}{name}", place, seed, suite.run_of(style), root)
+                            for name, suite in variants.items() for seed in ablations.seeds]
+    order = list(dict.fromkeys([*benchmark.seeds, *(ablations.seeds if ablations else [])]))
     trained.sort(key=lambda cell: (cell.method.startswith(ABLATION), order.index(cell.seed)))     # stable
     return cells + trained
 
 
 def chosen(cells: list[Cell], only: str) -> list[Cell]:
-    """Return the cells that METHODS/STYLES/SEEDS names, each a comma list or empty for all; UserError for unknown names.
+    """Return the cells that METHODS/STYLES/SEEDS names, each a comma list, or empty for all; UserError for other names.
 
     Anchors of the chosen styles stay, unless methods are named: they are cheap and every table shows them.
     """
@@ -141,8 +143,10 @@ def chosen(cells: list[Cell], only: str) -> list[Cell]:
         known = _known(cells, position)
         for word in words:
             if word not in known:
-                raise UserError(f"--only: there is no {what} {word!r}{nearest(word, known)}; there are {', '.join(known)}")
-    return [cell for cell in cells if (not methods or cell.method in methods) and (not styles or cell.place.style in styles)
+                raise UserError(f"--only: there is no {what} {word!r}{nearest(word, known)}; "
+                                f"there are {', '.join(known)}")
+    return [cell for cell in cells if (not methods or cell.method in methods)
+            and (not styles or cell.place.style in styles)
             and (not seeds or cell.seed is None or str(cell.seed) in seeds)]
 
 
@@ -159,22 +163,24 @@ def _variants(benchmark: Benchmark, source: BenchmarkSource) -> dict:
     if benchmark.ablations is None or not set(source.styles) & set(benchmark.ablations.styles):
         return {}
     base = benchmark.methods[benchmark.ablations.base].set
-    return {name: benchmark.suite_of(source, [*base, *variant.set, *_QUIET]) for name, variant in benchmark.ablations.variants.items()}
+    return {name: benchmark.suite_of(source, [*base, *variant.set, *_QUIET])
+            for name, variant in benchmark.ablations.variants.items()}
 
 
 def _place(benchmark: Benchmark, source: BenchmarkSource, run: StyleRun) -> Place:
     demo = run.source.generator.startswith("demo:")
     reference = source.references.get(run.style)
     if demo and source.references:
-        raise UserError(f"{source.suite} starts from the demo world, whose true renders are the references: remove references:")
+        raise UserError(f"{source.suite} starts from the demo world, whose true renders are the references: "
+                        "remove references:")
     for style in source.references:
         if style not in source.styles:
             raise UserError(f"references: {source.suite} has no style {style!r}{nearest(style, source.styles)}")
     subject = subject_of(run.source.generator) if demo else None
     if subject and run.style not in subject.styles:
         raise UserError(f"the demo world draws no {run.style!r}{nearest(run.style, subject.styles)} of {subject.name}")
-    return Place(source.title or run.suite, run.style, run.source.generator, run.source.class_name, run.target, subject, reference,
-                 benchmark.samples, benchmark.first_seed, benchmark.first_reference_seed, benchmark.networks)
+    return Place(source.title or run.suite, run.style, run.source.generator, run.source.class_name, run.target, subject,
+                 reference, benchmark.samples, benchmark.first_seed, benchmark.first_reference_seed, benchmark.networks)
 
 
 def _cell(method: str, place: Place, seed: int, run: StyleRun, root: Path) -> Cell:
@@ -182,7 +188,8 @@ def _cell(method: str, place: Place, seed: int, run: StyleRun, root: Path) -> Ce
     own = {part: getattr(run, part).model_copy(update={"seed": None}) for part in ("mapper", "generator")}
     run = run.model_copy(update={"seed": seed, **own})
     if run.source.generator != place.generator:
-        raise UserError(f"the method {method} names another source generator than {place.generator}: tables would compare nothing")
+        raise UserError(f"the method {method} names another source generator than {place.generator}: "
+                        "tables would compare nothing")
     return Cell(method, place, seed, run, root / method / _folder(place) / str(seed))
 
 
@@ -192,7 +199,7 @@ def _folder(place: Place) -> Path:
 
 @cache
 def renderer_sha256(subject: str, style: str) -> str:
-    """Return the SHA-256 of eight true renders: a changed renderer changes it, and with it every figure that needs truth."""
+    """Return the SHA-256 of eight true renders: a changed renderer changes it, and so every figure that needs truth."""
     from jittor_ipl.world.drawing.attributes import LATENT_DIM
     from jittor_ipl.world.subjects import SUBJECTS
     world = SUBJECTS[subject]

@@ -16,119 +16,158 @@ _LISTED = 12                # missing cells that are named
 
 def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command: str) -> str:
     """Return the whole report; `sheet` is the picture to show, relative to it, `command` what made it."""
+    report = _Tables(benchmark, results)
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
-    styles = benchmark.styles()
-    parts = ["# Benchmark of adaptation methods", *notes, _protocol(benchmark, results, command), benchmark.about.strip(), _progress(results),
-             f"![The same latents, method by method]({sheet})" if sheet else "",
-             "## Ours against its peers", _contests(benchmark, results),
-             *(["## What must hold", _holding(benchmark, results)] if results.known(MUST_HOLD) else []), "## Summary", "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
-             _summary(benchmark, results), "## Figure by figure",
+    parts = ["# Benchmark of adaptation methods", *notes, report.protocol(command), benchmark.about.strip(),
+             _progress(results), f"![The same latents, method by method]({sheet})" if sheet else "",
+             "## Ours against its peers", report.contests(),
+             *(["## What must hold", report.holding()] if results.known(MUST_HOLD) else []), "## Summary",
+             "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
+             report.summary(), "## Figure by figure",
              "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done. "
              "Definitions: [metrics.md](metrics.md)."]
-    for name, figure in FIGURES.items():
-        if any(name in record["figures"] for record in results.done()):
-            parts += [f"### {figure.title}{_better(figure)}", figure.meaning[:1].upper() + figure.meaning[1:] + ".",
-                      _by_style(benchmark, results, styles, name)]
-    parts += _by_attribute(benchmark, results)
+    for name in report.shown:
+        figure = FIGURES[name]
+        parts += [f"### {_head(name)}", figure.meaning[:1].upper() + figure.meaning[1:] + ".", report.by_style(name)]
+    parts += report.by_attribute()
     if benchmark.ablations:
-        parts += ["## Ablations", *_ablations(benchmark, results)]
-    parts += ["## Time", _times(benchmark, results), "## Methods", _methods(benchmark)]
+        parts += ["## Ablations", *report.ablations()]
+    parts += ["## Time", report.times(), "## Methods", _methods(benchmark)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _protocol(benchmark: Benchmark, results: Results, command: str) -> str:
-    last = benchmark.first_seed + benchmark.samples - 1
-    last_reference = benchmark.first_reference_seed + benchmark.samples - 1
-    seeds = ", ".join(map(str, benchmark.seeds))
-    networks = [("Inception", benchmark.networks.inception), ("LPIPS", ", ".join(benchmark.networks.lpips)),
-                ("ArcFace", benchmark.networks.arcface)]
-    served = "; ".join(f"{name}: {ref or 'the demo judge'}" for name, ref in networks)
-    versions = {f"{name} {value}" for record in results.done() for name, value in record["versions"].items()}
-    pairs = "; ".join(f"{source.title or source.suite} → {', '.join(source.styles)}" for source in benchmark.sources)
-    return (f"Sources and target styles: {pairs}.\n\nProtocol: every method is trained on every style with the seeds {seeds}, and {benchmark.samples} untruncated pictures with "
-            f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID "
-            f"compare with {benchmark.samples} true renders, in the target style, of the other latents "
-            f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the style). Networks: "
-            f"{served}; CLIP: {benchmark.networks.clip}. The judges took no part in any training. The rows *the source itself* and "
-            "*true renders* are the source generator's pictures and the true renders of the measured latents: where a method begins "
-            f"and what a perfect one would reach.\nMade by `{command}`"
-            + (f" with {', '.join(sorted(versions))}." if versions else "."))
+class _Tables:
+    """The parts of the report that need both the plan and the records.
+
+    shown   the figures that some record has
+    rows    name and title of every row: the methods, then the anchors that are planned
+    """
+
+    def __init__(self, benchmark: Benchmark, results: Results) -> None:
+        self.benchmark, self.results, self.styles = benchmark, results, benchmark.styles()
+        self.shown = [name for name in FIGURES if any(name in record["figures"] for record in results.done())]
+        planned = {name for name, _, _ in results.records}
+        self.rows = [*((name, _title(method, name)) for name, method in benchmark.methods.items()),
+                     *((name, title) for name, title in ANCHOR_TITLES.items() if name in planned)]
+
+    def protocol(self, command: str) -> str:
+        benchmark, networks = self.benchmark, self.benchmark.networks
+        last, last_reference = (first + benchmark.samples - 1
+                                for first in (benchmark.first_seed, benchmark.first_reference_seed))
+        named = {"Inception": networks.inception, "LPIPS": ", ".join(networks.lpips), "ArcFace": networks.arcface}
+        served = "; ".join(f"{name}: {ref or 'the demo judge'}" for name, ref in named.items())
+        versions = {f"{name} {value}" for record in self.results.done() for name, value in record["versions"].items()}
+        pairs = "; ".join(f"{source.title or source.suite} → {', '.join(source.styles)}"
+                          for source in benchmark.sources)
+        return (f"Sources and target styles: {pairs}.\n\nProtocol: every method is trained on every style with the "
+                f"seeds {', '.join(map(str, benchmark.seeds))}, and {benchmark.samples} untruncated pictures with "
+                f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID compare "
+                f"with {benchmark.samples} true renders, in the target style, of the other latents "
+                f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the "
+                f"style). Networks: {served}; CLIP: {networks.clip}. The judges took no part in any training. The rows "
+                "*the source itself* and *true renders* are the source generator's pictures and the true renders of "
+                "the measured latents: where a method begins and what a perfect one would reach.\n"
+                f"Made by `{command}`" + (f" with {', '.join(sorted(versions))}." if versions else "."))
+
+    def contests(self) -> str:
+        methods, peers = self.benchmark.methods, self.benchmark.peers
+        groups = [contests(self.results, self.benchmark.ours, names, self.styles) for names in peers.values()]
+        rows = [[FIGURES[figure].title if figure else "the figures above at once",
+                 *(_outcome(group[figure]) for group in groups)] for figure in groups[0]]
+        members = [f"- {_escaped(group)}: {' and '.join(_title(methods[name], name) for name in names)}"
+                   for group, names in peers.items()]
+        ours = _title(methods[self.benchmark.ours], self.benchmark.ours)
+        return (f"Styles on which {ours} is better / equal / worse than the best peer of a group, by means over seeds; "
+                "equal: as where both stand at 100 %. Open: a cell is missing.\n\n"
+                + table(["figure", *map(_escaped, peers)], rows) + "\n\n" + "\n".join(members))
+
+    def holding(self) -> str:
+        rows = [[title, *(f"{held} of {whole}" if whole else NOTHING
+                          for held, whole in holding(self.results, name, self.styles).values())]
+                for name, title in self.rows]
+        heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {MUST_HOLD[figure]:.0%}"
+                 for figure in self.results.known(MUST_HOLD)]
+        return (f"Styles on which it holds, of those with every seed done ({len(self.styles)} in all).\n\n"
+                + table(["method", *heads], rows))
+
+    def summary(self) -> str:
+        if not self.shown:
+            return "No cell is done."
+        grid = [[self.results.over_styles(method, self.styles, name) for name in self.shown] for method, _ in self.rows]
+        texts = [[_over_styles(mean, name) for mean, name in zip(line, self.shown)] for line in grid]
+        # A mean over other styles is no better or worse: bold only where every style counts.
+        whole = [[mean if mean is None or mean.whole else None for mean in line] for line in grid]
+        return self._table(map(_head, self.shown), _bold(whole, texts, self.shown, self._trained()))
+
+    def by_style(self, name: str) -> str:
+        grid = [[self.results.mean(method, style, name) for style in self.styles] for method, _ in self.rows]
+        texts = [[_with_deviation(mean, FIGURES[name]) for mean in line] for line in grid]
+        return self._table(self.styles, _bold(grid, texts, [name] * len(self.styles), self._trained()))
+
+    def by_attribute(self) -> list[str]:
+        """Return a table a source: every attribute's share kept, mean over all cells that are done."""
+        parts = []
+        for source in self.benchmark.sources:
+            done = [[record["attributes"] for style in source.styles for record in self.results.of(method, style)
+                     if record is not None] for method, _ in self.rows]
+            names = next((list(one) for records in done for one in records if one), [])
+            if names:
+                cells = [[f"{100 * statistics.fmean(record[name]['kept'] for record in records):.1f}" if records
+                          else NOTHING for name in names] for records in done]
+                parts += [f"### Attributes kept one by one (%), {source.title or source.suite}",
+                          "Mean over the cells that are done.", self._table(names, cells)]
+        return parts
+
+    def ablations(self) -> list[str]:
+        ablations = self.benchmark.ablations
+        base = _title(self.benchmark.methods[ablations.base], ablations.base)
+        rows = {ablations.base: f"{base} (all of it)",
+                **{f"{ABLATION}{name}": _title(variant, name) for name, variant in ablations.variants.items()}}
+        lines = [[title, *(_over_styles(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name)
+                           for name in self.shown)] for method, title in rows.items()]
+        notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)]
+                 for name, variant in ablations.variants.items()]
+        return [f"Mean over {', '.join(ablations.styles)}, seeds {', '.join(map(str, ablations.seeds))}; "
+                "[n]: only n styles have every seed.", table(["variant", *map(_head, self.shown)], lines),
+                table(["variant", "what it changes", f"overrides of `{ablations.base}`"], notes, 3)]
+
+    def times(self) -> str:
+        rows = []
+        for name, method in self.benchmark.methods.items():
+            records = [record for style in self.styles for record in self.results.of(name, style) if record is not None]
+            training = [record["training"] for record in records]
+            counts = [_median(training, lambda t, key=key: t[key], "d")
+                      for key in ("steps_mapper", "steps_generator", "pictures_generator")]
+            rows.append([_title(method, name), str(len(records)), *counts,
+                         _median(training, lambda t: t["seconds_mapper"] + t["seconds_generator"], ".0f"),
+                         _median(records, lambda record: record["seconds_measuring"], ".0f")])
+        heads = ["method", "cells", "steps of the mapper", "steps of the generator", "pictures", "s training",
+                 "s measuring"]
+        return "Median of a cell, on whatever else the machine did.\n\n" + table(heads, rows)
+
+    def _table(self, heads: Iterable[str], cells: Sequence[Sequence[str]]) -> str:
+        return table(["method", *heads], [[title, *line] for (_, title), line in zip(self.rows, cells)])
+
+    def _trained(self) -> list[bool]:
+        return [name not in ANCHOR_TITLES for name, _ in self.rows]
 
 
 def _progress(results: Results) -> str:
-    missing = results.missing()
-    total = len(results.records)
+    missing, total = results.missing(), len(results.records)
     if not missing:
         return f"All {total} cells (method, style, seed) are done."
     named = ", ".join(" ".join(str(part) for part in key if part is not None) for key in missing[:_LISTED])
     more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
-    return f"**{total - len(missing)} of {total} cells (method, style, seed) are done**; {NOTHING} marks what is missing: {named}{more}."
-
-
-def _contests(benchmark: Benchmark, results: Results) -> str:
-    ours, styles = _title(benchmark.methods[benchmark.ours], benchmark.ours), benchmark.styles()
-    groups = [contests(results, benchmark.ours, peers, styles) for peers in benchmark.peers.values()]
-    rows = [[FIGURES[figure].title if figure else "the figures above at once", *(_outcome(group[figure]) for group in groups)]
-            for figure in groups[0]]
-    members = [f"- {_escaped(group)}: {' and '.join(_title(benchmark.methods[name], name) for name in peers)}"
-               for group, peers in benchmark.peers.items()]
-    return (f"Styles on which {ours} is better / equal / worse than the best peer of a group, by means over seeds; equal: as where both "
-            "stand at 100 %. Open: a cell is missing.\n\n" + table(["figure", *map(_escaped, benchmark.peers)], rows)
-            + "\n\n" + "\n".join(members))
+    return (f"**{total - len(missing)} of {total} cells (method, style, seed) are done**; {NOTHING} marks what is "
+            f"missing: {named}{more}.")
 
 
 def _outcome(contest: Contest) -> str:
     return f"{contest.won} / {contest.tied} / {contest.lost}" + (f", open {contest.open}" if contest.open else "")
 
 
-def _holding(benchmark: Benchmark, results: Results) -> str:
-    styles = benchmark.styles()
-    rows = []
-    for name, title in _rows(benchmark, results):
-        found = holding(results, name, styles)
-        rows.append([title, *(f"{held} of {whole}" if whole else NOTHING for held, whole in found.values())])
-    heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {MUST_HOLD[figure]:.0%}" for figure in results.known(MUST_HOLD)]
-    return f"Styles on which it holds, of those with every seed done ({len(styles)} in all).\n\n" + table(["method", *heads], rows)
-
-
-def _summary(benchmark: Benchmark, results: Results) -> str:
-    shown = [name for name in FIGURES if any(name in record["figures"] for record in results.done())]
-    if not shown:
-        return "No cell is done."
-    styles, rows = benchmark.styles(), _rows(benchmark, results)
-    grid = [[results.over_styles(method, styles, name) for name in shown] for method, _ in rows]
-
-    def text(mean: Mean | None, name: str) -> str:
-        return NOTHING if mean is None else FIGURES[name].show(mean.value) + ("" if mean.whole else f" [{mean.done}]")
-    # A mean over other styles is no better or worse: bold only where every style counts.
-    cells = _bold([[mean if mean is None or mean.whole else None for mean in line] for line in grid],
-                  [[text(mean, name) for mean, name in zip(line, shown)] for line in grid], [FIGURES[name] for name in shown],
-                  [name not in ANCHOR_TITLES for name, _ in rows])
-    return table(["method", *(FIGURES[name].title + _better(FIGURES[name]) for name in shown)],
-                 [[title, *line] for (_, title), line in zip(rows, cells)])
-
-
-def _by_style(benchmark: Benchmark, results: Results, styles: Sequence[str], name: str) -> str:
-    rows, figure = _rows(benchmark, results), FIGURES[name]
-    grid = [[results.mean(method, style, name) for style in styles] for method, _ in rows]
-    cells = _bold(grid, [[_with_deviation(mean, figure) for mean in line] for line in grid], [figure] * len(styles),
-                  [method not in ANCHOR_TITLES for method, _ in rows])
-    return table(["method", *styles], [[title, *line] for (_, title), line in zip(rows, cells)])
-
-
-def _by_attribute(benchmark: Benchmark, results: Results) -> list[str]:
-    """Return a table a source: every attribute's share kept, mean over all cells that are done."""
-    parts = []
-    for source in benchmark.sources:
-        done = {method: [record["attributes"] for style in source.styles for record in results.of(method, style) if record is not None]
-                for method, _ in _rows(benchmark, results)}
-        names = next((list(one) for records in done.values() for one in records if one), [])
-        rows = [[title, *(f"{100 * statistics.fmean(record[name]['kept'] for record in done[method]):.1f}" if done[method] else NOTHING
-                          for name in names)] for method, title in _rows(benchmark, results)]
-        if names:
-            parts += [f"### Attributes kept one by one (%), {source.title or source.suite}",
-                      "Mean over the cells that are done.", table(["method", *names], rows)]
-    return parts
+def _over_styles(mean: Mean | None, name: str) -> str:
+    return NOTHING if mean is None else FIGURES[name].show(mean.value) + ("" if mean.whole else f" [{mean.done}]")
 
 
 def _with_deviation(mean: Mean | None, figure: Figure) -> str:
@@ -138,49 +177,21 @@ def _with_deviation(mean: Mean | None, figure: Figure) -> str:
     return text if mean.whole else f"{text} [{mean.done}/{mean.planned}]"
 
 
-def _bold(grid: list[list[Mean | None]], texts: list[list[str]], figures: Sequence[Figure], counts: Sequence[bool]) -> list[list[str]]:
+def _bold(grid: list[list[Mean | None]], texts: list[list[str]], names: Sequence[str],
+          counts: Sequence[bool]) -> list[list[str]]:
     """Return the texts with the best of every column bold, among the rows that count; equal ones all."""
     result = [list(line) for line in texts]
-    for column, figure in enumerate(figures):
+    for column, better in enumerate(FIGURES[name].better for name in names):
         values = {row: line[column].value for row, line in enumerate(grid) if counts[row] and line[column] is not None}
-        if not figure.better or not values:
+        if not better or not values:
             continue
-        best = (max if figure.better == "up" else min)(values.values())
+        best = (max if better == "up" else min)(values.values())
         for row in (row for row, value in values.items() if value == best):
             result[row][column] = f"**{texts[row][column]}**"
     return result
 
 
-def _ablations(benchmark: Benchmark, results: Results) -> list[str]:
-    ablations = benchmark.ablations
-    shown = [name for name in FIGURES if any(name in record["figures"] for record in results.done())]
-    rows = [(ablations.base, f"{_title(benchmark.methods[ablations.base], ablations.base)} (all of it)")]
-    rows += [(f"{ABLATION}{name}", _title(variant, name)) for name, variant in ablations.variants.items()]
-    lines = []
-    for method, title in rows:
-        means = [results.over_styles(method, ablations.styles, name, ablations.seeds) for name in shown]
-        lines.append([title, *(NOTHING if mean is None else FIGURES[name].show(mean.value) + ("" if mean.whole else f" [{mean.done}]")
-                               for mean, name in zip(means, shown))])
-    notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)] for name, variant in ablations.variants.items()]
-    text = (f"Mean over {', '.join(ablations.styles)}, seeds {', '.join(map(str, ablations.seeds))}; [n]: only n styles have every seed.")
-    return [text, table(["variant", *(FIGURES[name].title + _better(FIGURES[name]) for name in shown)], lines),
-            table(["variant", "what it changes", f"overrides of `{ablations.base}`"], notes, 3)]
-
-
-def _times(benchmark: Benchmark, results: Results) -> str:
-    rows = []
-    for name, method in benchmark.methods.items():
-        records = [record for style in benchmark.styles() for record in results.of(name, style) if record is not None]
-        training = [record["training"] for record in records]
-        rows.append([_title(method, name), str(len(records)), _spread(training, lambda t: t["steps_mapper"], "d"),
-                     _spread(training, lambda t: t["steps_generator"], "d"), _spread(training, lambda t: t["pictures_generator"], "d"),
-                     _spread(training, lambda t: t["seconds_mapper"] + t["seconds_generator"], ".0f"),
-                     _spread(records, lambda record: record["seconds_measuring"], ".0f")])
-    return ("Median of a cell, on whatever else the machine did.\n\n"
-            + table(["method", "cells", "steps of the mapper", "steps of the generator", "pictures", "s training", "s measuring"], rows))
-
-
-def _spread(items: Sequence[dict], value: Callable[[dict], float], form: str) -> str:
+def _median(items: Sequence[dict], value: Callable[[dict], float], form: str) -> str:
     if not items:
         return NOTHING
     middle = statistics.median(value(item) for item in items)
@@ -188,24 +199,18 @@ def _spread(items: Sequence[dict], value: Callable[[dict], float], form: str) ->
 
 
 def _methods(benchmark: Benchmark) -> str:
+    rows = [[_title(method, name), _escaped(method.note), _code(method.set)]
+            for name, method in benchmark.methods.items()]
     return ("Suites: " + ", ".join(f"`{source.suite}`" for source in benchmark.sources) + ". Overrides of them:\n\n"
-            + table(["method", "what it is", "overrides"],
-                    [[_title(method, name), _escaped(method.note), _code(method.set)] for name, method in benchmark.methods.items()], 3))
-
-
-def _rows(benchmark: Benchmark, results: Results) -> list[tuple[str, str]]:
-    """Return name and title of every row: the methods, then the anchors that are planned."""
-    anchors = {name for name, _, _ in results.records}
-    return [*((name, _title(method, name)) for name, method in benchmark.methods.items()),
-            *((name, title) for name, title in ANCHOR_TITLES.items() if name in anchors)]
+            + table(["method", "what it is", "overrides"], rows, 3))
 
 
 def _title(method: Method, name: str) -> str:
     return _escaped(method.title or name)
 
 
-def _better(figure: Figure) -> str:
-    return {"up": " ↑", "down": " ↓", "": ""}[figure.better]
+def _head(name: str) -> str:
+    return FIGURES[name].title + {"up": " ↑", "down": " ↓", "": ""}[FIGURES[name].better]
 
 
 def _code(settings: Iterable[str]) -> str:

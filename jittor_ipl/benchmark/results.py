@@ -14,7 +14,7 @@ Key = tuple[str, str, "int | None"]
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean of a figure over seeds; `deviation` is the sample's, None for one seed; `done` of `planned` seeds are there."""
+    """Mean of a figure over seeds; `deviation` is the sample's, None for one seed; `done` of `planned` are there."""
 
     value: float
     deviation: float | None
@@ -65,11 +65,18 @@ class Results:
         deviation = statistics.stdev(values) if len(values) > 1 else None
         return Mean(statistics.fmean(values), deviation, len(values), len(planned))
 
-    def over_styles(self, method: str, styles: Sequence[str], figure: str, seeds: Iterable[int] | None = None) -> Mean | None:
+    def over_styles(self, method: str, styles: Sequence[str], figure: str,
+                    seeds: Iterable[int] | None = None) -> Mean | None:
         """Return the mean over styles of the means over seeds; only styles with every seed count."""
         seeds = None if seeds is None else list(seeds)
-        means = [mean for style in styles if (mean := self.mean(method, style, figure, seeds)) is not None and mean.whole]
+        means = self.whole_means(method, styles, figure, seeds)
         return Mean(statistics.fmean(mean.value for mean in means), None, len(means), len(styles)) if means else None
+
+    def whole_means(self, method: str, styles: Sequence[str], figure: str,
+                    seeds: Iterable[int] | None = None) -> list[Mean]:
+        """Return the means over seeds of the styles that have every seed."""
+        means = (self.mean(method, style, figure, seeds) for style in styles)
+        return [mean for mean in means if mean is not None and mean.whole]
 
 
 def gather(cells: Iterable[Cell]) -> Results:
@@ -87,12 +94,6 @@ class Contest:
     open: int
 
 
-def contest(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str], figures: Sequence[str]) -> Contest:
-    """Compare means over seeds, style by style, in all `figures` at once: a style is won when every one of them is."""
-    outcomes = [min(_outcome(results, ours, peers, style, figure) for figure in figures) for style in styles]
-    return Contest(outcomes.count(1), outcomes.count(0), outcomes.count(-1), outcomes.count(_OPEN))
-
-
 _OPEN = -2
 
 
@@ -108,9 +109,13 @@ def _outcome(results: Results, ours: str, peers: Sequence[str], style: str, figu
 
 
 def contests(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str]) -> dict[str, Contest]:
-    """Return the contest of each figure in `BEATEN_IN`, of all these together under "", and of those that are compared besides."""
+    """Return the contest of each figure in `BEATEN_IN`, of all these together under "", and of each in `COMPARED`.
+
+    Means over seeds are compared, style by style; together, a style is won when it is in every figure.
+    """
     def of(*figures: str) -> Contest:
-        return contest(results, ours, peers, styles, figures)
+        outcomes = [min(_outcome(results, ours, peers, style, figure) for figure in figures) for style in styles]
+        return Contest(outcomes.count(1), outcomes.count(0), outcomes.count(-1), outcomes.count(_OPEN))
     beaten, compared = results.known(BEATEN_IN), results.known(COMPARED)
     return {**{figure: of(figure) for figure in beaten}, "": of(*beaten), **{figure: of(figure) for figure in compared}}
 
@@ -119,6 +124,6 @@ def holding(results: Results, method: str, styles: Sequence[str]) -> dict[str, t
     """Return for each figure that must hold: on how many styles it does, and how many styles have every seed."""
     found = {}
     for figure, least in ((name, MUST_HOLD[name]) for name in results.known(MUST_HOLD)):
-        means = [mean for style in styles if (mean := results.mean(method, style, figure)) is not None and mean.whole]
+        means = results.whole_means(method, styles, figure)
         found[figure] = sum(mean.value >= least for mean in means), len(means)
     return found

@@ -1,4 +1,4 @@
-"""`configs/benchmark.yaml`: what is compared, on what, and how it is measured; closed keys, every number with its range."""
+"""A benchmark's file: what is compared, on what, and how it is measured; closed keys, every number with its range."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,8 +10,7 @@ from jittor_ipl.config import Suite, load_section, load_suite, safe_name
 from jittor_ipl.config.sections import Section, Seed
 from jittor_ipl.errors import UserError, nearest
 
-TUNING_SEEDS = 1_000_000        # tuning and training reports look at seeds below this and at the few just above it
-LEAST_SEED = 2_000_000
+LEAST_SEED = 2_000_000          # tuning and training reports look at seeds below a million and the few just above it
 ANCHORS = ("source", "truth")   # rows that are measured but not trained
 Text = Annotated[str, Field(max_length=2000)]
 Path_ = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -49,12 +48,12 @@ class Networks(Section):
 
     inception: Path_ | None = None
     lpips: list[Path_] = []
-    lpips_size: int | None = Field(None, ge=16, le=4096)   # what LPIPS brings pictures to; their own size when not given
+    lpips_size: int | None = Field(None, ge=16, le=4096)   # what LPIPS brings pictures to; None: their own size
     arcface: Path_ | None = None
     clip: Path_ = "demo:clip-robust"
 
     def protocol(self) -> dict[str, object]:
-        """Return what cells depend on; a size that is not given stays out, so that cells older than the setting keep theirs."""
+        """Return what cells depend on; a size that is not given stays out: cells older than the setting stay valid."""
         return self.model_dump(exclude={"lpips_size"} if self.lpips_size is None else None)
 
 
@@ -99,18 +98,22 @@ class Benchmark(Section):
             safe_name(name, "method name", reserve=len("ablation-"))
             if name in ANCHORS or name.startswith("ablation-"):
                 raise UserError(f"a method cannot be called {name!r}: that name is taken")
-        for name in (self.ours, *self.sheet.methods, *sum(self.peers.values(), []), *([self.ablations.base] if self.ablations else [])):
+        compared = [self.ours, *self.sheet.methods, *sum(self.peers.values(), [])]
+        for name in (*compared, *([self.ablations.base] if self.ablations else [])):
             if name not in self.methods:
-                raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; there are {', '.join(self.methods)}")
+                raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; "
+                                f"there are {', '.join(self.methods)}")
         _no_double("seeds", self.seeds)
         _no_double("styles", self.styles())
         for name in (*self.sheet.styles, *(self.ablations.styles if self.ablations else [])):
             if name not in self.styles():
                 raise UserError(f"no source has the style {name!r}{nearest(name, self.styles())}")
         if self.ablations and not set(self.ablations.seeds) <= set(self.seeds):
-            raise UserError(f"ablations: {self.ablations.base} is trained with the seeds {self.seeds} alone; choose from these")
+            raise UserError(f"ablations: {self.ablations.base} is trained with the seeds {self.seeds} alone; "
+                            "choose from these")
         if abs(self.first_seed - self.first_reference_seed) < self.samples:
-            raise UserError("the seeds of the references overlap the measured ones; set first_reference_seed further away")
+            raise UserError("the seeds of the references overlap the measured ones; "
+                            "set first_reference_seed further away")
         if max(self.first_seed, self.first_reference_seed) + self.samples > 2**32:
             raise UserError("the measured seeds run past 4294967295; set first_seed lower")
 

@@ -29,14 +29,15 @@ def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> l
 
 
 def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path | None:
-    """Write the chosen styles side by side in at most 300 KB (256 colours, fewer columns until it fits); None without cells.
+    """Write the chosen styles side by side in at most 300 KB (256 colours, fewer columns until it fits).
 
-    Only chosen methods that are done in every chosen style have a row.
+    Only chosen methods that are done in every chosen style have a row; None where none is.
     """
     styles = benchmark.sheet.styles or benchmark.styles()
     for columns in range(4, 0, -1):
         rows = {style: dict(_rows(benchmark, cells, style, columns)) for style in styles}
-        labels = [label for label in _labels(benchmark, benchmark.sheet.methods) if all(label in rows[style] for style in styles)]
+        labels = [label for label in _labels(benchmark, benchmark.sheet.methods)
+                  if all(label in rows[style] for style in styles)]
         if not labels:
             return None
         sheet = contact_sheet([(label, [tile for style in styles for tile in rows[style][label]]) for label in labels])
@@ -47,7 +48,8 @@ def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path
 
 
 def _rows(benchmark: Benchmark, cells: Sequence[Cell], style: str, columns: int) -> list[tuple[str, list[np.ndarray]]]:
-    shown = {cell.method: cell for cell in cells if cell.place.style == style and cell.seed in (None, benchmark.seeds[0])}
+    seeds = None, benchmark.seeds[0]
+    shown = {cell.method: cell for cell in cells if cell.place.style == style and cell.seed in seeds}
     rows = []
     for method, label in zip(("source", *benchmark.methods, "truth"), _labels(benchmark)):
         if method in shown and shown[method].record() is not None:
@@ -55,8 +57,8 @@ def _rows(benchmark: Benchmark, cells: Sequence[Cell], style: str, columns: int)
                 picture = load_image(shown[method].strip)
             except UserError:       # removed or damaged: a sheet with one row less
                 continue
-            side = picture.shape[0]
-            rows.append((label, [picture[:, i:i + side] for i in range(0, min(columns * side, picture.shape[1]), side)]))
+            side, width = picture.shape[:2]
+            rows.append((label, [picture[:, i:i + side] for i in range(0, min(columns * side, width), side)]))
     return rows
 
 
@@ -69,7 +71,7 @@ def _headed(sheet: np.ndarray, styles: Sequence[str], width: int) -> np.ndarray:
     """Put the names of the styles over their columns."""
     header = Image.new("RGB", (sheet.shape[1], _HEADER), (255, 255, 255))
     draw = ImageDraw.Draw(header)
-    start = sheet.shape[1] - len(styles) * width
+    start, font = sheet.shape[1] - len(styles) * width, ImageFont.load_default(13)
     for index, style in enumerate(styles):
-        draw.text((start + index * width, _HEADER // 2), style, fill=(0, 0, 0), font=ImageFont.load_default(13), anchor="lm")
+        draw.text((start + index * width, _HEADER // 2), style, fill=(0, 0, 0), font=font, anchor="lm")
     return np.concatenate([np.asarray(header), sheet])
