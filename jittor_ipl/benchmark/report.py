@@ -61,8 +61,8 @@ class _Tables:
                           for source in benchmark.sources)
         return (f"Sources and target styles: {pairs}.\n\nProtocol: every method is trained on every style with the "
                 f"seeds {', '.join(map(str, benchmark.seeds))}, and {benchmark.samples} untruncated pictures with "
-                f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID compare "
-                f"with {benchmark.samples} true renders, in the target style, of the other latents "
+                f"stored noise of the latents {benchmark.first_seed} to {last} are measured. FID, KID and SIFID "
+                f"compare with {benchmark.samples} true renders, in the target style, of the other latents "
                 f"{benchmark.first_reference_seed} to {last_reference} (real weights: with the user's pictures of the "
                 f"style). Networks: {served}; CLIP: {networks.clip}. The judges took no part in any training. The rows "
                 "*the source itself* and *true renders* are the source generator's pictures and the true renders of "
