@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jittor_ipl.ops.norms import cross_entropy, log_softmax, mean, unit
+from jittor_ipl.ops.pool import average_pool
 from jittor_ipl.runtime.backend import jt
 
 # Shortest image direction that is stretched to unit length. Two equal generators give a direction of 0: the original
@@ -206,10 +207,9 @@ def structure(source: jt.Var, target: jt.Var, window: int = 5, constant: float =
 
 def _luminance(images: jt.Var) -> jt.Var:
     """Rec. 601 luma [B, 1, h, w] of images [B, 3, H, W], averaged down to at most STRUCTURE_SIZE."""
-    b, _, h, w = images.shape
     luma = images[:, :1] * 0.299 + images[:, 1:2] * 0.587 + images[:, 2:] * 0.114
-    by = max(1, h // STRUCTURE_SIZE)
-    return luma.reshape(b, 1, h // by, by, w // by, by).sum([3, 5]) * (1.0 / by ** 2) if by > 1 else luma
+    by = max(1, images.shape[2] // STRUCTURE_SIZE)
+    return average_pool(luma, by, by) if by > 1 else luma
 
 
 def out_of_range(images: jt.Var) -> jt.Var:

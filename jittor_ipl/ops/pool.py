@@ -122,6 +122,10 @@ def average_pool(x: jt.Var, kernel: int, stride: int, padding: int = 0) -> jt.Va
 
     Equals `F.avg_pool2d(..., count_include_pad=False)`, which is TensorFlow's.
     """
+    if kernel == stride and not padding:            # windows that do not overlap: Jittor's own sum, faster in both ways
+        b, c, rows, columns = *x.shape[:2], x.shape[2] // kernel, x.shape[3] // kernel
+        x = x if tuple(x.shape[2:]) == (rows * kernel, columns * kernel) else x[:, :, :rows * kernel, :columns * kernel]
+        return x.reshape(b, c, rows, kernel, columns, kernel).sum([3, 5]) * (1.0 / kernel**2)
     return _pool(x, False, kernel=kernel, stride=stride, padding=padding, mean=True)
 
 
