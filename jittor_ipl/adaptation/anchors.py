@@ -8,6 +8,7 @@ import numpy as np
 
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.adaptation.listeners import Listener
+from jittor_ipl.config.sections import AnchorSteps
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
@@ -25,7 +26,7 @@ class Anchor:
 
 
 class Anchors:
-    """From step `first` on, every `every` steps, the generator as it is becomes the anchor.
+    """From step `when.first` on, every `when.every` steps, the generator as it is becomes the anchor; never for None.
 
     Text and image offsets agree the better the nearer two domains are, so the way that is left from the anchor is a
     better guide than the whole way from the source. AIR learns a prompt for the anchor, whose offset from the source's
@@ -33,18 +34,16 @@ class Anchors:
     it: what such a prompt reaches at best. `clamp`: CLIP sees images clamped to [-1, 1].
     """
 
-    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, first: int, every: int,
+    def __init__(self, source: Generator, listeners: Sequence[Listener], draws: Draws, when: AnchorSteps | None,
                  clamp: bool = True):
-        self.source, self.listeners, self.draws = source, listeners, draws
-        self.first, self.every, self.clamp = first, every, clamp
-        self.generator = source.copy()
-        self.dropped: int | None = None          # the step of the present anchor
+        self.source, self.listeners, self.draws, self.when, self.clamp = source, listeners, draws, when, clamp
+        self.generator: Generator | None = None  # the present anchor, None before the first
+        self.dropped = -1                        # its step
         self.names: list[str] = []               # of the tensors that it does not share with the source
         self.offsets: list[jt.Var] = []
-
     def drop_if_due(self, step: int, tensors: Mapping[str, jt.Var]) -> None:
         """Where one is due make the target the anchor; `tensors` are all in which it differs from the source."""
-        if step >= self.first and (step - self.first) % self.every == 0:
+        if self.when and step >= self.when.first and (step - self.when.first) % self.when.every == 0:
             self._drop(step, {name: var.numpy() for name, var in tensors.items()})
 
     def images(self, ws: jt.Var, noise: list[jt.Var] | str) -> Anchor | None:
@@ -52,14 +51,14 @@ class Anchors:
 
         ws: [B, style_dim] or [B, n_latent, style_dim].
         """
-        if self.dropped is None:
+        if self.generator is None:
             return None
         with jt.no_grad():
             return Anchor(self.generator.synthesis(ws, noise), self.offsets)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return step and tensors of the present anchor, nothing before the first."""
-        if self.dropped is None:
+        if self.generator is None:
             return {}
         now = self.generator.trainable()
         return {"step": np.int32([self.dropped]), **{name: now[name].numpy() for name in self.names}}
@@ -70,6 +69,7 @@ class Anchors:
             self._drop(int(state["step"][0]), {name: array for name, array in state.items() if name != "step"})
 
     def _drop(self, step: int, tensors: Mapping[str, np.ndarray]) -> None:
+        self.generator = self.generator or self.source.copy()
         self.generator.put(tensors)
         self.dropped, self.names = step, list(tensors)
         self.offsets = [jt.zeros_like(one.direction) for one in self.listeners]

@@ -52,10 +52,10 @@ class Batch:
 
     ws: jt.Var                      # [B, style_dim] or [B, n_latent, style_dim]
     noise: Noise                    # of the source generator
-    target_noise: Noise
+    target_noise: Noise             # of the target generator
     directions: list[jt.Var]        # per listener [1 or B, d], unit
     views: list[View]
-    centers: np.ndarray | None      # [B, 2] of the patches
+    centers: np.ndarray             # [B, 2] of the patches
 
     def part(self, rows: slice) -> Batch:
         """Return the batch of those rows alone."""
@@ -65,7 +65,7 @@ class Batch:
             self, ws=self.ws[rows], noise=noise_of(self.noise, rows), target_noise=noise_of(self.target_noise, rows),
             directions=[one[rows] if one.shape[0] > 1 else one for one in self.directions],
             views=[View(*(None if array is None else array[rows] for array in view)) for view in self.views],
-            centers=None if self.centers is None else self.centers[rows])
+            centers=self.centers[rows])
 
 
 def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows: Sequence[slice],

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jittor_ipl.adaptation import views
+from jittor_ipl.adaptation.batches import Batch
 from jittor_ipl.config.sections import GeneratorTraining
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
@@ -48,6 +49,14 @@ class Draws:
         if self.settings.noise == "const":
             return "const"
         return self.generator.draw_noise(rng(self.seed, "generator.noise", step, index), batch)
+
+    def batch(self, step: int, ws: jt.Var, directions: list[jt.Var], separate_noise: bool) -> Batch:
+        """Return what a step compares, both generators with the same noise or each with its own."""
+        count = self.settings.batch
+        noise = self.noise(step, 0, count)
+        return Batch(ws, noise, self.noise(step, 2, count) if separate_noise else noise, directions,
+                     [self.view(step, index) for index in range(self.settings.views)],
+                     self.patch_centers(step, views.patch_size(self.generator.size)))
 
     def view(self, step: int, index: int) -> views.View:
         """Return the random view number `index` of a step's images."""

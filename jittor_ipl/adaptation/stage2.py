@@ -20,8 +20,6 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import SCHEDULES, Adam, Ema
 from jittor_ipl.train.state import Loop, State, Weights
 
-PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the image's (NADA: 510 px of 1024)
-
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorTraining,
                     weights: Losses, *, seed: int, prompts: Prompts | None = None, mapper: Mapper | None = None,
@@ -38,14 +36,14 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     draws = draws or Draws(seed, source, settings)
     names = layers.candidates(target, settings.train, settings.layers)
     params = target.trainable()
-    for name in names:
-        params[name].start_grad()       # stored noise maps are buffers until somebody trains them
+    trained = {name: params[name] for name in names}
+    for var in trained.values():
+        var.start_grad()                # stored noise maps are buffers until somebody trains them
     rate, betas = settings.adam()
-    adam = Adam({name: params[name] for name in names}, rate, betas)
+    adam = Adam(trained, rate, betas)
     ema = Ema(params, settings.ema)
     choice = LayerChoice(source, target, listeners, settings, draws, names, official)
-    anchors = Anchors(source, listeners, draws, settings.anchors.first, settings.anchors.every, clamp=not official) \
-        if weights.anchor else None
+    anchors = Anchors(source, listeners, draws, settings.anchors if weights.anchor else None, clamp=not official)
     criterion = Criterion(listeners, settings, weights, clamp=not official)
     # Before a state is restored: the target is still the source here.
     information = information_of(target, names, draws) if weights.consolidation else {}
@@ -57,25 +55,20 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
         with jt.no_grad():
             image_source = source.synthesis(batch.ws, batch.noise)                              # [B, 3, H, W]
         image_target = target.synthesis(batch.ws, batch.target_noise)
-        anchor = anchors.images(batch.ws, batch.noise) if anchors is not None else None
-        terms = criterion(image_source, image_target, batch, anchor)
+        terms = criterion(image_source, image_target, batch, anchors.images(batch.ws, batch.noise))
         if information:
             terms["consolidation"] = weights.consolidation * losses.consolidation(params, before, information)
         return terms
 
-    parts = {"target": Weights(adam.params), "adam": adam, "ema": ema, "chosen": choice}
-    if anchors is not None:
-        parts["anchor"] = anchors
     loop = loop or Loop()
-    for step in loop.steps(settings.steps, **parts):
+    for step in loop.steps(settings.steps, target=Weights(trained), adam=adam, ema=ema, chosen=choice, anchor=anchors):
         # z -> w, ws; and the layers that train now
         with jt.no_grad():
             w = source.mapping(jt.array(draws.z(step)))                                         # [B, w_dim]
             crossover = draws.crossover(step)
             ws = source.mix(w, source.mapping(jt.array(draws.z(step, 1))), crossover) if crossover else w
         train = choice.names(step)
-        if anchors is not None:
-            anchors.drop_if_due(step, {name: params[name] for name in names})
+        anchors.drop_if_due(step, trained)
 
         # Where each image should go, and how far the pair of images is from that
         directions = [listener.direction for listener in listeners]
@@ -83,10 +76,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
             with jt.no_grad():
                 context = mapper(ws if mapper.per_level else w)                                 # [B, n_ctx, d_text]
                 directions[0] = prompts.directions(*prompts.learned(context))                   # [B, d]
-        noise = draws.noise(step, 0, settings.batch)
-        batch = Batch(ws, noise, draws.noise(step, 2, settings.batch) if official else noise, directions,
-                      [draws.view(step, index) for index in range(settings.views)],
-                      draws.patch_centers(step, patch_size(source.size)) if weights.patch else None)
+        batch = draws.batch(step, ws, directions, separate_noise=official)
         loss, terms, grads = gradients(compare, batch, rows, [params[name] for name in train])
 
         lr = SCHEDULES[settings.schedule](rate, step, settings.steps)
@@ -215,7 +205,7 @@ class Criterion:
         return sum(loss(*(part[i * size:(i + 1) * size] for part in rows)) for i in range(copies)) / float(copies)
 
     def _patch(self, source: jt.Var, target: jt.Var, centers: np.ndarray) -> jt.Var:
-        size = patch_size(source.shape[2])
+        size = views.patch_size(source.shape[2])
         with jt.no_grad():
             cut_source = views.patches(source, centers, size)
         cut_target, total = views.patches(target, centers, size), 0.0
@@ -225,11 +215,6 @@ class Criterion:
             after = one.clip.image_features(cut_target)
             total = total + one.weight * losses.patch(before, after, one.part_directions, self.settings.direction_floor)
         return total
-
-
-def patch_size(side: int) -> int:
-    """Return the side of the patch loss's crops of images of this side, an even number."""
-    return int(PATCH_SHARE * side) // 2 * 2
 
 
 def _clamped(images: jt.Var) -> jt.Var:

@@ -17,6 +17,7 @@ from jittor_ipl.runtime.backend import jt
 
 MAX_SHIFT = 0.08       # of the side: a window may leave the picture by this much; its border is repeated there
 GAIN = (0.85, 1.15)    # contrast
+PATCH_SHARE = 510 / 1024     # side of the patch loss's crops, as a part of the image's (NADA: 510 px of 1024)
 OFFSET = 0.1           # brightness, of a range of 2
 LEAST_NOISE = 0.03     # standard deviation of the weakest noise where noise is asked for
 
@@ -85,6 +86,11 @@ def window(images: jt.Var, rows: np.ndarray, columns: np.ndarray) -> jt.Var:
     x = x.reshape(b, c, h, s).transpose(0, 1, 3, 2).reshape(b, c * s, h)
     x = bmm(x, jt.array(rows), transpose_b=True)                                                # [B, C*S, R]
     return x.reshape(b, c, s, r).transpose(0, 1, 3, 2)
+
+
+def patch_size(side: int) -> int:
+    """Return the side of the patch loss's crops of images of this side, an even number."""
+    return int(PATCH_SHARE * side) // 2 * 2
 
 
 def patches(images: jt.Var, centers: np.ndarray, size: int) -> jt.Var:

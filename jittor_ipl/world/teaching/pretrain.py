@@ -108,9 +108,8 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
-PARTS = {"judge": _judge, "judge-structure": _judge, "clip-plain": _clip, "clip-fine": _clip, "clip-local": _clip,
-         "clip-robust": _clip, "generator": _generator, "pets-generator": _generator, "pets-judge": _judge,
-         "pets-judge-structure": _judge}
+PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
+         **dict.fromkeys(pretrain_generator.RECIPES, _generator)}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
