@@ -51,7 +51,8 @@ def shares(subject: Subject, style: str, seen: np.ndarray, structure: np.ndarray
     kept, agree = seen[:, 1:] == before, seen[:, 1:] == meant
     shapes = [i for i, name in enumerate(names) if name not in subject.hues]
     return ({"judge": share_of(subject, style, seen[:, 0]), "structure": share_of(subject, style, structure),
-             "kept": float(kept.mean()), "kept_uncoloured": float(kept[:, shapes].mean()), "meant": float(agree.mean())},
+             "kept": float(kept.mean()), "kept_uncoloured": float(kept[:, shapes].mean()),
+             "meant": float(agree.mean())},
             {name: {"kept": float(kept[:, i].mean()), "meant": float(agree[:, i].mean())}
              for i, name in enumerate(names)})
 
