@@ -28,9 +28,11 @@ SD21_UNET = {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20],
              "block_out_channels": [320, 640, 1280, 1280], "upcast_attention": True, "sample_size": 96}
 SD_VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4,
           "down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
-SD21_TEXT = {"architectures": ["CLIPTextModel"], "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23,
+SD21_TEXT = {"architectures": ["CLIPTextModel"], "hidden_size": 1024, "intermediate_size": 4096,
+             "num_hidden_layers": 23,
              "num_attention_heads": 16, "hidden_act": "gelu", "vocab_size": 49408, "torch_dtype": "float32"}
-NETWORKS = {"unet": ("unet", guess_unet_config, unet_config, unet_schema), "vae": ("vae", guess_vae_config, vae_config, vae_schema),
+NETWORKS = {"unet": ("unet", guess_unet_config, unet_config, unet_schema),
+            "vae": ("vae", guess_vae_config, vae_config, vae_schema),
             "text_encoder": ("text-encoder", guess_text_config, text_config, text_schema)}
 
 
@@ -56,7 +58,8 @@ def change(path: Path, **fields) -> None:
 
 
 @pytest.mark.parametrize("schema, number", [
-    (unet_schema(unet_config(SD21_UNET)), 865_910_724), (unet_schema(unet_config({"cross_attention_dim": 768})), 859_520_964),
+    (unet_schema(unet_config(SD21_UNET)), 865_910_724),
+    (unet_schema(unet_config({"cross_attention_dim": 768})), 859_520_964),
     (vae_schema(vae_config(SD_VAE)), 83_653_863), (text_schema(text_config(SD21_TEXT)), 340_387_840),
     (text_schema(text_config({"hidden_size": 768, "intermediate_size": 3072})), 123_060_480)])
 def test_published_networks_have_their_size(schema, number):
@@ -87,7 +90,8 @@ def test_old_attention_names_become_todays(files):
     network = read_network(files / "vae-old", kind="vae")
     assert network.layout.dialect == "diffusers-old"
     today = read_network(files / "pipeline" / "vae").tensors
-    assert all(np.array_equal(network.tensors[name], today[name]) for name in today) and len(today) == len(network.tensors)
+    assert all(np.array_equal(network.tensors[name], today[name])
+               for name in today) and len(today) == len(network.tensors)
 
 
 @pytest.mark.parametrize("part", NETWORKS)
@@ -112,7 +116,8 @@ def test_our_config_says_the_same_as_diffusers(files, part):
 @pytest.mark.parametrize("fields, told", [
     ({"addition_embed_type": "text_time"}, "addition_embed_type 'text_time'.*XL"),
     ({"class_embed_type": "timestep"}, "class_embed_type"), ({"time_cond_proj_dim": 256}, "consistency"),
-    ({"dual_cross_attention": True}, "dual_cross_attention"), ({"resnet_time_scale_shift": "scale_shift"}, "scale_shift"),
+    ({"dual_cross_attention": True}, "dual_cross_attention"),
+    ({"resnet_time_scale_shift": "scale_shift"}, "scale_shift"),
     ({"down_block_types": ["AttnDownBlock2D", "DownBlock2D"]}, "did you mean 'CrossAttnDownBlock2D'"),
     ({"attention_head_dims": 3}, "'attention_head_dims'.*did you mean 'attention_head_dim'"),
     ({"attention_head_dim": 3}, "3 heads do not divide"), ({"norm_num_groups": 3}, "does not divide"),
@@ -125,7 +130,8 @@ def test_a_config_that_changes_the_network_is_refused_by_name(pipeline, fields, 
 
 
 def test_fields_that_change_nothing_are_passed_over(pipeline):
-    change(pipeline / "unet" / "config.json", sample_size=64, upcast_attention=True, _diffusers_version="0.9", future_field=None)
+    change(pipeline / "unet" / "config.json", sample_size=64, upcast_attention=True, _diffusers_version="0.9",
+           future_field=None)
     assert read_network(pipeline / "unet").layout.kind == "unet"
 
 
@@ -140,7 +146,8 @@ def test_other_configs_are_refused_by_name(pipeline, part, fields, told):
         read_network(pipeline / part, kind=NETWORKS[part][0])
 
 
-ODD = (None, True, False, 0, -1, 3, 10**12, 0.5, 1e400, float("nan"), "", "x", [], [0], [3, 3], [[1]], [None, None], {}, {"a": 1})
+ODD = (None, True, False, 0, -1, 3, 10**12, 0.5, 1e400, float("nan"), "", "x", [], [0], [3, 3], [[1]], [None, None], {},
+       {"a": 1})
 
 
 @pytest.mark.parametrize("part", NETWORKS)
@@ -164,7 +171,8 @@ def test_any_damage_gives_a_layout_or_one_line(files, part):
         for name in rng.choice(list(whole), size=rng.integers(1, 30), replace=False):
             shape = shapes.pop(name)
             odd = [(), shape[::-1], (*shape, 1), (0,) * len(shape), (10**9,)][rng.integers(5)]
-            shapes |= [{}, {name: odd}, {name.replace("0", "99999999999"): shape}, {name.replace("0", "x"): shape}][rng.integers(4)]
+            shapes |= [{}, {name: odd}, {name.replace("0", "99999999999"): shape},
+                       {name.replace("0", "x"): shape}][rng.integers(4)]
         try:
             identify(shapes)
         except UserError as error:
@@ -182,9 +190,11 @@ def test_missing_and_extra_tensors_are_told_with_the_nearest_name(files, part, t
 
 
 def test_relatives_are_told_by_what_they_are():
-    for names, told in (({"controlnet_cond_embedding.conv_in.weight": (1,), "time_embedding.linear_1.weight": (4, 4)}, "ControlNet"),
+    for names, told in (({"controlnet_cond_embedding.conv_in.weight": (1,), "time_embedding.linear_1.weight": (4, 4)},
+                         "ControlNet"),
                         ({"add_embedding.linear_1.weight": (1,), "time_embedding.linear_1.weight": (4, 4)}, "XL"),
-                        ({"model.diffusion_model.out.0.weight": (1,), "first_stage_model.quant_conv.weight": (1,)}, "one file")):
+                        ({"model.diffusion_model.out.0.weight": (1,), "first_stage_model.quant_conv.weight": (1,)},
+                         "one file")):
         with pytest.raises(UserError, match=told):
             identify(names, Hints())
 
@@ -193,7 +203,8 @@ def test_a_pipeline_is_read_part_by_part(pipeline):
     read = read_pipeline(pipeline)
     assert read.class_name == "StableDiffusionPipeline" and read.problems == ()
     assert read.scheduler.class_name == "DDIMScheduler" and read.scheduler.prediction_type == "v_prediction"
-    assert (read.scheduler.beta_start, read.scheduler.beta_end, read.scheduler.beta_schedule) == (0.00085, 0.012, "scaled_linear")
+    assert (read.scheduler.beta_start, read.scheduler.beta_end, read.scheduler.beta_schedule) == (0.00085, 0.012,
+                                                                                                  "scaled_linear")
     assert read.scheduler.others["steps_offset"] == 1
     change(pipeline / "text_encoder" / "config.json", hidden_size=16)
     assert "16 wide" in read_pipeline(pipeline).problems[0]
@@ -202,7 +213,8 @@ def test_a_pipeline_is_read_part_by_part(pipeline):
 @pytest.mark.parametrize("fields, told", [
     ({"text_encoder_2": ["transformers", "CLIPTextModel"]}, "text_encoder_2.*XL"),
     ({"unet": ["diffusers", "UNet3D"]}, "unet 'UNet3D'"),
-    ({"vae": [None, None]}, "names no vae"), ({"scheduler": ["diffusers", "PNDMSchedular"]}, "did you mean 'PNDMScheduler'"),
+    ({"vae": [None, None]}, "names no vae"),
+    ({"scheduler": ["diffusers", "PNDMSchedular"]}, "did you mean 'PNDMScheduler'"),
     ({"tokenizer": "CLIPTokenizer"}, "names no tokenizer"), ({"unet": [1]}, "library, class")])
 def test_an_unsupported_pipeline_is_refused_by_name(pipeline, fields, told):
     change(pipeline / "model_index.json", **fields)
@@ -212,7 +224,8 @@ def test_an_unsupported_pipeline_is_refused_by_name(pipeline, fields, told):
 
 @pytest.mark.parametrize("fields, told", [
     ({"beta_schedule": "sigmoid"}, "beta_schedule"), ({"prediction_type": "velocity"}, "prediction_type"),
-    ({"beta_end": 2}, "beta_end"), ({"trained_betas": [0.1]}, "trained_betas"), ({"num_train_timesteps": 0}, "num_train_timesteps"),
+    ({"beta_end": 2}, "beta_end"), ({"trained_betas": [0.1]}, "trained_betas"),
+    ({"num_train_timesteps": 0}, "num_train_timesteps"),
     ({"_class_name": "X"}, "scheduler 'X'")])
 def test_an_unsupported_schedule_is_refused_by_name(fields, told):
     with pytest.raises(UserError, match=told):
@@ -224,8 +237,10 @@ def test_a_pipeline_is_inspected_and_converted_part_by_part(pipeline, tmp_path):
     write_safetensors(pipeline / "safety_checker" / "model.safetensors", {"concept_embeds": np.ones((2, 2), "f4")})
     change(pipeline / "model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
     seen = inspect(pipeline)
-    assert seen.exit_code == 0 and [report.label for report in seen.networks] == ["text_encoder", "unet", "vae", "pipeline"]
-    assert seen.networks[-1].config["prediction_type"] == "v_prediction" and seen.networks[-1].not_read == ["safety_checker"]
+    assert seen.exit_code == 0 and [report.label for report in seen.networks] == ["text_encoder", "unet", "vae",
+                                                                                  "pipeline"]
+    last = seen.networks[-1]
+    assert last.config["prediction_type"] == "v_prediction" and last.not_read == ["safety_checker"]
     written = list(convert(pipeline, tmp_path / "out"))
     assert [one.layout.kind for one in written] == ["text-encoder", "unet", "vae"]
     for one, part in zip(written, ("text_encoder", "unet", "vae")):

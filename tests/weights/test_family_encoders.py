@@ -1,4 +1,4 @@
-"""Inversion encoders: every class of the three programs, its options, and a checkpoint with encoder, decoder and mean."""
+"""Inversion encoders: every class of the three programs, its options, a checkpoint with encoder, decoder and mean."""
 from __future__ import annotations
 
 import numpy as np
@@ -38,7 +38,9 @@ def test_options_that_contradict_the_tensors() -> None:
         recognise(NETWORKS["BackboneEncoder"], Hints(values={"encoder_type": "Encoder4Editing"}))
 
 
-@pytest.mark.parametrize("shape, problem", [((18, 512), None), ((1, 512), None), ((512,), None), ((17, 512), "latent_avg"), ((2, 2), "latent_avg")])
+@pytest.mark.parametrize("shape, problem",
+                         [((18, 512), None), ((1, 512), None), ((512,), None), ((17, 512), "latent_avg"),
+                          ((2, 2), "latent_avg")])
 def test_mean_latent(shape: tuple[int, ...], problem: str | None) -> None:
     tensors = {name: np.broadcast_to(np.float32(0), shape_) for name, shape_ in NETWORKS["BackboneEncoder"].items()}
     beside = {"latent_avg": np.zeros(shape, np.float32)}

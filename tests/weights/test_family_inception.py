@@ -31,7 +31,8 @@ def test_misfits_are_named() -> None:
 
 
 def test_the_auxiliary_head_is_left_out() -> None:
-    tensors, _ = adopt({n: np.broadcast_to(np.float32(0), s) for n, s in NETWORKS["torchvision"].items()}, source="file")
+    tensors, _ = adopt({n: np.broadcast_to(np.float32(0), s) for n, s in NETWORKS["torchvision"].items()},
+                       source="file")
     assert not any(name.startswith("AuxLogits") for name in tensors)
     assert recognise({name: array.shape for name, array in tensors.items()}).dialect == "torchvision"
 

@@ -29,12 +29,16 @@ W_PLUS = codes(1, 18, 16)
 FILES = {
     "w_plus.pt": ("latents", "W+", {"latents": W_PLUS}), "w_plus.npy": ("latents", "W+", {"latents": codes(2, 18, 16)}),
     "w_plus_list.pt": ("latents", "W+", {"latents": np.concatenate([W_PLUS, W_PLUS + 1])}),
-    "dst.npy": ("latents", "W+", {"latents": codes(18, 16)[None]}), "W.npy": ("latents", "W", {"latents": codes(7, 16)}),
-    **{name: ("latents", "S", {f"S.{i}": array for i, array in enumerate(styles(1))}) for name in ("S", "s.pt", "S-ffhq.pdparams")},
-    **{name: ("style-directions", None, {"direction": codes(1536, 2)}) for name in ("fs3.npy", "global-directions.pdparams")},
+    "dst.npy": ("latents", "W+", {"latents": codes(18, 16)[None]}),
+    "W.npy": ("latents", "W", {"latents": codes(7, 16)}),
+    **{name: ("latents", "S", {f"S.{i}": array for i, array in enumerate(styles(1))})
+       for name in ("S", "s.pt", "S-ffhq.pdparams")},
+    **{name: ("style-directions", None, {"direction": codes(1536, 2)})
+       for name in ("fs3.npy", "global-directions.pdparams")},
     "S_mean_std": ("style-statistics", None, {**{f"mean.{i}": array for i, array in enumerate(styles())},
                                               **{f"std.{i}": array / 8 for i, array in enumerate(styles())}}),
-    "stats.pdparams": ("style-statistics", None, {f"{part}.{i}": array for part in ("mean", "std") for i, array in enumerate(styles())}),
+    "stats.pdparams": ("style-statistics", None,
+                       {f"{part}.{i}": array for part in ("mean", "std") for i, array in enumerate(styles())}),
 }
 
 
@@ -56,7 +60,8 @@ def test_style_space_counts() -> None:
     assert FULL == [512] * 15 + [256] * 3 + [128] * 3 + [64] * 3 + [32] * 2
     assert subset(layers, "convolutions") == [0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18, 20, 21, 23, 24]
     assert "256 px config-e" in fits(4928)["convolutions"]      # the number that PaddleGAN's source names for 256 px
-    assert [layers[i].name for i in (0, 1, 2, 3, 4, 25)] == ["conv1", "to_rgb1", "convs.0", "convs.1", "to_rgbs.0", "to_rgbs.7"]
+    assert [layers[i].name for i in (0, 1, 2, 3, 4, 25)] == ["conv1", "to_rgb1", "convs.0", "convs.1", "to_rgbs.0",
+                                                             "to_rgbs.7"]
 
 
 def test_directions_must_fit_a_generator() -> None:
@@ -66,7 +71,8 @@ def test_directions_must_fit_a_generator() -> None:
         adopt({"tensor": np.zeros((6047, 512), np.float32)}, Hints(name="fs3"), source="fs3.npy")
 
 
-@pytest.mark.parametrize("prefix, shape", [("", lambda c: (2, c)), ("1.", lambda c: (2, c)), ("", lambda c: (2, 1, c, 1, 1))])
+@pytest.mark.parametrize("prefix, shape",
+                         [("", lambda c: (2, c)), ("1.", lambda c: (2, c)), ("", lambda c: (2, 1, c, 1, 1))])
 def test_styles_of_the_published_generator(prefix: str, shape) -> None:
     arrays = {f"{prefix}{i}": np.zeros(shape(c), np.float32) for i, c in enumerate(FULL)}
     tensors, layout = adopt(arrays, source="S")
@@ -91,6 +97,7 @@ def test_a_single_named_array_is_a_code_too() -> None:
 
 
 def test_what_is_neither() -> None:
-    for shapes in ({"tensor": (4, 3, 64, 64)}, {"tensor": ()}, {"0": (3,), "1": (5,)}, {"0": (2, 7, 512), "1": (2, 18, 512)}):
+    for shapes in ({"tensor": (4, 3, 64, 64)}, {"tensor": ()}, {"0": (3,), "1": (5,)},
+                   {"0": (2, 7, 512), "1": (2, 18, 512)}):
         with pytest.raises(UserError, match="no known network"):
             recognise(shapes)

@@ -1,4 +1,4 @@
-"""LoRA files of diffusers, peft and kohya's scripts: read to one form, written back, held against what peft computes."""
+"""LoRA files of diffusers, peft and kohya's scripts: read to one form, written back, compared with peft."""
 from __future__ import annotations
 
 import hashlib
@@ -83,7 +83,8 @@ def test_every_generation_says_the_same(files, deltas, name):
 
 def test_names_without_a_part_are_the_unets(files):
     lora = read_lora(files / "plain-bare-unet.bin")
-    assert_equal(lora, {name: module for name, module in read_lora(files / PLAIN[0]).items() if name.startswith("unet.")})
+    assert_equal(lora, {name: module
+                        for name, module in read_lora(files / PLAIN[0]).items() if name.startswith("unet.")})
 
 
 @pytest.mark.parametrize("name", ALPHA)
@@ -91,20 +92,21 @@ def test_alphas_of_every_dialect(files, deltas, base, name):
     lora = read_lora(files / name, base)
     assert_equal(lora, read_lora(files / name))
     assert_changes(lora, deltas, "alpha")
-    assert {module.alpha for module in lora.values()} == {1.0, 2.0, 3.0, 8.0} and {m.rank for m in lora.values()} == {2, 3, 4}
+    assert {module.alpha for module in lora.values()} == {1.0, 2.0, 3.0,
+                                                          8.0} and {m.rank for m in lora.values()} == {2, 3, 4}
     assert_equal(lora, read_lora(files / ALPHA[0]))
 
 
 def test_pefts_own_folder(files, deltas):
     lora = read_lora(files / "peft")
     assert_changes(lora, deltas, "peft")
-    assert lora["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"].alpha == pytest.approx(10)       # 5 * sqrt(4)
+    assert lora["unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k"].alpha == pytest.approx(10)  # 5 * sqrt(4)
 
 
 def test_what_jittor_writes(files, tmp_path, monkeypatch):
     """The Jittor competition's baseline saves its LoRA through Jittor's own writer of .bin files."""
     from jittor_ipl.runtime.backend import jt
-    torch = ModuleType("torch")         # Jittor's writer borrows the names of PyTorch's classes; its place is taken, not used
+    torch = ModuleType("torch")         # Jittor's writer borrows the names of PyTorch's classes; it stands in for them
     torch._utils = ModuleType("torch._utils")
     monkeypatch.setitem(sys.modules, "torch", torch)
     monkeypatch.setitem(sys.modules, "torch._utils", torch._utils)
@@ -130,7 +132,8 @@ def test_round_trip_through_every_dialect_is_bit_equal(files, tmp_path, deltas, 
 def test_several_ranks_without_alpha_are_scaled_as_diffusers_does(tmp_path):
     names = {TO_Q: 4, TO_Q.replace("to_q", "to_k"): 2}
     module = {name: (np.ones((rank, 4), "f4"), np.ones((4, rank), "f4")) for name, rank in names.items()}
-    tensors = {f"{name}.lora_{letter}.weight": value for name, pair in module.items() for letter, value in zip("AB", pair)}
+    tensors = {f"{name}.lora_{letter}.weight": value for name, pair in module.items()
+               for letter, value in zip("AB", pair)}
     write_safetensors(tmp_path / "lora.safetensors", tensors)       # to_k is the first in the file
     assert {name: m.alpha for name, m in read_lora(tmp_path / "lora.safetensors").items()} == dict.fromkeys(names, 2.0)
     write_diffusers_lora(tmp_path / "again.safetensors", read_lora(tmp_path / "lora.safetensors"))
@@ -155,7 +158,8 @@ def test_folding_alpha_keeps_the_change(files, tmp_path, source):
 
 
 def test_kohyas_metadata(files, tmp_path):
-    write_kohya_lora(tmp_path / "a.safetensors", read_lora(files / "metadata"), base="sd2", v_prediction=True, title="ring",
+    write_kohya_lora(tmp_path / "a.safetensors", read_lora(files / "metadata"), base="sd2", v_prediction=True,
+                     title="ring",
                      metadata={"ss_seed": "3"})
     write_kohya_lora(tmp_path / "b.safetensors", dict(reversed(read_lora(files / "metadata").items())), base="sd2",
                      v_prediction=True, title="ring", metadata={"ss_seed": "3"})
@@ -163,10 +167,13 @@ def test_kohyas_metadata(files, tmp_path):
     assert data == (tmp_path / "b.safetensors").read_bytes()
     facts = read_safetensors(tmp_path / "a.safetensors")[1]
     assert facts["sshs_model_hash"] == hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
-    assert {key: facts[key] for key in ("ss_network_module", "ss_network_dim", "ss_base_model_version", "ss_v2", "ss_seed")} == {
-        "ss_network_module": "networks.lora", "ss_network_dim": "Dynamic", "ss_base_model_version": "sd_v2_v", "ss_v2": "True",
+    assert {key: facts[key]
+            for key in ("ss_network_module", "ss_network_dim", "ss_base_model_version", "ss_v2", "ss_seed")} == {
+        "ss_network_module": "networks.lora", "ss_network_dim": "Dynamic", "ss_base_model_version": "sd_v2_v",
+        "ss_v2": "True",
         "ss_seed": "3"}
-    assert facts["modelspec.architecture"] == "stable-diffusion-v2-768-v/lora" and facts["modelspec.prediction_type"] == "v"
+    assert facts["modelspec.architecture"] == "stable-diffusion-v2-768-v/lora"
+    assert facts["modelspec.prediction_type"] == "v"
     assert facts["modelspec.sai_model_spec"] == "1.0.1" and facts["modelspec.resolution"] == "768x768"
     assert all(isinstance(value, str) for value in facts.values())
 
@@ -177,14 +184,16 @@ def test_kohyas_names_are_unambiguous():
         assert len(base.flat) == len(base.modules)
     assert set(known_base("sd1").modules) | set(known_base("sd2").modules) <= set(known_base("any").modules)
     for base in ("sd1", "sd2"):     # what a LoRA in kohya's names may change: all of the transformers, 192 layers + 32
-        transformers = [name for name in known_base(base).modules if name.startswith("unet.") and ".attentions." in name]
+        transformers = [name for name in known_base(base).modules if name.startswith("unet.")
+                        and ".attentions." in name]
         assert len(transformers) == 192
 
 
 @pytest.mark.parametrize("width, base", [(768, "sd1"), (1024, "sd2"), (512, "any")])
 def test_the_base_follows_from_the_widths(tmp_path, width, base):
     module = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
-    write_lora(tmp_path / "lora.safetensors", {module: LoraModule(np.ones((2, width), "f4"), np.ones((640, 2), "f4"), 2)})
+    write_lora(tmp_path / "lora.safetensors",
+               {module: LoraModule(np.ones((2, width), "f4"), np.ones((640, 2), "f4"), 2)})
     layout = identify(shapes_of(read_safetensors(tmp_path / "lora.safetensors")[0])).layout
     assert layout.config["base"] == base and layout.dialect == "ours" and layout.config["modules"] == {"unet": 1}
 
@@ -199,8 +208,10 @@ def damaged(files: Path, tmp_path: Path, change) -> Path:
 @pytest.mark.parametrize("change, told", [
     (lambda t: t.pop(f"{KOHYA_Q}.lora_up.weight"), f"{KOHYA_Q}.lora_up.weight' is missing"),
     (lambda t: t.pop(f"{KOHYA_Q}.lora_down.weight"), f"{KOHYA_Q}.lora_down.weight' is missing"),
-    (lambda t: t.update({KOHYA_Q.replace("to_q", "to_w") + ".lora_up.weight": np.ones((4, 2), "f4")}), "no module.*did you mean"),
-    (lambda t: t.update({f"{KOHYA_Q}.lora_up.weight": np.ones((4, 3), "f4")}), r"has shape \[4, 3\], expected is \[4, 2\]"),
+    (lambda t: t.update({KOHYA_Q.replace("to_q", "to_w") + ".lora_up.weight": np.ones((4, 2), "f4")}),
+     "no module.*did you mean"),
+    (lambda t: t.update({f"{KOHYA_Q}.lora_up.weight": np.ones((4, 3), "f4")}),
+     r"has shape \[4, 3\], expected is \[4, 2\]"),
     (lambda t: t.update({f"{KOHYA_Q}.alpha": np.asarray(np.nan, "f4")}), "no finite number"),
     (lambda t: t.update({"stray": np.ones(2, "f4")}), "unexpected tensor 'stray'"),
     (lambda t: t.update({f"{TO_Q}.lora_A.weight": np.ones((2, 4), "f4")}), "are both down"),
@@ -209,7 +220,8 @@ def damaged(files: Path, tmp_path: Path, change) -> Path:
     (lambda t: t.update({KOHYA_Q + ".dora_scale": np.ones((2, 4), "f4")}), "DoRA"),
     (lambda t: t.update({KOHYA_Q + ".lora_mid.weight": np.ones((2, 2, 3, 3), "f4")}), "Tucker"),
     (lambda t: t.update({KOHYA_Q + ".diff": np.ones((2, 2), "f4")}), "full differences"),
-    (lambda t: t.update({KOHYA_Q.replace("unet_down_blocks", "unet_input_blocks") + ".alpha": np.ones(1, "f4")}), "no module"),
+    (lambda t: t.update({KOHYA_Q.replace("unet_down_blocks", "unet_input_blocks") + ".alpha": np.ones(1, "f4")}),
+     "no module"),
     (lambda t: t.update({"lora_te2_text_model_encoder_layers_0_mlp_fc1.alpha": np.ones(1, "f4")}), "XL")])
 def test_faults_are_told_by_name(files, tmp_path, change, told):
     with pytest.raises(UserError, match=told):
@@ -247,7 +259,8 @@ def test_the_convert_command_keeps_every_alpha(files, tmp_path, dialect):
 
 
 def test_half_precision_stays(files, tmp_path):
-    half = {name: LoraModule(m.down.astype("f2"), m.up.astype("f2"), m.alpha) for name, m in read_lora(files / "metadata").items()}
+    half = {name: LoraModule(m.down.astype("f2"), m.up.astype("f2"), m.alpha)
+            for name, m in read_lora(files / "metadata").items()}
     write_kohya_lora(tmp_path / "half.safetensors", half, base="sd2")
     write_diffusers_lora(tmp_path / "diffusers.safetensors", read_lora(tmp_path / "half.safetensors"))
     assert_equal(read_lora(tmp_path / "diffusers.safetensors"), half)
@@ -255,7 +268,8 @@ def test_half_precision_stays(files, tmp_path):
 
 def test_any_damage_gives_a_layout_or_one_line(files):
     rng = np.random.default_rng(0)
-    for name in ("alpha-kohya.safetensors", "diffusers/pytorch_lora_weights.safetensors", "metadata/pytorch_lora_weights.safetensors"):
+    for name in ("alpha-kohya.safetensors", "diffusers/pytorch_lora_weights.safetensors",
+                 "metadata/pytorch_lora_weights.safetensors"):
         tensors, metadata = read_safetensors(files / name)
         for _ in range(30):
             shapes = shapes_of(tensors)
@@ -303,18 +317,22 @@ def test_todays_libraries_write_the_same_files(tmp_path, files, deltas):
     assert again.keys() == deltas.keys() and all(np.allclose(again[name], deltas[name]) for name in again)
 
 
-# ---- the original code's names ----------------------------------------------------------------------------------------
+# ---- the original code's names ---------------------------------------------------------------------------------------
 
 # Places that anybody can look up in the original code's U-Net of Stable Diffusion 1.x, against diffusers'.
 PLACES = {
     "input_blocks_0_0": "conv_in", "input_blocks_1_1_transformer_blocks_0_attn1_to_q":
-    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", "input_blocks_3_0_op": "down_blocks.0.downsamplers.0.conv",
+    "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q",
+    "input_blocks_3_0_op": "down_blocks.0.downsamplers.0.conv",
     "input_blocks_4_0_skip_connection": "down_blocks.1.resnets.0.conv_shortcut",
     "input_blocks_8_1_proj_in": "down_blocks.2.attentions.1.proj_in", "input_blocks_11_0_in_layers_2":
     "down_blocks.3.resnets.1.conv1", "middle_block_1_transformer_blocks_0_attn2_to_k":
-    "mid_block.attentions.0.transformer_blocks.0.attn2.to_k", "middle_block_2_out_layers_3": "mid_block.resnets.1.conv2",
-    "output_blocks_2_1_conv": "up_blocks.0.upsamplers.0.conv", "output_blocks_5_2_conv": "up_blocks.1.upsamplers.0.conv",
-    "output_blocks_3_1_transformer_blocks_0_ff_net_0_proj": "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
+    "mid_block.attentions.0.transformer_blocks.0.attn2.to_k",
+    "middle_block_2_out_layers_3": "mid_block.resnets.1.conv2",
+    "output_blocks_2_1_conv": "up_blocks.0.upsamplers.0.conv",
+    "output_blocks_5_2_conv": "up_blocks.1.upsamplers.0.conv",
+    "output_blocks_3_1_transformer_blocks_0_ff_net_0_proj":
+    "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj",
     "output_blocks_11_0_emb_layers_1": "up_blocks.3.resnets.2.time_emb_proj", "out_2": "conv_out", "time_embed_2":
     "time_embedding.linear_2"}
 
@@ -331,10 +349,12 @@ def test_a_lora_in_the_original_names_is_mapped(tmp_path, known):
     tensors = {}
     for theirs, ours in PLACES.items():
         tensors |= factors(f"lora_unet_{theirs}", shapes[f"unet.{ours}"])
-    tensors |= factors("lora_te_text_model_encoder_layers_0_mlp_fc1", shapes["text_encoder.text_model.encoder.layers.0.mlp.fc1"])
+    tensors |= factors("lora_te_text_model_encoder_layers_0_mlp_fc1",
+                       shapes["text_encoder.text_model.encoder.layers.0.mlp.fc1"])
     write_safetensors(tmp_path / "l.safetensors", tensors)
     lora = read_lora(tmp_path / "l.safetensors")
-    assert set(lora) == {f"unet.{ours}" for ours in PLACES.values()} | {"text_encoder.text_model.encoder.layers.0.mlp.fc1"}
+    assert set(lora) == {f"unet.{ours}"
+                         for ours in PLACES.values()} | {"text_encoder.text_model.encoder.layers.0.mlp.fc1"}
     layout = identify(shapes_of(tensors)).layout
     assert (layout.dialect, layout.config["base"]) == ("kohya-ldm", known)
 

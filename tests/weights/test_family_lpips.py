@@ -38,7 +38,8 @@ def test_misfits_are_named() -> None:
 
 def backbone(path, net: str):
     rng = np.random.default_rng(0)
-    write_safetensors(path, {name: rng.standard_normal(shape).astype(np.float16) for name, shape in lpips.backbone(net).items()})
+    write_safetensors(path, {name: rng.standard_normal(shape).astype(np.float16)
+                             for name, shape in lpips.backbone(net).items()})
     return path
 
 

@@ -26,12 +26,15 @@ def official_shapes(width: int, out: int) -> dict[str, tuple[int, ...]]:
 
 
 def transformer_shapes(layers: int, hidden: int, d: int = 8, ff: int = 16, out: int = 32) -> dict[str, tuple[int, ...]]:
-    layer = {"self_attn.in_proj_weight": (3 * d, d), "self_attn.in_proj_bias": (3 * d,), "self_attn.out_proj.weight": (d, d),
-             "self_attn.out_proj.bias": (d,), "linear1.weight": (ff, d), "linear1.bias": (ff,), "linear2.weight": (d, ff),
+    layer = {"self_attn.in_proj_weight": (3 * d, d), "self_attn.in_proj_bias": (3 * d,),
+             "self_attn.out_proj.weight": (d, d),
+             "self_attn.out_proj.bias": (d,), "linear1.weight": (ff, d), "linear1.bias": (ff,),
+             "linear2.weight": (d, ff),
              "linear2.bias": (d,), "norm1.weight": (d,), "norm1.bias": (d,), "norm2.weight": (d,), "norm2.bias": (d,)}
     parts = {f"layers.{i}.{name}": shape for i in range(layers) for name, shape in layer.items()}
     tails = [("linear", (hidden, d))] * bool(hidden) + [("final_linear", (out, hidden or d))]
-    names = {f"{place}.{name}": shape for place in ("transformer_encoder", "mapping.0") for name, shape in parts.items()}
+    names = {f"{place}.{name}": shape for place in ("transformer_encoder", "mapping.0")
+             for name, shape in parts.items()}
     for position, (tail, shape) in enumerate(tails, 1):
         for place in (tail, f"mapping.{position}"):
             names |= {f"{place}.weight": shape, f"{place}.bias": shape[:1]}
@@ -52,7 +55,8 @@ def test_ipl_mapper_gives_the_same_prompts() -> None:
 def test_transformer_mapper_by_name() -> None:
     network = read_network(FIXTURES / "transformer.pt", kind="prompt-mapper")
     assert network.layout.dialect == "thesis-transformer"
-    assert network.layout.config == {"architecture": "transformer", "style_dim": 8, "n_ctx": 4, "ctx_dim": 8, "layers": 2,
+    assert network.layout.config == {"architecture": "transformer", "style_dim": 8, "n_ctx": 4, "ctx_dim": 8,
+                                     "layers": 2,
                                      "feedforward": 16, "hidden": 8, "pixel_norm": False, "heads": 2}
     assert not any(name.startswith("mapping.") for name in network.tensors) and len(network.tensors) == 28
 

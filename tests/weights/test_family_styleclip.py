@@ -29,7 +29,8 @@ def test_misfits_are_named() -> None:
 
 
 def test_the_prompt_mapper_is_another_network() -> None:
-    bare = {f"mapping.mapping.{i}.{part}": shape for i in range(1, 5) for part, shape in (("weight", (512, 512)), ("bias", (512,)))}
+    bare = {f"mapping.mapping.{i}.{part}": shape for i in range(1, 5) for part,
+            shape in (("weight", (512, 512)), ("bias", (512,)))}
     assert styleclip.recognise(bare, Hints()) is None and recognise(bare).kind == "prompt-mapper"
 
 

@@ -146,7 +146,8 @@ def test_sizes_out_of_reach() -> None:
 
 def test_stored_numbers() -> None:
     stored = {"lr_mlp": 1.0, "conv_clamp": 256}
-    assert identify(shapes_at(8), Hints(config=stored)).layout.config | stored == identify(shapes_at(8), Hints(config=stored)).layout.config
+    assert identify(shapes_at(8), Hints(config=stored)).layout.config | stored == identify(shapes_at(8),
+                                                                                           Hints(config=stored)).layout.config
     for bad, message in (({"size": 64}, "config says size 64, its tensors say 8"), ({"lr_mlp": -1}, "lr_mlp is not"),
                          ({"conv_clamp": "wide"}, "conv_clamp is not")):
         with pytest.raises(UserError, match=message):
@@ -186,14 +187,18 @@ def test_nvidia_s_constants_may_be_missing_too() -> None:
 
 _CLASSES = "class-conditional"
 OTHERS = {
-    "z beside a class": ({"style.1.weight": (16, 32)}, _CLASSES), "embedding": ({"style.embed.weight": (16, 10)}, _CLASSES),
+    "z beside a class": ({"style.1.weight": (16, 32)}, _CLASSES),
+    "embedding": ({"style.embed.weight": (16, 10)}, _CLASSES),
     "z": ({"style.1.weight": (16, 8)}, "z, hidden layers and w have the widths 8, 16 and 16"),
-    "grey": ({"to_rgb1.bias": (1, 1, 1, 1), "to_rgbs.0.bias": (1, 1, 1, 1), "to_rgbs.1.bias": (1, 1, 1, 1)}, "1 channels"),
+    "grey": ({"to_rgb1.bias": (1, 1, 1, 1), "to_rgbs.0.bias": (1, 1, 1, 1), "to_rgbs.1.bias": (1, 1, 1, 1)},
+             "1 channels"),
     "wavelets": ({"to_rgbs.0.iwt.ll": (2, 2)}, "a SWAGAN generator"),
     "tall": ({"input.input": (1, 12, 8, 4), "noises.noise_0": (1, 1, 8, 4)}, "no squares")}
 STRANGERS = {
-    "convs.1.conv1.0.weight": "discriminator", "final_linear.1.bias": "discriminator", "b16.fromrgb.weight": "discriminator",
-    "16x16/FromRGB/weight": "discriminator", "synthesis.input.freqs": "StyleGAN3", "synthesis.L0_36_512.weight": "StyleGAN3",
+    "convs.1.conv1.0.weight": "discriminator", "final_linear.1.bias": "discriminator",
+    "b16.fromrgb.weight": "discriminator",
+    "16x16/FromRGB/weight": "discriminator", "synthesis.input.freqs": "StyleGAN3",
+    "synthesis.L0_36_512.weight": "StyleGAN3",
     "generator.progression.0.conv1.0.weight": "first StyleGAN", "synthesis/4x4/Const/StyleMod/weight": "first StyleGAN",
     "synthesis.layer3.weight": "GenForce", "backbone.synthesis.b4.const": "EG3D", "GAN.G.initial_block": "lucidrains"}
 
@@ -216,7 +221,8 @@ def test_other_networks_under_nvidia_s_names() -> None:
     tensors = dict(read_tensors(FIXTURES / "nvidia_ada.pkl")[0])
     shapes = {name: value.shape for name, value in tensors.items()}
     width, hidden = shapes["mapping.fc0.weight"]
-    for changes, message in (({"mapping.embed.weight": (width, 10), "mapping.fc0.weight": (width, 2 * hidden)}, _CLASSES),
+    for changes, message in (({"mapping.embed.weight": (width, 10), "mapping.fc0.weight": (width, 2 * hidden)},
+                              _CLASSES),
                              ({"mapping.fc0.weight": (width, 2 * hidden)}, _CLASSES),
                              ({"synthesis.b8.skip.weight": (12, 12, 1, 1)}, "residual")):
         with pytest.raises(UserError, match=message):
@@ -227,7 +233,8 @@ def test_other_networks_under_nvidia_s_names() -> None:
 
 def test_center() -> None:
     with_mean, without = (load_generator(FIXTURES / FILES[d][0]) for d in ("nvidia-ada", "paddlegan"))
-    assert np.array_equal(with_mean.center(8, 0).numpy()[0], read_network(FIXTURES / "nvidia_ada.pkl").tensors["latent_avg"])
+    assert np.array_equal(with_mean.center(8, 0).numpy()[0],
+                          read_network(FIXTURES / "nvidia_ada.pkl").tensors["latent_avg"])
     assert np.array_equal(without.center(8, 0).numpy(), without.mean_latent(8, 0).numpy())
 
 

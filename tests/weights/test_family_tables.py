@@ -47,13 +47,15 @@ OURS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     **{version: ("prompt-mapper", lambda version=version: make_mapper(version, style_dim=16, n_ctx=4, ctx_dim=16))
        for version in ("transformer_v1", "transformer_v2", "transformer_v3")},
     "IR-SE50": ("ir-se50", lambda: Backbone(50, True, width=4, input_size=32, features=8)),
-    "IR-100 without affine": ("ir-face", lambda: Backbone(100, False, width=4, input_size=32, features=8, affine=False)),
+    "IR-100 without affine": ("ir-face", lambda: Backbone(100, False, width=4, input_size=32, features=8,
+                                                          affine=False)),
     "Inception": ("inception-v3", Inception), "LPIPS vgg": ("lpips", lambda: Lpips("vgg")),
     "LPIPS alex": ("lpips", lambda: Lpips("alex")), "LPIPS squeeze": ("lpips", lambda: Lpips("squeeze")),
     "DINOv2": ("dinov2", lambda: Dinov2(width=16, layers=3, heads=2, hidden=24, patch=4, grid=5))}
 # No network here runs these: their tables are held against what the programs that have them recorded.
 RECORDED = {"arcface": "moco-resnet50", "encoders": "inversion-encoder", "styleclip": "styleclip-mapper"}
-FILES = {"stylegan2/nvidia_ada.pkl": "stylegan2", "stylegan2/nvidia_tf.pkl": "stylegan2", "stylegan2/rosinality.pt": "stylegan2",
+FILES = {"stylegan2/nvidia_ada.pkl": "stylegan2", "stylegan2/nvidia_tf.pkl": "stylegan2",
+         "stylegan2/rosinality.pt": "stylegan2",
          "stylegan2/paddlegan.pdparams": "stylegan2", "prompt_mapper/transformer.pt": "prompt-mapper"}
 DIFFUSION = {"unet": "unet", "vae": "vae", "text_encoder": "text-encoder"}
 NAMELESS = {"latents", "style-directions", "style-statistics", "delta", "judge"}       # no names of their own

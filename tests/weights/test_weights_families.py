@@ -138,7 +138,8 @@ def test_the_guide_names_every_kind_and_dialect():
 
 
 @pytest.mark.parametrize("names, message", [
-    (("embeddings.register_tokens", "embeddings.cls_token", "encoder.layer.0.layer_scale1.lambda1"), "DINOv2 with registers"),
+    (("embeddings.register_tokens", "embeddings.cls_token", "encoder.layer.0.layer_scale1.lambda1"),
+     "DINOv2 with registers"),
     (("cls_token", "pos_embed", "blocks.0.attn.qkv.weight"), "names of timm or of DINO's own code"),
     (("conv1.weight", "prelu.weight", "layer1.0.prelu.weight", "features.weight", "fc.weight"), "iresnet"),
     (("repeat_1.0.branch0.conv.weight", "last_linear.weight"), "FaceNet"),
@@ -158,5 +159,5 @@ def test_a_network_of_diffusers_that_is_not_known_is_named():
 def test_a_network_of_another_kind_is_named():
     """pSp's checkpoint holds a generator too, and the message says where it goes."""
     shapes = {**recorded("encoders")["BackboneEncoder"], "decoder.input.input": (1, 4, 4, 4)}
-    with pytest.raises(UserError, match="'inversion-encoder' network, a 'stylegan2' .* is expected .the generator under"):
+    with pytest.raises(UserError, match="'inversion-encoder' network, a 'stylegan2' .* expected .the generator under"):
         families.identify(shapes, kind="stylegan2")

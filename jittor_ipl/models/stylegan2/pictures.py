@@ -11,7 +11,7 @@ def picture(generator: Generator, z: np.ndarray, noise: str | list[jt.Var] = "co
             center: jt.Var | None = None) -> jt.Var:
     """Return the pictures [B, 3, H, W], in about [-1, 1] and not yet computed, of latents z float32 [B, style_dim].
 
-    w is truncated by `psi` towards `center` [1, style_dim] where there is one; `noise` as `Generator.synthesis` takes it.
+    w is truncated by `psi` towards `center` [1, style_dim] if there is one; `noise` as `Generator.synthesis` takes it.
     """
     w = generator.mapping(jt.array(z))
     return generator.synthesis(w if center is None else generator.truncate(w, psi, center), noise)

@@ -47,7 +47,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 def _trunk(encoder: Shapes) -> str | None:
     if any(name.startswith("input_layer.") or ".res_layer." in name for name in encoder):
         return "ir"
-    resnet = any(name.startswith("body.0.conv") for name in encoder) or ("conv1.weight" in encoder and "relu.weight" in encoder)
+    resnet = any(name.startswith("body.0.conv") for name in encoder) or {"conv1.weight", "relu.weight"} <= set(encoder)
     return "resnet34" if resnet else None
 
 

@@ -22,8 +22,8 @@ _QUERY = "module.encoder_q."
 def _recogniser(shapes: Shapes, squeeze: bool) -> Layout | None:
     parts = {name.partition(".")[0] for name in shapes}
     if {"prelu", "layer1", "features"} <= parts or "repeat_1" in parts:
-        raise UserError("this is a face recogniser of another form (InsightFace's own iresnet, or FaceNet); identity is "
-                        "measured with ArcFace's IR-SE50 (model_ir_se50.pth)")
+        raise UserError("this is a face recogniser of another form (InsightFace's own iresnet, or FaceNet); identity "
+                        "is measured with ArcFace's IR-SE50 (model_ir_se50.pth)")
     layers, has_squeeze = describe(shapes)
     trunk_only = "output_layer" not in parts or "styles" in parts
     if trunk_only or not parts & {"body", "input_layer"} or has_squeeze != squeeze:

@@ -26,7 +26,8 @@ def schema(layers: int) -> Schema:
         for part in ("query", "key", "value"):
             names |= linear(f"{block}.attention.attention.{part}", "w", "w")
         names |= linear(f"{block}.attention.output.dense", "w", "w") | {f"{block}.layer_scale1.lambda1": ("w",)}
-        names |= norm(f"{block}.norm2", "w") | linear(f"{block}.mlp.fc1", "h", "w") | linear(f"{block}.mlp.fc2", "w", "h")
+        names |= linear(f"{block}.mlp.fc1", "h", "w") | linear(f"{block}.mlp.fc2", "w", "h")
+        names |= norm(f"{block}.norm2", "w")
         names |= {f"{block}.layer_scale2.lambda1": ("w",)}
     return names | norm("layernorm", "w")
 
