@@ -16,15 +16,15 @@ class UserError(ValueError):
 
 
 def in_brief(error: BaseException, limit: int = 300) -> str:
-    """Return what a page of Jittor's says in one line of at most `limit` characters: its last reason, or else its first line.
+    """Return what a page of Jittor's says in one line of at most `limit` characters: its last reason, else its first line.
 
     Colours of a terminal and places in Jittor's source go; the command line's --debug shows all.
     """
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\[[efwi] \d{4} [^\]\n]*\]", "", str(error))
     lines = [line for line in map(str.strip, text.splitlines()) if line] or [""]
-    reasons = [told for line in lines if (told := re.sub(r"^\[?(failed )?reason\]?:", "", line, flags=re.IGNORECASE)) != line and told.strip()]
-    told = " ".join((reasons or lines[:1])[-1].split())
-    return told if len(told) <= limit else told[:limit - 1] + "…"
+    reasons = [match[1] for line in lines if (match := re.match(r"(?i)\[?(?:failed )?reason\]?:(.*\S.*)", line))]
+    brief = " ".join((reasons or lines[:1])[-1].split())
+    return brief if len(brief) <= limit else brief[:limit - 1] + "…"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -43,10 +43,11 @@ def nearest_file(path: str | os.PathLike) -> str:
     try:
         while not path.parent.is_dir() and path.parent != path:
             path = path.parent
-        beside = {entry.name: entry for entry in path.parent.iterdir() if not entry.name.startswith(".") and entry.name != path.name}
+        entries = [entry for entry in path.parent.iterdir() if not entry.name.startswith(".")]
+        beside = {entry.name: entry for entry in entries if entry.name != path.name}
     except (OSError, ValueError):
         return ""
-    alike = {name for stem in difflib.get_close_matches(path.stem, {Path(name).stem for name in beside}, n=3, cutoff=0.6)
-             for name in beside if Path(name).stem == stem}
+    stems = difflib.get_close_matches(path.stem, {Path(name).stem for name in beside}, n=3, cutoff=0.6)
+    alike = {name for name in beside if Path(name).stem in stems}
     close = difflib.get_close_matches(path.name, alike, n=1, cutoff=0.5)
     return f" (did you mean {str(beside[close[0]])!r}?)" if close else ""
