@@ -100,7 +100,11 @@ def test_two_are_a_question_that_every_command_lets_one_answer(tmp_path, capsys,
     assert cli.main(["inspect", str(path), "--container", "teacher"]) == 0
     converted = read_network(tmp_path / "out" / "two.safetensors").tensors
     assert np.array_equal(converted["input.input"], other["input.input"])
-    assert any((tmp_path / "pictures").rglob("*.png"))
+    (picture,) = (tmp_path / "pictures").rglob("*.png")
+    teacher = picture.read_bytes()
+    assert cli.main(["generate", "--seeds", "0", "--network", f"{path}#student", "--output",
+                     str(tmp_path / "pictures")]) == 0
+    assert picture.read_bytes() != teacher
 
 
 def test_clip_takes_a_place(tmp_path):
