@@ -71,24 +71,23 @@ def find(name: str | os.PathLike, download_root: str | os.PathLike | None = None
 
 
 def load(name: str | os.PathLike, device: str | None = None, jit: bool = False,
-         download_root: str | os.PathLike | None = None, *, activation: str | None = None,
-         container: str | None = None) -> "tuple[Clip, Callable[[Image], jt.Var]]":
+         download_root: str | os.PathLike | None = None, *,
+         activation: str | None = None) -> "tuple[Clip, Callable[[Image], jt.Var]]":
     """Return (model, preprocess): a float32 `Clip` and the function from a PIL image to its input [3, R, R].
 
     name            one of `available_models()`, or the path of a file or folder: OpenAI's .pt, JCLIP's .pkl, OpenCLIP's
-                    and Hugging Face's .bin, .safetensors or folder
+                    and Hugging Face's .bin, .safetensors or folder; `FILE#KEY` for one of several networks in a file
     device          "cpu" or "cuda", which must be the process's own; None takes that
     jit             of no effect: Jittor compiles every model
     download_root   folder to look for OpenAI's files in; nothing is downloaded
     activation      "quick_gelu" or "gelu" for a file that does not tell
-    container       the key under which the network lies, for a file that holds several
 
     Raises UserError when there is no such file, it holds no CLIP, or the device is another one.
     """
     from jittor_ipl.images.centre import normalised_centre
     from jittor_ipl.weights.clip import load_clip
     require_device(device)
-    model = load_clip(find(name, download_root), activation=activation, container=container)
+    model = load_clip(find(name, download_root), activation=activation)
     side, (mean, std) = model.visual.input_resolution, model.settings.normalisation()
     return model, lambda image: _as_var(normalised_centre(image, side, side, mean, std))
 

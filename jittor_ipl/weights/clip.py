@@ -20,17 +20,16 @@ if TYPE_CHECKING:
 _HALVES = {"text-encoder": "text", "image-encoder": "image"}
 
 
-def load_clip(ref: str | os.PathLike, *, activation: str | None = None, container: str | None = None) -> "Clip":
+def load_clip(ref: str | os.PathLike, *, activation: str | None = None) -> "Clip":
     """Build the CLIP stored at `ref` (a file, a folder or `demo:<name>`) in any known dialect, in float32.
 
-    `activation` ("quick_gelu" or "gelu") wins over what the file, its configuration or the rule for its dialect says;
-    `container` as in `read_network`. Raises UserError when there is no whole CLIP, when it is damaged, or when it is a
-    relative that our towers are not; says on stderr what is assumed of a file that does not tell.
+    `activation` ("quick_gelu" or "gelu") wins over what the file, its configuration or the rule for its dialect says.
+    Raises UserError when there is no whole CLIP, when it is damaged, or when it is a relative that our towers are not; says on stderr what is assumed of a file that does not tell.
     """
     from jittor_ipl.models.clip.model import Clip
     if activation not in (None, *ACTIVATIONS):
         raise UserError(f"no activation {str(activation)[:40]!r} in a CLIP; it is {' or '.join(ACTIVATIONS)}")
-    network = read_network(ref, kind=("clip", *_HALVES), container=container)
+    network = read_network(ref, kind=("clip", *_HALVES))
     half = _HALVES.get(network.layout.kind)
     if half:
         raise UserError(f"{ref} holds only the {half} half of a CLIP; give the whole model (CLIPModel)")
