@@ -31,21 +31,14 @@ class Table:
     jitter: tuple[str, ...]
     settle: Callable[[Face], Face] = dict
 
-    def from_uniform(self, u: np.ndarray) -> Face:
-        """Turn uniform numbers [B, >= attributes + jitter] in [0, 1] into faces.
-
-        Column i decides the i-th attribute by its cumulative probabilities, the next ones are the jitter in [-1, 1].
-        """
-        face: Face = {}
+    def sample(self, rng: np.random.Generator, count: int) -> Face:
+        """Draw `count` independent faces: attributes by their cumulative probabilities, jitter in [-1, 1]."""
+        u, face = rng.random((count, len(self.values) + len(self.jitter))), {}
         for column, name in enumerate(self.values):
             face[name] = np.searchsorted(np.asarray(self.cuts[name][:-1]), u[:, column], side="right").astype(np.int64)
         for column, name in enumerate(self.jitter, start=len(self.values)):
             face[name] = (2 * u[:, column] - 1).astype(np.float32)
         return self.settle(face)
-
-    def sample(self, rng: np.random.Generator, count: int) -> Face:
-        """Draw `count` independent faces."""
-        return self.from_uniform(rng.random((count, len(self.values) + len(self.jitter))))
 
     def from_latent(self, z: np.ndarray) -> Face:
         """The face that a latent z [B, LATENT_DIM] stands for.

@@ -44,6 +44,16 @@ class Canvas:
         scale = 1 + alpha * (factor - 1)
         self.rgb *= np.broadcast_to(scale, (self.rgb.shape[0], *self.rgb.shape[2:]))[:, None]
 
+    def ink(self, look, distance, where=1.0) -> None:
+        """Draw the contour at distance 0 in the look's ink, if it has one, where `where` covers."""
+        if look.outline is not None:
+            self.paint(self.cover(np.abs(distance) - look.outline_width) * where, look.outline)
+
+    def finished(self, look) -> np.ndarray:
+        """Return the pictures, float32 [B, 3, H, W] in [0, 1], with the look's finish over them, if it has one."""
+        rgb = np.clip(self.rgb, 0, 1).astype(np.float32)
+        return np.clip(look.finish(rgb), 0, 1).astype(np.float32) if look.finish else rgb
+
     # ---- signed distances -------------------------------------------------------------------------------------
     def ellipse(self, cx, cy, rx, ry):
         """First-order signed distance to an axis-parallel ellipse."""

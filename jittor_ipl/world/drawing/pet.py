@@ -56,8 +56,7 @@ def paint(pet: dict[str, np.ndarray], look: PetLook, size: int) -> np.ndarray:
     _nose(c, g, look)
     _eyes(c, g, look, coat)
     _whiskers(c, g, look)
-    rgb = np.clip(c.rgb, 0, 1)
-    return np.clip(look.finish(rgb), 0, 1).astype(np.float32) if look.finish else rgb
+    return c.finished(look)
 
 
 def geometry(pet: dict[str, np.ndarray], look: PetLook) -> dict[str, np.ndarray]:
@@ -99,11 +98,6 @@ def _feather(c: Canvas, distance, soft: float) -> np.ndarray:
     return c.cover(distance, soft * (2 / 64) / c.pixel)
 
 
-def _ink(c: Canvas, look: PetLook, distance, where=1.0) -> None:
-    if look.outline is not None:
-        c.paint(c.cover(np.abs(distance) - look.outline_width) * where, look.outline)
-
-
 def _strands(c: Canvas, look: PetLook, alpha) -> None:
     """Fur that runs away from the middle of the face; its phase is fixed on the canvas."""
     if look.fur:
@@ -132,7 +126,7 @@ def _ears_behind(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
         if side > 0:
             w.paint(alpha * g["patches"], coat["patch"] * .92)
         _strands(w, look, alpha)
-        _ink(w, look, d, shown)
+        w.ink(look, d, shown)
         w.paint(_feather(w, d + .095, 2) * shown, (.90, .58, .56))
 
 
@@ -152,7 +146,7 @@ def _ears_in_front(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
         if side > 0:
             w.paint(alpha * g["patches"], coat["patch"] * .80)
         _strands(w, look, alpha)
-        _ink(w, look, d, g["folded"])
+        w.ink(look, d, g["folded"])
 
 
 def _body(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
@@ -165,7 +159,7 @@ def _body(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
     w.paint(alpha * g["stripes"] * bands, coat["stripe"])
     _strands(w, look, alpha)
     w.shade(alpha * _feather(w, w.y - .62, 10), 1 - .5 * look.volume)          # the chin's shadow
-    _ink(w, look, d)
+    w.ink(look, d)
 
 
 def _collar(c: Canvas, g: dict, look: PetLook) -> None:
@@ -174,10 +168,10 @@ def _collar(c: Canvas, g: dict, look: PetLook) -> None:
     d = np.maximum(np.abs(w.y - (.80 - .32 * x * x)) - .075, np.abs(x) - .37)
     w.paint(w.cover(d) * g["collar"], COLLAR)
     w.shade(w.cover(d) * g["collar"], 1 - .5 * look.volume * x * x / .14)
-    _ink(w, look, d, g["collar"])
+    w.ink(look, d, g["collar"])
     tag = w.ellipse(g["x"] * .5, .905, .085, .085)
     w.paint(w.cover(tag) * g["collar"], TAG)
-    _ink(w, look, tag, g["collar"])
+    w.ink(look, tag, g["collar"])
 
 
 def _head(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
@@ -193,7 +187,7 @@ def _head(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
     u, v = (w.x - g["x"]) / .66, (w.y - g["y"] - .06) / .62
     lambert = np.sqrt(np.clip(1 - .72 * (u * u + v * v), 0, 1)) - .24 * u * (.6 + .5 * g["light"]) - .20 * v
     w.shade(alpha, 1 + look.volume * (lambert - .74))
-    _ink(w, look, d)
+    w.ink(look, d)
 
 
 def _markings(c: Canvas, g: dict, look: PetLook, coat: dict, head) -> None:
@@ -244,7 +238,7 @@ def _mouth(c: Canvas, g: dict, look: PetLook) -> None:
     tongue = w.ellipse(x, gape + .085 + long, .135, .13 + 1.2 * long)
     w.paint(w.cover(tongue) * shown, TONGUE)
     w.paint(w.cover(w.segment(x, gape + .03, x, gape + .12 + long, .010)) * shown * .6, (.72, .22, .30))
-    _ink(w, look, np.minimum(mouth, tongue), shown)
+    w.ink(look, np.minimum(mouth, tongue), shown)
     w.paint(w.cover(line) * .92, look.outline or (.09, .05, .05))
 
 
@@ -257,7 +251,7 @@ def _nose(c: Canvas, g: dict, look: PetLook) -> None:
     colour = np.where(dog[:, :, 0] > .5, (.05, .045, .05), (.93, .50, .54)).astype(np.float32)
     w.paint(w.cover(d), colour)
     w.paint(_feather(w, w.ellipse(x - .04, y - .04, .042, .024), 1.5) * dog * .75, (1, 1, 1))
-    _ink(w, look, d)
+    w.ink(look, d)
 
 
 def _eyes(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:

@@ -63,8 +63,7 @@ def paint(face: dict[str, np.ndarray], look: Look, size: int) -> np.ndarray:
         layer(c, g, skin, hair)
     _glasses(c, g, look)
     _brows(c, g, look, hair)
-    rgb = np.clip(c.rgb, 0, 1)
-    return np.clip(look.finish(rgb), 0, 1).astype(np.float32) if look.finish else rgb.astype(np.float32)
+    return c.finished(look)
 
 
 def geometry(face: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -94,11 +93,6 @@ def plain_ground(c: Canvas, back: np.ndarray, g: dict) -> None:
     c.paint(np.ones_like(c.x), back[:, :, None, None] * light[:, None])
 
 
-def _ink(c: Canvas, look: Look, distance) -> None:
-    if look.outline is not None:
-        c.paint(c.cover(np.abs(distance) - look.outline_width), look.outline)
-
-
 def _scallop(c: Canvas, g: dict, cx, cy, count: float, depth: float):
     """Waves along an outline for curly hair: a distance offset, zero for straight hair."""
     angle = np.arctan2(c.x - cx, cy - c.y)
@@ -125,7 +119,7 @@ def _hair_behind(c: Canvas, g: dict, look: Look, hair) -> None:
     alpha = c.cover(d)
     c.paint(alpha, hair * .86)
     _hair_shading(c, g, look, alpha)
-    _ink(c, look, d)
+    c.ink(look, d)
 
 
 def _ears(c: Canvas, g: dict, look: Look, skin, hair) -> None:
@@ -143,7 +137,7 @@ def _ears(c: Canvas, g: dict, look: Look, skin, hair) -> None:
             tone = hair * .9
         alpha = c.cover(d)
         c.paint(alpha, tone)
-        _ink(c, look, d)
+        c.ink(look, d)
         if look.ears != "round":
             c.paint(c.cover(d + .075), tone * (.62 if look.ears == "pointed" else .45) + .06)
 
@@ -151,11 +145,11 @@ def _ears(c: Canvas, g: dict, look: Look, skin, hair) -> None:
 def _body(c: Canvas, g: dict, look: Look, skin) -> None:
     d = c.box(0, .72, .155 + .02 * (1 - g["girl"]), .26, .03)
     c.paint(c.cover(d), skin * .80)
-    _ink(c, look, d)
+    c.ink(look, d)
     d = c.ellipse(0, 1.18, .74 - .06 * g["girl"], .36)
     if look.shirt is not None:
         c.paint(c.cover(d), look.shirt)
-        _ink(c, look, d)
+        c.ink(look, d)
 
 
 def _head(c: Canvas, g: dict, look: Look, skin) -> np.ndarray:
@@ -171,7 +165,7 @@ def _head(c: Canvas, g: dict, look: Look, skin) -> np.ndarray:
     for side in (-1, 1):
         r2 = ((c.x - g["turn"] - side * .24) / .12) ** 2 + ((c.y - .26) / .09) ** 2
         c.paint(alpha * np.exp(-r2) * look.blush, (.90, .35, .32))
-    _ink(c, look, d)
+    c.ink(look, d)
     return alpha
 
 
@@ -207,7 +201,7 @@ def _nose(c: Canvas, g: dict, look: Look, skin) -> None:
         c.paint(c.cover(d), np.clip(skin * 1.04 + (.05, -.01, -.01), 0, 1))
         c.shade(c.cover(np.maximum(d, .21 - c.y), 3), .84)
         c.paint(c.cover(c.ellipse(x - .03, .165, .03, .022)) * .7, (1, 1, 1))
-        _ink(c, look, d)
+        c.ink(look, d)
     else:
         c.paint(c.cover(c.ellipse(x, .22, .052 * look.nose, .020), 2), skin * .68)
         side = c.segment(x - .03, .02, x - .045 * look.nose, .20, .008)
@@ -262,7 +256,7 @@ def _hair_front(c: Canvas, g: dict, look: Look, hair) -> None:
     alpha = c.cover(d)
     c.paint(alpha, hair)
     _hair_shading(c, g, look, alpha)
-    _ink(c, look, d)
+    c.ink(look, d)
 
 
 def _glasses(c: Canvas, g: dict, look: Look) -> None:
