@@ -24,7 +24,8 @@ def load_clip(ref: str | os.PathLike, *, activation: str | None = None) -> "Clip
     """Build the CLIP stored at `ref` (a file, a folder or `demo:<name>`) in any known dialect, in float32.
 
     `activation` ("quick_gelu" or "gelu") wins over what the file, its configuration or the rule for its dialect says.
-    Raises UserError when there is no whole CLIP, when it is damaged, or when it is a relative that our towers are not; says on stderr what is assumed of a file that does not tell.
+    Says on stderr what is assumed of a file that does not tell. Raises UserError when there is no whole CLIP, when it
+    is damaged, or when it is a relative that our towers are not.
     """
     from jittor_ipl.models.clip.model import Clip
     if activation not in (None, *ACTIVATIONS):
