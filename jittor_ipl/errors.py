@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 def in_brief(error: BaseException, limit: int = 300) -> str:
-    """Return what a page of Jittor's says in one line of at most `limit` characters: its last reason, else its first line.
+    """Return what a page of Jittor's says in one line of at most `limit` characters: its last reason, else its start.
 
     Colours of a terminal and places in Jittor's source go; the command line's --debug shows all.
     """

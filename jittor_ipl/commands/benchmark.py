@@ -47,7 +47,9 @@ def command(config: str, only: str, jobs: int, threads: int | None, time_limit: 
     from jittor_ipl.benchmark.settings import load_benchmark
     from jittor_ipl.config import suite_path
     file = options.suite_file(config)
-    benchmark = _with_networks(load_benchmark(file), networks)
+    benchmark = load_benchmark(file)
+    given = {name: ref.split(",") if name == "lpips" else ref for name, ref in networks.items() if ref}
+    benchmark = benchmark.model_copy(update={"networks": benchmark.networks.model_copy(update=given)})
     root = Path(output or Path("runs") / benchmark.name)
     cells = plan(benchmark, root)
     wanted = chosen(cells, only)
@@ -61,12 +63,6 @@ def command(config: str, only: str, jobs: int, threads: int | None, time_limit: 
     for line in failed:
         click.echo(f"failed: {line}", err=True)
     return int(bool(failed))
-
-
-def _with_networks(benchmark: Benchmark, networks: dict[str, str | None]) -> Benchmark:
-    """Return the benchmark with the networks that the call names in place of the file's."""
-    given = {name: ref.split(",") if name == "lpips" else ref for name, ref in networks.items() if ref}
-    return benchmark.model_copy(update={"networks": benchmark.networks.model_copy(update=given)})
 
 
 def _work(wanted: list[Cell], root: Path, jobs: int, time_limit: float | None) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -92,13 +93,15 @@ def settings_options(function: Function) -> Function:
         for names, place in places.items():
             words = names.split()
             for name in (word for word in words if word != "VALUE"):
-                def callback(ctx: click.Context, param: click.Parameter, value: object, act: Function = act,
-                             text: str = f"{name} is not a setting here: {place}") -> None:
-                    if value:
-                        act(text)
+                act_on = partial(_answer, act, f"{name} is not a setting here: {place}")
                 function = click.option(name, is_flag="VALUE" not in words, hidden=True, expose_value=False,
-                                        callback=callback)(function)
+                                        callback=act_on)(function)
     return function
+
+
+def _answer(act: Function, text: str, ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value:
+        act(text)
 
 
 def _refuse(text: str) -> None:

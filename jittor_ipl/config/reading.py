@@ -33,7 +33,7 @@ def suite_path(name: str | Path) -> Path:
     found = next((place for place in (path, *places) if place.is_file()), None)
     if found is None and re.fullmatch(r"[\w-]+", str(name)) and not path.exists():
         known = sorted(file.stem for file in SUITES.glob(f"*{ending}"))
-        raise UserError(f"no suite or benchmark {name!r} ships{nearest(str(name), known)}; there are {', '.join(known)}: "
+        raise UserError(f"no suite {name!r} ships{nearest(str(name), known)}; there are {', '.join(known)}: "
                         "name one of these, or a file")
     return found or path
 
