@@ -42,6 +42,7 @@ PUBLISHED = [(.2125, .747, 2.813, .3939, .7451, .62, .4251), (.1916, .73, 3.8127
 @pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: str(row[-1]))
 def test_the_formula_gives_the_published_totals(row: tuple[float, ...]) -> None:
     parts = dict(zip(("dino", "hist", "fid", "lpips", "clip_iqa", "clip_r"), row))
+    # Published with four digits: half of the last one is 5e-5, of the total and, weighted, of its parts.
     assert competition.total(parts) == pytest.approx(row[-1], abs=1e-4)
     assert competition.total({**parts, "fid": 20}) == competition.total({**parts, "fid": 300})
 

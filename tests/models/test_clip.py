@@ -96,6 +96,7 @@ def test_initialisation_is_openais_and_a_function_of_the_generator():
                       "visual.proj": 64 ** -.5, block + "attn.in_proj_weight": 128 ** -.5,
                       block + "attn.out_proj.weight": (128 * 4) ** -.5, block + "mlp.c_fc.weight": 256 ** -.5,
                       block + "mlp.c_proj.weight": (128 * 4) ** -.5, "visual.conv1.weight": (3 * 192) ** -.5}.items():
+        # NumPy's draws, the same on every machine; 1,024 of them, the fewest, estimate a deviation to 2.2 %.
         assert abs(model[name].std() / std - 1) < .05, name
     assert model["logit_scale"] == np.float32(math.log(1 / .07))
     assert not model[block + "attn.in_proj_bias"].any() and (model["ln_final.weight"] == 1).all()

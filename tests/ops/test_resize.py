@@ -18,6 +18,11 @@ def test_equals_interpolate(case):
     mode, antialias, height, width = case.split("-")
     x = jt.array(RECORDED["x"])
     y = resize(x, (int(height), int(width)), mode, bool(int(antialias)))
+    rows, columns = (axis_matrix(before, after, mode, bool(int(antialias))).astype(np.float64)
+                     for before, after in zip(x.shape[2:], y.shape[2:]))
+    exact = np.einsum("hi,bciw,jw->bchj", rows, RECORDED["x"], columns) if mode != "nearest" else RECORDED[case]
+    assert np.abs(y.numpy() - exact).max() < 1e-6           # measured 2.2e-7
+    # The rest, at most 1.3e-6 here and 1.9e-6 in the gradient, is the rounding of PyTorch's record, on any processor.
     assert np.abs(y.numpy() - RECORDED[case]).max() < 3e-6
     cotangent = np.cos(np.arange(RECORDED[case].size)).reshape(y.shape).astype(np.float32)
     gradient = jt.grad((y * jt.array(cotangent)).sum(), x).numpy()
