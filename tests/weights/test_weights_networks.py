@@ -47,8 +47,8 @@ def assert_equal(a: object, b: object) -> None:
 
 PROFILE = """
 import sys
-import jittor_ipl.models.stylegan2.generator
 from jittor_ipl.weights.generator import load_generator
+load_generator("demo:generator")    # imports what it needs
 files = set()
 def note(frame, event, argument):
     name = frame.f_code.co_filename
