@@ -59,5 +59,5 @@ def train_mapper(generator: Generator, mapper: Mapper, prompts: Prompts, listene
         loss = losses.mapper_objective(terms, settings.lambda_domain, settings.lambda_source, settings.lambda_prompts,
                                        settings.replace_domain)
 
-        adam.step(dict(zip(params, jt.grad(loss, list(params.values())))))
+        adam.minimise(loss)
         loop.done({"loss": loss.item(), **{name: term.item() for name, term in terms.items()}})

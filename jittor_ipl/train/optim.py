@@ -68,6 +68,10 @@ class Adam:
                 self._update(name, grad, self.lr if lr is None else lr)
         _finish([v for name in grads for v in (self.params[name], self.first[name], self.second[name])])
 
+    def minimise(self, loss: jt.Var, lr: float | None = None) -> None:
+        """Update all tensors along the gradient of `loss` [1]."""
+        self.step(dict(zip(self.params, jt.grad(loss, list(self.params.values())))), lr)
+
     def _update(self, name: str, grad: jt.Var, lr: float) -> None:
         param = self.params[name]
         assert tuple(grad.shape) == tuple(param.shape), (name, grad.shape, param.shape)

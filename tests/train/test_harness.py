@@ -34,7 +34,7 @@ def fit(loop: Loop, steps: int, kill_at: int | None = None) -> dict[str, np.ndar
         loss = (error * error).sum() / 8.0
         if step == kill_at:
             raise Killed
-        adam.step(dict(zip(params, jt.grad(loss, list(params.values())))))
+        adam.minimise(loss)
         average.update()
         loop.done({"loss": loss.item()})
     return {**Weights(params).state(), **{f"ema {name}": value for name, value in average.state().items()}}

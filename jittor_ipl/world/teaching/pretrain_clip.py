@@ -125,7 +125,7 @@ def train(recipe: ClipRecipe, pools: list[Pool], vocabulary: Vocabulary, origin:
         if recipe.attack:
             images = attacked(lambda x: loss_of(x, text.detach()), images, recipe.attack, recipe.attack_steps, random)
         loss = loss_of(jt.array(images), text)
-        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), recipe.rate(step))
+        optimiser.minimise(loss, recipe.rate(step))
         loop.done({"loss": loss.item()})
     return clip
 

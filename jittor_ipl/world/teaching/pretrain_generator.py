@@ -14,6 +14,7 @@ import numpy as np
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
@@ -65,7 +66,7 @@ def train(recipe: GeneratorRecipe, loop: Loop | None = None) -> Generator:
         w = generator.mapping(jt.array(z[chosen])).detach()
         loss = drawing_loss(generator.synthesis(w, "const"), jt.array(pool.to_float(images[chosen])), recipe.edge)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50)
-        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
+        optimiser.minimise(loss, rate)
         loop.done({"loss": loss.item()})
     for name in parameters:
         if name.startswith("noises."):
@@ -83,7 +84,7 @@ def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> float:
         difference = generator.mapping(jt.array(z)) - target
         loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
-        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
+        optimiser.minimise(loss, rate)
     return float(loss.item())
 
 
@@ -108,12 +109,9 @@ def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[s
     """Fidelity to the renderer on fresh latents: PSNR in dB over the 8-bit range, and agreement of the codes in w."""
     z = rng(99, "generator-test").standard_normal((count, attributes.LATENT_DIM), np.float32)
     truth = pool.to_float(pool.build_from_latents(z, subject.source, subject=subject))
-    with jt.no_grad():
-        w = generator.mapping(jt.array(z))
-        parts = [generator.synthesis(w[i:i + 32], "const").numpy() for i in range(0, count, 32)]
-    drawn = np.clip(np.concatenate(parts), -1, 1)
+    drawn = np.clip(pictures(generator, z), -1, 1)
     squared = np.mean(np.square((drawn - truth) / 2, dtype=np.float64), axis=(1, 2, 3))
-    code, face = w.numpy(), subject.table.from_latent(z)
+    code, face = generator.mapping(jt.array(z)).numpy(), subject.table.from_latent(z)
     at, agree = 0, []
     for name, values in subject.table.values.items():
         agree.append(np.mean(code[:, at:at + len(values)].argmax(1) == face[name]))

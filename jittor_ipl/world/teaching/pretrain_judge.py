@@ -47,7 +47,7 @@ def train(recipe: JudgeRecipe, pool: Pool, loop: Loop | None = None) -> Judge:
         images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))
         loss = classification(judge(jt.array(images)), target, judge.subject.sections)
         rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
-        optimiser.step(dict(zip(parameters, jt.grad(loss, list(parameters.values())))), rate)
+        optimiser.minimise(loss, rate)
         loop.done({"loss": loss.item()})
     return judge
 
