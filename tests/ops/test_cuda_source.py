@@ -4,17 +4,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import jittor_ipl.ops
 from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime import system
-
-sys.path.insert(0, str(Path(__file__).parent))
-from cuda_source import standalone  # noqa: E402
+from tests.ops.cuda_source import standalone
 
 NAMES = [found.name for found in pkgutil.iter_modules(jittor_ipl.ops.__path__)]
 MODULES = [importlib.import_module(f"jittor_ipl.ops.{name}") for name in NAMES]

@@ -1,20 +1,15 @@
 """Transformer mappers and the loss on a list of prompts against what PyTorch computed (tests/golden/mappers.npz)."""
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import golden
 import numpy as np
 import pytest
+from reference import run_reference
 
-sys.path.insert(0, str(Path(__file__).parent))
-import golden  # noqa: E402
-from reference import run_reference  # noqa: E402
-
-from jittor_ipl import losses  # noqa: E402
-from jittor_ipl.models.mappers import TransformerMapper, TransformerMapperConfig  # noqa: E402
-from jittor_ipl.models.strict import load_into, named_tensors  # noqa: E402
-from jittor_ipl.runtime.backend import jt  # noqa: E402
+from jittor_ipl import losses
+from jittor_ipl.models.mappers import TransformerMapper, TransformerMapperConfig
+from jittor_ipl.models.strict import load_into, named_tensors
+from jittor_ipl.runtime.backend import jt
 
 SIZES = {"v1": (3, 2, 0), "v2": (2, 4, 32), "v3": (2, 2, 16)}      # layers, heads, hidden
 FORWARD = GRADIENT = 1e-4
