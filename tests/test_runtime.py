@@ -311,8 +311,8 @@ def test_progress_of_the_compiler_is_one_line():
     done = python(PROGRESS)
     assert done.returncode == 0 and done.stdout == ""
     assert done.stderr.splitlines() == [
-        "a fault of another kind", "compiling 29 kernels, once per machine ...",
-        "compiling 4 kernels, once per machine ...", "Compiling something else", "the end"]
+        "a fault of another kind", "preparing 29 kernels, compiled once per machine ...",
+        "preparing 4 kernels, compiled once per machine ...", "Compiling something else", "the end"]
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ class Progress : public std::streambuf {
     void say() {
         const auto slash = line.find('/') + 1;
         const auto count = line.substr(slash, line.find(')') - slash);
-        line = std::string(isatty(2) ? "\r\x1b[K" : "") + "compiling " + count + " kernels, once per machine ...\n";
+        line = std::string(isatty(2) ? "\r\x1b[K" : "") + "preparing " + count + " kernels, compiled once per machine ...\n";
         pass();
         said = true;
     }
