@@ -185,8 +185,8 @@ def _place(benchmark: Benchmark, source: BenchmarkSource, run: StyleRun) -> Plac
 
 def _cell(method: str, place: Place, seed: int, run: StyleRun, root: Path) -> Cell:
     """Both stages take the cell's seed, whatever the suite says."""
-    own = {part: getattr(run, part).model_copy(update={"seed": None}) for part in ("mapper", "generator")}
-    run = run.model_copy(update={"seed": seed, **own})
+    stages = {part: getattr(run, part).model_copy(update={"seed": None}) for part in ("mapper", "generator")}
+    run = run.model_copy(update={"seed": seed, **stages})
     if run.source.generator != place.generator:
         raise UserError(f"the method {method} names another source generator than {place.generator}: "
                         "tables would compare nothing")

@@ -82,8 +82,8 @@ class _Tables:
                 + table(["figure", *map(_escaped, peers)], rows) + "\n\n" + "\n".join(members))
 
     def holding(self) -> str:
-        rows = [[title, *(f"{held} of {whole}" if whole else NOTHING
-                          for held, whole in holding(self.results, name, self.styles).values())]
+        rows = [[title, *(f"{count} of {whole}" if whole else NOTHING
+                          for count, whole in holding(self.results, name, self.styles).values())]
                 for name, title in self.rows]
         heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {MUST_HOLD[figure]:.0%}"
                  for figure in self.results.known(MUST_HOLD)]

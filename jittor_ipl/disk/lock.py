@@ -13,7 +13,7 @@ from jittor_ipl.errors import UserError
 
 NAME = ".lock"
 # A forked child that outlives its parent would hold the parent's lock: every child lets go of it at once.
-_held: set[int] = set()
+_locks: set[int] = set()
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     folder = make_folder(folder)
     with as_user_error(folder, "write in"):
         handle = _acquired(folder)
-    _held.add(handle)
+    _locks.add(handle)
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
@@ -34,7 +34,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     finally:
         # Unlinked while still held: whoever opened it meanwhile sees in `_acquired` that it is not the lock any more.
         (folder / NAME).unlink(missing_ok=True)
-        _held.discard(handle)
+        _locks.discard(handle)
         os.close(handle)
 
 
@@ -59,10 +59,10 @@ def _acquired(folder: Path) -> int:
         os.close(handle)
 
 
-def _let_go() -> None:
-    for handle in _held:
+def _close_locks() -> None:
+    for handle in _locks:
         os.close(handle)
-    _held.clear()
+    _locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_close_locks)

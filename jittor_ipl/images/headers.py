@@ -15,7 +15,7 @@ MAX_SCAN_PIXELS = 2_000_000_000     # scans times pixels of a JPEG; usual progre
 MAX_SCANS = 1000
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND")
 # Left, top, steps across and down of an interlaced PNG's passes.
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # What else is met under the ending of a picture, for the message.
@@ -58,26 +58,26 @@ def _png(data: bytes) -> Header:
     """Walk the chunks: the first is IHDR, each lies within the file, the last is IEND, and the rows are all there."""
     if data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\x0d" or len(data) < 33:
         raise UserError("a damaged PNG: it does not begin with its header")
-    kept = _png_chunks(data)
-    return Header("PNG", *_sides(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")), tuple(kept))
+    chunks = _png_chunks(data)
+    return Header("PNG", *_sides(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")), tuple(chunks))
 
 
 def _png_chunks(data: bytes) -> list[tuple[int, int]]:
     """Return (start, end) of the chunks that make the picture; UserError when one is damaged or beyond the file."""
-    at, kept = len(_PNG), []
+    at, chunks = len(_PNG), []
     for _ in range(MAX_CHUNKS):
         length, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
         end = at + 12 + length
         if end > len(data):
             raise UserError("a damaged PNG: the file is cut short")
-        if kind in _PNG_KEPT:
+        if kind in _PNG_CHUNKS:
             if kind == b"eXIf" and length > MAX_METADATA:
                 raise UserError(f"a PNG with {length >> 20} MiB of EXIF data; at most {MAX_METADATA >> 20} are read")
             if zlib.crc32(memoryview(data)[at + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
                 raise UserError(f"a damaged PNG: the checksum of its {kind.decode()} chunk does not match")
-            kept.append((at, end))
+            chunks.append((at, end))
         if kind == b"IEND":
-            return kept
+            return chunks
         at = end
     raise UserError(f"a PNG of more than {MAX_CHUNKS} pieces")
 

@@ -112,8 +112,8 @@ def choose(test_set: TestSet, styles: list[str]) -> TestSet:
         if style not in names:
             raise UserError(f"no style {style!r} in {test_set.suite!r}{nearest(style, names)}; it has: "
                             + ", ".join(entry.plan.style for entry in test_set.entries))
-    kept = tuple(entry for entry in test_set.entries if not styles or {entry.number, entry.plan.style} & set(styles))
-    return TestSet(test_set.suite, kept, test_set.missing)
+    chosen = tuple(entry for entry in test_set.entries if not styles or {entry.number, entry.plan.style} & set(styles))
+    return TestSet(test_set.suite, chosen, test_set.missing)
 
 
 def plan_of(run: StyleRun) -> StyleSeeds:

@@ -41,27 +41,28 @@ class Row:
         """Return the line's texts."""
         def shown(value: float | None, form: str) -> str:
             return NONE if value is None else form.format(value)
-        proved = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
+        verified = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
         return [self.style, shown(self.seconds, "{:.0f}"), shown(self.similarity, "{:.3f}"),
-                shown(self.judge, "{:.0%}"), proved, self.note]
+                shown(self.judge, "{:.0%}"), verified, self.note]
 
 
 def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path | None) -> list[Row]:
     """Return one row per style from its report, its pictures in `results` and the JSON that `test.py --json` wrote."""
-    proved = _proved(verified)
+    reproducible = _reproducible(verified)
     pictures = results / SEEDS
     plans = read_seeds(pictures).styles if pictures.is_file() else {}
-    return [_row(run, folder / run.folder, results, plans.get(f"{run.number:02d}"), proved) for run in runs]
+    return [_row(run, folder / run.folder, results, plans.get(f"{run.number:02d}"), reproducible) for run in runs]
 
 
-def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None, proved: Mapping[str, bool]) -> Row:
+def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None,
+         reproducible: Mapping[str, bool]) -> Row:
     number = f"{run.number:02d}"
     report = _report(folder)
     if report is None:
         return Row(run.style, note="not finished")
     seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
     judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
-    return Row(run.style, seconds, report.get("direction_similarity"), judged, proved.get(number))
+    return Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number))
 
 
 def _report(folder: Path) -> dict | None:
@@ -71,7 +72,7 @@ def _report(folder: Path) -> dict | None:
         return None
 
 
-def _proved(path: Path | None) -> dict[str, bool]:
+def _reproducible(path: Path | None) -> dict[str, bool]:
     if path is None or not path.is_file():
         return {}
     return {number: bool(value) for suite in read_json(path, "verification").values()
