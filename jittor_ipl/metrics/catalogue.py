@@ -1,4 +1,4 @@
-"""Every metric: what it compares, how many pictures it needs at least, what it returns, and which way is better."""
+"""Every metric: what it compares, how many pictures it needs at least, and which way its figures are better."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
@@ -42,17 +42,14 @@ class Metric:
     network   field of the extractor that it takes its features from, None for pixels
     needs     "images" alone, "reference", "source" (pairs), "prompt" or "prompts" (pairs and both texts)
     least     pictures needed in the set (or pairs), and in the reference where there is one
-    better    "up" or "down" of every figure
     statistics   whether a file of mean and covariance can stand for the reference
     taps      field of `Sets` -> features that `compute` takes from it whole, so that one pass gives them to all metrics
     """
 
     compute: Callable[[Sets], Figures]
-    figures: tuple[str, ...]
     network: str | None
     needs: str
     least: int
-    better: str
     least_reference: int = 2
     statistics: bool = False
     taps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -81,7 +78,7 @@ def _inception_score(sets: Sets) -> Figures:
 def _fid(sets: Sets) -> Figures:
     images, = sets.images.get(sets.extractor.inception, "pooled")
     if isinstance(sets.reference, Statistics):
-        reference = sets.reference.normal()
+        reference = frechet.of_moments(sets.reference.mean, sets.reference.covariance)
         if reference.mean.shape != images.shape[1:]:
             raise UserError(f"{sets.reference.file} holds statistics of {len(reference.mean)} features, the network "
                             f"gives {images.shape[1]}: --inception must name the network that the file was made with")
@@ -132,20 +129,25 @@ def _identity(sets: Sets) -> Figures:
     return _mean_std("identity_similarity", cosines.cosines(before, after))
 
 
-def _of_pixels(name: str, function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Callable[[Sets], Figures]:
-    def compute(sets: Sets) -> Figures:
-        pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
-        return _mean_std(name, np.concatenate([function(before, after) for before, after in pairs]))
-    return compute
+def _of_pixels(function: Callable[[np.ndarray, np.ndarray], np.ndarray], sets: Sets) -> np.ndarray:
+    pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
+    return np.concatenate([function(before, after) for before, after in pairs])
 
 
 def _psnr(sets: Sets) -> Figures:
     """Equal pictures have no finite PSNR: counted beside the mean of the others (None when there are no others)."""
-    pairs = zip(sets.before.images.batches(sets.before.batch), sets.after.images.batches(sets.before.batch))
-    found = np.concatenate([pixels.psnr(before, after) for before, after in pairs])
+    found = _of_pixels(pixels.psnr, sets)
     finite = found[np.isfinite(found)]
     figures = _mean_std("peak_signal_noise_ratio", finite) if len(finite) else {"peak_signal_noise_ratio": None}
     return {**figures, "identical_pairs": float(len(found) - len(finite))}
+
+
+def _ssim(sets: Sets) -> Figures:
+    return _mean_std("structural_similarity_index_measure", _of_pixels(pixels.ssim, sets))
+
+
+def _structural_consistency(sets: Sets) -> Figures:
+    return _mean_std("structural_consistency_score", _of_pixels(pixels.structural_consistency_score, sets))
 
 
 def _clip_score(sets: Sets) -> Figures:
@@ -163,40 +165,26 @@ def _mean_std(name: str, values: np.ndarray) -> Figures:
     return {name: float(values.mean()), f"{name}_std": float(values.std())}
 
 
-def _pair(name: str) -> tuple[str, str]:
-    return name, f"{name}_std"
-
-
 _PATCHES = ("patch-mean", "patch-covariance")
-
-_INCEPTION = {"images": ("pooled",), "reference": ("pooled",)}
-
+_POOLED = {"images": ("pooled",), "reference": ("pooled",)}
 METRICS: dict[str, Metric] = {
-    "is": Metric(_inception_score, ("inception_score_mean", "inception_score_std"), network="inception", needs="images",
-                 least=2 * inception_score.SPLITS, better="up", taps={"images": ("logits",)}),
-    "fid": Metric(_fid, ("frechet_inception_distance",), network="inception", needs="reference", least=2, better="down",
-                  taps=_INCEPTION, statistics=True),
-    "kid": Metric(_kid, ("kernel_inception_distance_mean", "kernel_inception_distance_std"), network="inception",
-                  needs="reference", least=2, better="down", taps=_INCEPTION),
+    "is": Metric(_inception_score, "inception", "images", 2 * inception_score.SPLITS, taps={"images": ("logits",)}),
+    "fid": Metric(_fid, "inception", "reference", least=2, taps=_POOLED, statistics=True),
+    "kid": Metric(_kid, "inception", "reference", least=2, taps=_POOLED),
     # Of a large reference only the first pictures are asked, and what they give is large: no part of the one pass.
-    "sifid": Metric(_sifid, _pair("single_image_frechet_inception_distance"), network="inception", needs="reference",
-                    least=1, least_reference=1, better="down", taps={"images": _PATCHES}),
-    "intra-lpips": Metric(_intra, (*_pair("intra_cluster_lpips"), "intra_cluster_lpips_all", "mean_pairwise_lpips"),
-                          network="lpips", needs="images", least=2 * clusters.CLUSTERS, better="up"),
-    "intra-lpips-reference": Metric(_intra_reference, (*_pair("intra_reference_lpips"), "intra_reference_clusters"),
-                                    network="lpips", needs="reference", least=2, least_reference=1, better="up"),
-    "scs": Metric(_of_pixels("structural_consistency_score", pixels.structural_consistency_score),
-                  _pair("structural_consistency_score"), network=None, needs="source", least=1, better="up"),
-    "id": Metric(_identity, _pair("identity_similarity"), network="identity", needs="source", least=1, better="up",
-                 taps={"before": ("identity",), "after": ("identity",)}),
-    "lpips": Metric(_lpips, _pair("learned_perceptual_image_patch_similarity"), network="lpips", needs="source",
-                    least=1, better="down"),
-    "psnr": Metric(_psnr, (*_pair("peak_signal_noise_ratio"), "identical_pairs"), network=None, needs="source", least=1,
-                   better="up"),
-    "ssim": Metric(_of_pixels("structural_similarity_index_measure", pixels.ssim),
-                   _pair("structural_similarity_index_measure"), network=None, needs="source", least=1, better="up"),
-    "clip": Metric(_clip_score, ("clip_score",), network="clip", needs="prompt", least=1, better="up",
-                   taps={"images": ("clip",)}),
-    "clip-direction": Metric(_clip_direction, _pair("clip_direction_similarity"), network="clip", needs="prompts",
-                             least=1, better="up", taps={"before": ("clip",), "after": ("clip",)}),
+    "sifid": Metric(_sifid, "inception", "reference", least=1, least_reference=1, taps={"images": _PATCHES}),
+    "intra-lpips": Metric(_intra, "lpips", "images", least=2 * clusters.CLUSTERS),
+    "intra-lpips-reference": Metric(_intra_reference, "lpips", "reference", least=2, least_reference=1),
+    "scs": Metric(_structural_consistency, None, "source", least=1),
+    "id": Metric(_identity, "identity", "source", least=1, taps={"before": ("identity",), "after": ("identity",)}),
+    "lpips": Metric(_lpips, "lpips", "source", least=1),
+    "psnr": Metric(_psnr, None, "source", least=1),
+    "ssim": Metric(_ssim, None, "source", least=1),
+    "clip": Metric(_clip_score, "clip", "prompt", least=1, taps={"images": ("clip",)}),
+    "clip-direction": Metric(_clip_direction, "clip", "prompts", least=1,
+                             taps={"before": ("clip",), "after": ("clip",)}),
 }
+# Of all other figures the higher one is better; of the counts neither.
+LOWER_IS_BETTER = ("frechet_inception_distance", "kernel_inception_distance_mean",
+                   "single_image_frechet_inception_distance", "learned_perceptual_image_patch_similarity")
+COUNTS = ("identical_pairs", "intra_reference_clusters")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ipl.disk.small_files import read_lines
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.metrics.cosines import cosines
@@ -18,6 +19,7 @@ from jittor_ipl.metrics.extract import squared_distances
 from jittor_ipl.metrics.frechet import frechet_inception_distance
 from jittor_ipl.metrics.histograms import histogram_score
 
+Feature = Callable[[np.ndarray], np.ndarray]    # of a picture, uint8 [H, W, 3]: a vector [d]
 PARTS = ("dino", "hist", "lpips", "fid", "clip_r", "clip_iqa")
 TOP = 5
 OFFICIAL_WORDS = 215        # in the organisers' list; the list itself is theirs, so only its length can be checked
@@ -46,22 +48,25 @@ def find_styles(results: "str | Path", references: "str | Path") -> list[Style]:
     Raises UserError when there is none, when one has no references, or when a reference style was not generated.
     """
     results, references = Path(results), Path(references)
-    for folder in (results, references):
-        if not folder.is_dir():
-            raise UserError(f"{str(folder)!r} is not a folder of styles (00, 01, ...)")
-    def styles(folder: Path) -> list[str]:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    names, known = styles(results), styles(references)
+    names, known = _style_names(results), _style_names(references)
     if not names:
         raise UserError(f"no style folder (00, 01, ...) in {str(results)!r}")
+    if alone := sorted({*names} - {*known}):
+        raise UserError(f"style {alone[0]!r} of {str(results)!r} has no references in {str(references)!r}")
+    if alone := sorted({*known} - {*names}):
+        raise UserError(f"style {alone[0]!r} of {str(references)!r} was not generated: {str(results)!r} lacks it")
+    styles = []
     for name in names:
-        if name not in known:
-            raise UserError(f"style {name!r} of {str(results)!r} has no references in {str(references)!r}")
-    for name in known:
-        if name not in names:
-            raise UserError(f"style {name!r} of {str(references)!r} was not generated: {str(results)!r} lacks it")
-    return [Style(name, tuple(list_images(results / name)), tuple(list_images(_pictures(references / name))))
-            for name in names]
+        inner = references / name / "images"
+        found = list_images(inner if inner.is_dir() else references / name)
+        styles.append(Style(name, tuple(list_images(results / name)), tuple(found)))
+    return styles
+
+
+def _style_names(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is not a folder of styles (00, 01, ...)")
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def decodable(styles: Sequence[Style], skip_bad: bool = False) -> tuple[list[Style], list[str]]:
@@ -87,10 +92,6 @@ def decodable(styles: Sequence[Style], skip_bad: bool = False) -> tuple[list[Sty
     return [replace(style, images=good(style.images), references=good(style.references)) for style in styles], faults
 
 
-def _pictures(folder: Path) -> Path:
-    return folder / "images" if (folder / "images").is_dir() else folder
-
-
 def word_of(path: Path) -> str:
     """Return the prompt that a picture's file name states: everything before the first full stop, in lower case."""
     return path.name.split(".")[0].lower()
@@ -98,12 +99,7 @@ def word_of(path: Path) -> str:
 
 def read_words(path: "str | Path") -> list[str]:
     """Return the words of CLIP-R's list, one per line, in lower case; UserError when there are fewer than five."""
-    try:
-        words = [line.strip().lower() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise UserError(f"the list of words {str(path)!r} cannot be read: {reason}") from error
-    words = list(dict.fromkeys(words))
+    words = list(dict.fromkeys(line.lower() for line in read_lines(path, "list of words") if line))
     if len(words) < TOP:
         raise UserError(f"{str(path)!r} holds {len(words)} words; CLIP-R takes the {TOP} likeliest of a list "
                         f"(the official one has {OFFICIAL_WORDS})")
@@ -112,28 +108,30 @@ def read_words(path: "str | Path") -> list[str]:
 
 def hist(styles: Sequence[Style]) -> float:
     """Return the mean over styles of the histogram score."""
-    return _over_styles(styles, lambda style: histogram_score(*(map(load_image, paths)
-                                                                for paths in (style.images, style.references))))
+    return float(np.mean([histogram_score(map(load_image, style.images), map(load_image, style.references))
+                          for style in styles]))
 
 
-def dino(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the mean cosine of every picture with every reference of its style; `feature`: uint8 HWC -> [d]."""
-    def of_style(style: Style) -> float:
+def dino(styles: Sequence[Style], feature: Feature) -> float:
+    """Return the mean cosine of every picture with every reference of its style."""
+    means = []
+    for style in styles:
         ours, theirs = _of_all(style.images, feature), _of_all(style.references, feature)
-        return float(np.mean([cosines(ours, other[None]).mean() for other in theirs]))
-    return _over_styles(styles, of_style)
+        means.append(np.mean([cosines(ours, other[None]).mean() for other in theirs]))
+    return float(np.mean(means))
 
 
-def lpips(styles: Sequence[Style], embedding: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the mean LPIPS of every picture with every reference of its style; `embedding`: uint8 HWC -> [D]."""
-    def of_style(style: Style) -> float:
+def lpips(styles: Sequence[Style], embedding: Feature) -> float:
+    """Return the mean LPIPS of every picture with every reference of its style."""
+    means = []
+    for style in styles:
         theirs = _of_all(style.references, embedding)
-        return float(np.mean([squared_distances(_of_all([path], embedding), theirs).mean() for path in style.images]))
-    return _over_styles(styles, of_style)
+        means.append(np.mean([squared_distances(_of_all([path], embedding), theirs).mean() for path in style.images]))
+    return float(np.mean(means))
 
 
-def fid(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) -> float:
-    """Return the FID of all pictures of all styles with all references, on 64 features: uint8 HWC -> [64]."""
+def fid(styles: Sequence[Style], feature: Feature) -> float:
+    """Return the FID of all pictures of all styles with all references, on 64 features."""
     images = [path for style in styles for path in style.images]
     references = [path for style in styles for path in style.references]
     if min(len(images), len(references)) < 2:
@@ -141,8 +139,7 @@ def fid(styles: Sequence[Style], feature: Callable[[np.ndarray], np.ndarray]) ->
     return frechet_inception_distance(_of_all(images, feature), _of_all(references, feature))
 
 
-def clip_r(styles: Sequence[Style], words: Sequence[str], image: Callable[[np.ndarray], np.ndarray],
-           text: Callable[[str], np.ndarray]) -> float:
+def clip_r(styles: Sequence[Style], words: Sequence[str], image: Feature, text: Callable[[str], np.ndarray]) -> float:
     """Return the share of pictures whose own word is among the five likeliest of `words` and itself."""
     known: dict[str, np.ndarray] = {}
     hits = []
@@ -154,20 +151,17 @@ def clip_r(styles: Sequence[Style], words: Sequence[str], image: Callable[[np.nd
     return float(np.mean(hits))
 
 
-def clip_iqa(styles: Sequence[Style], image: Callable[[np.ndarray], np.ndarray], anchors: np.ndarray) -> float:
+def clip_iqa(styles: Sequence[Style], image: Feature, anchors: np.ndarray) -> float:
     """Return the mean over styles of the probability of "Good photo." against "Bad photo."; anchors [2, e]."""
-    def of_style(style: Style) -> float:
+    means = []
+    for style in styles:
         logits = 100 * _of_all(style.images, image).astype(np.float64) @ anchors.T
-        return float((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
-    return _over_styles(styles, of_style)
+        means.append((1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))).mean())
+    return float(np.mean(means))
 
 
-def _of_all(paths: Sequence[Path], feature: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _of_all(paths: Sequence[Path], feature: Feature) -> np.ndarray:
     return np.stack([feature(load_image(path)) for path in paths])
-
-
-def _over_styles(styles: Sequence[Style], score: Callable[[Style], float]) -> float:
-    return float(np.mean([score(style) for style in styles]))
 
 
 def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping[str, str], weights: Mapping[str, str],
@@ -212,4 +206,3 @@ def _facts(protocol: Mapping[str, Any]) -> str:
     text = f"{protocol['styles']} styles, {protocol['images']} pictures, {protocol['references']} references"
     text += f", {protocol['words']} words" if protocol["words"] is not None else ""
     return text + (f", {len(protocol['skipped'])} damaged left out" if protocol["skipped"] else "")
-

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from jittor_ipl import __version__
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.metrics import clusters, inception_score, kernel
-from jittor_ipl.metrics.catalogue import METRICS, SIFID_REFERENCES, Metric, Sets, prefetch
+from jittor_ipl.metrics.catalogue import METRICS, SIFID_REFERENCES, Sets, prefetch
 from jittor_ipl.metrics.extract import Extractor, FeatureNetwork, FeatureSet
 from jittor_ipl.metrics.image_set import ImageSet, from_array, paired
 from jittor_ipl.metrics.pixels import WINDOW
@@ -23,6 +23,7 @@ _STANDS_FOR = {"inception": "Inception", "lpips": "LPIPS", "identity": "ArcFace"
 _MISSING = {"reference": "pictures of the target domain (--reference)", "source": "the pictures before (--source)",
             "prompt": "a text (--prompt)",
             "prompts": "the pictures before and two texts (--source, --prompt, --source-prompt)"}
+_WINDOWED = ("ssim", "scs")
 Images = "np.ndarray | ImageSet | FeatureSet"
 
 
@@ -39,30 +40,41 @@ def measure(images: Images, reference: "Images | Statistics | None" = None, sour
     demo judge served, else "". Raises UserError for an unknown metric, a set that is too small or does not form pairs,
     and a metric without what it needs.
     """
-    kept = [part for part in (images, reference, source) if isinstance(part, FeatureSet)]
-    images, reference, source = (_set(part, label) for part, label in
-                                 ((images, "images"), (reference, "reference"), (source, "source")))
+    def features(part: "Images | Statistics | None", label: str) -> FeatureSet | Statistics | None:
+        if part is None or isinstance(part, (FeatureSet, Statistics)):
+            return part
+        pictures = part if isinstance(part, ImageSet) else from_array(part, label)
+        return FeatureSet(pictures, batch, Path(cache) if cache else None)
+
+    images, reference, source = features(images, "images"), features(reference, "reference"), features(source, "source")
     given = {"images": True, "reference": reference is not None, "source": source is not None,
              "prompt": bool(prompt) and extractor.clip is not None}
     given["prompts"] = given["source"] and given["prompt"] and bool(source_prompt)
-    if isinstance(reference, Statistics) and extractor.inception.demo:
+    statistics = isinstance(reference, Statistics)
+    if statistics and extractor.inception.demo:
         raise UserError(f"{reference.file} was made with Inception, not with the demo judge: give --inception FILE")
-    chosen = choose(metrics, given, images, statistics=isinstance(reference, Statistics))
-    left_out = {} if metrics is not None else too_few(given, images)
+    chosen = choose(metrics, given, images.images, statistics=statistics)
+    left_out = {} if metrics is not None else too_few(given, images.images)
     if not chosen:
         raise UserError(f"nothing to measure: {'; '.join(left_out.values())} (--reference and --source allow more)")
-    pairs = paired(images, source) if any(METRICS[key].needs in ("source", "prompts") for key in chosen) else None
+    needs, before, after = {METRICS[key].needs for key in chosen}, None, None
+    if needs & {"source", "prompts"}:
+        pairs = zip(paired(images.images, source.images), (images, source))
+        after, before = (whole if part.names == whole.images.names else features(part, part.label)
+                         for part, whole in pairs)      # all of a set shares its features
     for key in chosen:
-        _check_counts(key, METRICS[key], images, reference, pairs)
-    sets = _sets(images, reference, pairs, extractor, seed, {id(part.images): part for part in kept},
-                 lambda part: FeatureSet(part, batch, Path(cache) if cache else None))
-    texts = _texts(extractor, chosen, prompt, source_prompt)
-    sets = Sets(**{**vars(sets), **texts})
+        if reason := shortage(key, *(getattr(part, "images", None) for part in (images, reference, after))):
+            raise UserError(reason)
+    texts = {"prompt": prompt} if needs & {"prompt", "prompts"} else {}
+    texts |= {"source_prompt": source_prompt} if "prompts" in needs else {}
+    sets = Sets(images, extractor, seed, reference, before, after,
+                **{name: extractor.clip.text(text) for name, text in texts.items()})
     prefetch(sets, chosen)
     figures = {name: value for key in chosen for name, value in METRICS[key].compute(sets).items()}
-    networks = _networks(extractor, chosen)
-    protocol = _protocol(chosen, sets, pairs, networks, prompt, source_prompt, source)
-    return {"note": note(networks), "metrics": figures, "protocol": protocol | {"left_out": left_out}}
+    used = dict.fromkeys(METRICS[key].network for key in chosen)
+    networks = {name: getattr(extractor, name) for name in used if name is not None}
+    protocol = _protocol(chosen, sets, source if before else None, networks)
+    return {"note": note(networks), "metrics": figures, "protocol": protocol | texts | {"left_out": left_out}}
 
 
 def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: ImageSet | None = None, *,
@@ -72,93 +84,40 @@ def choose(metrics: Sequence[str] | None, given: Mapping[str, bool], images: Ima
     Without a choice: all that the inputs allow, but those that `too_few` names, and the assignment to references, which
     is made for few of them. `statistics`: the reference is a file of mean and covariance, which serves FID alone.
     """
+    def serves(key: str) -> bool:
+        return METRICS[key].statistics or METRICS[key].needs != "reference" or not statistics
+
     if metrics is None:
-        lacking = {} if images is None else too_few(given, images)
-        left_out = {*lacking, "intra-lpips-reference"}
-        left_out |= {key for key, metric in METRICS.items() if statistics and not _with_statistics(metric)}
-        return [key for key, metric in METRICS.items() if given[metric.needs] and key not in left_out]
+        left_out = {"intra-lpips-reference"} if images is None else {"intra-lpips-reference", *too_few(given, images)}
+        return [key for key, metric in METRICS.items() if given[metric.needs] and key not in left_out and serves(key)]
     for key in metrics:
         if key not in METRICS:
             raise UserError(f"no metric {key!r}{nearest(key, METRICS)}; choose from {', '.join(METRICS)}")
         if not given[METRICS[key].needs]:
             raise UserError(f"{key} needs {_MISSING[METRICS[key].needs]}" +
                             (" and a CLIP (--clip)" if METRICS[key].network == "clip" else ""))
-        if statistics and not _with_statistics(METRICS[key]):
+        if not serves(key):
             raise UserError(f"{key} needs the reference's pictures; a file of statistics serves fid alone")
     return list(dict.fromkeys(metrics))
 
 
-def _with_statistics(metric: Metric) -> bool:
-    return metric.statistics or metric.needs != "reference"
-
-
 def too_few(given: Mapping[str, bool], images: ImageSet) -> dict[str, str]:
     """Return the metrics that a choice by default leaves out, though their inputs are there, each with its reason."""
-    found = {}
-    for key, metric in METRICS.items():
-        if metric.needs == "images" and len(images) < metric.least:
-            found[key] = _needs_more(key, metric.least, images)
-        elif key in ("ssim", "scs") and given[metric.needs] and min(images.size) < WINDOW:
-            found[key] = _needs_larger(key, images)
-    return found
+    asked = (key for key, metric in METRICS.items() if metric.needs == "images" or key in _WINDOWED and given["source"])
+    return {key: reason for key in asked if (reason := shortage(key, images))}
 
 
-def _needs_more(key: str, least: int, images: ImageSet) -> str:
-    return f"{key} needs at least {least} pictures, {images.label} holds {len(images)}"
-
-
-def _needs_larger(key: str, images: ImageSet) -> str:
-    return f"{key} needs pictures of {WINDOW} x {WINDOW} pixels or more, these have {images.size[1]} x {images.size[0]}"
-
-
-def _set(images: "Images | Statistics | None", label: str) -> ImageSet | Statistics | None:
-    if isinstance(images, FeatureSet):
-        return images.images
-    if images is None or isinstance(images, (ImageSet, Statistics)):
-        return images
-    return from_array(images, label)
-
-
-def _check_counts(key: str, metric: Metric, images: ImageSet, reference: ImageSet | None,
-                  pairs: "tuple[ImageSet, ImageSet] | None") -> None:
-    """Raise UserError, with the numbers, when a metric has too few pictures."""
+def shortage(key: str, images: ImageSet, reference: ImageSet | None = None, pairs: ImageSet | None = None) -> str:
+    """Return, with the numbers, why these pictures are too few or too small for a metric; "" when they are not."""
+    metric, (height, width) = METRICS[key], images.size
+    if key in _WINDOWED and min(height, width) < WINDOW:
+        return f"{key} needs pictures of {WINDOW} x {WINDOW} pixels or more, these have {width} x {height}"
     if metric.needs in ("source", "prompts"):
-        if len(pairs[0]) < metric.least:
-            raise UserError(f"{key} needs at least {metric.least} pair, there are {len(pairs[0])}")
-        if key in ("ssim", "scs") and min(pairs[0].size) < WINDOW:
-            raise UserError(_needs_larger(key, pairs[0]))
-        return
-    if len(images) < metric.least:
-        raise UserError(_needs_more(key, metric.least, images))
-    if metric.needs == "reference" and isinstance(reference, ImageSet) and len(reference) < metric.least_reference:
-        raise UserError(_needs_more(key, metric.least_reference, reference))
-
-
-def _sets(images: ImageSet, reference: ImageSet | None, pairs: "tuple[ImageSet, ImageSet] | None", extractor: Extractor,
-          seed: int, kept: Mapping[int, FeatureSet], new: Callable[[ImageSet], FeatureSet]) -> Sets:
-    """Return the sets with their features yet to come; pairs that are all of `images` share its features."""
-    def features(part: ImageSet | Statistics | None) -> FeatureSet | Statistics | None:
-        return part if part is None or isinstance(part, Statistics) else kept.get(id(part)) or new(part)
-    first = features(images)
-    after, before = (None, None) if pairs is None else pairs
-    return Sets(first, extractor, seed, features(reference), features(before),
-                first if after is not None and after.names == images.names else features(after))
-
-
-def _texts(extractor: Extractor, chosen: list[str], prompt: str | None,
-           source_prompt: str | None) -> dict[str, np.ndarray]:
-    needs = {METRICS[key].needs for key in chosen}
-    texts = {}
-    if needs & {"prompt", "prompts"}:
-        texts["prompt"] = extractor.clip.text(prompt)
-    if "prompts" in needs:
-        texts["source_prompt"] = extractor.clip.text(source_prompt)
-    return texts
-
-
-def _networks(extractor: Extractor, chosen: list[str]) -> dict[str, FeatureNetwork]:
-    used = dict.fromkeys(METRICS[key].network for key in chosen)
-    return {name: getattr(extractor, name) for name in used if name is not None}
+        few = pairs is not None and len(pairs) < metric.least
+        return f"{key} needs at least {metric.least} pair, there are {len(pairs)}" if few else ""
+    sides = [(images, metric.least), (reference if metric.needs == "reference" else None, metric.least_reference)]
+    return next((f"{key} needs at least {least} pictures, {part.label} holds {len(part)}"
+                 for part, least in sides if part is not None and len(part) < least), "")
 
 
 def note(networks: Mapping[str, FeatureNetwork]) -> str:
@@ -173,27 +132,22 @@ def note(networks: Mapping[str, FeatureNetwork]) -> str:
     return " ".join(lines)
 
 
-def _protocol(chosen: list[str], sets: Sets, pairs: "tuple[ImageSet, ImageSet] | None",
-              networks: Mapping[str, FeatureNetwork], prompt: str | None, source_prompt: str | None,
-              source: ImageSet | None) -> dict[str, Any]:
-    reference = getattr(sets.reference, "images", sets.reference)
-    parts = {"images": sets.images.images, "reference": reference, "source": source if pairs else None}
+def _protocol(chosen: list[str], sets: Sets, source: FeatureSet | None,
+              networks: Mapping[str, FeatureNetwork]) -> dict[str, Any]:
+    parts = {"images": sets.images, "reference": sets.reference, "source": source}
     found = {"sets": {label: describe(part) for label, part in parts.items() if part is not None},
              "metrics": chosen, "seed": sets.seed,
              "networks": {name: {"name": network.name, "weights_sha256": network.sha256, "demo": network.demo}
                           for name, network in networks.items()},
              "settings": _settings(chosen, sets), "versions": versions()}
-    if pairs:
-        found["pairs"] = len(pairs[0])
-    texts = {"prompt": prompt if sets.prompt is not None else None,
-             "source_prompt": source_prompt if sets.source_prompt is not None else None}
-    return found | {name: text for name, text in texts.items() if text is not None}
+    return found | ({"pairs": len(sets.before.images)} if sets.before else {})
 
 
-def describe(images: ImageSet | Statistics) -> dict[str, Any]:
+def describe(part: FeatureSet | Statistics) -> dict[str, Any]:
     """Return what a report says of a set."""
-    if isinstance(images, Statistics):
-        return {"statistics": images.file, "features": len(images.mean), "sha256": images.sha256}
+    if isinstance(part, Statistics):
+        return {"statistics": part.file, "features": len(part.mean), "sha256": part.sha256}
+    images = part.images
     facts = {"count": len(images), "height": images.size[0], "width": images.size[1], "pixels_sha256": images.sha256}
     if images.resized:
         facts["resized"] = f"central square to {images.resized} x {images.resized}, Pillow bicubic, antialiased"
@@ -205,8 +159,7 @@ def describe(images: ImageSet | Statistics) -> dict[str, Any]:
 
 
 def _settings(chosen: list[str], sets: Sets) -> dict[str, Any]:
-    count = len(sets.images.images)
-    elsewhere = isinstance(sets.reference, Statistics)
+    count, elsewhere = len(sets.images.images), isinstance(sets.reference, Statistics)
     reference = len(sets.reference.images) if sets.reference and not elsewhere else 0
     size = min(kernel.SUBSET_SIZE, count, reference)
     width = sets.images.get(sets.extractor.inception, "pooled")[0].shape[1] if "fid" in chosen else 0  # computed before

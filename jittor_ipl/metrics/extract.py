@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -69,9 +69,7 @@ class FeatureSet:
 
     def first(self, count: int) -> "FeatureSet":
         """Return the first `count` pictures as a set of their own; this one when it has no more."""
-        if count >= len(self.images):
-            return self
-        return FeatureSet(self.images.select(range(count)), self.batch, self.cache)
+        return self if count >= len(self.images) else replace(self, images=self.images.select(range(count)), _known={})
 
     def get(self, network: FeatureNetwork, *wanted: str) -> list[np.ndarray]:
         """Return the named features [N, ...] of all pictures, each network run once for all that is missing."""
@@ -135,9 +133,9 @@ class FeatureSet:
         return block
 
     def _embed(self, network: FeatureNetwork, rows: range) -> np.ndarray:
-        parts = [network.features(from_uint8(self.images.pixels(rows[i:i + self.batch])), ["embedding"])["embedding"]
-                 for i in range(0, len(rows), self.batch)]
-        return np.concatenate(parts)
+        parts = (rows[start:start + self.batch] for start in range(0, len(rows), self.batch))
+        return np.concatenate([network.features(from_uint8(self.images.pixels(part)), ["embedding"])["embedding"]
+                               for part in parts])
 
     def _rows(self, size: int) -> list[range]:
         n = len(self.images)
@@ -185,6 +183,5 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # Moved to a common centre first: the subtraction of large equal parts would cost digits.
     centre = a.mean(axis=0, dtype=np.float64).astype(a.dtype)
     a, b = a - centre, b - centre
-    squares = (np.einsum("nd,nd->n", x, x, dtype=np.float64) for x in (a, b))
-    first, second = squares
+    first, second = (np.einsum("nd,nd->n", x, x, dtype=np.float64) for x in (a, b))
     return np.maximum(first[:, None] + second[None] - 2 * (a @ b.T).astype(np.float64), 0)

@@ -13,11 +13,9 @@ from jittor_ipl.weights.refs import locate
 
 def weights_sha256(refs: "Sequence[str | os.PathLike]") -> str:
     """Return the SHA-256 of the file at `refs`; of several files, or of a folder's, that of their names and hashes."""
-    files = []
-    for ref in refs:
-        path = locate(ref)
-        files += sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
-    return files_sha256(files)
+    paths = [locate(ref) for ref in refs]
+    return files_sha256(file for path in paths
+                        for file in (sorted(filter(Path.is_file, path.rglob("*"))) if path.is_dir() else [path]))
 
 
 def files_sha256(files: Iterable[Path]) -> str:

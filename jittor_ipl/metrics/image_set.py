@@ -97,7 +97,7 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
     """
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise UserError(f"pictures cannot be brought to {size} x {size}; choose a size of 1 to {MAX_SIDE}")
-    kept, pixels, skipped, used, flattened = [], [], [], 0, 0
+    kept, pixels, skipped, used, flattened, shape = [], [], [], 0, 0, ()
     for path in list_images(folder):
         try:
             picture, transparent = _read(path, size)
@@ -106,27 +106,23 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
                 raise UserError(f"{error} (--skip-bad leaves such pictures out and counts them)") from error
             skipped.append(f"{path.name}: {str(error).removeprefix(f'{path}: ')}")
             continue
+        shape = shape or picture.shape[:2]
+        if picture.shape[:2] != shape:
+            raise UserError(f"{kept[0].name} has {shape[1]} x {shape[0]} pixels, {path.name} has {picture.shape[1]} x "
+                            f"{picture.shape[0]}: the pictures of a set have one size (--size N brings all to N x N)")
         kept.append(path)
-        _same_size(kept, picture.shape[:2], pixels)
         used += picture.nbytes
         flattened += transparent
-        pixels.append(picture if used <= IN_MEMORY else picture[:0])     # an empty one still tells the size
+        if used <= IN_MEMORY:
+            pixels.append(picture)
     if not kept:
         raise UserError(f"{str(folder)!r} holds no picture that can be read ({len(skipped)} damaged)")
     stems = [path.stem for path in kept]
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise UserError(f"{str(folder)!r} holds two pictures named {twice!r}; names pair pictures and must differ")
-    shape = (size, size) if size else _read(kept[0], None)[0].shape[:2]
-    return ImageSet(label, tuple(stems), tuple(shape), tuple(skipped), True, size, flattened,
+    return ImageSet(label, tuple(stems), shape, tuple(skipped), True, size, flattened,
                     np.stack(pixels) if used <= IN_MEMORY else None, tuple(kept))
-
-
-def _same_size(kept: list[Path], found: tuple[int, ...], before: list[np.ndarray]) -> None:
-    if before and len(before[0]) and before[0].shape[:2] != tuple(found):
-        (h, w), (height, width) = before[0].shape[:2], found
-        raise UserError(f"{kept[0].name} has {w} x {h} pixels, {kept[-1].name} has {width} x {height}: the pictures "
-                        "of a set have one size (--size N brings all to N x N)")
 
 
 def _read(path: Path, size: int | None) -> tuple[np.ndarray, bool]:
@@ -156,12 +152,11 @@ def paired(images: ImageSet, source: ImageSet) -> tuple[ImageSet, ImageSet]:
         return images, source
     rows = {name: row for row, name in enumerate(source.names)}
     lost = {entry.split(": ")[0].rsplit(".", 1)[0] for entry in (*images.skipped, *source.skipped)}
-    for name in images.names:
-        if name not in rows and name not in lost:
-            raise UserError(f"{images.label}: {name!r} has no partner in {source.label}{nearest(name, rows)}; "
+    for one, other in ((images, source), (source, images)):
+        partners = {*other.names, *lost}
+        alone = next((name for name in one.names if name not in partners), None)
+        if alone is not None:
+            raise UserError(f"{one.label}: {alone!r} has no partner in {other.label}{nearest(alone, other.names)}; "
                             "pairs have equal file names")
-    extra = next((name for name in source.names if name not in set(images.names) | lost), None)
-    if extra is not None:
-        raise UserError(f"{source.label}: {extra!r} has no partner in {images.label}; pairs have equal file names")
     both = [row for row, name in enumerate(images.names) if name in rows]
     return images.select(both), source.select([rows[images.names[row]] for row in both])

@@ -10,6 +10,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.metrics.frechet import patch_moments
 from jittor_ipl.metrics.hashes import weights_sha256
+from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.features.lpips import Lpips
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.ops.resize import resize
@@ -119,11 +120,15 @@ class ClipFeatures:
 
     def text(self, sentence: str) -> np.ndarray:
         """Return the feature [e] of a sentence as it is; UserError for an empty or over-long one, or unknown words."""
-        tokens = tokenize([sentence], self.model.context_length)
-        known = self.model.known_tokens
+        tokens, known = tokenize([sentence], self.model.context_length), self.model.known_tokens
         if known is not None and not np.isin(tokens[tokens > 0], known).all():
             words = [word for word in sentence.split() if not np.isin(tokenizer().encode(word), known).all()]
             raise UserError(f"{self.ref} knows no {', '.join(map(repr, words[:4]))}: "
                             "it reads only the words it was trained on")
-        with jt.no_grad():
-            return unit(self.model.encode_text(jt.array(tokens)), dim=1).numpy()[0]
+        return text_feature(self.model, sentence)
+
+
+def text_feature(clip: Clip, text: str) -> np.ndarray:
+    """Return the unit feature [e] of a text; UserError for an empty or over-long one."""
+    with jt.no_grad():
+        return unit(clip.encode_text(jt.array(tokenize([text], clip.context_length))), dim=1).numpy()[0]

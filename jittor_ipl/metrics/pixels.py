@@ -28,10 +28,8 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     _check(a, b)
     assert min(a.shape[1:3]) >= WINDOW, a.shape
-    def channel(pixels: np.ndarray, c: int) -> np.ndarray:
-        return pixels[..., c].astype(np.float64)
-    return np.array([np.mean([_ssim_channel(channel(x, c), channel(y, c)) for c in range(3)])
-                     for x, y in zip(a, b)])
+    return np.array([np.mean([_ssim_channel(*(image[..., channel].astype(np.float64) for image in pair))
+                              for channel in range(3)]) for pair in zip(a, b)])
 
 
 def _ssim_channel(x: np.ndarray, y: np.ndarray) -> float:

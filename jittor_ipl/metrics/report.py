@@ -6,31 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.disk.atomic import write_bytes, write_json
-from jittor_ipl.metrics.catalogue import METRICS
-
-_ARROWS = {"up": "higher", "down": "lower"}
+from jittor_ipl.metrics.catalogue import COUNTS, LOWER_IS_BETTER
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Return the report: the note first when there is one, the table of figures, the protocol."""
     lines = [result["note"], ""] if result["note"] else []
     lines += ["| metric | value | deviation | better |", "|---|---:|---:|---|"]
-    for key in result["protocol"]["metrics"]:
-        lines += _rows(key, result["metrics"])
+    figures = result["metrics"]
+    for name, value in figures.items():
+        if not name.endswith("_std"):
+            deviation = f"{name.removesuffix('_mean')}_std"
+            spread = _number(figures[deviation]) if deviation in figures else ""
+            better = "" if name in COUNTS else "lower" if name in LOWER_IS_BETTER else "higher"
+            lines.append(f"| {name} | {_number(value)} | {spread} | {better} |")
     return "\n".join([*lines, "", *_protocol(result["protocol"])]) + "\n"
-
-
-def _rows(key: str, figures: Mapping[str, Any]) -> list[str]:
-    metric, rows = METRICS[key], []
-    for name in metric.figures:
-        if name.endswith("_std") or name not in figures:
-            continue
-        base = name.removesuffix("_mean")
-        deviation = figures.get(f"{base}_std")
-        better = "" if name in ("identical_pairs", "intra_reference_clusters") else _ARROWS[metric.better]
-        spread = "" if deviation is None else _number(deviation)
-        rows.append(f"| {name} | {_number(figures[name])} | {spread} | {better} |")
-    return rows
 
 
 def _number(value: float | None) -> str:
@@ -40,9 +30,8 @@ def _number(value: float | None) -> str:
 def _protocol(protocol: Mapping[str, Any]) -> list[str]:
     lines = ["Protocol:", ""]
     lines += [f"- {label}: {_set(facts)}" for label, facts in protocol["sets"].items()]
-    lines += [f"- pairs: {protocol['pairs']}"] if "pairs" in protocol else []
-    texts = [name for name in ("prompt", "source_prompt") if name in protocol]
-    lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in texts]
+    facts = [name for name in ("pairs", "prompt", "source_prompt") if name in protocol]
+    lines += [f"- {name.replace('_', ' ')}: {protocol[name]!r}" for name in facts]
     lines += [f"- {key}: {text}" for key, text in protocol["settings"].items()]
     lines += [f"- left out: {reason}" for reason in protocol["left_out"].values()]
     lines += [f"- {role}: {facts['name']}, weights {facts['weights_sha256'][:16]}"

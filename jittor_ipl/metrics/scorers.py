@@ -10,16 +10,13 @@ from PIL import Image
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.centre import normalised_centre
 from jittor_ipl.images.pixels import from_uint8
-from jittor_ipl.metrics.competition import QUALITY
-from jittor_ipl.metrics.networks import InceptionFeatures, PerceptualEmbedding, Ref
-from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.metrics.competition import QUALITY, Feature
+from jittor_ipl.metrics.networks import InceptionFeatures, PerceptualEmbedding, Ref, text_feature
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.text.tokenizer import tokenize
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.features import load_dinov2
 
-Feature = Callable[[np.ndarray], np.ndarray]
 IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
 DINO_SHORT, DINO_SIDE, LPIPS_SIDE = 256, 224, 256
 
@@ -86,9 +83,3 @@ def clip_iqa_features(ref: Ref) -> tuple[Feature, np.ndarray]:
         with jt.no_grad():
             return unit(clip.encode_image(jt.array(np.ascontiguousarray(pixels))), dim=1).numpy()[0]
     return feature, anchors
-
-
-def text_feature(clip: Clip, text: str) -> np.ndarray:
-    """Return the unit feature [e] of a text."""
-    with jt.no_grad():
-        return unit(clip.encode_text(jt.array(tokenize([text], clip.context_length))), dim=1).numpy()[0]

@@ -9,7 +9,6 @@ import numpy as np
 
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.errors import UserError
-from jittor_ipl.metrics.frechet import Normal, of_moments
 
 SUFFIX = ".npz"
 MAX_BYTES = 1 << 28         # of both arrays unpacked; 2048 features in float64 take 32 MiB
@@ -23,10 +22,6 @@ class Statistics:
     sha256: str
     mean: np.ndarray
     covariance: np.ndarray
-
-    def normal(self) -> Normal:
-        """Return the normal distribution that FID compares."""
-        return of_moments(self.mean, self.covariance)
 
 
 def read_statistics(path: str | Path) -> Statistics:
