@@ -116,7 +116,7 @@ def test_the_lock_leaves_nothing_and_is_not_kept_by_a_forked_child(tmp_path):
     with locked(tmp_path):
         child = os.fork()
         if not child:
-            os._exit(len(lock._held))
+            os._exit(len(lock._locks))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0 and (tmp_path / ".lock").exists()
         with pytest.raises(UserError, match=rf"another process \({os.getpid()} on "):
             with locked(tmp_path):
