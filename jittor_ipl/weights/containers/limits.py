@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 from jittor_ipl.errors import UserError
 
 MEMORY_FLOOR = 8 << 20          # bytes of objects that even the smallest file may take
-MAX_NAMED = 12                  # offending globals listed in one message
 
 
 class UnsafeWeightsError(UserError):

@@ -22,7 +22,7 @@ from jittor_ipl.weights.containers.safetensors import open_safetensors
 from jittor_ipl.weights.containers.sniff import describe_foreign
 from jittor_ipl.weights.containers.source import ByteSource, Origin
 from jittor_ipl.weights.containers.torch_file import Contents, is_legacy, open_legacy, open_zip
-from jittor_ipl.weights.containers.unwrap import ObjectTree, bounded, listed
+from jittor_ipl.weights.containers.unwrap import ObjectTree, listed
 
 _NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
 _MAX_DEPTH, _MAX_DICTIONARIES = 8, 100      # where a network is looked for: parts of a prefix, dictionaries of a file
@@ -111,7 +111,6 @@ def open_weights(origin: Origin) -> WeightFile:
 def _arrays(source: ByteSource, kind: str, entries: dict[str, LazyArray], skipped: tuple[str, ...] = ()) -> WeightFile:
     if not entries:
         raise UserError("the file holds no arrays of numbers")
-    bounded(entries.values(), source.size, packed=True)
     return WeightFile.flat(LazyTensors(entries, source.name), FileInfo(kind, skipped=skipped))
 
 

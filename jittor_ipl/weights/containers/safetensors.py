@@ -9,17 +9,16 @@ the file here, for NumPy has no bfloat16, and a mapped file that is cut short en
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import safetensors
 
 from jittor_ipl.disk.atomic import staged
-from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, Bfloat16, widen_bfloat16
+from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, Bfloat16
 from jittor_ipl.weights.containers.lazy import LazyArray, LazyTensors
 from jittor_ipl.weights.containers.limits import Meter, UnsafeWeightsError, shown
 from jittor_ipl.weights.containers.source import ByteSource
@@ -27,18 +26,9 @@ from jittor_ipl.weights.containers.source import ByteSource
 MAX_HEADER_BYTES = 100_000_000  # the limit of the package
 _MAX_RANK = 32                  # NumPy 1.x
 CODES = {"BOOL": "?", "U8": "<u1", "I8": "<i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4",
-         "U64": "<u8", "I64": "<i8", "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8", "C64": "<c8"}
+         "U64": "<u8", "I64": "<i8", "F16": "<f2", "BF16": BFLOAT16, "F32": "<f4", "F64": "<f8", "C64": "<c8"}
 _BRACE, _QUOTE = 700, 40        # bytes of memory that an entry, and each text in it, may take in all
 _NAMES = {np.dtype(code): name for name, code in CODES.items() if name != "BF16"}
-
-
-class _Entry(NamedTuple):
-    """One tensor: its type's name, its shape, and where its bytes lie in the file."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -54,30 +44,6 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], di
 
 def open_safetensors(source: ByteSource) -> tuple[LazyTensors, dict[str, str]]:
     """Return the tensors, to be read one at a time, and the metadata; raises UnsafeWeightsError for any breach."""
-    entries, metadata = read_header(source)
-    return LazyTensors({name: _lazy(source, entry) for name, entry in entries.items()}, source.name), metadata
-
-
-def _lazy(source: ByteSource, entry: _Entry) -> LazyArray:
-    dtype = np.dtype("f4" if entry.dtype == "BF16" else CODES[entry.dtype]).newbyteorder("=")
-    stored = BFLOAT16 if entry.dtype == "BF16" else dtype.name
-    return LazyArray(entry.shape, dtype, stored, partial(_read_tensor, source, entry, dtype))
-
-
-def _read_tensor(source: ByteSource, entry: _Entry, dtype: np.dtype) -> np.ndarray:
-    """Read a few megabytes at a time into the array, widening on the way: nothing is held twice."""
-    flat, at = np.empty(math.prod(entry.shape), dtype), 0
-    for place, count in source.chunks(entry.begin, entry.end - entry.begin):
-        raw = source.read(place, count)
-        part = np.frombuffer(raw, "u1" if entry.dtype == "BOOL" else CODES[entry.dtype])
-        part = widen_bfloat16(part) if entry.dtype == "BF16" else part != 0 if entry.dtype == "BOOL" else part
-        flat[at:at + len(part)] = part
-        at += len(part)
-    return flat.reshape(entry.shape)
-
-
-def read_header(source: ByteSource) -> tuple[dict[str, _Entry], dict[str, str]]:
-    """Return the entries in file order and the metadata; raises UnsafeWeightsError for any breach of the format."""
     if source.size < 8:
         _refuse(f"{source.size} bytes are too few for a header")
     length = int.from_bytes(source.read(0, 8), "little")
@@ -94,7 +60,8 @@ def read_header(source: ByteSource) -> tuple[dict[str, _Entry], dict[str, str]]:
     metadata = content.pop("__metadata__", {})
     if not isinstance(metadata, dict):
         _refuse("__metadata__ must map strings to strings")
-    return {name: _entry(name, value, 8 + length) for name, value in content.items()}, metadata
+    entries = {name: _entry(name, value, source, 8 + length) for name, value in content.items()}
+    return LazyTensors(entries, source.name), metadata
 
 
 def _pay(header: bytes, meter: Meter) -> None:
@@ -126,7 +93,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping
 
 
-def _entry(name: str, value: Any, start: int) -> _Entry:
+def _entry(name: str, value: Any, source: ByteSource, start: int) -> LazyArray:
     label = f"tensor {name[:100]!a}"
     if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data_offsets"}:
         _refuse(f"{label} must have exactly dtype, shape and data_offsets")
@@ -134,8 +101,14 @@ def _entry(name: str, value: Any, start: int) -> _Entry:
         _refuse(f"{label} has the type {value['dtype']}, which NumPy cannot hold")
     if len(value["shape"]) > _MAX_RANK:
         _refuse(f"{label} has {len(value['shape'])} axes, NumPy holds {_MAX_RANK}")
-    begin, end = value["data_offsets"]
-    return _Entry(value["dtype"], tuple(value["shape"]), start + begin, start + end)
+    (begin, end), code, shape = value["data_offsets"], CODES[value["dtype"]], tuple(value["shape"])
+    dtype = np.dtype("f4" if code == BFLOAT16 else code).newbyteorder("=")
+    load = partial(_load, source, start + begin, end - begin, code, shape)
+    return LazyArray(shape, dtype, BFLOAT16 if code == BFLOAT16 else dtype.name, load)
+
+
+def _load(source: ByteSource, start: int, count: int, code: str, shape: tuple[int, ...]) -> np.ndarray:
+    return source.numbers(start, count, code).reshape(shape)
 
 
 def _refuse(problem: str, cause: Exception | None = None) -> NoReturn:

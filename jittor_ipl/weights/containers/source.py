@@ -4,11 +4,15 @@ from __future__ import annotations
 import io
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, widen_bfloat16
 from jittor_ipl.weights.containers.limits import refuse
 
 _CHUNK = 4 << 20
@@ -60,9 +64,24 @@ class ByteSource:
             refuse("the file became shorter while it was read")
         return memoryview(data)
 
-    def chunks(self, start: int, count: int) -> "list[tuple[int, int]]":
-        """Return (start, count) of the pieces, each a few megabytes, that make up these bytes."""
-        return [(at, min(_CHUNK, start + count - at)) for at in range(start, start + count, _CHUNK)]
+    def numbers(self, start: int, count: int, code: str, crc: int | None = None,
+                big_endian: bool = False) -> np.ndarray:
+        """Return the numbers of type `code` in these bytes, a flat native array; bfloat16 is widened to float32.
+
+        Read a few megabytes at a time, so nothing is held twice; UnsafeWeightsError for another CRC-32 than `crc`.
+        """
+        stored = np.dtype({BFLOAT16: "u2", "?": "u1"}.get(code, code)).newbyteorder(">" if big_endian else "<")
+        width, checksum = stored.itemsize, 0
+        flat = np.empty(count // width, np.dtype("f4" if code == BFLOAT16 else code).newbyteorder("="))
+        for at in range(0, count, _CHUNK):
+            raw = self.read(start + at, min(_CHUNK, count - at))
+            checksum = zlib.crc32(raw, checksum) if crc is not None else 0
+            part = np.frombuffer(raw[:len(raw) - len(raw) % width], stored)
+            part = widen_bfloat16(part) if code == BFLOAT16 else part != 0 if code == "?" else part
+            flat[at // width:at // width + len(part)] = part
+        if crc is not None and checksum != crc:
+            refuse("its bytes are damaged (the checksum does not match)")
+        return flat
 
 
 def _open(path: str | os.PathLike) -> BinaryIO:

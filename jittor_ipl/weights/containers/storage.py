@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable
-from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -13,10 +11,11 @@ from jittor_ipl.weights.containers.bfloat16 import BFLOAT16, widen_bfloat16
 from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import refuse
 from jittor_ipl.weights.containers.pickle.numpy_rules import readonly
-from jittor_ipl.weights.containers.pickle.torch_rules import Storage, TensorRef, itemsize
+from jittor_ipl.weights.containers.pickle.torch_rules import Storage, TensorRef
 from jittor_ipl.weights.containers.source import ByteSource
 
-Region = tuple[ByteSource, int, int, "int | None"]  # where it is read, first byte, byte count, CRC-32 if there is one
+# Where a storage is read: source, first byte, byte count, CRC-32 if there is one, whether it is big-endian
+Region = tuple[ByteSource, int, int, "int | None", bool]
 _MAX_REREADS = 64               # times the file's size that tensors in file order may make us read
 _SPARE = 64 << 20
 
@@ -27,8 +26,8 @@ class StorageReader:
     `locate(storage)` says where a storage's bytes lie and raises UnsafeWeightsError when they do not fit it.
     """
 
-    def __init__(self, locate: Callable[[Storage], Region], big_endian: bool, file_size: int) -> None:
-        self._locate, self._big_endian = locate, big_endian
+    def __init__(self, locate: Callable[[Storage], Region], file_size: int) -> None:
+        self._locate = locate
         self._reads_left = _MAX_REREADS * file_size + _SPARE
         self._previous: tuple | None = None
         self._known: dict[tuple, LazyArray] = {}
@@ -42,18 +41,14 @@ class StorageReader:
         """
         key = ref, id(ref.storage.carried)
         if key not in self._known:
-            region = self._region(ref.storage)
+            carried = ref.storage.carried
+            region = self._locate(ref.storage) if carried is None else carried.region
             self._count_reads(ref)
             dtype = np.dtype("f4" if ref.code == BFLOAT16 else ref.code)
             stored = BFLOAT16 if ref.code == BFLOAT16 else dtype.name
             copies = 0 if _is_contiguous(ref) else math.prod(ref.shape) * dtype.itemsize
             self._known[key] = LazyArray(ref.shape, dtype, stored, lambda: self._load(ref, region), copies)
         return self._known[key]
-
-    def _region(self, storage: Storage) -> Region:
-        if storage.carried is not None:
-            return ByteSource(storage.carried.data), 0, len(storage.carried.data), None
-        return self._locate(storage)
 
     def _count_reads(self, ref: TensorRef) -> None:
         """Tensors that alternate between two large storages must not make us read them without end."""
@@ -86,9 +81,8 @@ class StorageReader:
         flat = self._alive.get(place)
         if flat is None:
             self._kept = None
-            carried = ref.storage.carried
-            big_endian = self._big_endian if carried is None else carried.big_endian
-            flat = self._alive[place] = _read_flat(region, code, big_endian)
+            source, start, count, crc, big_endian = region
+            flat = self._alive[place] = readonly(source.numbers(start, count, code, crc, big_endian))
         self._kept = flat
         return flat
 
@@ -100,26 +94,3 @@ def _is_contiguous(ref: TensorRef) -> bool:
             return math.prod(ref.shape) == 0
         expected *= size
     return True
-
-
-def _read_flat(region: Region, code: str, big_endian: bool) -> np.ndarray:
-    """Read a storage a few megabytes at a time, checking its CRC and widening bfloat16 on the way."""
-    source, start, size, expected = region
-    width = itemsize(code)
-    flat = np.empty(size // width, "f4" if code == BFLOAT16 else code)
-    checksum, at = 0, 0
-    for place, count in source.chunks(start, size):
-        raw = source.read(place, count)
-        checksum = zlib.crc32(raw, checksum)
-        part = _native(raw[:count - count % width], code, big_endian)
-        flat[at:at + len(part)] = part
-        at += len(part)
-    if expected is not None and checksum != expected:
-        refuse("its bytes are damaged (the checksum does not match)")
-    return readonly(flat)
-
-
-def _native(raw: Any, code: str, big_endian: bool) -> np.ndarray:
-    kind = np.dtype({BFLOAT16: "u2", "?": "u1"}.get(code, code))
-    part = np.frombuffer(raw, kind.newbyteorder(">" if big_endian else "<"))
-    return widen_bfloat16(part) if code == BFLOAT16 else part != 0 if code == "?" else part

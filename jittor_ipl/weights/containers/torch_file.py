@@ -6,21 +6,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.containers.lazy import LazyArray
 from jittor_ipl.weights.containers.limits import Meter, refuse
 from jittor_ipl.weights.containers.pickle.machine import CutShort
 from jittor_ipl.weights.containers.pickle.objects import Context, LongText, latin
-from jittor_ipl.weights.containers.pickle.reader import read_inner, read_pickle
+from jittor_ipl.weights.containers.pickle.reader import read_pickle
 from jittor_ipl.weights.containers.pickle.torch_rules import (
-    CarriedBytes,
+    Carried,
     Storage,
-    TensorRef,
     find_script_rule,
     find_torch_rule,
     storage_from_id,
 )
 from jittor_ipl.weights.containers.source import ByteSource
-from jittor_ipl.weights.containers.storage import StorageReader
+from jittor_ipl.weights.containers.storage import Region
 from jittor_ipl.weights.containers.zip_reader import StoredZip
 
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."     # after the protocol: the integer 0x1950a86a20f9469cfc6c, pickled
@@ -31,12 +29,11 @@ _PREFIX = 8 << 20               # bytes of a legacy stream read at first; its pi
 
 @dataclass(frozen=True)
 class Contents:
-    """An object tree with tensors not yet read, and what turns one of them into a LazyArray."""
+    """An object tree with tensors not yet read, and what says where the bytes of a storage are."""
 
     format: str
     root: Any
-    lazy: Callable[[TensorRef], LazyArray]
-    size: int
+    locate: Callable[[Storage], Region]
 
 
 def open_zip(source: ByteSource) -> Contents:
@@ -50,25 +47,20 @@ def open_zip(source: ByteSource) -> Contents:
         raise UserError("a zip archive without data.pkl is no PyTorch file")
     script = "constants.pkl" in archive.records
     data = archive.read("data.pkl")
-    root, end = read_pickle(data, find_script_rule if script else find_torch_rule, storage_from_id, meter=meter)
+    root, end = read_pickle(data, Context(find_script_rule if script else find_torch_rule, meter), storage_from_id)
     if end != len(data):
         refuse(f"{len(data) - end} bytes after the end of data.pkl")
-    big_endian = "byteorder" in archive.records and _byte_order(bytes(archive.read("byteorder")))
+    order = bytes(archive.read("byteorder")) if "byteorder" in archive.records else b"little"
+    if order not in (b"little", b"big"):
+        refuse("an unknown byte order")
 
-    def locate(storage: Storage) -> Any:
+    def locate(storage: Storage) -> Region:
         name = f"data/{storage.key}"
         if archive.record(name).size != storage.nbytes:
             refuse(f"storage {storage.key} has {archive.record(name).size} bytes, {storage.nbytes} expected")
-        return source, *archive.locate(name)
+        return source, *archive.locate(name), order == b"big"
 
-    kind, reader = "torchscript" if script else "torch-zip", StorageReader(locate, big_endian, source.size)
-    return Contents(kind, root, reader.lazy, source.size)
-
-
-def _byte_order(record: bytes) -> bool:
-    if record not in (b"little", b"big"):
-        refuse("an unknown byte order")
-    return record == b"big"
+    return Contents("torchscript" if script else "torch-zip", root, locate)
 
 
 def is_legacy(head: bytes | memoryview) -> bool:
@@ -81,17 +73,13 @@ def open_legacy(source: ByteSource) -> Contents:
     """Return the contents of a file of `torch.save(..., _use_new_zipfile_serialization=False)`."""
     length = min(_PREFIX, source.size)
     while True:
-        data = source.read(0, length)
         try:
-            stream = _read_stream(data, Context(find_torch_rule, Meter(source.size)))
-            break
+            root, _, regions = _read_stream(source, length, Context(find_torch_rule, Meter(source.size)))
+            return Contents("torch-legacy", root, lambda storage: regions[storage.key])
         except CutShort:
             if length == source.size:
                 raise
             length = min(2 * length, source.size)
-    records = stream.records(source.size, lambda start: source.read(start, 8))
-    reader = StorageReader(lambda storage: (source, *records[storage.key]), stream.big_endian, source.size)
-    return Contents("torch-legacy", stream.root, reader.lazy, source.size)
 
 
 def read_nested_stream(context: Context, data: Any) -> Any:
@@ -105,64 +93,53 @@ def read_nested_stream(context: Context, data: Any) -> Any:
         data = data.narrow() if isinstance(data, LongText) else latin(data)
     if not isinstance(data, (bytes, bytearray, memoryview)) or not is_legacy(data[:64]):
         refuse("a nested PyTorch stream that is none (zip archives are not nested)")
-    view = memoryview(data)
-    stream = _read_stream(view, context.deeper(), nested=True)
-    records = stream.records(len(view), lambda start: view[start:start + 8])
-    for key, storage in stream.storages.items():
-        start, size, _ = records[key]
-        storage.carried.data, storage.carried.big_endian = view[start:start + size], stream.big_endian
-    return stream.root
+    source = ByteSource(data)
+    root, storages, regions = _read_stream(source, source.size, context.deeper(), nested=True)
+    for key, storage in storages.items():
+        storage.carried.region = regions[key]
+    return root
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """The pickles of a legacy stream; its storages' bytes follow at `position` in the order of `keys`."""
+def _read_stream(source: ByteSource, length: int, context: Context,
+                 nested: bool = False) -> tuple[Any, dict[str, Storage], dict[str, Region]]:
+    """Read the five pickles of a legacy stream (magic, protocol, system, object, storage keys) in its first bytes.
 
-    root: Any
-    storages: dict[str, Storage]
-    keys: list[Any]
-    big_endian: bool
-    position: int
-
-    def records(self, size: int, read_length: Callable[[int], Any]) -> dict[str, tuple[int, int, None]]:
-        """Return (start, byte count, no checksum) of every storage.
-
-        They must be exactly the announced ones, each after its length, and fill the rest of the stream.
-        """
-        if len(self.keys) != len(self.storages) or not all(isinstance(key, str) for key in self.keys) \
-                or set(self.keys) != set(self.storages):
-            refuse("the storages of the file are not those its tensors name")
-        records, position = {}, self.position
-        for key in self.keys:
-            storage = self.storages[key]
-            if position + 8 + storage.nbytes > size or int.from_bytes(read_length(position), "little") != storage.numel:
-                refuse(f"storage {key} is cut short or has another length than announced")
-            records[key] = position + 8, storage.nbytes, None
-            position += 8 + storage.nbytes
-        if position != size:
-            refuse("bytes follow the last storage of the file")
-        return records
-
-
-def _read_stream(data: memoryview, context: Context, nested: bool = False) -> _Stream:
-    """Read the five pickles of a legacy stream: magic, protocol, system, object, storage keys."""
+    Return the object, the storages that it names, and where their bytes are.
+    """
     storages: dict[str, Storage] = {}
 
     def persistent(identifier: Any) -> Storage:
         storage = storage_from_id(identifier)
         if nested:
             known = storages.get(storage.key)
-            storage = replace(storage, carried=known.carried if known else CarriedBytes())
+            storage = replace(storage, carried=known.carried if known else Carried())
         first = storages.setdefault(storage.key, storage)
         if (first.code, first.numel) != (storage.code, storage.numel):
             refuse(f"storage {storage.key} is described in two ways")
         return first if first.start == storage.start else storage       # a window of it
 
-    position, parts = 0, []
+    data, position, parts = source.read(0, length), 0, []
     for resolve in (None, None, None, persistent, None):
-        part, position = read_inner(data, context, resolve, position)
+        part, position = read_pickle(data, context, resolve, position)
         parts.append(part)
     _, protocol, system, root, keys = parts
     if protocol != _LEGACY_PROTOCOL or not isinstance(system, dict) or not isinstance(keys, list):
         refuse("a legacy PyTorch file with an unknown header")
-    return _Stream(root, storages, keys, system.get("little_endian") is False, position)
+    if len(keys) != len(storages) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages):
+        refuse("the storages of the file are not those its tensors name")
+    big_endian = system.get("little_endian") is False
+    return root, storages, _regions(source, position, [storages[key] for key in keys], big_endian)
+
+
+def _regions(source: ByteSource, position: int, storages: list[Storage], big_endian: bool) -> dict[str, Region]:
+    """Return where each storage of a legacy stream is: one after another, each after its length, up to the end."""
+    regions: dict[str, Region] = {}
+    for storage in storages:
+        start, count = position + 8, storage.nbytes
+        if start + count > source.size or int.from_bytes(source.read(position, 8), "little") != storage.numel:
+            refuse(f"storage {storage.key} is cut short or has another length than announced")
+        regions[storage.key] = source, start, count, None, big_endian
+        position = start + count
+    if position != source.size:
+        refuse("bytes follow the last storage of the file")
+    return regions

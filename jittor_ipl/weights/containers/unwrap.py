@@ -8,18 +8,19 @@ from typing import Any
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.lazy import FileInfo, LazyArray, LazyTensors
 from jittor_ipl.weights.containers.limits import described, refuse, shown
-from jittor_ipl.weights.containers.nested import numbered
+from jittor_ipl.weights.containers.nested import numbered, walk
 from jittor_ipl.weights.containers.pickle.numpy_rules import ArrayStub
 from jittor_ipl.weights.containers.pickle.nvidia_rules import FlatNetwork
 from jittor_ipl.weights.containers.pickle.objects import Record
 from jittor_ipl.weights.containers.pickle.torch_rules import TensorRef
 from jittor_ipl.weights.containers.source import ByteSource
+from jittor_ipl.weights.containers.storage import StorageReader
 from jittor_ipl.weights.containers.torch_file import Contents
 
 # Where known programs put the network, best first: rosinality/IPL/NADA, the IPL mapper, Lightning and many others;
 # NVIDIA's averaged generators (PyTorch, TensorFlow) and PaddleGAN's.
 CONTAINERS = ("g_ema", "m", "state_dict", "params_ema", "model", "G_ema", "Gs", "gen_ema")
-_MAX_TENSORS, _MAX_DEPTH = 100_000, 64
+_MAX_TENSORS = 100_000
 _MAX_VISITED, _MAX_NESTED = 10_000, 3
 _SPARE = 4 << 20
 _MODULE_HINT = ("a whole pickled model, whose code would have to be run; in the program that wrote it, save "
@@ -35,7 +36,8 @@ class ObjectTree:
     """
 
     def __init__(self, contents: Contents, source: ByteSource) -> None:
-        self._contents, self._source, self._root = contents, source, _as_dictionary(contents.root)
+        self._format, self._source, self._root = contents.format, source, _as_dictionary(contents.root)
+        self._reader = StorageReader(contents.locate, source.size)
         root = self._root
         if isinstance(root, Record) and contents.format != "torchscript":
             raise UserError(f"the file holds {_MODULE_HINT}")
@@ -56,13 +58,13 @@ class ObjectTree:
             if self._nameless:
                 script = isinstance(self._root, Record)
                 named = _script_tensors(self._root) if script else numbered(self._root, _is_tensor)
-                tensors, info = self._arrays(named), FileInfo(self._contents.format)
+                tensors, info = self._arrays(named), FileInfo(self._format)
             else:
                 tensors, info = self._in_dictionary(self._best() if path is None else path)
             if not tensors:
                 where = repr(info.container) if info.container else "the file"
                 raise UserError(f"no tensors in {where}; a state dictionary (name -> tensor) is expected")
-            bounded([*tensors.entries.values(), *info.extras.entries.values()], self._contents.size)
+            _check_size([*tensors.entries.values(), *info.extras.entries.values()], self._source.size)
             return tensors, info
 
     def _best(self) -> str:
@@ -79,7 +81,10 @@ class ObjectTree:
         return next((inner for name in CONTAINERS if (inner := f"{key}.{name}") in self._ways), key)
 
     def _in_dictionary(self, path: str) -> tuple[LazyTensors, FileInfo]:
-        state, beside = _followed(self._ways[path]) if path else (self._root, {})
+        state, beside = self._root, {}
+        for part, key in self._ways[path] if path else ():      # of equal names beside the way the innermost counts
+            state = part[key]
+            beside |= {name: value for name, value in part.items() if name != key}
         # What is nested in the network itself is told as extra; beside it, or in a bare dictionary, lie optimisers.
         nested = list(_nested_tensors(state)) if path else []
         tensors = self._arrays(chain(_plain_tensors(state), ((name, tensor) for _, name, tensor in nested)))
@@ -88,27 +93,23 @@ class ObjectTree:
                 if not _is_tensor(value) and not (part is state and name in within)]
         values = dict(state.plain) if isinstance(state, FlatNetwork) else _options({**self._root, **beside})
         extras = self._arrays(_plain_tensors(beside))
-        return tensors, FileInfo(self._contents.format, {}, path, extras, tuple(rest), values)
+        return tensors, FileInfo(self._format, {}, path, extras, tuple(rest), values)
 
     def _arrays(self, named: Iterable[tuple[str, Any]]) -> LazyTensors:
         arrays: dict[str, LazyArray] = {}
         for name, value in named:
             if name in arrays:
                 refuse(f"two tensors of the name {shown(name)}")
-            lazy = self._contents.lazy(value) if isinstance(value, TensorRef) else value.lazy
+            lazy = self._reader.lazy(value) if isinstance(value, TensorRef) else value.lazy
             arrays[name] = lazy or refuse("a NumPy array that was never filled")
         return LazyTensors(arrays, self._source.name)
 
 
-def bounded(entries: Iterable[LazyArray], file_size: int, packed: bool = False) -> None:
-    """Refuse tensors that together are many times larger than the file (views that repeat a storage).
-
-    `packed` files, whose members may be compressed, have their own bound.
-    """
-    distinct = {id(entry): entry for entry in entries}.values()
-    if not packed and sum(entry.nbytes for entry in entries) > 8 * file_size + _SPARE:
+def _check_size(entries: list[LazyArray], file_size: int) -> None:
+    """Refuse tensors that together are many times larger than the file (views that repeat a storage)."""
+    if sum(entry.nbytes for entry in entries) > 8 * file_size + _SPARE:
         refuse("the tensors would take many times the size of the file")
-    if not packed and sum(entry.copies for entry in distinct) > 2 * file_size + _SPARE:
+    if sum(entry.copies for entry in {id(entry): entry for entry in entries}.values()) > 2 * file_size + _SPARE:
         refuse("the tensors would take many times the size of the file, overlapping one another")
 
 
@@ -154,13 +155,6 @@ def _state_dictionaries(root: Mapping[Any, Any]) -> Iterator[tuple[str, _Way]]:
                 waiting.append((f"{prefix}{key}.", value, further))
 
 
-def _followed(way: _Way) -> tuple[Mapping[Any, Any], dict[Any, Any]]:
-    """Return the dictionary at the end of a way, and what lies beside the way (of equal names the innermost)."""
-    beside = {name: value for part, key in way for name, value in part.items() if name != key}
-    part, key = way[-1]
-    return part[key], beside
-
-
 def listed(names: list[str]) -> str:
     """Return the first of untrusted names for a message."""
     return ", ".join(repr(shown(name, 40)) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "none"
@@ -202,16 +196,11 @@ def _text(key: Any) -> str:
 
 def _script_tensors(root: Record) -> Iterator[tuple[str, Any]]:
     """Yield the tensors of a TorchScript object tree under their dotted names; bounded, for objects may be shared."""
-    waiting, visited = [("", root, 0)], 0
-    while waiting:
-        prefix, record, depth = waiting.pop()
-        children = []
-        for name, value in record.attributes.items():
-            visited += 1
-            if visited > _MAX_TENSORS or depth > _MAX_DEPTH:
-                refuse("a TorchScript object that is nested without end")
-            if _is_tensor(value):
-                yield f"{prefix}{name}", value
-            elif isinstance(value, Record):
-                children.append((f"{prefix}{name}.", value, depth + 1))
-        waiting += reversed(children)
+    def attributes(record: Record, prefix: str) -> Iterator[tuple[str, Any]]:
+        return ((f"{prefix}{name}", value) for name, value in record.attributes.items())
+
+    for visited, (name, value) in enumerate(walk(root, attributes, "."), 1):
+        if visited > _MAX_TENSORS:
+            refuse("a TorchScript object that is nested without end")
+        if _is_tensor(value):
+            yield name, value

@@ -192,11 +192,7 @@ class Machine:
 
 def _weight(value: Any) -> int:
     """Return about how many bytes a copy of `value` takes (texts inside a tuple included, deeper levels are shared)."""
-    if isinstance(value, (str, bytes)):
-        return len(value)
-    if isinstance(value, tuple):
-        return _OBJECT * len(value) + sum(_length(part) for part in value)
-    return _length(value)
+    return _OBJECT * len(value) + sum(map(_length, value)) if isinstance(value, tuple) else _length(value)
 
 
 def _length(value: Any) -> int:

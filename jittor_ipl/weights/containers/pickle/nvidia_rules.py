@@ -7,16 +7,16 @@ the state is kept. How their tensors lie in the pickle is told in `plain`.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jittor_ipl.weights.containers.limits import refuse, shown
+from jittor_ipl.weights.containers.nested import Named, walk
 from jittor_ipl.weights.containers.pickle.numpy_rules import ArrayStub
 from jittor_ipl.weights.containers.pickle.objects import Buildable, OrderedDictStub, Record, Rule
 from jittor_ipl.weights.containers.pickle.torch_rules import TensorRef
 
-Named = Iterator[tuple[str, Any]]
-_MAX_DEPTH, _MAX_TEXT, _MAX_LIST = 32, 200, 32
+_MAX_TEXT, _MAX_LIST = 200, 32
 _WORK = 20_000_000          # characters of names that one file may take; a snapshot of StyleGAN2 takes about 500,000
 # Classes that other projects' discriminators are made of: kept as inert records, so that the generator beside them can
 # be recognised (StyleGAN-XL's, which is then refused by its name).
@@ -56,27 +56,16 @@ class FlatNetwork(dict):
         self.plain = dict(plain)
 
 
-class _InertClasses(Mapping):
-    """A rule table of whole packages whose objects may be there and are not looked at."""
-
-    def __getitem__(self, key: tuple[str, str]) -> Rule:
-        if not key[0].startswith(_INERT):
-            raise KeyError(key)
-        return Rule(new=Record)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
 NVIDIA_RULES: dict[tuple[str, str], Rule] = {
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): Rule(call=Persistent),
     ("dnnlib.tflib.network", "Network"): Rule(new=TfNetwork),
     ("dnnlib.util", "EasyDict"): Rule(call=OrderedDictStub, new=OrderedDictStub),
 }
-INERT_RULES = _InertClasses()
+
+
+def find_inert_rule(module: str) -> Rule | None:
+    """Return the rule of any class in the packages whose objects may be there and are not looked at."""
+    return Rule(new=Record) if module.startswith(_INERT) else None
 
 
 def networks_as_names(root: Any) -> Any:
@@ -133,22 +122,6 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (type(None), bool, int, float)) or isinstance(value, str) and len(value) <= _MAX_TEXT
 
 
-def _walk(root: Any, names: Callable[[Any, str], Named], separator: str) -> Named:
-    """Yield `names(part, prefix)` of a network and, below it, of every child among them; `...` stands for the child."""
-    waiting = [("", root)]
-    while waiting:
-        prefix, part = waiting.pop()
-        if prefix.count(separator) > _MAX_DEPTH:
-            refuse("a network that is nested without end")
-        children = []
-        for name, value in names(part, prefix):
-            if isinstance(value, type(root)):
-                children.append((f"{name}{separator}", value))
-                value = ...
-            yield name, value
-        waiting += reversed(children)
-
-
 def _persistent_names(network: Persistent) -> Named:
     """Yield parameters, buffers and plain attributes of a module and its children under dotted names."""
     def names(module: Persistent, prefix: str) -> Named:
@@ -158,7 +131,7 @@ def _persistent_names(network: Persistent) -> Named:
         for kind in ("_parameters", "_buffers", "_modules"):
             yield from ((f"{prefix}{name}", ... if value is None else value)
                         for name, value in _entries(module.state.get(kind)))
-    return _walk(network, names, ".")
+    return walk(network, names, ".")
 
 
 def _tf_names(network: TfNetwork) -> Named:
@@ -171,7 +144,7 @@ def _tf_names(network: TfNetwork) -> Named:
                 refuse("a TensorFlow variable that is no pair of name and array")
             yield f"{prefix}{pair[0]}", pair[1]
         yield from ((f"{prefix}{name}", child) for name, child in _entries(part.state.get("components")))
-    return _walk(network, names, "/")
+    return walk(network, names, "/")
 
 
 def _entries(members: Any) -> list[tuple[str, Any]]:

@@ -85,7 +85,8 @@ def _old_style(machine: Machine) -> None:
     refuse("the file makes an object the old way")
 
 
-_VALUES: dict[int, Callable[[Machine], Any]] = {
+OPERATIONS: dict[int, Callable[[Machine], Any]] = {
+    # numbers and the three constants
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
@@ -98,9 +99,7 @@ _VALUES: dict[int, Callable[[Machine], Any]] = {
     0x8B: lambda m: _integer(m, m.number(4)),
     ord("F"): lambda m: m.push(float(m.word()), 24),
     ord("G"): lambda m: m.push(struct.unpack(">d", m.take(8))[0], 24),
-}
-_TEXTS = {
-    # Python 2's strings are bytes, kept one character per byte
+    # texts and bytes; Python 2's strings are bytes, kept one character per byte
     ord("S"): _quoted,
     ord("T"): lambda m: m.push_text(m.take(m.number(4)), "latin-1"),
     ord("U"): lambda m: m.push_text(m.take(m.number(1)), "latin-1"),
@@ -112,8 +111,7 @@ _TEXTS = {
     ord("C"): lambda m: m.push_bytes(m.take(m.number(1))),
     0x8E: lambda m: m.push_bytes(m.take(m.number(8))),
     0x96: lambda m: m.push_bytes(m.take(m.number(8))),  # bytearray; nobody changes it here
-}
-_CONTAINERS = {
+    # containers
     ord(")"): lambda m: m.push(()),
     ord("t"): lambda m: m.push_tuple(m.pop_mark()),
     0x85: lambda m: m.push_tuple(m.pop_many(1)),
@@ -130,8 +128,7 @@ _CONTAINERS = {
     0x8F: lambda m: m.push(set(), 216),
     0x90: lambda m: m.add_items(m.pop_mark()),
     0x91: _frozen,
-}
-_STACK = {
+    # the stack and the memo
     ord("("): lambda m: m.mark(),
     ord("0"): _pop,
     ord("1"): lambda m: m.pop_mark(),
@@ -143,8 +140,6 @@ _STACK = {
     ord("g"): lambda m: m.recall(int(m.word())),
     ord("h"): lambda m: m.recall(m.number(1)),
     ord("j"): lambda m: m.recall(m.number(4)),
-}
-_OBJECTS = {
     # globals and objects, all through the allow-list
     ord("c"): lambda m: m.resolve(m.word(), m.word()),
     0x93: lambda m: m.resolve(*m.pop_many(2)),
@@ -158,4 +153,3 @@ _OBJECTS = {
     0x80: _protocol,
     0x95: _frame,
 }
-OPERATIONS: dict[int, Callable[[Machine], Any]] = {**_VALUES, **_TEXTS, **_CONTAINERS, **_STACK, **_OBJECTS}

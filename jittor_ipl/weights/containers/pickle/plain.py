@@ -9,19 +9,21 @@ import hashlib
 
 from jittor_ipl.weights.containers.limits import Meter, refuse
 from jittor_ipl.weights.containers.paddle import joined_parameters
-from jittor_ipl.weights.containers.pickle.nvidia_rules import INERT_RULES, NVIDIA_RULES, networks_as_names
-from jittor_ipl.weights.containers.pickle.objects import Rule, RuleTable, look_up
+from jittor_ipl.weights.containers.pickle.nvidia_rules import NVIDIA_RULES, find_inert_rule, networks_as_names
+from jittor_ipl.weights.containers.pickle.objects import Context, Rule, RuleTable, look_up
 from jittor_ipl.weights.containers.pickle.reader import read_pickle
 from jittor_ipl.weights.containers.pickle.rules import RULES
-from jittor_ipl.weights.containers.pickle.torch_rules import TORCH_RULES, Storage
+from jittor_ipl.weights.containers.pickle.torch_rules import TORCH_RULES
 from jittor_ipl.weights.containers.source import ByteSource
-from jittor_ipl.weights.containers.storage import Region, StorageReader
 from jittor_ipl.weights.containers.torch_file import Contents, read_nested_stream
 
 _JITTOR_TRAILER = b"HCAJSLHD"   # jt.save: pickle, SHA-1 of it, this mark
 _STREAMS: RuleTable = {("torch.storage", "_load_from_bytes"): Rule(call=read_nested_stream, context=True)}
-PICKLE_TABLES = (NVIDIA_RULES, _STREAMS, TORCH_RULES, RULES, INERT_RULES)   # asked in this order
-_find = look_up(*PICKLE_TABLES)
+_find_known = look_up(NVIDIA_RULES, _STREAMS, TORCH_RULES, RULES)
+
+
+def _find(module: str, name: str) -> Rule | None:
+    return _find_known(module, name) or find_inert_rule(module)
 
 
 def is_pickle(head: bytes, tail: bytes) -> bool:
@@ -40,12 +42,8 @@ def open_pickle(source: ByteSource) -> Contents:
         kind, digest, data = "jittor-pickle", bytes(data[-28:-8]), data[:-28]
         if hashlib.sha1(data).digest() != digest:
             refuse("the checksum does not match; the file is damaged")
-    root, end = read_pickle(data, _find, meter=Meter(source.size))
+    root, end = read_pickle(data, Context(_find, Meter(source.size)))
     if end != len(data):
         refuse(f"{len(data) - end} bytes after the end of the pickle")
-    reader = StorageReader(_nowhere, False, source.size)
-    return Contents(kind, joined_parameters(networks_as_names(root)), reader.lazy, source.size)
-
-
-def _nowhere(_: Storage) -> Region:
-    return refuse("a reference to data outside the pickle")
+    root = joined_parameters(networks_as_names(root))
+    return Contents(kind, root, lambda storage: refuse("a reference to data outside the pickle"))

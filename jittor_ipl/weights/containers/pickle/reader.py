@@ -13,31 +13,25 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from jittor_ipl.weights.containers.limits import MAX_NAMED, Meter, UnsafeWeightsError, refuse, shown
+from jittor_ipl.weights.containers.limits import UnsafeWeightsError, refuse, shown
 from jittor_ipl.weights.containers.pickle.machine import Machine
-from jittor_ipl.weights.containers.pickle.objects import Context, FindRule
+from jittor_ipl.weights.containers.pickle.objects import Context
 from jittor_ipl.weights.containers.pickle.opcodes import OPERATIONS, STOP
 
 MAX_OPERATIONS = 10_000_000     # about ten seconds; a 1024 px generator with its optimiser takes about 50,000
+_MAX_NAMED = 12                 # offending globals listed in one message
 _STEP = 16                      # bytes that a step costs at most
 # What rules and decoding may raise for malformed input, our own errors among them; anything else is our mistake.
 _MALFORMED = (ValueError, TypeError, IndexError, KeyError, struct.error, OverflowError, AttributeError)
 
 
-def read_pickle(data: bytes | memoryview, find: FindRule, persistent: Callable[[Any], Any] | None = None,
-                start: int = 0, meter: Meter | None = None) -> tuple[Any, int]:
+def read_pickle(data: bytes | memoryview, context: Context, persistent: Callable[[Any], Any] | None = None,
+                start: int = 0) -> tuple[Any, int]:
     """Interpret one pickle at `data[start:]` and return its object and the position after its STOP.
 
-    `find(module, name)` returns the rule of an allowed global, None for any other; `persistent` resolves persistent
-    ids; `meter` bounds memory (by default in proportion to `data`). Raises UnsafeWeightsError, and nothing else, for
-    whatever the bytes hold; its `offending` lists the globals that were refused.
+    `context` has the rules of the allowed globals and bounds memory; `persistent` resolves persistent ids. Raises
+    UnsafeWeightsError, and nothing else, for whatever the bytes hold; its `offending` lists the globals refused.
     """
-    return read_inner(data, Context(find, meter or Meter(len(data))), persistent, start)
-
-
-def read_inner(data: bytes | memoryview, context: Context, persistent: Callable[[Any], Any] | None = None,
-               start: int = 0) -> tuple[Any, int]:
-    """Like `read_pickle`, for a pickle inside another: bounded by the outer one's meter and depth."""
     machine = Machine(memoryview(data), start, context, persistent)
     try:
         result = _run(machine)
@@ -69,8 +63,8 @@ def _run(machine: Machine) -> Any:
 
 
 def _offence(names: dict[str, None]) -> UnsafeWeightsError:
-    listed = ", ".join(shown(name) for name in list(names)[:MAX_NAMED])
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    listed = ", ".join(shown(name) for name in list(names)[:_MAX_NAMED])
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     model = any(name.startswith(("torch.nn.", "torchvision.", "__main__.", "models.", "model.")) for name in names)
     hint = "if it comes from a program you trust, save only the tensors there"
     if model:

@@ -13,11 +13,8 @@ from jittor_ipl.weights.containers.pickle.objects import (
     Record,
     Rule,
     RuleTable,
-    look_up,
     scalar,
 )
-
-__all__ = ["RULES", "find_rule"]
 
 
 def _ordered_dict(pairs: Any = ()) -> OrderedDictStub:
@@ -95,10 +92,7 @@ RULES: RuleTable = {
     ("builtins", "dict"): Rule(call=_ordered_dict),
     ("builtins", "list"): _sequence(list),
     ("builtins", "tuple"): _sequence(tuple),            # Paddle writes a tensor by itself as tuple((name, array))
-    ("builtins", "int"): Rule(),
-    ("builtins", "float"): Rule(),
-    ("builtins", "bool"): Rule(),
-    ("builtins", "str"): Rule(),
+    **{("builtins", name): Rule() for name in ("int", "float", "bool", "str")},
     ("builtins", "bytes"): Rule(call=_bytes),
     ("builtins", "bytearray"): Rule(call=_bytes),
     ("builtins", "complex"): Rule(call=_complex),
@@ -108,11 +102,8 @@ RULES: RuleTable = {
     ("copyreg", "_reconstructor"): Rule(call=_reconstruct),
     ("argparse", "Namespace"): _record("argparse.Namespace"),   # rosinality's and pSp's training options
     ("types", "SimpleNamespace"): _record("types.SimpleNamespace"),
-    ("jittor", "Var"): Rule(call=_jittor_var),
-    ("jittor", "jittor_core.Var"): Rule(call=_jittor_var),
-    ("jittor_core", "Var"): Rule(call=_jittor_var),
+    **dict.fromkeys((("jittor", "Var"), ("jittor", "jittor_core.Var"), ("jittor_core", "Var")), Rule(call=_jittor_var)),
     **{(module, f"{kind}Path"): _record("pathlib.Path") for module in ("pathlib", "pathlib._local")
        for kind in ("Posix", "Windows", "PurePosix", "PureWindows")},
     **NUMPY_RULES,
 }
-find_rule = look_up(RULES)

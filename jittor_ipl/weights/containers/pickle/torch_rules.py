@@ -40,25 +40,24 @@ def itemsize(code: str) -> int:
 
 
 @dataclass
-class CarriedBytes:
-    """The bytes of a storage that a stream nested in a pickle carries along; known once the whole stream is read."""
+class Carried:
+    """Where the bytes of a storage are that a stream nested in a pickle carries along; known once that is read."""
 
-    data: memoryview = memoryview(b"")
-    big_endian: bool = False
+    region: tuple = ()
 
 
 @dataclass(frozen=True)
 class Storage:
     """A run of `numel` elements of type `code`, found under `key`; `start` elements into that record.
 
-    `carried` are its bytes where a stream nested in the pickle brings them along; None means the file's record `key`.
+    `carried` leads to its bytes where a stream nested in the pickle has them; None means the file's record `key`.
     """
 
     key: str
     code: str
     numel: int
     start: int = 0
-    carried: CarriedBytes | None = field(default=None, compare=False)
+    carried: Carried | None = field(default=None, compare=False)
 
     @property
     def nbytes(self) -> int:
@@ -82,7 +81,8 @@ def storage_from_id(identifier: Any) -> Storage:
 
     Raises UnsafeWeightsError for anything else.
     """
-    if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or not _is(identifier[0], "storage"):
+    if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or \
+            not (isinstance(identifier[0], str) and identifier[0] == "storage"):
         refuse("a persistent id that is no storage")
     kind, key, _, numel = identifier[1:5]
     if type(key) is int and 0 <= key < 10**9:       # jt.save numbers its storages, PyTorch writes the number as text
@@ -103,26 +103,22 @@ def storage_from_id(identifier: Any) -> Storage:
     return Storage(key, _STORAGES[kind.name], numel, start)
 
 
-def _is(value: Any, text: str) -> bool:
-    return isinstance(value, str) and value == text
-
-
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any = False, _hooks: Any = None,
             metadata: Any = None) -> TensorRef:
-    _without_metadata(metadata)
+    _check_metadata(metadata)
     return _typed(storage, offset, shape, strides, storage.code if isinstance(storage, Storage) else "")
 
 
 def _tensor_v3(storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, kind: Any,
                metadata: Any = None) -> TensorRef:
-    _without_metadata(metadata)
+    _check_metadata(metadata)
     if not isinstance(kind, Global) or kind.name not in _TYPES:
         refuse(f"a tensor of type {kind}; only plain numbers are read" if isinstance(kind, Global) else
                "a tensor without type")
     return _typed(storage, offset, shape, strides, _TYPES[kind.name])
 
 
-def _without_metadata(metadata: Any) -> None:
+def _check_metadata(metadata: Any) -> None:
     """Refuse what says that the numbers are not those in the storage: PyTorch's negation and conjugation bits."""
     if metadata is None or (isinstance(metadata, dict) and not metadata):
         return
@@ -172,23 +168,17 @@ TORCH_RULES: RuleTable = {
     ("torch._utils", "_rebuild_tensor"): Rule(call=_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): Rule(call=_tensor),
     ("torch._utils", "_rebuild_tensor_v3"): Rule(call=_tensor_v3),
-    ("torch._utils", "_rebuild_parameter"): Rule(call=_first),
-    ("torch._utils", "_rebuild_parameter_with_state"): Rule(call=_first),
-    ("torch._tensor", "_rebuild_from_type_v2"): Rule(call=_from_type),
-    ("torch._tensor", "_rebuild_from_type"): Rule(call=_from_type),
     **{("torch._utils", name): Rule(call=_foreign(what)) for name, what in _FOREIGN_TENSORS.items()},
-    ("torch.nn.parameter", "Parameter"): Rule(call=_first),
-    ("torch.nn.parameter", "Buffer"): Rule(call=_first),
+    **{("torch._utils", name): Rule(call=_first) for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")},
+    **{("torch._tensor", name): Rule(call=_from_type) for name in ("_rebuild_from_type", "_rebuild_from_type_v2")},
+    **{("torch.nn.parameter", name): Rule(call=_first) for name in ("Parameter", "Buffer")},
     ("torch", "Tensor"): Rule(),
     ("torch", "Size"): Rule(call=Shape),
     ("torch", "device"): Rule(call=_device),
     ("torch.storage", "UntypedStorage"): Rule(),
     ("torch.torch_version", "TorchVersion"): Rule(call=Record.of("TorchVersion"), new=Record.of("TorchVersion")),
-    ("torch.jit._pickle", "build_intlist"): Rule(call=_first),
-    ("torch.jit._pickle", "build_doublelist"): Rule(call=_first),
-    ("torch.jit._pickle", "build_boollist"): Rule(call=_first),
-    ("torch.jit._pickle", "build_tensorlist"): Rule(call=_first),
-    ("torch.jit._pickle", "restore_type_tag"): Rule(call=_first),
+    **{("torch.jit._pickle", name): Rule(call=_first) for name in (
+        "build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")},
     **{(module, name): Rule() for name in (*_STORAGES, *_FOREIGN_STORAGES) for module in ("torch", "torch.cuda")},
     **{("torch", name): Rule() for name in (*_TYPES, *_FOREIGN_TYPES)},
 }
