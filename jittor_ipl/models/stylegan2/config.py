@@ -43,8 +43,8 @@ class GeneratorConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers such that `GeneratorConfig(**numbers)` is the same, ready for JSON."""
-        numbers = {**vars(self), "channels": {str(r): c for r, c in self.channels.items()}}
-        return {name: value for name, value in numbers.items() if value is not None}
+        # Sizes stay whole numbers: as text, sorted keys would put 16 before 4.
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def check_size(size: int) -> int:
