@@ -10,9 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jittor_ipl.config import StyleRun, Suite, load_style_run, load_suite, safe_name, save_config, to_yaml
+from jittor_ipl.config import StyleRun, Suite, load_config, load_suite, save_config, to_yaml
 from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import Section
+from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +46,7 @@ def test_every_shipped_configuration_loads_and_survives_saving(path, tmp_path):
     loaded = load_suite(path)
     assert loaded.suite == path.stem and len(loaded.runs()) == len(loaded.styles)
     for run in loaded.runs():
-        assert load_style_run(save_config(run, tmp_path / "config.yaml")) == run
+        assert load_config(save_config(run, tmp_path / "config.yaml"), StyleRun) == run
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.text import templates
 from jittor_ipl.text import tokenizer as text
 
 RECORD = json.loads((Path(__file__).parent / "golden" / "tokens.json").read_text())
@@ -95,9 +96,9 @@ def test_text_needs_neither_jittor_nor_torch_nor_the_clip_package():
 
 
 def test_templates():
-    assert len(text.TEMPLATES) == len(set(text.TEMPLATES)) == 79 and len(text.PART_TEMPLATES) == 15
-    assert all(template.count("{}") == 1 for template in text.TEMPLATES + text.PART_TEMPLATES)
-    assert "a photo of a {}." in text.TEMPLATES and "a photo of many {}." not in text.TEMPLATES
+    assert len(templates.TEMPLATES) == len(set(templates.TEMPLATES)) == 79 and len(templates.PART_TEMPLATES) == 15
+    assert all(template.count("{}") == 1 for template in templates.TEMPLATES + templates.PART_TEMPLATES)
+    assert "a photo of a {}." in templates.TEMPLATES and "a photo of many {}." not in templates.TEMPLATES
     filled = text.fill_templates("{0} or {}")
     assert filled[0] == "a bad photo of a {0} or {}."
 

@@ -27,7 +27,8 @@ from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.questions import read_variations, variations_path
-from jittor_ipl.text.tokenizer import PART_TEMPLATES, fill_templates, tokenizer
+from jittor_ipl.text.templates import PART_TEMPLATES
+from jittor_ipl.text.tokenizer import fill_templates, tokenizer
 from jittor_ipl.weights.clip import load_clip
 
 FEW_SHOT_SOURCES = 16  # generated images behind a few-shot direction (NADA's img2img_batch)

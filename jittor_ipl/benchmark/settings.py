@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from jittor_ipl.config import Suite, load_section, load_suite, safe_name
+from jittor_ipl.config import Suite, load_config, load_suite
 from jittor_ipl.config.sections import Section, Seed
+from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError, nearest
 
 LEAST_SEED = 2_000_000          # tuning and training reports look at seeds below a million and the few just above it
@@ -131,7 +132,7 @@ class Benchmark(Section):
 
 def load_benchmark(path: str | Path) -> Benchmark:
     """Read a benchmark file; raises UserError naming the file and the key for anything that does not fit."""
-    return load_section(path, Benchmark)
+    return load_config(path, Benchmark)
 
 
 def _no_double(what: str, values: list) -> None:

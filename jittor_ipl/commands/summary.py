@@ -21,12 +21,13 @@ EXAMPLES = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 def command(config: Path, styles: tuple[str, ...], runs: str | None, results: str | None, verified: str | None,
             sheet: str | None, as_json: bool) -> int:
     """Print the table of a suite's runs and write their contact sheet."""
-    from jittor_ipl.config import load_style_run, load_suite
+    from jittor_ipl.config import StyleRun, load_config, load_suite
     from jittor_ipl.disk.layout import CONFIG
     from jittor_ipl.submission.summary import rows, table, to_json, write_sheet
     suite = load_suite(config)
     folder, pictures = Path(runs or Path("runs") / suite.suite), Path(results or Path("results") / suite.suite)
-    others = [load_style_run(path) for path in sorted(folder.glob(f"*/{CONFIG}"))]     # the suite may not list them
+    # The suite may not list them.
+    others = [load_config(path, StyleRun) for path in sorted(folder.glob(f"*/{CONFIG}"))]
     known = {run.style: run for run in [*others, *suite.runs()] if run.suite == suite.suite}
     chosen = [known.get(style) or suite.run_of(style) for style in dict.fromkeys(styles)] or \
         sorted(known.values(), key=lambda run: run.number)

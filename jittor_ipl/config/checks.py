@@ -44,10 +44,8 @@ def misspelt(style: str, name: str) -> bool:
 
 def prompts_path(run: StyleRun) -> Path | None:
     """Return the file of a run's list of prompts, None where no list counts; UserError for a style without one."""
-    mapper = run.mapper
-    if run.method != "ipl" or not mapper.lambda_prompts:
-        return None
-    return list_path(mapper.prompts, run.style)
+    listed = run.method == "ipl" and run.mapper.lambda_prompts
+    return list_path(run.mapper.prompts, run.style) if listed else None
 
 
 def prompts_of(run: StyleRun, context_length: int = CONTEXT) -> list[str]:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from jittor_ipl.config.checks import check_prompts
 from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import Section
-from jittor_ipl.config.suite import StyleRun, Suite
+from jittor_ipl.config.suite import Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
 from jittor_ipl.errors import UserError, nearest
@@ -48,20 +48,16 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     settings = _read(path)
     for override in overrides:
         _apply(settings, override)
-    suite = _validated(Suite, settings, str(path))
-    for number, entry in enumerate(suite.styles):
-        _check_style(suite, number, f"{path}: styles.{number} ({entry.name})")
+    suite = _validated(Suite.model_validate, settings, str(path))
+    for number, entry in enumerate(suite.styles):       # a mistake in a style is found before any training
+        where = f"{path}: styles.{number} ({entry.name})"
+        check_prompts(_validated(suite.resolve, number, where), where)
     return suite
 
 
-def load_style_run(path: str | Path) -> StyleRun:
-    """Read the resolved configuration that lies beside a result; `UserError` as in `load_suite`."""
-    return load_section(path, StyleRun)
-
-
-def load_section(path: str | Path, model: type[AnySection]) -> AnySection:
+def load_config(path: str | Path, model: type[AnySection]) -> AnySection:
     """Read a YAML file as one closed section; `UserError` with the file and the key for what does not fit."""
-    return _validated(model, _read(path), str(path))
+    return _validated(model.model_validate, _read(path), str(path))
 
 
 def save_config(config: Section, path: str | Path) -> Path:
@@ -118,9 +114,9 @@ def _has(place: Any, path: Sequence[str]) -> bool:
     return not path or isinstance(place, dict) and path[0] in place and _has(place[path[0]], path[1:])
 
 
-def _validated(model: type[AnySection], settings: Any, source: str) -> AnySection:
+def _validated(validate: Callable[[Any], AnySection], given: Any, source: str) -> AnySection:
     try:
-        return model.model_validate(settings)
+        return validate(given)
     except ValidationError as error:
         raise UserError(f"{source}: {_first(error)}") from None
 
@@ -139,15 +135,6 @@ def _first(error: ValidationError) -> str:
         text += nearest(given[:40], re.findall("'[^']*'", mistake["msg"])).replace("\"", "")
     more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
     return f"{where}: {text}{more}" if where else f"{text}{more}"
-
-
-def _check_style(suite: Suite, number: int, where: str) -> None:
-    """Resolve one style of a suite, so that a mistake in its overrides or prompts is found before any training."""
-    try:
-        run = suite.resolve(number)
-    except ValidationError as error:
-        raise UserError(f"{where}: {_first(error)}") from None
-    check_prompts(run, where)
 
 
 def _kind(value: Any) -> str:

@@ -1,10 +1,12 @@
 """The typed, closed sections of a suite: every number that a run depends on, with its range and its default."""
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError, nearest
 
 MAX_SEED = 2**32 - 1  # of NumPy's RandomState
@@ -18,6 +20,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Words = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS)]
+SuiteName = Annotated[str, AfterValidator(partial(safe_name, what="suite name"))]
+StyleName = Annotated[str, AfterValidator(partial(safe_name, what="style name", reserve=len("00-")))]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
 TrainGroup = Literal["convs", "rgb", "modulation", "const", "noise", "maps"]
 Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "fine"]
@@ -76,22 +80,14 @@ class MapperTraining(Section):
     seed: Seed | None = None                # the suite's when not given
 
     @model_validator(mode="after")
-    def _list_behind_its_weight(self) -> MapperTraining:
+    def _numbers_fit(self) -> MapperTraining:
         if self.lambda_prompts and self.prompts is None:
             raise UserError("lambda_prompts needs a list: set prompts to a text file, shipped or demo")
         if self.replace_domain and not self.lambda_prompts:
             raise UserError("replace_domain without lambda_prompts leaves nothing to pull the prompts towards the "
                             "style: set lambda_prompts to 1")
-        return self
-
-    @model_validator(mode="after")
-    def _vectors_for_every_level(self) -> MapperTraining:
         if self.architecture == "levels" and self.n_ctx < 3:
             raise UserError(f"a mapper of levels writes at least 3 prompt vectors, n_ctx is {self.n_ctx}")
-        return self
-
-    @model_validator(mode="after")
-    def _one_word_per_vector(self) -> MapperTraining:
         words = len(self.init.split())
         if words and words != self.n_ctx:
             raise UserError(f"init {self.init!r} has {words} words but n_ctx is {self.n_ctx}: make them equal")
@@ -198,3 +194,19 @@ class Run(Section):
     keep: int = Field(2, ge=1, le=1000)          # checkpoints kept
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
+
+
+class Shared(Section):
+    """What a suite and each of its style runs have in common."""
+
+    suite: SuiteName
+    seed: Seed = 2
+    source: Source = Source()
+    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
+    method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
+    compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
+    mapper: MapperTraining = MapperTraining()
+    generator: GeneratorTraining = GeneratorTraining()
+    losses: Losses = Losses()
+    generate: Generate = Generate()
+    run: Run = Run()

@@ -3,53 +3,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from jittor_ipl.config.sections import (
-    ClipModel,
-    Generate,
-    GeneratorTraining,
-    Losses,
-    MapperTraining,
-    Run,
-    Section,
-    Seed,
-    Source,
-    Words,
-)
+from jittor_ipl.config.sections import Section, Seed, Shared, StyleName, Words
 from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
 from jittor_ipl.errors import UserError, nearest
 
 # Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of
 # the hash, which so remains what it was.
 _YOUNGER = {"mean_direction": (), "covariance": ("spread",), "anchor": ("anchors",), "consolidation": ()}
-_OVERRIDABLE = ("seed", "method", "compat", "clip", "source", "mapper", "generator", "losses")
-
-
-def _safe(what: str, reserve: int = 0) -> AfterValidator:
-    return AfterValidator(lambda name: safe_name(name, what, reserve))
-
-
-SuiteName = Annotated[str, _safe("suite name")]
-StyleName = Annotated[str, _safe("style name", reserve=len("00-"))]
-
-
-class Shared(Section):
-    """What a suite and each of its style runs have in common."""
-
-    suite: SuiteName
-    seed: Seed = 2
-    source: Source = Source()
-    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
-    method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
-    compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
-    mapper: MapperTraining = MapperTraining()
-    generator: GeneratorTraining = GeneratorTraining()
-    losses: Losses = Losses()
-    generate: Generate = Generate()
-    run: Run = Run()
 
 
 class StyleRun(Shared):
@@ -117,7 +81,8 @@ class StyleEntry(Section):
 
     def overrides(self) -> dict[str, Any]:
         """Return the suite settings that this entry changes."""
-        return {key: getattr(self, key) for key in _OVERRIDABLE if getattr(self, key) not in (None, {})}
+        own = ("name", "target", "style_images")
+        return {key: value for key, value in self if key not in own and value not in (None, {})}
 
 
 class Suite(Shared):

@@ -6,6 +6,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,8 @@ def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.n
     except MemoryError:
         raise UserError(f"{name}: too large for this machine's memory") from None
     except DECODER_ERRORS as error:
-        raise UserError(f"{name}: a damaged picture: {_one_line(error)}") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{name}: a damaged picture: {reason}") from error
 
 
 def _decoded(data: bytes, kind: str) -> tuple[np.ndarray, bool]:
@@ -85,21 +87,10 @@ def _decoded(data: bytes, kind: str) -> tuple[np.ndarray, bool]:
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
             picture.load()
             flattened, transparent = _flattened(picture)
-            return np.array(_upright(flattened, _orientation(picture))), transparent
-
-
-def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) when there is none that makes sense; damaged EXIF is as good as none."""
-    try:
-        value = picture.getexif().get(ORIENTATION, 1)
-    except DECODER_ERRORS:
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(picture: Image.Image, orientation: int) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return picture if turn is None else picture.transpose(turn)
+            turn = None
+            with suppress(*DECODER_ERRORS):     # damaged EXIF is as good as none
+                turn = _TURNS.get(picture.getexif().get(ORIENTATION))
+            return np.array(flattened if turn is None else flattened.transpose(turn)), transparent
 
 
 def _flattened(picture: Image.Image) -> tuple[Image.Image, bool]:
@@ -126,10 +117,6 @@ def _from_16_bit(picture: Image.Image) -> tuple[Image.Image, bool]:
     transparent = grey == key if isinstance(key, int) else np.zeros(grey.shape, bool)
     scaled[transparent] = 255
     return Image.fromarray(scaled).convert("RGB"), bool(transparent.any())
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def list_images(folder: str | Path) -> list[Path]:

@@ -4,6 +4,7 @@ Only lengths and sizes are read, from bytes in memory. A file that asks for more
 """
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -38,32 +39,24 @@ class Header:
 def read_header(data: bytes) -> Header:
     """Return the header of a PNG, JPEG or WebP file; UserError for any other file, and for one that is cut short."""
     if data.startswith(_PNG):
-        return _png(data)
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return _webp(data)
-    raise UserError(f"{_foreign(data)}, not a PNG, JPEG or WebP picture")
-
-
-def _foreign(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    if data[4:8] == b"ftyp":
-        return "an AVIF, HEIC or video file"
-    return next((what for start, what in _FOREIGN if data.startswith(start)), "an unknown file")
+        header = _png(data)
+    elif data.startswith(b"\xff\xd8\xff"):
+        header = _jpeg(data)
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        header = _webp(data)
+    else:
+        kind = next((what for start, what in _FOREIGN if data.startswith(start)), "an unknown file")
+        kind = "an AVIF, HEIC or video file" if data[4:8] == b"ftyp" else kind if data else "an empty file"
+        raise UserError(f"{kind}, not a PNG, JPEG or WebP picture")
+    if header.width == 0 or header.height == 0:
+        raise UserError(f"a picture of {header.width} x {header.height} pixels has no content")
+    return header
 
 
 def _png(data: bytes) -> Header:
-    """Walk the chunks: the first is IHDR, each lies within the file, the last is IEND, and the rows are all there."""
+    """Walk the chunks, each whole, from IHDR to IEND, and note (start, end) of those that make the picture."""
     if data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\x0d" or len(data) < 33:
         raise UserError("a damaged PNG: it does not begin with its header")
-    chunks = _png_chunks(data)
-    return Header("PNG", *_sides(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")), tuple(chunks))
-
-
-def _png_chunks(data: bytes) -> list[tuple[int, int]]:
-    """Return (start, end) of the chunks that make the picture; UserError when one is damaged or beyond the file."""
     at, chunks = len(_PNG), []
     for _ in range(MAX_CHUNKS):
         length, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
@@ -77,7 +70,7 @@ def _png_chunks(data: bytes) -> list[tuple[int, int]]:
                 raise UserError(f"a damaged PNG: the checksum of its {kind.decode()} chunk does not match")
             chunks.append((at, end))
         if kind == b"IEND":
-            return chunks
+            return Header("PNG", *struct.unpack(">II", data[16:24]), tuple(chunks))
         at = end
     raise UserError(f"a PNG of more than {MAX_CHUNKS} pieces")
 
@@ -107,9 +100,8 @@ def _png_row_bytes(data: bytes, header: Header) -> int:
     """Return how many bytes the rows of a PNG have, filters included (PNG specification, sections 7 and 8)."""
     depth, colour, interlaced = data[24], data[25], data[28]
     bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0)
-    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     total = 0
-    for left, top, across, down in passes:
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(header.width - left) // across), -(-(header.height - top) // down)
         total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
     return total
@@ -120,23 +112,21 @@ def _jpeg(data: bytes) -> Header:
     at = 2
     while data[at:at + 1] == b"\xff":
         marker = data[at + 1] if at + 1 < len(data) else 0xD9
+        length = int.from_bytes(data[at + 2:at + 4], "big")
         if marker == 0xFF:                                  # padding
             at += 1
-            continue
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:        # no content
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:      # no content
             at += 2
-            continue
-        length = int.from_bytes(data[at + 2:at + 4], "big")
-        if marker in (0xD9, 0xDA) or length < 2 or at + 2 + length > len(data):
+        elif marker in (0xD9, 0xDA) or length < 2 or at + 2 + length > len(data):
             break
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = int.from_bytes(data[at + 5:at + 7], "big"), int.from_bytes(data[at + 7:at + 9], "big")
-            sides = _sides(width, height)
             scans = data.count(b"\xff\xda", at)             # inside compressed data FF is always followed by 00
             if scans > MAX_SCANS or scans * width * height > MAX_SCAN_PIXELS:
                 raise UserError(f"a JPEG of {scans} scans; nothing needs so many")
-            return Header("JPEG", *sides)
-        at += 2 + length
+            return Header("JPEG", width, height)
+        else:
+            at += 2 + length
     raise UserError("a damaged JPEG: it has no picture, or is cut short")
 
 
@@ -145,18 +135,12 @@ def _webp(data: bytes) -> Header:
         raise UserError("a damaged WebP: the file is cut short")
     kind, body = data[12:16], data[20:30]
     if len(body) == 10 and kind == b"VP8X":
-        sides = int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+        width, height = int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
     elif len(body) == 10 and kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
-        sides = int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+        width, height = (side & 0x3FFF for side in struct.unpack("<HH", body[6:10]))
     elif len(body) >= 5 and kind == b"VP8L" and body[0] == 0x2F:
         bits = int.from_bytes(body[1:5], "little")
-        sides = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         raise UserError("a damaged WebP: it does not begin with a picture")
-    return Header("WEBP", *_sides(*sides))
-
-
-def _sides(width: int, height: int) -> tuple[int, int]:
-    if width == 0 or height == 0:
-        raise UserError(f"a picture of {width} x {height} pixels has no content")
-    return width, height
+    return Header("WEBP", width, height)

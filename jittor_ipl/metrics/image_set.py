@@ -97,7 +97,7 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
     """
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise UserError(f"pictures cannot be brought to {size} x {size}; choose a size of 1 to {MAX_SIDE}")
-    kept, pixels, skipped, used, flattened, shape = [], [], [], 0, 0, ()
+    paths, pixels, skipped, used, flattened, shape = [], [], [], 0, 0, ()
     for path in list_images(folder):
         try:
             picture, transparent = _read(path, size)
@@ -108,21 +108,21 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
             continue
         shape = shape or picture.shape[:2]
         if picture.shape[:2] != shape:
-            raise UserError(f"{kept[0].name} has {shape[1]} x {shape[0]} pixels, {path.name} has {picture.shape[1]} x "
+            raise UserError(f"{paths[0].name} has {shape[1]} x {shape[0]} pixels, {path.name} has {picture.shape[1]} x "
                             f"{picture.shape[0]}: the pictures of a set have one size (--size N brings all to N x N)")
-        kept.append(path)
+        paths.append(path)
         used += picture.nbytes
         flattened += transparent
         if used <= IN_MEMORY:
             pixels.append(picture)
-    if not kept:
+    if not paths:
         raise UserError(f"{str(folder)!r} holds no picture that can be read ({len(skipped)} damaged)")
-    stems = [path.stem for path in kept]
+    stems = [path.stem for path in paths]
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise UserError(f"{str(folder)!r} holds two pictures named {twice!r}; names pair pictures and must differ")
     return ImageSet(label, tuple(stems), shape, tuple(skipped), True, size, flattened,
-                    np.stack(pixels) if used <= IN_MEMORY else None, tuple(kept))
+                    np.stack(pixels) if used <= IN_MEMORY else None, tuple(paths))
 
 
 def _read(path: Path, size: int | None) -> tuple[np.ndarray, bool]:

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jittor_ipl.adaptation.render import Recipe
-from jittor_ipl.config import safe_name
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import canonical, file_sha256, read_sealed, write_sealed
-from jittor_ipl.disk.names import image_names
+from jittor_ipl.disk.names import image_names, safe_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import MAX_SEED

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.config import load_style_run, save_config
+from jittor_ipl.config import StyleRun, load_config, save_config
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
@@ -84,7 +84,7 @@ def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
     target = output_folder(folder / entry.number) / DELTA
     save_generator_delta(load_generator(entry.weights), source_of(entry.plan.source), target,
                          {"suite_style": entry.plan.style, "source": entry.plan.source}, half=half)
-    save_config(load_style_run(entry.weights.parent / CONFIG), target.with_name(CONFIG))
+    save_config(load_config(entry.weights.parent / CONFIG, StyleRun), target.with_name(CONFIG))
     return SetEntry(entry.number, entry.plan, target, is_delta=True)
 
 

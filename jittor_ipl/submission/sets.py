@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jittor_ipl.adaptation.render import Recipe
-from jittor_ipl.config import StyleRun, load_style_run
+from jittor_ipl.config import StyleRun, load_config
 from jittor_ipl.disk.folders import inside
 from jittor_ipl.disk.integrity import file_sha256, read_sealed
 from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, MANIFEST, REPORT, SEEDS
@@ -140,7 +140,7 @@ def _runs(folder: Path) -> TestSet:
     if not finished:
         raise UserError(f"{str(folder)!r} holds no finished run (<NN>-<style>/{GENERATOR}) and no {SEEDS}"
                         f"{_hint(folder)}")
-    configs = [load_style_run(run / CONFIG) for run in finished]
+    configs = [load_config(run / CONFIG, StyleRun) for run in finished]
     suites = {config.suite for config in configs}
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")

@@ -19,10 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.text.templates import PART_TEMPLATES, TEMPLATES
-
-__all__ = ["PART_TEMPLATES", "TEMPLATES", "ClassPrompt", "Tokenizer", "check_prompt", "class_prompts", "fill_templates",
-           "tokenize", "tokenizer"]
+from jittor_ipl.text.templates import TEMPLATES
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
@@ -39,18 +36,16 @@ def byte_symbols() -> dict[int, str]:
     return {**{b: chr(b) for b in visible}, **{b: chr(256 + i) for i, b in enumerate(hidden)}}
 
 
-def vocabulary_places() -> list[Path]:
-    """Where the vocabulary file is looked for: the installed `openai-clip` (package `clip`), then the user's cache."""
-    places = []
-    spec = importlib.util.find_spec("clip")                    # a top-level package is located, not imported
-    if spec is not None:
-        places += [Path(folder) / VOCABULARY for folder in spec.submodule_search_locations or ()]
-    return [*places, Path.home() / ".cache" / "jittor_ipl" / "clip" / VOCABULARY]
-
-
 def read_vocabulary(places: Iterable[str | os.PathLike] | None = None) -> list[str]:
-    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has that very file."""
-    places = [Path(p) for p in (vocabulary_places() if places is None else places)]
+    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has that very file.
+
+    Without `places`: the installed `openai-clip` (package `clip`), then the user's cache.
+    """
+    if places is None:
+        spec = importlib.util.find_spec("clip")                # a top-level package is located, not imported
+        folders = [*(spec and spec.submodule_search_locations or ()), Path.home() / ".cache" / "jittor_ipl" / "clip"]
+        places = [Path(folder) / VOCABULARY for folder in folders]
+    places = [Path(place) for place in places]
     path = next((p for p in places if p.is_file()), None)
     if path is None:
         raise UserError(f"CLIP's vocabulary {VOCABULARY} was not found in {', '.join(map(str, places))}: "

@@ -12,7 +12,7 @@ import pytest
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.inputs import run_identity
-from jittor_ipl.config import StyleRun, load_style_run, load_suite
+from jittor_ipl.config import StyleRun, load_config, load_suite
 from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.models.mappers import ARCHITECTURES
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
@@ -86,7 +86,7 @@ def test_a_run_resumes_to_the_same_bits(networks, tmp_path, monkeypatch, archite
     for record in measured:
         parts = record["contrastive"] + record["domain"] + 0.2 * record["prompts"]
         assert record["loss"] == pytest.approx(parts, rel=1e-5) and 0 <= record["prompts"] <= 2
-    assert load_style_run(tmp_path / "straight" / "config.yaml") == settings
+    assert load_config(tmp_path / "straight" / "config.yaml", StyleRun) == settings
     assert type(load_mapper(tmp_path / "straight" / "mapper.safetensors")).__name__ in (
         "PromptMapper", "TransformerMapper", "LevelsMapper")
 

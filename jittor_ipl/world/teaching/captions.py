@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.text.tokenizer import TEMPLATES
+from jittor_ipl.text.templates import TEMPLATES
 from jittor_ipl.world.drawing.looks import STYLES
 
 Wordings = dict[str, str]                       # attribute -> the words it is said in
