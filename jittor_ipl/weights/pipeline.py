@@ -11,7 +11,7 @@ from typing import Any
 
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.weights.families.diffusion.fields import count
+from jittor_ipl.weights.families.diffusion.fields import count, one_of
 from jittor_ipl.weights.families.diffusion.text_encoder import text_config
 from jittor_ipl.weights.families.diffusion.unet import unet_config
 from jittor_ipl.weights.families.diffusion.vae import vae_config
@@ -58,8 +58,6 @@ def read_pipeline(folder: Path) -> Pipeline:
     index = read_json(folder / PIPELINE_INDEX, "configuration", MAX_CONFIG_BYTES)
     parts = {name: _class_of(name, value) for name, value in index.items()
              if isinstance(value, list) and value != [None, None]}
-    for name, class_name in parts.items():
-        _require_part(name, class_name)
     missing = [name for name in _PARTS if name not in parts]
     if missing:
         raise UserError(f"{folder / PIPELINE_INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
@@ -71,13 +69,11 @@ def read_pipeline(folder: Path) -> Pipeline:
 
 def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
     """Return the schedule of a scheduler_config.json, with diffusers' defaults; UserError for what is not supported."""
-    class_name = config.get("_class_name", "")
-    _require("scheduler", class_name, SCHEDULERS)
+    class_name = one_of(config.get("_class_name", ""), "scheduler", SCHEDULERS)
     if config.get("trained_betas") is not None:
         raise UserError("a scheduler with trained_betas of its own is not supported")
-    schedule, prediction = config.get("beta_schedule", "linear"), config.get("prediction_type", "epsilon")
-    _require("beta_schedule", schedule, SCHEDULES)
-    _require("prediction_type", prediction, PREDICTIONS)
+    schedule = one_of(config.get("beta_schedule", "linear"), "beta_schedule", SCHEDULES)
+    prediction = one_of(config.get("prediction_type", "epsilon"), "prediction_type", PREDICTIONS)
     start, end = (config.get(name, default) for name, default in (("beta_start", 0.0001), ("beta_end", 0.02)))
     for name, value in (("beta_start", start), ("beta_end", end)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
@@ -89,25 +85,14 @@ def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
 
 
 def _class_of(name: str, value: list) -> str:
+    """Return the class of a part [library, class]; UserError for a part or a class that is not supported."""
     if len(value) != 2 or not all(isinstance(item, str) for item in value):
         raise UserError(f"{PIPELINE_INDEX}: {name[:60]!r} must be [library, class]")
-    return value[1]
-
-
-def _require_part(name: str, class_name: str) -> None:
-    if name in PASSED_OVER:
-        return
-    if name not in _PARTS:
+    if name not in (*_PARTS, *PASSED_OVER):
         later = name.endswith(("_2", "_3", "transformer"))
         hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if later else ""
         raise UserError(f"{PIPELINE_INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
-    _require(name, class_name, _PARTS[name])
-
-
-def _require(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"{name} {str(value)[:80]!r} is not supported{nearest(str(value)[:80], known)}; "
-                        f"known are {', '.join(known)}")
+    return one_of(value[1], name, _PARTS[name]) if name in _PARTS else value[1]
 
 
 def _config(folder: Path, part: str, name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def fill(schema: Mapping[str, tuple[Dim, ...]], numbers: Mapping[str, int]) -> d
     return {name: tuple(numbers[dim] if isinstance(dim, str) else dim for dim in dims) for name, dims in schema.items()}
 
 
-def conv(name: str, n_out: Dim, n_in: Dim, kernel: int | tuple[int, int], bias: bool = False) -> Schema:
+def conv(name: str, n_out: Dim, n_in: Dim, kernel: int | tuple[int, int] = 3, bias: bool = False) -> Schema:
     """Return the tensors of a convolution with a square kernel, or one of (height, width)."""
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     return {f"{name}.weight": (n_out, n_in, height, width), **({f"{name}.bias": (n_out,)} if bias else {})}

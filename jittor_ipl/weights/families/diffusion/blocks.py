@@ -1,15 +1,12 @@
 """Names and shapes of the layers that the networks of diffusers are made of, under diffusers' names."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from jittor_ipl.weights.families.family import Shapes
 from jittor_ipl.weights.families.schema import Schema, conv, linear, norm
 
-
-def convolution(name: str, out: int, into: int, kernel: int = 3) -> Schema:
-    """Return the tensors of a convolution as diffusers has them: with a bias."""
-    return conv(name, out, into, kernel, bias=True)
+convolution = partial(conv, bias=True)       # as diffusers has them
 
 
 def resnet(name: str, into: int, out: int, time: int | None) -> Schema:
@@ -22,24 +19,17 @@ def resnet(name: str, into: int, out: int, time: int | None) -> Schema:
 
 def transformer(name: str, width: int, context: int, layers: int, use_linear_projection: bool) -> Schema:
     """A Transformer2DModel of `layers` blocks, each with self-attention, cross-attention to `context` and a GEGLU."""
-    project = linear if use_linear_projection else lambda path, out, into: convolution(path, out, into, 1)
+    project = linear if use_linear_projection else partial(convolution, kernel=1)
     schema = {**norm(f"{name}.norm", width), **project(f"{name}.proj_in", width, width)}
-    for index in range(layers):
-        schema |= _transformer_block(f"{name}.transformer_blocks.{index}", width, context)
+    for block in (f"{name}.transformer_blocks.{index}" for index in range(layers)):
+        for attention, source in (("attn1", width), ("attn2", context)):
+            schema |= linear(f"{block}.{attention}.to_q", width, width, bias=False)
+            schema |= linear(f"{block}.{attention}.to_k", width, source, bias=False)
+            schema |= linear(f"{block}.{attention}.to_v", width, source, bias=False)
+            schema |= linear(f"{block}.{attention}.to_out.0", width, width)
+        schema |= linear(f"{block}.ff.net.0.proj", 8 * width, width) | linear(f"{block}.ff.net.2", width, 4 * width)
+        schema |= norm(f"{block}.norm1", width) | norm(f"{block}.norm2", width) | norm(f"{block}.norm3", width)
     return schema | project(f"{name}.proj_out", width, width)
-
-
-def _transformer_block(name: str, width: int, context: int) -> Schema:
-    schema: Schema = {}
-    for attention, source in (("attn1", width), ("attn2", context)):
-        schema |= linear(f"{name}.{attention}.to_q", width, width, bias=False)
-        schema |= linear(f"{name}.{attention}.to_k", width, source, bias=False)
-        schema |= linear(f"{name}.{attention}.to_v", width, source, bias=False)
-        schema |= linear(f"{name}.{attention}.to_out.0", width, width)
-    schema |= linear(f"{name}.ff.net.0.proj", 8 * width, width) | linear(f"{name}.ff.net.2", width, 4 * width)
-    for index in (1, 2, 3):
-        schema |= norm(f"{name}.norm{index}", width)
-    return schema
 
 
 def axis(shapes: Shapes, name: str, index: int, default: int) -> int:
@@ -52,11 +42,3 @@ def children(shapes: Shapes, prefix: str) -> int:
     """Return how many numbered children (0, 1, ...) stand under `prefix`."""
     heads = {name[len(prefix):].split(".", 1)[0] for name in shapes if name.startswith(prefix)}
     return next(index for index in range(len(heads) + 1) if str(index) not in heads)
-
-
-def autoencoder_attention(name: str, width: int, projections: Sequence[str]) -> Schema:
-    """The one attention of an autoencoder's middle; `projections` are its four names (they changed once)."""
-    schema = norm(f"{name}.group_norm", width)
-    for projection in projections:
-        schema |= linear(f"{name}.{projection}", width, width)
-    return schema

@@ -7,17 +7,9 @@ from __future__ import annotations
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.weights.families.diffusion import vae
 from jittor_ipl.weights.families.diffusion.text_encoder import POSITION_IDS, guess_text_config, text_config, text_schema
 from jittor_ipl.weights.families.diffusion.unet import guess_unet_config, unet_config, unet_schema
-from jittor_ipl.weights.families.diffusion.vae import (
-    OLD_PROJECTIONS,
-    PROJECTIONS,
-    guess_vae_config,
-    is_old,
-    modern_name,
-    vae_config,
-    vae_schema,
-)
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 
 # Classes of diffusers and transformers whose tensors carry similar names but which are other networks.
@@ -43,10 +35,10 @@ def recognise_vae(shapes: Shapes, hints: Hints) -> Layout | None:
     there = any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in shapes)
     if not _claims("vae", hints, there, shapes):
         return None
-    numbers = vae_config(_config(hints) or guess_vae_config(shapes))
-    old = is_old(shapes)
-    return Layout("vae", "diffusers-old" if old else "diffusers", numbers,
-                  vae_schema(numbers, OLD_PROJECTIONS if old else PROJECTIONS))
+    numbers = vae.vae_config(_config(hints) or vae.guess_vae_config(shapes))
+    if any(vae.modern_name(name) != name for name in shapes):
+        return Layout("vae", "diffusers-old", numbers, vae.vae_schema(numbers, vae.OLD_PROJECTIONS))
+    return Layout("vae", "diffusers", numbers, vae.vae_schema(numbers))
 
 
 def recognise_text_encoder(shapes: Shapes, hints: Hints) -> Layout | None:
@@ -65,7 +57,7 @@ def convert_unchanged(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]
 
 def convert_vae(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     """Return an autoencoder's tensors under today's names."""
-    return {modern_name(name): array for name, array in convert_unchanged(tensors, layout).items()}
+    return {vae.modern_name(name): array for name, array in convert_unchanged(tensors, layout).items()}
 
 
 def _config(hints: Hints) -> dict:

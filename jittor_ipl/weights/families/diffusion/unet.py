@@ -2,34 +2,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.diffusion import fields
 from jittor_ipl.weights.families.diffusion.blocks import axis, children, convolution, resnet, transformer
-from jittor_ipl.weights.families.diffusion.fields import (
-    MAX_COUNT,
-    Fields,
-    block_types,
-    count,
-    counts,
-    number,
-    read_fields,
-    require_groups,
-    switch,
-)
 from jittor_ipl.weights.families.family import Shapes
 from jittor_ipl.weights.families.schema import Schema, linear, norm
 
 _DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 
-FIELDS = Fields(
+# With the defaults of diffusers, for configs that were written before a field existed.
+FIELDS = fields.Fields(
     class_name="UNet2DConditionModel",
-    used={  # with the defaults of diffusers, for configs that were written before a field existed
-        "in_channels": 4, "out_channels": 4, "flip_sin_to_cos": True, "freq_shift": 0,
-        "down_block_types": (*3 * _DOWN[:1], _DOWN[1]), "up_block_types": (_UP[1], *3 * _UP[:1]),
-        "block_out_channels": (320, 640, 1280, 1280), "layers_per_block": 2, "transformer_layers_per_block": 1,
-        "cross_attention_dim": 1280, "attention_head_dim": 8, "use_linear_projection": False,
-        "norm_num_groups": 32, "norm_eps": 1e-5, "conv_in_kernel": 3, "conv_out_kernel": 3},
+    used={"in_channels": (4, fields.count), "out_channels": (4, fields.count), "norm_num_groups": (32, fields.count),
+          "conv_in_kernel": (3, partial(fields.count, most=15)), "conv_out_kernel": (3, partial(fields.count, most=15)),
+          "use_linear_projection": (False, fields.switch), "flip_sin_to_cos": (True, fields.switch),
+          "freq_shift": (0, fields.number), "norm_eps": (1e-5, fields.number)},
+    per_block={"block_out_channels": ((320, 640, 1280, 1280), fields.count),
+               "down_block_types": ((*3 * _DOWN[:1], _DOWN[1]), partial(fields.one_of, known=_DOWN)),
+               "up_block_types": ((_UP[1], *3 * _UP[:1]), partial(fields.one_of, known=_UP)),
+               "layers_per_block": (2, fields.small_count), "transformer_layers_per_block": (1, fields.small_count),
+               "cross_attention_dim": (1280, fields.count), "attention_head_dim": (8, fields.count)},
     only={
         "center_input_sample": (False,), "mid_block_type": ("UNetMidBlock2DCrossAttn",),
         "only_cross_attention": (False,), "downsample_padding": (1,), "mid_block_scale_factor": (1, 1.0),
@@ -52,36 +47,18 @@ FIELDS = Fields(
 def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers of a UNet2DConditionModel from its config.json, lists spelled out per block.
 
-    `attention_head_dim` is the number of heads (diffusers' field is misnamed). Raises UserError for a field that is
-    unknown, unsupported or contradicts another.
+    `attention_head_dim` is the number of heads (diffusers' field is misnamed), None where nothing tells it. Raises
+    UserError for a field that is unknown, unsupported or contradicts another.
     """
-    used, _ = read_fields(config, FIELDS)
-    widths = counts(used["block_out_channels"], "block_out_channels", None)
-    blocks = len(widths)
-    numbers = {
-        **{name: count(used[name], name) for name in ("in_channels", "out_channels", "norm_num_groups")},
-        **{name: count(used[name], name, 15) for name in ("conv_in_kernel", "conv_out_kernel")},
-        "block_out_channels": widths,
-        "down_block_types": block_types(used["down_block_types"], "down_block_types", _DOWN, blocks),
-        "up_block_types": block_types(used["up_block_types"], "up_block_types", _UP, blocks),
-        "cross_attention_dim": counts(used["cross_attention_dim"], "cross_attention_dim", blocks),
-        **{name: counts(used[name], name, blocks, MAX_COUNT)
-           for name in ("layers_per_block", "transformer_layers_per_block")},
-        "attention_head_dim": None if used["attention_head_dim"] is None else
-        counts(used["attention_head_dim"], "attention_head_dim", blocks),
-        **{name: switch(used[name], name) for name in ("use_linear_projection", "flip_sin_to_cos")},
-        **{name: number(used[name], name) for name in ("freq_shift", "norm_eps")}}
-    _check(numbers)
-    return numbers
-
-
-def _check(numbers: dict[str, Any]) -> None:
-    require_groups(numbers["block_out_channels"], numbers["norm_num_groups"])
+    untold = {"attention_head_dim": None} if config.get("attention_head_dim", 8) is None else {}
+    numbers = {**fields.read_fields({name: config[name] for name in config if name not in untold}, FIELDS), **untold}
+    fields.require_groups(numbers)
     for width, heads in zip(numbers["block_out_channels"], numbers["attention_head_dim"] or ()):
         if width % heads:
             raise UserError(f"attention_head_dim: {heads} heads do not divide {width} channels")
     if numbers["conv_in_kernel"] % 2 == 0 or numbers["conv_out_kernel"] % 2 == 0:
         raise UserError("conv_in_kernel and conv_out_kernel must be odd")
+    return numbers
 
 
 def unet_schema(numbers: Mapping[str, Any]) -> Schema:
@@ -140,7 +117,7 @@ def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
 
     The number of attention heads leaves no trace in the shapes: it stays None.
     """
-    depth = min(children(shapes, "down_blocks.") or 4, MAX_COUNT)
+    depth = min(children(shapes, "down_blocks.") or 4, fields.MAX_COUNT)
     blocks, ups = [f"down_blocks.{i}." for i in range(depth)], [f"up_blocks.{i}." for i in range(depth)]
     keys = [name for name in shapes if name.endswith("attn2.to_k.weight")]
     projections = [len(shape) for name, shape in shapes.items() if name.endswith("attentions.0.proj_in.weight")]
