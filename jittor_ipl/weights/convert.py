@@ -99,8 +99,7 @@ def convert(ref: str | os.PathLike, folder: str | os.PathLike,
     done: list[Path] = []
     refused: list[Refused] = []
     for files in find_file_sets(path):
-        networks = _networks(files, options.container)
-        while (network := _next(networks, files)) is not None:
+        for network in _networks(files, options.container):
             if isinstance(network, Refused):
                 refused.append(network)
                 continue
@@ -116,33 +115,26 @@ def convert(ref: str | os.PathLike, folder: str | os.PathLike,
     yield from refused
 
 
-def _networks(files: FileSet, place: str | None) -> Iterator[_Network]:
+def _networks(files: FileSet, place: str | None) -> Iterator[_Network | Refused]:
     """Yield the networks of one file under our names: its own, then those that its layout names as parts.
 
-    Raises UserError for one that is unknown, incomplete or not finite.
+    The first that is unknown, incomplete or not finite is refused, and ends them.
     """
     path = str(files.path)
-    opened = _whole(open_network(files, place), path)
-    found, tensors, info = opened.network(path), opened.tensors, opened.info
-    left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
-                *(name for name in select(found, tensors) if name not in found.layout.expected))
-    yield _Network(files.label, files, found, _finite(opened.under_our_names(path), path), info.format, left_out)
-    for part in found.layout.parts:
-        inner = select_part(found, tensors, part)
-        if inner:
-            where = f"{path}, under {part!r}"
-            opened = recognised(inner, FileInfo(info.format), Hints(info.format))
-            label = "/".join(filter(None, (files.label, part.rstrip("."))))
-            ours = _finite(opened.under_our_names(where), where)
-            yield _Network(label, files, opened.network(where), ours, info.format)
-
-
-def _next(networks: Iterator[_Network], files: FileSet) -> _Network | Refused | None:
-    """Return the next network, why it cannot be converted, or None after the last."""
     try:
-        return next(networks, None)
-    except UserError as error:
-        return Refused(files.label or files.path.name, str(error))
+        opened = _whole(open_network(files, place), path)
+        found, tensors, info = opened.network(path), opened.tensors, opened.info
+        left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
+                    *(name for name in select(found, tensors) if name not in found.layout.expected))
+        yield _Network(files.label, files, found, _finite(opened, path), info.format, left_out)
+        for part in found.layout.parts:
+            if inner := select_part(found, tensors, part):
+                where = f"{path}, under {part!r}"
+                opened = recognised(inner, FileInfo(info.format), Hints(info.format))
+                label = "/".join(filter(None, (files.label, part.rstrip("."))))
+                yield _Network(label, files, opened.network(where), _finite(opened, where), info.format)
+    except UserError as error:      # of this generator alone: what its caller raises does not come here
+        yield Refused(files.label or files.path.name, str(error))
 
 
 def _whole(opened: Opened, path: str) -> Opened:
@@ -161,7 +153,9 @@ def _whole(opened: Opened, path: str) -> Opened:
     return recognised(LazyTensors.of(adapted), FileInfo(info.format, metadata), Hints(info.format, metadata=metadata))
 
 
-def _finite(tensors: dict[str, np.ndarray], label: str) -> dict[str, np.ndarray]:
+def _finite(opened: Opened, label: str) -> dict[str, np.ndarray]:
+    """Return the tensors under our names; UserError where one does not fit, or holds NaN or infinity."""
+    tensors = opened.under_our_names(label)
     wrong = not_finite(tensors)
     if wrong:
         raise UserError(f"{label}: {wrong[0]}" + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""))
@@ -231,7 +225,7 @@ def _in_dialect(network: _Network, dialect: str) -> Mapping[str, np.ndarray]:
         return network.tensors
     if dialect not in family.exports:
         named = {name: shown for shown, name in known_dialects().items()}
-        known = ", ".join([OURS, *(shown for name, shown in named.items() if name in family.exports)])
+        known = ", ".join(shown for name, shown in named.items() if name in (OURS, *family.exports))
         raise UserError(f"a {family.kind} network cannot be written as {named[dialect]!r}; --as takes {known} for it")
     return family.exports[dialect](network.tensors, network.found.layout.config)
 
@@ -252,9 +246,13 @@ def _with_type(tensors: Mapping[str, np.ndarray], dtype: str | None, label: str)
 
 
 def _metadata(network: _Network, dialect: str) -> dict[str, str]:
-    layout = network.found.layout
+    layout, files = network.found.layout, network.files.files
+    hashes = {file.name: file_sha256(file) for file in files}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+    # Of several shards the hash of the list of their hashes, as sha256sum prints it.
+    source = hashes[files[0].name] if len(files) == 1 else hashlib.sha256(lines.encode()).hexdigest()
     ours = {"kind": layout.kind, "config": json.dumps(layout.config, sort_keys=True), "dialect": dialect,
-            "source_dialect": layout.dialect, "source_format": network.format, "source_sha256": _hash(network.files)}
+            "source_dialect": layout.dialect, "source_format": network.format, "source_sha256": source}
     # "format" is what Hugging Face's programs ask for before they read a file.
     return ours if dialect == OURS else {**ours, "format": "pt", **_their_metadata(network, dialect)}
 
@@ -262,13 +260,6 @@ def _metadata(network: _Network, dialect: str) -> dict[str, str]:
 def _their_metadata(network: _Network, dialect: str) -> dict[str, str]:
     make = network.found.family.export_metadata.get(dialect)
     return make(network.tensors, network.found.layout.config) if make else {}
-
-
-def _hash(files: FileSet) -> str:
-    """Return the SHA-256 of the source file; of several shards that of the lines "<SHA-256>  <name>"."""
-    if len(files.files) == 1:
-        return file_sha256(files.files[0])
-    return hashlib.sha256("".join(f"{file_sha256(file)}  {file.name}\n" for file in files.files).encode()).hexdigest()
 
 
 def _compare(tensors: "Mapping[str, np.ndarray | Bfloat16]", again: Mapping[str, np.ndarray]) -> None:

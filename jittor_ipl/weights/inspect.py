@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +71,8 @@ class NetworkReport:
     @property
     def bytes(self) -> int:
         """The size of all tensors as the file stores them."""
-        return sum(math.prod(entry.shape) * _width(entry.dtype) for entry in self.tensors)
+        widths = {dtype: 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize for dtype in self.dtypes}
+        return sum(math.prod(entry.shape) * widths[entry.dtype] for entry in self.tensors)
 
     @property
     def dtypes(self) -> dict[str, int]:
@@ -122,8 +122,7 @@ def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
     path, (_, place) = locate(ref), split_place(ref)
     manifest = read_manifest(path)
     checkpoint = manifest is not None and manifest.kind == "checkpoint"
-    look = _training_state if checkpoint else partial(_networks, place=container or place)
-    reports = [report for files in find_file_sets(path) for report in _look_at(files, look)]
+    reports = [report for files in find_file_sets(path) for report in _look_at(files, checkpoint, container or place)]
     reports += [_pipeline(path)] if (path / PIPELINE_INDEX).is_file() else []
     return Inspection(os.fspath(ref), reports, manifest)
 
@@ -142,25 +141,21 @@ def _pipeline(path: Path) -> NetworkReport:
     return report
 
 
-def _look_at(files: FileSet, look: "Callable[[NetworkReport, FileSet], list[NetworkReport]]") -> list[NetworkReport]:
+def _look_at(files: FileSet, checkpoint: bool, place: str | None) -> list[NetworkReport]:
     """Return the report on a file, then those on further networks in it; why it cannot be read, when it cannot."""
     report = NetworkReport(files.label)
     try:
-        return [report, *look(report, files)]
+        if not checkpoint:
+            return [report, *_networks(report, files, place)]
+        tensors, info = open_file_set(files).at()
+        _describe(report, files, tensors, info)
+        report.kind, report.problems = "training state", not_finite(tensors)        # which is no network alone
     except (UserError, OSError) as error:       # a damaged tensor is found when it is read
         report.error = _one_line(error)
         with suppress(UserError, OSError):
             report.files = _files(files, None if isinstance(error, UnsafeWeightsError) else _SMALL)
         report.refused_globals = [_safe(name) for name in getattr(error, "offending", ())]
     return [report]
-
-
-def _training_state(report: NetworkReport, files: FileSet) -> list[NetworkReport]:
-    """Fill in what a training checkpoint's file holds, which is no network alone."""
-    tensors, info = open_file_set(files).at()
-    _describe(report, files, tensors, info)
-    report.kind, report.problems = "training state", not_finite(tensors)
-    return []
 
 
 def _networks(report: NetworkReport, files: FileSet, place: str | None) -> list[NetworkReport]:
@@ -258,10 +253,6 @@ def _next_step(found: Recognised, files: FileSet, info: FileInfo) -> str:
         step = "python -m jittor_ipl convert {file} --to weights"
     path = files.path if files.index is None else files.index.parent
     return step.replace("{source}", _safe(info.metadata.get("source", "SOURCE"))).replace("{file}", _safe(str(path)))
-
-
-def _width(dtype: str) -> int:
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _one_line(problem: object) -> str:

@@ -82,8 +82,9 @@ class Family:
     `recognise(shapes, hints)` is cheap and returns None when the names clearly belong to something else; a damaged file
     of the family must still be recognised, so that the strict check can say what is missing. It raises UserError when
     names and config contradict each other.
-    `convert(tensors, layout)` turns checked tensors into ours (the names of the networks in `models`, or the published
-    names where there is no such network); pure: it changes no argument, and may return the same arrays.
+    `our_name(name)` gives a name of the file in our words (the names of the networks in `models`, or the published
+    names where there is no such network). Where more than names differ, `convert(tensors, layout)` turns checked
+    tensors into ours; pure: it changes no argument, and may return the same arrays.
     `exports` maps a dialect to a function that turns our tensors and config back into that dialect; `export_metadata`
     gives the safetensors metadata that its programs read, where there is any.
     `landmarks` are a few names that only this family has; they make the message about an unknown file helpful.
@@ -94,9 +95,16 @@ class Family:
 
     kind: str
     recognise: Callable[[Shapes, Hints], "Layout | None"]
-    convert: Callable[[Tensors, Layout], dict[str, np.ndarray]]
+    convert: Callable[[Tensors, Layout], dict[str, np.ndarray]] | None = None
     exports: Mapping[str, Callable[[Tensors, Config], dict[str, np.ndarray]]] = field(default_factory=dict)
     landmarks: tuple[str, ...] = ()
     next_step: str = ""
     export_metadata: Mapping[str, Callable[[Tensors, Config], dict[str, str]]] = field(default_factory=dict)
     faults: Callable[[Tensors, Layout], list[str]] = lambda tensors, layout: []
+    our_name: Callable[[str], str] = str
+
+    def under_our_names(self, tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
+        """Return the checked tensors of a file as our networks have them, in the layout's order."""
+        if self.convert is not None:
+            return self.convert(tensors, layout)
+        return {self.our_name(name): tensors[name] for name in layout.expected if name in tensors}

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
 from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, conv, count, linear, prefixed, solve
 
@@ -143,12 +141,7 @@ def _resnet(config: dict) -> Schema:
     return names
 
 
-def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the encoder's tensors without the prefix of the training program, and the mean latent."""
-    return {name.removeprefix(_PREFIX): tensors[name] for name in layout.expected}
-
-
-FAMILY = Family("inversion-encoder", recognise, convert,
+FAMILY = Family("inversion-encoder", recognise, our_name=lambda name: name.removeprefix(_PREFIX),
                 landmarks=("encoder.input_layer.0.weight", "encoder.styles.0.convs.0.weight",
                            "encoder.latlayer1.weight", "encoder.conv1.weight"),
                 next_step="the generator under decoder. is written as a file of its own")

@@ -43,7 +43,7 @@ def _by_metadata(kind: str, next_step: str) -> Family:
     """Return the family of files that only this project writes: their names are those of the network behind them."""
     def recognise_stated(shapes: Shapes, hints: Hints) -> Layout | None:
         return Layout(kind, "ours", hints.stored, dict(shapes)) if hints.metadata.get("kind") == kind else None
-    return Family(kind, recognise_stated, lambda tensors, layout: dict(tensors), next_step=next_step)
+    return Family(kind, recognise_stated, next_step=next_step)
 
 
 # What they must hold is checked where they are used: by the delta's hash of its source, by the judge's network.
@@ -128,7 +128,7 @@ def _converted(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Re
     if family is None:
         return None
     layout = Layout(family.kind, "ours", dict(hints.stored), dict(shapes))
-    return Recognised(replace(family, convert=lambda tensors, _: dict(tensors)), layout)
+    return Recognised(replace(family, convert=None, our_name=str), layout)
 
 
 def _by_names(shapes: Shapes, hints: Hints, candidates: Iterable[Family]) -> Recognised | None:
@@ -183,7 +183,7 @@ def converted(found: Recognised, tensors: Tensors, *, source: str,
     mine = select(found, tensors, extras)
     require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.stored, limit=3), source)
     try:
-        return found.family.convert(mine, found.layout)
+        return found.family.under_our_names(mine, found.layout)
     except UserError as error:      # a damaged tensor names its file already, and keeps its type
         if source not in str(error):
             error.args = (f"{source}: {error}", *error.args[1:])

@@ -53,14 +53,14 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     names = tensor_shapes(layout.config)
     if layout.dialect == "huggingface":
         return huggingface.to_ours(tensors, names)
-    by_name = {openclip.without_prefix(name): value for name, value in tensors.items()}
+    by_name = {name.removeprefix(openclip.TEXT): value for name, value in tensors.items()}
     return {name: by_name[name] for name in (*names, *((ROWS,) if layout.dialect == "compact" else ()))}
 
 
 def _openai(shapes: Shapes, hints: Hints) -> Layout:
     openclip.refuse_others(shapes)
     prefixed = any(name.startswith(openclip.TEXT) for name in shapes)
-    bare = {openclip.without_prefix(name): shape for name, shape in shapes.items()}
+    bare = {name.removeprefix(openclip.TEXT): shape for name, shape in shapes.items()}
     compact = ROWS in bare
     stated = {**openclip.stated(hints.config), **_own_config(hints)}
     inferred = infer_config(bare, "this file")
@@ -162,13 +162,10 @@ def _check_unseen(config: dict[str, Any]) -> None:
         raise UserError(f"the end token {str(end)[:40]} is not an id of the {config['vocab_size']} tokens")
     for key in ("image_mean", "image_std"):
         value = config.get(key)
-        if value is not None and not _three_numbers(value, positive=key == "image_std"):
+        three = isinstance(value, (list, tuple)) and len(value) == 3 and all(
+            type(x) in (int, float) and 0 <= x <= 1 and (x > 0 or key == "image_mean") for x in value)
+        if value is not None and not three:
             raise UserError(f"{key} = {str(value)[:60]} is not three numbers from 0 to 1")
-
-
-def _three_numbers(value: Any, positive: bool) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 3 and all(
-        type(x) in (int, float) and 0 <= x <= 1 and (x > 0 or not positive) for x in value)
 
 
 def recognise_image_encoder(shapes: Shapes, hints: Hints = Hints()) -> Layout | None:

@@ -31,6 +31,13 @@ _PREFIXES = (
 )
 _IN_BLOCK = (("attn.out_proj.", "self_attn.out_proj."), ("ln_1.", "layer_norm1."), ("ln_2.", "layer_norm2."),
              ("mlp.c_fc.", "mlp.fc1."), ("mlp.c_proj.", "mlp.fc2."))
+# (ours, theirs, their default) of what config.json states of the towers.
+_TEXT = (("transformer_width", "hidden_size", 512), ("transformer_layers", "num_hidden_layers", 12),
+         ("transformer_heads", "num_attention_heads", 8), ("vocab_size", "vocab_size", 49408),
+         ("context_length", "max_position_embeddings", 77), ("end_token", "eos_token_id", 49407))
+_VISION = (("vision_width", "hidden_size", 768), ("vision_layers", "num_hidden_layers", 12),
+           ("vision_heads", "num_attention_heads", 12), ("vision_patch_size", "patch_size", 32),
+           ("image_resolution", "image_size", 224))
 _PACKED = re.compile(r"(.*\.)attn\.in_proj_(weight|bias)")
 
 
@@ -101,18 +108,10 @@ def stated(config: Config) -> dict[str, object]:
     if kind not in MODEL_TYPES:
         raise UserError(f"config.json describes a {str(kind)[:40]!r} model, a 'clip' model is expected")
     text, vision = _tower(config, "text"), _tower(config, "vision")
-    numbers: dict[str, object] = {}
-    if text is not None:
-        numbers.update(transformer_width=text.get("hidden_size", 512),
-                       transformer_layers=text.get("num_hidden_layers", 12),
-                       transformer_heads=text.get("num_attention_heads", 8), vocab_size=text.get("vocab_size", 49408),
-                       context_length=text.get("max_position_embeddings", 77),
-                       end_token=_end_token(text.get("eos_token_id", 49407)))
-    if vision is not None:
-        numbers.update(vision_width=vision.get("hidden_size", 768), vision_layers=vision.get("num_hidden_layers", 12),
-                       vision_heads=vision.get("num_attention_heads", 12),
-                       vision_patch_size=vision.get("patch_size", 32),
-                       image_resolution=vision.get("image_size", 224))
+    numbers = {ours: tower.get(theirs, default) for tower, table in ((text, _TEXT), (vision, _VISION))
+               if tower is not None for ours, theirs, default in table}
+    if numbers.get("end_token") == 2:       # files from before it was stated right: the highest id, as OpenAI means
+        numbers["end_token"] = None
     towers = [tower for tower in (text, vision) if tower is not None]
     numbers["activation"] = _agreed("hidden_act", towers, "quick_gelu")
     numbers["eps"] = _agreed("layer_norm_eps", towers, 1e-5)
@@ -122,11 +121,11 @@ def stated(config: Config) -> dict[str, object]:
     return numbers
 
 
-def pixels(preprocessing: object) -> dict[str, object]:
-    """Return the normalisation of images that preprocessor_config.json states, {} when it does not."""
-    if not isinstance(preprocessing, Mapping):
-        return {}
-    return {key: preprocessing[key] for key in ("image_mean", "image_std") if preprocessing.get(key) is not None}
+def pixels(preprocessing: object, mean: str = "image_mean", std: str = "image_std") -> dict[str, object]:
+    """Return the normalisation of images that a preprocessor's configuration states, {} when it does not."""
+    numbers = preprocessing if isinstance(preprocessing, Mapping) else {}
+    return {ours: numbers[key] for ours, key in (("image_mean", mean), ("image_std", std))
+            if numbers.get(key) is not None}
 
 
 def _tower(config: Config, which: str) -> Mapping | None:
@@ -144,11 +143,6 @@ def _agreed(key: str, towers: list[Mapping], default: object) -> object:
     if len(values) > 1:
         raise UserError(f"config.json: {key} differs between the towers ({', '.join(values)}); one value is supported")
     return next(iter(values.values()))
-
-
-def _end_token(eos: object) -> object:
-    """Their rule: files from before the end token was stated right say 2, and mean the highest id as OpenAI does."""
-    return None if eos == 2 else eos
 
 
 def _translated(name: str) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.weights.families.clip.huggingface import pixels
 from jittor_ipl.weights.families.family import Config, Hints, Shapes
 
 TEXT = "text."      # before the text tower's names in models with `custom_text`
@@ -41,11 +42,6 @@ def refuse_others(shapes: Shapes) -> None:
             raise UserError(f"this is {what}, told by {found[:80]!r}; CLIP's own ViT and ResNet towers are supported")
 
 
-def without_prefix(name: str) -> str:
-    """Return a name as it is without `custom_text`."""
-    return name.removeprefix(TEXT)
-
-
 def is_training_run(hints: Hints) -> bool:
     """Tell whether a file is what OpenCLIP's training saves: a state dictionary beside an epoch and the run's name."""
     return hints.container == "state_dict" and {"epoch", "name"} <= set(hints.beside)
@@ -80,7 +76,7 @@ def stated(config: Config) -> dict[str, object]:
         for key, value in part.items():
             if key not in _READ | _NO_EFFECT and value and value not in _NEUTRAL.get(key, ()):
                 raise UserError(f"this OpenCLIP model has {where}.{key} = {str(value)[:60]}, which is not supported")
-    return {**_numbers(model, vision, text), **_pixels(config.get("preprocess_cfg"))}
+    return {**_numbers(model, vision, text), **pixels(config.get("preprocess_cfg"), "mean", "std")}
 
 
 def _numbers(model: Mapping, vision: Mapping, text: Mapping) -> dict[str, object]:
@@ -110,10 +106,3 @@ def _eps(vision: Mapping, text: Mapping, resnet: bool) -> object:
     if not plain or len({str(k.get("eps", 1e-5)) for k in kwargs}) > 1:
         raise UserError(f"this OpenCLIP model has norm_kwargs {kwargs}; one eps for both towers is supported")
     return kwargs[0].get("eps", 1e-5)
-
-
-def _pixels(preprocessing: object) -> dict[str, object]:
-    if not isinstance(preprocessing, Mapping):
-        return {}
-    return {ours: preprocessing[theirs] for ours, theirs in (("image_mean", "mean"), ("image_std", "std"))
-            if preprocessing.get(theirs) is not None}

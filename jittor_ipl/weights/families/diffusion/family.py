@@ -4,13 +4,11 @@ Our names are diffusers' own of today, so that the networks, their LoRA files an
 """
 from __future__ import annotations
 
-import numpy as np
-
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.weights.families.diffusion import vae
 from jittor_ipl.weights.families.diffusion.text_encoder import POSITION_IDS, guess_text_config, text_config, text_schema
 from jittor_ipl.weights.families.diffusion.unet import guess_unet_config, unet_config, unet_schema
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 
 # Classes of diffusers and transformers whose tensors carry similar names but which are other networks.
 CLASSES = {"UNet2DConditionModel": "unet", "AutoencoderKL": "vae", "CLIPTextModel": "text-encoder",
@@ -50,16 +48,6 @@ def recognise_text_encoder(shapes: Shapes, hints: Hints) -> Layout | None:
     return Layout("text-encoder", "huggingface", numbers, text_schema(numbers), (POSITION_IDS,))
 
 
-def convert_unchanged(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the tensors that the layout expects, in its order, under the same names."""
-    return {name: tensors[name] for name in layout.expected if name in tensors}
-
-
-def convert_vae(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return an autoencoder's tensors under today's names."""
-    return {vae.modern_name(name): array for name, array in convert_unchanged(tensors, layout).items()}
-
-
 def _config(hints: Hints) -> dict:
     """Return the config.json beside the file, else the one in its metadata (our own files), else {}."""
     return dict(hints.config) or hints.stored
@@ -96,9 +84,10 @@ def _refuse_relatives(shapes: Shapes) -> None:
 
 
 FAMILIES = (
-    Family("unet", recognise_unet, convert_unchanged,
+    Family("unet", recognise_unet,
            landmarks=("time_embedding.linear_1.weight", "conv_norm_out.weight")),
-    Family("vae", recognise_vae, convert_vae, landmarks=("quant_conv.weight", "encoder.conv_norm_out.weight")),
-    Family("text-encoder", recognise_text_encoder, convert_unchanged,
+    Family("vae", recognise_vae, our_name=vae.modern_name,
+           landmarks=("quant_conv.weight", "encoder.conv_norm_out.weight")),
+    Family("text-encoder", recognise_text_encoder,
            landmarks=("text_model.embeddings.token_embedding.weight", "text_model.final_layer_norm.weight")),
 )

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
 from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, bottlenecks, conv, linear, prefixed, solve
 
@@ -47,11 +45,6 @@ def schema(config: dict) -> Schema:
             | batch_norm("output_layer.4", features, config["affine"]))
 
 
-def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the tensors under the published names, which are ours."""
-    return {name: tensors[name] for name in layout.expected}
-
-
 # ---- MoCo -----------------------------------------------------------------------------------------------------------
 
 def recognise_moco(shapes: Shapes, hints: Hints) -> Layout | None:
@@ -67,17 +60,13 @@ def resnet50() -> Schema:
     return conv("conv1", 64, 3, 7) | batch_norm("bn1", 64) | bottlenecks((3, 4, 6, 3), 64)
 
 
-def convert_moco(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the query encoder under torchvision's names."""
-    return {name.removeprefix(_QUERY): tensors[name] for name in layout.expected}
-
-
 FAMILIES = (
-    Family("ir-se50", lambda shapes, hints: _recogniser(shapes, True), convert,
+    Family("ir-se50", lambda shapes, hints: _recogniser(shapes, True),
            landmarks=("body.0.res_layer.5.fc1.weight", "output_layer.3.weight", "input_layer.0.weight"),
            next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
-    Family("ir-face", lambda shapes, hints: _recogniser(shapes, False), convert,
+    Family("ir-face", lambda shapes, hints: _recogniser(shapes, False),
            next_step="jittor_ipl.weights.features.load_arcface({file}) gives the network"),
-    Family("moco-resnet50", recognise_moco, convert_moco, landmarks=(_QUERY + "conv1.weight",),
+    Family("moco-resnet50", recognise_moco, landmarks=(_QUERY + "conv1.weight",),
+           our_name=lambda name: name.removeprefix(_QUERY),        # torchvision's
            next_step="nothing takes it; identity of faces is measured with model_ir_se50.pth"),
 )

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.schema import Schema, conv
 
 TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
@@ -91,11 +89,11 @@ def _unsliced(name: str) -> str:
     return re.sub(r"^net\.slice(s\.)?\d\.", "features.", name)
 
 
-def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return heads as "lin0.model.1.weight", ... and the backbone as torchvision's "features.0.weight", ..."""
-    return {re.sub(r"^(lin\d\.model)\.0\.", r"\1.1.", _unsliced(name)): tensors[name] for name in layout.expected}
+def our_name(name: str) -> str:
+    """Return "lin0.model.1.weight", ... for the heads and torchvision's "features.0.weight", ... for the backbone."""
+    return re.sub(r"^(lin\d\.model)\.0\.", r"\1.1.", _unsliced(name))
 
 
-FAMILY = Family("lpips", recognise, convert,
+FAMILY = Family("lpips", recognise, our_name=our_name,
                 landmarks=("lin0.model.1.weight", "net.slice1.0.weight", "features.0.weight"),
                 next_step="jittor_ipl.weights.features.load_lpips([heads, backbone]) gives the distance")

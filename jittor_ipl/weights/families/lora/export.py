@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Mapping
+from statistics import mode
 from typing import Any
 
 import numpy as np
@@ -45,23 +45,15 @@ def folded(tensors: Tensors) -> dict[str, np.ndarray]:
     plain: dict[str, np.ndarray] = {}
     ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in modules_of(tensors)}
     for module, rank in ranks.items():
-        most = max(other for name, other in ranks.items() if _part(name) == _part(module))
+        most = max(other for name, other in ranks.items() if name.split(".")[0] == module.split(".")[0])
         down, up = tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"]
         scale = float(tensors[f"{module}.{ALPHA}"]) / rank
         scaled = up if scale == 1 else (up.astype(np.float32) * np.float32(scale)).astype(up.dtype)
-        plain |= {f"{module}.{DOWN}": _longer(down, 0, most), f"{module}.{UP}": _longer(scaled, 1, most),
+        more = (0, most - rank)         # rows of zeros at the end
+        plain |= {f"{module}.{DOWN}": np.pad(down, [more] + [(0, 0)] * (down.ndim - 1)),
+                  f"{module}.{UP}": np.pad(scaled, [(0, 0), more] + [(0, 0)] * (up.ndim - 2)),
                   f"{module}.{ALPHA}": np.asarray(most, np.float32)}
     return plain
-
-
-def _part(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def _longer(array: np.ndarray, axis: int, length: int) -> np.ndarray:
-    """Return the array with zeros at the end of one axis."""
-    missing = [(0, length - size if index == axis else 0) for index, size in enumerate(array.shape)]
-    return np.pad(array, missing) if array.shape[axis] < length else array
 
 
 def diffusers_metadata(tensors: Tensors) -> dict[str, str]:
@@ -69,26 +61,26 @@ def diffusers_metadata(tensors: Tensors) -> dict[str, str]:
 
     Nothing but the format where it would do so without: one rank in each part, and alpha = rank.
     """
-    alphas = {module: float(tensors[f"{module}.{ALPHA}"]) for module in modules_of(tensors)}
-    ranks = {module: tensors[f"{module}.{DOWN}"].shape[0] for module in alphas}
-    if len({(_part(module), rank) for module, rank in ranks.items()}) == len({_part(module) for module in ranks}) \
-            and all(alphas[module] == rank for module, rank in ranks.items()):
-        return {"format": "pt"}
     fields: dict[str, Any] = {}
+    plain = True
     for part in (UNET, TEXT):
-        mine = [module for module in alphas if module.startswith(f"{part}.")]
-        if mine:
-            fields |= {f"{part}.{name}": value for name, value in _peft_config(
-                {m.partition(".")[2]: ranks[m] for m in mine}, {m.partition(".")[2]: alphas[m] for m in mine}).items()}
-    return {"format": "pt", METADATA_KEY: json.dumps(fields, sort_keys=True)}
+        start = f"{part}."
+        mine = {module.removeprefix(start): module for module in modules_of(tensors) if module.startswith(start)}
+        if not mine:
+            continue
+        ranks = {path: tensors[f"{module}.{DOWN}"].shape[0] for path, module in mine.items()}
+        alphas = {path: _whole(float(tensors[f"{module}.{ALPHA}"])) for path, module in mine.items()}
+        plain &= len(set(ranks.values())) == 1 and alphas == ranks
+        fields |= {f"{part}.{name}": value for name, value in _peft_config(ranks, alphas).items()}
+    return {"format": "pt", **({} if plain else {METADATA_KEY: json.dumps(fields, sort_keys=True)})}
 
 
 def _peft_config(ranks: Mapping[str, int], alphas: Mapping[str, float]) -> dict[str, Any]:
     """Return peft's LoraConfig of one part: the commonest rank and alpha, and the modules that differ from them."""
-    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
-    return {"peft_type": "LORA", "r": rank, "lora_alpha": _whole(alpha), "target_modules": sorted(ranks),
+    rank, alpha = mode(ranks.values()), mode(alphas.values())
+    return {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "target_modules": sorted(ranks),
             "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
-            "alpha_pattern": {path: _whole(value) for path, value in alphas.items() if value != alpha}}
+            "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha}}
 
 
 def kohya_metadata(tensors: Tensors, base: str, *, title: str = "LoRA", v_prediction: bool = False,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.families.family import Config, Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.lora.alpha import stated_alphas
 from jittor_ipl.weights.families.lora.export import EXPORTS, diffusers_metadata, kohya_metadata
 from jittor_ipl.weights.families.lora.modules import (
@@ -29,7 +29,6 @@ from jittor_ipl.weights.families.lora.names import (
     DOWN,
     ORIGINAL,
     UP,
-    Slot,
     counterpart,
     looks_like_lora,
     read_name,
@@ -60,18 +59,23 @@ def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLay
                             for module, roles in slots.items()}, ORIGINAL in dialects)
         require_known((module for module in slots if module not in base.modules), base)
     expected: dict[str, tuple[int, ...]] = {}
-    ranks = {}
+    ranks = {module: _rank(shapes, roles) for module, roles in slots.items()}
     for module, roles in slots.items():
-        ranks[module] = _rank(shapes, roles)
-        roles.update(_factors(roles))
+        # A factor that the file lacks is expected under a name spelled like what it has.
+        roles[DOWN] = roles.get(DOWN) or counterpart(roles.get(UP) or roles[ALPHA], DOWN)
+        roles[UP] = roles.get(UP) or counterpart(roles[DOWN], UP)
         expected |= _expected(shapes, roles, base.modules[module], ranks[module])
+    dialect = max(dialects, key=dialects.get, default="unknown")
+    if {"peft", "diffusers"} <= set(dialects):      # diffusers mixes its own names with peft's
+        dialect = "diffusers"
     alphas = stated_alphas(hints, {module: rank for module, rank in ranks.items() if ALPHA not in slots[module]})
     if alphas is None:
-        said = any(ALPHA in roles for roles in slots.values()) or _dialect(dialects).startswith("kohya")
+        said = any(ALPHA in roles for roles in slots.values()) or dialect.startswith("kohya")
         alphas = {} if said else _alphas_of_diffusers(shapes, slots, ranks, base)
-    config = {"base": base.name, "modules": {part: _count(slots, part) for part in (UNET, TEXT) if _count(slots, part)},
+    parts = Counter(module.partition(".")[0] for module in slots)
+    config = {"base": base.name, "modules": {part: parts[part] for part in (UNET, TEXT) if part in parts},
               "ranks": sorted(set(ranks.values())), "alphas": alphas}
-    return LoraLayout("lora", _dialect(dialects), config, expected, slots=slots)
+    return LoraLayout("lora", dialect, config, expected, slots=slots)
 
 
 def _slots(shapes: Shapes, base: Base) -> tuple[Slots, Counter]:
@@ -80,25 +84,11 @@ def _slots(shapes: Shapes, base: Base) -> tuple[Slots, Counter]:
     require_known((slot.spelling for _, slot in found if slot.module is None), base)
     slots: Slots = {}
     for name, slot in found:
-        _put(slots, slot, name)
-    return slots, Counter(slot.dialect for _, slot in found)
-
-
-def _put(slots: Slots, slot: Slot, name: str) -> None:
-    roles = slots.setdefault(slot.module, {})
-    if slot.role in roles:
-        raise UserError(f"{name!r} and {roles[slot.role]!r} are both {slot.role} of the module {slot.module!r}")
-    roles[slot.role] = name
-
-
-def _count(slots: Slots, part: str) -> int:
-    return sum(module.startswith(f"{part}.") for module in slots)
-
-
-def _dialect(dialects: Counter) -> str:
-    """Return the dialect of most names; diffusers mixes its own with peft's, and is called diffusers then."""
-    named = Counter({name: number for name, number in dialects.items() if name})
-    return "diffusers" if {"peft", "diffusers"} <= set(named) else named.most_common(1)[0][0] if named else "unknown"
+        roles = slots.setdefault(slot.module, {})
+        if slot.role in roles:
+            raise UserError(f"{name!r} and {roles[slot.role]!r} are both {slot.role} of the module {slot.module!r}")
+        roles[slot.role] = name
+    return slots, Counter(slot.dialect for _, slot in found if slot.dialect)
 
 
 def _rank(shapes: Shapes, roles: Mapping[str, str]) -> int:
@@ -119,12 +109,6 @@ def _alphas_of_diffusers(shapes: Shapes, slots: Slots, ranks: Mapping[str, int],
         mine = sorted((module for module in ranks if module.startswith(f"{part}.")), key=order)
         alphas |= {module: ranks[mine[0]] for module in mine if ranks[module] != ranks[mine[0]]}
     return alphas
-
-
-def _factors(roles: Mapping[str, str]) -> dict[str, str]:
-    """Return the names of both factors; the one that the file lacks is spelled like what it has."""
-    down = roles.get(DOWN) or counterpart(roles.get(UP) or roles[ALPHA], DOWN)
-    return {DOWN: down, UP: roles.get(UP) or counterpart(down, UP)}
 
 
 def _expected(shapes: Shapes, roles: Mapping[str, str], weight: tuple[int, ...], rank: int) -> Shapes:
@@ -148,23 +132,18 @@ def convert(tensors: Tensors, layout: LoraLayout) -> dict[str, np.ndarray]:
         if not down.shape[0]:
             raise UserError(f"the LoRA of {module!r} has rank 0")
         stated = tensors[roles[ALPHA]] if ALPHA in roles else layout.config["alphas"].get(module, down.shape[0])
-        ours |= {f"{module}.{DOWN}": down, f"{module}.{UP}": up, f"{module}.{ALPHA}": _alpha(stated, module)}
+        alpha = np.asarray(stated)
+        if alpha.size != 1 or alpha.dtype.kind not in "fiu" or not np.isfinite(alpha).all():
+            raise UserError(f"the alpha of {module!r} is no finite number")
+        ours |= {f"{module}.{DOWN}": down, f"{module}.{UP}": up,
+                 f"{module}.{ALPHA}": alpha.reshape(()).astype(np.float32)}
     return ours
-
-
-def _alpha(stated: np.ndarray | float, module: str) -> np.ndarray:
-    alpha = np.asarray(stated)
-    if alpha.size != 1 or alpha.dtype.kind not in "fiu" or not np.isfinite(alpha).all():
-        raise UserError(f"the alpha of {module!r} is no finite number")
-    return alpha.reshape(()).astype(np.float32)
-
-
-def _kohya_metadata(tensors: Tensors, config: Config) -> dict[str, str]:
-    """Return kohya's metadata without hashes, for the types of the tensors may still change."""
-    return kohya_metadata(tensors, config.get("base", "any"), hashed=False)
 
 
 FAMILY = Family("lora", recognise, convert, EXPORTS,
                 landmarks=("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
                            "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"),
-                export_metadata={"diffusers": lambda tensors, _: diffusers_metadata(tensors), "kohya": _kohya_metadata})
+                export_metadata={
+                    "diffusers": lambda tensors, _: diffusers_metadata(tensors),
+                    # Without hashes, for the types of the tensors may still change.
+                    "kohya": lambda tensors, config: kohya_metadata(tensors, config.get("base", "any"), hashed=False)})

@@ -118,7 +118,8 @@ def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], or
         base = known_base(name)
         if found and all(_fits(base.modules.get(module), *shapes) for module, shapes in found.items()):
             return base
-    widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and _reads_text(module)}
+    read_text = (".attn2.to_k", ".attn2.to_v", ".q_proj", ".k_proj", ".v_proj")
+    widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and module.endswith(read_text)}
     if 2048 in widths:
         raise UserError("this LoRA was trained on Stable Diffusion XL (texts 2048 wide); 1.x and 2.x are supported")
     base = next((known_base(name) for name, width in _CONTEXT.items() if widths == {width}), known_base("any"))
@@ -126,10 +127,6 @@ def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], or
         raise UserError("this LoRA has the original code's names, and widths of neither Stable Diffusion 1.x nor 2.x; "
                         "it may be one of XL")
     return base
-
-
-def _reads_text(module: str) -> bool:
-    return module.endswith((".attn2.to_k", ".attn2.to_v", ".q_proj", ".k_proj", ".v_proj"))
 
 
 def _fits(weight: tuple[int, ...] | None, down: tuple[int, ...], up: tuple[int, ...]) -> bool:

@@ -32,12 +32,7 @@ def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     return _CONVERTERS[layout.dialect](tensors, layout)
 
 
-def faults(tensors: Tensors, layout: Layout) -> list[str]:
-    """Return what is wrong with the values of a file that fits."""
-    return rosinality.faults(tensors) if layout.dialect in ("rosinality", "paddlegan") else []
-
-
-FAMILY = Family("stylegan2", recognise, convert, faults=faults,
+FAMILY = Family("stylegan2", recognise, convert, faults=rosinality.faults,
                 exports={"rosinality": lambda tensors, _: dict(tensors)},
                 landmarks=rosinality.LANDMARKS + nvidia.LANDMARKS,
                 next_step="name {file} as the suite's source.generator, or: "

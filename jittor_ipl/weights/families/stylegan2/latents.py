@@ -15,7 +15,7 @@ import numpy as np
 from jittor_ipl.models.stylegan2.style_space import fits, size_of, style_space
 from jittor_ipl.weights.containers.nested import BARE
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.schema import Schema, count
+from jittor_ipl.weights.families.schema import count
 
 W_PLUS = tuple(range(4, 19, 2))         # layers of a W+ code: 18 for 1024 px
 CLIP_DIMS = (512, 640, 768, 1024)
@@ -34,7 +34,9 @@ def recognise_latents(shapes: Shapes, hints: Hints) -> Layout | None:
     if prefix not in ("S.", "1.", ""):
         return None
     if not prefix and all(_is_w_plus(shape) for shape in shapes.values()):
-        return Layout("latents", "list", {"space": "W+", "layers": next(iter(shapes.values()))[-2]}, _alike(shapes))
+        layers, width = next(iter(shapes.values()))[-2:]         # of the first, and so of all
+        expected = {name: (*shape[:-2], layers, width) for name, shape in shapes.items()}
+        return Layout("latents", "list", {"space": "W+", "layers": layers}, expected)
     return _styles(shapes, prefix)
 
 
@@ -53,12 +55,6 @@ def _is_w_plus(shape: tuple[int, ...]) -> bool:
     return len(shape) in (2, 3) and shape[-2] in layers and shape[-1] >= 8
 
 
-def _alike(shapes: Shapes) -> Schema:
-    """Return what a list of W+ codes must look like: all with the layers and the width of the first."""
-    first = next(iter(shapes.values()))
-    return {name: (*shape[:-2], *first[-2:]) for name, shape in shapes.items()}
-
-
 def _styles(shapes: Shapes, prefix: str) -> Layout | None:
     """Return the layout of a list of styles, each [N, C] or, from the PyTorch port, [N, 1, C, 1, 1]."""
     channels = {int(name[len(prefix):]): _channels(shape) for name, shape in shapes.items()}
@@ -72,7 +68,7 @@ def _styles(shapes: Shapes, prefix: str) -> Layout | None:
     first = next(iter(shapes.values()))
     expected = {f"{prefix}{i}": (first[0], layer.channels) if len(first) == 2 else (first[0], 1, layer.channels, 1, 1)
                 for i, layer in enumerate(style_space(size, channels=per_resolution))}
-    config = {"space": "S", "size": size, "channels": _config(per_resolution)}
+    config = {"space": "S", "size": size, "channels": {str(r): n for r, n in per_resolution.items()}}
     return Layout("latents", "ours" if prefix == "S." else "styles", config, expected)
 
 
@@ -91,10 +87,6 @@ def _infer(channels: dict[int, int], size: int) -> dict[int, int]:
         if layer.rgb:
             wanted[layer.resolution] = channels.get(index - 1, channels.get(index, layer.channels))
     return wanted
-
-
-def _config(channels: dict[int, int]) -> dict[str, int]:
-    return {str(resolution): number for resolution, number in channels.items()}
 
 
 def convert_latents(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
@@ -133,11 +125,6 @@ def _named_directions(shapes: Shapes, hints: Hints) -> bool:
     return len(shape) == 2 and bool(re.search(r"(^|[^a-z])fs3?$|direction", hints.name.lower()))
 
 
-def convert_directions(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the directions [rows, CLIP width] as "direction"."""
-    return {"direction": tensors[name] for name in layout.expected}
-
-
 # ---- Mean and deviation of S -----------------------------------------------------------------------------------------
 
 def recognise_statistics(shapes: Shapes, hints: Hints) -> Layout | None:
@@ -157,22 +144,19 @@ def recognise_statistics(shapes: Shapes, hints: Hints) -> Layout | None:
         expected = {f"{part}{i}": (layer.channels,) for part in (mean, std)
                     for i, layer in enumerate(style_space(size, channels=per_resolution))}
         return Layout("style-statistics", "paddlegan" if mean == "mean." else "styleclip",
-                      {"size": size, "channels": _config(per_resolution)}, expected)
+                      {"size": size, "channels": {str(r): n for r, n in per_resolution.items()}}, expected)
     return None
 
 
-def convert_statistics(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return "mean.0", ... and "std.0", ..., one vector [C] per layer of S."""
-    names = list(layout.expected)
-    half = len(names) // 2
-    return {f"{part}.{i}": tensors[name] for part, group in (("mean", names[:half]), ("std", names[half:]))
-            for i, name in enumerate(group)}
+def statistics_name(name: str) -> str:
+    """Return "mean.0", ... or "std.0", ...: one vector [C] per layer of S."""
+    return next((ours + name.removeprefix(theirs) for ours, theirs in zip(*_MEANS) if name.startswith(theirs)), name)
 
 
 FAMILIES = (
-    Family("style-directions", recognise_directions, convert_directions,
+    Family("style-directions", recognise_directions, our_name=lambda name: "direction",
            next_step="convert writes it as \"direction\" [rows, CLIP width]"),
-    Family("style-statistics", recognise_statistics, convert_statistics,
+    Family("style-statistics", recognise_statistics, our_name=statistics_name,
            next_step="convert writes it as \"mean.0\", ..., \"std.0\", ..., one vector per style layer"),
     Family("latents", recognise_latents, convert_latents,
            next_step="convert writes it as \"latents\" (W, W+) or \"S.0\", ... (one array per style layer)"))

@@ -88,7 +88,9 @@ def convert_ada(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     maps = [f"{layer.ada}.noise_const" for layer in layers if layer.kernel == 3]
     if maps[0] in tensors:
         ours |= {f"noises.noise_{i}": tensors[name][None, None] for i, name in enumerate(maps)}
-    return complete(ours | _centre(tensors, "mapping.w_avg"), config)
+    if "mapping.w_avg" in tensors:
+        ours[LATENT_AVG] = tensors["mapping.w_avg"]
+    return complete(ours, config)
 
 
 # ---- TensorFlow ------------------------------------------------------------------------------------------------------
@@ -139,21 +141,21 @@ def convert_tf(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
     config = layout.config
     ours = {"input.input": tensors["synthesis/4x4/Const/const"]}
     for name, _, scope, _, _, _, kernel in _layers(config["size"]):
+        shift = tensors[f"{scope}/mod_bias"]
+        shift = np.add(shift, 1, dtype=np.promote_types(shift.dtype, np.float32))      # float16 would round
         weight = tensors[f"{scope}/weight"]
         weight = weight[::-1, ::-1] if scope.endswith("_up") else weight
         ours |= _layer(name, kernel, np.ascontiguousarray(weight.transpose(3, 2, 0, 1)), tensors[f"{scope}/bias"],
-                       np.ascontiguousarray(tensors[f"{scope}/mod_weight"].T), _plus_one(tensors[f"{scope}/mod_bias"]),
+                       np.ascontiguousarray(tensors[f"{scope}/mod_weight"].T), shift,
                        tensors.get(f"{scope}/noise_strength"))
     for i in range(config["n_mlp"]):
         ours |= {f"style.{i + 1}.weight": np.ascontiguousarray(tensors[f"mapping/Dense{i}/weight"].T),
                  f"style.{i + 1}.bias": tensors[f"mapping/Dense{i}/bias"]}
     ours |= {f"noises.{name.split('/')[1].replace('noise', 'noise_')}": array for name, array in tensors.items()
              if name.startswith("synthesis/noise")}
-    return complete(ours | _centre(tensors, "dlatent_avg"), config)
-
-
-def _plus_one(bias: np.ndarray) -> np.ndarray:
-    return np.add(bias, 1, dtype=np.promote_types(bias.dtype, np.float32))     # float16 would round
+    if "dlatent_avg" in tensors:
+        ours[LATENT_AVG] = tensors["dlatent_avg"]
+    return complete(ours, config)
 
 
 # ---- both ------------------------------------------------------------------------------------------------------------
@@ -190,10 +192,6 @@ def _layer(name: str, kernel: int, weight: np.ndarray, bias: np.ndarray, scale: 
     own = {"bias": bias.reshape(1, 3, 1, 1)} if kernel == 1 else {"noise.weight": noise, "activate.bias": bias}
     parts = {"conv.weight": weight[None], "conv.modulation.weight": scale, "conv.modulation.bias": shift, **own}
     return {f"{name}.{part}": array for part, array in parts.items()}
-
-
-def _centre(tensors: Tensors, name: str) -> dict[str, np.ndarray]:
-    return {LATENT_AVG: tensors[name]} if name in tensors else {}
 
 
 def _mostly(pattern: re.Pattern[str], shapes: Shapes) -> bool:

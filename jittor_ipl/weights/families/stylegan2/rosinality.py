@@ -5,7 +5,7 @@ PaddleGAN uses the same names with the linear layers' weights transposed, and wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from jittor_ipl.models.stylegan2.config import (
     resolutions,
 )
 from jittor_ipl.weights.families.family import Config, Hints, Layout, Shapes, Tensors
-from jittor_ipl.weights.families.schema import Schema, fill, solve
+from jittor_ipl.weights.families.schema import Schema, count, fill, solve
 from jittor_ipl.weights.families.stylegan2.relatives import refuse, refuse_conditional, refuse_unlike
 
 _CONV = r"(conv1|convs\.\d+)\.(conv\.(weight|modulation\.(weight|bias)|blur\.kernel)|noise\.weight|activate\.bias)"
@@ -77,12 +77,14 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     foreign = 2 * len(known) < len(shapes) and not all(name in shapes for name in _CORE)
     if foreign or not any(name.startswith(("conv1.", "convs.", "to_rgb")) for name in known):
         return None
-    size = check_size(8 << max(_numbers(known, r"convs\.(\d+)\.", 2) | _numbers(known, r"to_rgbs\.(\d+)\.")))
-    n_mlp = max(_numbers(known, r"style\.(\d+)\.") - {0}, default=8)
+    levels = min(max((count(known, r"convs\.(\d+)\.") + 1) // 2, count(known, r"to_rgbs\.(\d+)\."), 1), 17)
+    size = check_size(4 << levels)
+    n_mlp = min(max(count(known, r"style\.(\d+)\.") - 1, 0), 16) or 8
     names = schema(size, n_mlp)
     paddle = _is_paddle(shapes)
     if paddle:
-        names = {name: _transposed(name, dims) for name, dims in names.items() if not name.endswith("blur.kernel")}
+        names = {name: dims[::-1] if _is_linear(name) else dims for name, dims in names.items()
+                 if not name.endswith("blur.kernel")}
     if not any(name.startswith("noises.") for name in shapes):      # the first rosinality checkpoints
         names = {name: dims for name, dims in names.items() if not name.startswith("noises.")}
     numbers = solve(names, shapes)
@@ -101,12 +103,6 @@ def base_config(size: int, n_mlp: int, numbers: Mapping[str, int], **unseen: flo
     """Return the saved configuration of a generator: its solved unknowns, and what no shape tells."""
     channels = {r: numbers[f"c{r}"] for r in resolutions(size)}
     return GeneratorConfig(size, numbers["w"], n_mlp, channels, **unseen).to_json()
-
-
-def _numbers(names: Iterable[str], pattern: str, divisor: int = 1) -> set[int]:
-    """Return the layers' numbers over `divisor`, with 0 among them and none above 16, more than any size has."""
-    found = (re.match(pattern, name) for name in names)
-    return {0} | {min(int(match[1][:6]) // divisor, 16) for match in found if match}
 
 
 def _refuse_unlike(shapes: Shapes, w: int, paddle: bool) -> None:
@@ -132,10 +128,6 @@ def _is_paddle(shapes: Shapes) -> bool:
     if votes:
         return votes > 0
     return any(name.endswith(".upsample.kernel") for name in shapes) and not any(map(_BLUR, shapes))
-
-
-def _transposed(name: str, dims: tuple) -> tuple:
-    return dims[::-1] if _is_linear(name) else dims
 
 
 def _is_linear(name: str) -> bool:
@@ -179,10 +171,10 @@ def one_row(latent_avg: np.ndarray) -> np.ndarray:
     return rows[0]
 
 
-def faults(tensors: Tensors) -> list[str]:
+def faults(tensors: Tensors, layout: Layout) -> list[str]:
     """Return what is wrong with the values of a generator's file: a centre of truncation that is not one w."""
     try:
-        if LATENT_AVG in tensors:
+        if LATENT_AVG in tensors and layout.dialect in ("rosinality", "paddlegan"):
             one_row(tensors[LATENT_AVG])
     except UserError as error:
         return [str(error)]

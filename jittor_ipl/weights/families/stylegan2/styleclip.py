@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from jittor_ipl.models.stylegan2.style_space import style_space
-from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
+from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.schema import Dim, Schema, fill, linear, prefixed, solve
 
 _LEVELS = ("course", "medium", "fine")
@@ -53,12 +51,7 @@ def _mlps(widths: dict[str, Dim]) -> Schema:
             for key, dims in linear(f"{name}.mapping.{index}", width, width).items()}
 
 
-def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:
-    """Return the mapper's tensors without the prefix of the training program."""
-    return {name.removeprefix(_PREFIX): tensors[name] for name in layout.expected}
-
-
-FAMILY = Family("styleclip-mapper", recognise, convert,
+FAMILY = Family("styleclip-mapper", recognise, our_name=lambda name: name.removeprefix(_PREFIX),
                 landmarks=("mapper.course_mapping.mapping.1.weight", "mapper.fine_mapping.mapping.1.weight",
                            "mapper.mapper_0.mapping.1.weight"),
                 next_step="the generator under decoder. is written as a file of its own")
