@@ -24,7 +24,7 @@ from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.delta import fingerprint, is_delta
 from jittor_ipl.weights.families.family import Hints, Layout
-from jittor_ipl.weights.families.registry import Recognised, families, select, select_part
+from jittor_ipl.weights.families.registry import Recognised, families, select
 from jittor_ipl.weights.folder import TENSORS_SHA256, FileSet, find_file_sets
 from jittor_ipl.weights.generator import adapted_tensors
 from jittor_ipl.weights.inspect import not_finite
@@ -128,7 +128,7 @@ def _networks(files: FileSet, place: str | None) -> Iterator[_Network | Refused]
                     *(name for name in select(found, tensors) if name not in found.layout.expected))
         yield _Network(files.label, files, found, _finite(opened, path), info.format, left_out)
         for part in found.layout.parts:
-            if inner := select_part(found, tensors, part):
+            if inner := tensors.below(found.prefix + part):
                 where = f"{path}, under {part!r}"
                 opened = recognised(inner, FileInfo(info.format), Hints(info.format))
                 label = "/".join(filter(None, (files.label, part.rstrip("."))))

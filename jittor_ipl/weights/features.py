@@ -48,23 +48,17 @@ def load_lpips(refs: "str | os.PathLike | Sequence[str | os.PathLike]", net: str
     if len(found) != 1:
         held = ", ".join(f"{ref}: {part.layout.config['net']}" for ref, part in zip(refs, parts))
         raise UserError(f"these files do not belong to one LPIPS{f' on {net}' if net else ''} ({held})")
-    _require_both(parts, found[0], refs)
+    kinds = {part.layout.config["part"] for part in parts}
+    if not kinds & {"whole", "heads"}:
+        raise UserError(f"{refs[0]} is the network below LPIPS; its learned heads are missing ({found[0]}.pth of the "
+                        "lpips package)")
+    if not kinds & {"whole", "backbone"}:
+        raise UserError(f"{refs[0]} holds the heads of LPIPS; the network below is missing ({_BACKBONES[found[0]]} of "
+                        "torchvision)")
     tensors = {name: array for part in parts for name, array in part.tensors.items()}
     model = Lpips(found[0], library)
     load_into(model, tensors, source=" and ".join(map(str, refs)))
     return model
-
-
-def _require_both(parts: list[StoredNetwork], net: str, refs: list) -> None:
-    kinds = {part.layout.config["part"] for part in parts}
-    if "whole" in kinds:
-        return
-    if "heads" not in kinds:
-        raise UserError(f"{refs[0]} is the network below LPIPS; its learned heads are missing ({net}.pth of the lpips "
-                        "package)")
-    if "backbone" not in kinds:
-        raise UserError(f"{refs[0]} holds the heads of LPIPS; the network below is missing ({_BACKBONES[net]} of "
-                        "torchvision)")
 
 
 def load_arcface(ref: str | os.PathLike) -> "Backbone":

@@ -74,6 +74,15 @@ def find_file_sets(path: Path) -> list[FileSet]:
     return found
 
 
+def find_file_set(path: Path) -> FileSet:
+    """Return the only network of a file or folder; UserError that names all where there are several."""
+    found = find_file_sets(path)
+    if len(found) > 1:
+        labels = ", ".join(files.label for files in found[:8])
+        raise UserError(f"{path} holds several networks ({labels}); name one of them")
+    return found[0]
+
+
 def open_file_set(files: FileSet) -> WeightFile:
     """Return the opened file, or the shards as one file.
 

@@ -17,7 +17,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, is_optional
 from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
-from jittor_ipl.weights.families.registry import Recognised, identify, select, select_part
+from jittor_ipl.weights.families.registry import Recognised, identify, select
 from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, FileSet, find_file_sets, open_file_set
 from jittor_ipl.weights.manifest import FolderManifest, read_manifest
 from jittor_ipl.weights.network import open_network
@@ -173,7 +173,7 @@ def _networks(report: NetworkReport, files: FileSet, place: str | None) -> list[
         report.problems.append(f"its metadata calls it {_safe(stated)!r}, "
                                f"its tensors are those of {found.layout.kind!r}")
     report.next_step = _next_step(found, files, info) if not report.problems else _mend(report)
-    parts = {part: inner for part in found.layout.parts if (inner := select_part(found, tensors, part))}
+    parts = {part: inner for part in found.layout.parts if (inner := tensors.below(found.prefix + part))}
     if parts:
         report.tensors = _entries(select(found, tensors))
     return [_part(report, part, inner) for part, inner in parts.items()]

@@ -22,7 +22,7 @@ from jittor_ipl.weights.families.lora.export import (
 from jittor_ipl.weights.families.lora.family import convert, layout_of
 from jittor_ipl.weights.families.lora.modules import Base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
-from jittor_ipl.weights.folder import find_file_sets
+from jittor_ipl.weights.folder import find_file_set
 from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.refs import locate, split_place
 
@@ -55,11 +55,7 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
     Raises UserError when it holds no plain LoRA, names an unknown module, or a tensor is missing, extra or mis-shaped.
     """
     path, (_, place) = locate(ref), split_place(ref)
-    found = find_file_sets(path)
-    if len(found) > 1:
-        labels = ", ".join(files.label for files in found[:8])
-        raise UserError(f"{path} holds several files ({labels}); name one of them")
-    tensors, info, hints, *_ = open_network(found[0], place, "lora")
+    tensors, _, hints, *_ = open_network(find_file_set(path), place, "lora")
     if not looks_like_lora(tensors.shapes):
         raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(tensors), '')[:80]!r})")
     try:

@@ -26,7 +26,7 @@ from jittor_ipl.weights.families.registry import (
     families,
     identify,
 )
-from jittor_ipl.weights.folder import FileSet, find_file_sets, open_file_set
+from jittor_ipl.weights.folder import FileSet, find_file_set, open_file_set
 from jittor_ipl.weights.refs import locate, split_place
 
 _FEWEST = 4             # tensors of a network; fewer are loose ones: a loss, a step, a mean latent
@@ -51,11 +51,7 @@ def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (),
     when it is of another kind or says so itself, or when any tensor is missing, extra or mis-shaped.
     """
     path, (_, place) = locate(ref), split_place(ref)
-    found = find_file_sets(path)
-    if len(found) > 1:
-        labels = ", ".join(files.label for files in found[:8])
-        raise UserError(f"{path} holds several networks ({labels}); name one of them")
-    opened = open_network(found[0], container or place, kind)
+    opened = open_network(find_file_set(path), container or place, kind)
     ours, info, layout = opened.under_our_names(str(path)), opened.info, opened.network(str(path)).layout
     stated = info.metadata.get("kind", "").replace("_", "-")
     if kind and stated not in ("", layout.kind):

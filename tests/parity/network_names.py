@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare
 from jittor_ipl.weights.families.family import Hints, Layout
-from jittor_ipl.weights.families.registry import adopt, recognise
+from jittor_ipl.weights.families.registry import converted, identify
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 
@@ -20,6 +22,23 @@ def recorded(family: str) -> dict[str, dict[str, tuple[int, ...]]]:
     """Return {network: {tensor: shape}} as make_network_names.py wrote it."""
     networks = json.loads(gzip.decompress((FIXTURES / family / "names.json.gz").read_bytes()))
     return {network: {name: tuple(shape) for name, shape in tensors.items()} for network, tensors in networks.items()}
+
+
+def shapes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of named arrays."""
+    return {name: array.shape for name, array in tensors.items()}
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]], hints: Hints = Hints()) -> Layout:
+    """Return the layout of a file with these tensors."""
+    return identify(shapes, hints).layout
+
+
+def adopt(tensors: Mapping[str, np.ndarray], hints: Hints = Hints(), *, source: str, kind: str | tuple[str, ...] = (),
+          extras: Mapping[str, np.ndarray] = MappingProxyType({})) -> tuple[dict[str, np.ndarray], Layout]:
+    """Return a file's tensors under our names, and its layout: recognised, strictly checked, converted."""
+    found = identify(shapes_of(tensors), hints, kind)
+    return converted(found, tensors, source=source, extras=extras), found.layout
 
 
 def require_sound(shapes: dict[str, tuple[int, ...]], hints: Hints = Hints()) -> Layout:

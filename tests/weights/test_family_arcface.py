@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import FIXTURES, recorded, require_sound, require_strict
+from network_names import FIXTURES, adopt, recognise, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import convert
-from jittor_ipl.weights.families.registry import adopt, recognise
 
 NETWORKS = recorded("arcface")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_names import adopt, recognise
 
 from jittor_ipl import clip as library
 from jittor_ipl.errors import UserError
@@ -26,7 +27,6 @@ from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.families.clip import huggingface
 from jittor_ipl.weights.families.clip.shapes import infer_config, tensor_shapes
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_names import shapes_of
 from reference import run_reference
 
 from jittor_ipl.errors import UserError
@@ -18,7 +19,7 @@ from jittor_ipl.weights.families.diffusion.text_encoder import guess_text_config
 from jittor_ipl.weights.families.diffusion.unet import guess_unet_config, unet_config, unet_schema
 from jittor_ipl.weights.families.diffusion.vae import OLD_PROJECTIONS, guess_vae_config, vae_config, vae_schema
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import identify, shapes_of
+from jittor_ipl.weights.families.registry import identify
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.pipeline import read_pipeline, read_scheduler

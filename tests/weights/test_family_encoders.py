@@ -3,14 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import FIXTURES, recorded, require_sound, require_strict
+from network_names import FIXTURES, adopt, recognise, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.families import inversion as encoders
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
 
 NETWORKS = recorded("encoders")

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import recorded, require_sound, require_strict
+from network_names import adopt, recognise, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.families.registry import adopt, recognise
 
 NETWORKS = recorded("inception")
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import FIXTURES
+from network_names import FIXTURES, adopt, recognise
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.style_space import SUBSETS, fits, rows, style_space, subset
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt, recognise
 from jittor_ipl.weights.network import read_network
 
 LATENTS = FIXTURES / "latents"

@@ -11,6 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from network_names import shapes_of
 from reference import run_reference
 
 from jittor_ipl.errors import UserError
@@ -19,7 +20,7 @@ from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.convert import Options, convert
 from jittor_ipl.weights.families.family import Hints
 from jittor_ipl.weights.families.lora.modules import base_of, factor_shapes, known_base, kohya_name
-from jittor_ipl.weights.families.registry import identify, shapes_of
+from jittor_ipl.weights.families.registry import identify
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.lora import (
     LoraModule,

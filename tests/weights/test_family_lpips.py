@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import FIXTURES, recorded, require_sound, require_strict
+from network_names import FIXTURES, adopt, recorded, require_sound, require_strict
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.families.features import lpips
-from jittor_ipl.weights.families.registry import adopt
 
 NETWORKS = recorded("lpips")
 HEADS = FIXTURES / "lpips" / "vgg.pth"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_names import adopt
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.mappers import PromptMapper
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt, identify
+from jittor_ipl.weights.families.registry import identify
 from jittor_ipl.weights.network import read_network
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "prompt_mapper"

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from network_names import FIXTURES, recorded, require_sound, require_strict
+from network_names import FIXTURES, recognise, recorded, require_sound, require_strict
 
 from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import recognise
 from jittor_ipl.weights.families.stylegan2 import styleclip
 from jittor_ipl.weights.network import read_network
 

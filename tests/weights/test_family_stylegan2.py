@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from network_names import adopt
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
@@ -16,7 +17,7 @@ from jittor_ipl.weights.containers.read import read_tensors
 from jittor_ipl.weights.containers.safetensors import read_safetensors
 from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.families.family import Hints
-from jittor_ipl.weights.families.registry import adopt, identify
+from jittor_ipl.weights.families.registry import identify
 from jittor_ipl.weights.families.schema import fill, solve
 from jittor_ipl.weights.families.stylegan2.rosinality import schema
 from jittor_ipl.weights.generator import load_generator, save_generator, save_generator_delta

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from network_names import recorded
+from network_names import adopt, recognise, recorded
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, count_problems, require_fit
@@ -94,7 +94,7 @@ GOOD = {"a.weight": np.zeros((2, 3), "f4")}
 
 
 def test_adopt_takes_names_extras_and_leaves_parts(toy):
-    tensors, layout = families.adopt({**GOOD, "inner.x": np.ones(1)}, source="x",
+    tensors, layout = adopt({**GOOD, "inner.x": np.ones(1)}, source="x",
                                      extras={"mean": np.ones(2), "other": np.ones(1)},
                                      hints=Hints(extras={"mean": (2,)}))
     assert layout.kind == "toy" and set(tensors) == {"our.a.weight", "our.mean"}
@@ -102,31 +102,31 @@ def test_adopt_takes_names_extras_and_leaves_parts(toy):
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
 def test_wrappers_are_taken_off(toy, prefix):
-    assert set(families.adopt({prefix + "a.weight": GOOD["a.weight"]}, source="x")[0]) == {"our.a.weight"}
+    assert set(adopt({prefix + "a.weight": GOOD["a.weight"]}, source="x")[0]) == {"our.a.weight"}
 
 
 def test_a_contradiction_is_told_unless_another_family_fits(toy):
     with pytest.raises(UserError, match="says 2, the tensors 7"):
-        families.adopt({"a.weight": np.zeros((7, 3), "f4")}, source="x")
+        adopt({"a.weight": np.zeros((7, 3), "f4")}, source="x")
     with pytest.raises(UserError, match="shape"):
-        families.adopt({"a.weight": np.zeros((5, 3), "f4")}, source="x")
+        adopt({"a.weight": np.zeros((5, 3), "f4")}, source="x")
 
 
 def test_strangers_are_told_the_nearest_family(toy):
     with pytest.raises(UserError, match="nearest is toy, which has 'a.weight'"):
-        families.recognise({"a.weigth": (1,)})
+        recognise({"a.weigth": (1,)})
     with pytest.raises(UserError, match="this is a 'toy' network, a 'strict' network is expected"):
-        families.adopt(GOOD, source="x", kind="strict")
+        adopt(GOOD, source="x", kind="strict")
     with pytest.raises(UserError, match="no known network"):
-        families.recognise({})
+        recognise({})
 
 
 def test_a_converted_file_is_known_by_its_metadata(toy):
     facts = {"dialect": "ours", "kind": "toy", "tensors_sha256": "0" * 64, "config": '{"n": 5}'}
-    tensors, layout = families.adopt({"our.a.weight": np.zeros((5, 3), "f4")}, Hints(metadata=facts), source="x")
+    tensors, layout = adopt({"our.a.weight": np.zeros((5, 3), "f4")}, Hints(metadata=facts), source="x")
     assert layout.config == {"n": 5} and set(tensors) == {"our.a.weight"}
     with pytest.raises(UserError, match="no known network"):
-        families.adopt({"our.a.weight": np.zeros((5, 3), "f4")}, Hints(metadata={**facts, "kind": "other"}), source="x")
+        adopt({"our.a.weight": np.zeros((5, 3), "f4")}, Hints(metadata={**facts, "kind": "other"}), source="x")
 
 
 def test_the_guide_names_every_kind_and_dialect():
@@ -147,12 +147,12 @@ def test_the_guide_names_every_kind_and_dialect():
     (("visual.trunk.blocks.0.norm1.weight", "text.transformer.resblocks.0.ln_1.weight"), "timm")])
 def test_a_relative_is_named_for_what_it_is(names, message):
     with pytest.raises(UserError, match=message):
-        families.recognise({name: (4, 4) for name in names})
+        recognise({name: (4, 4) for name in names})
 
 
 def test_a_network_of_diffusers_that_is_not_known_is_named():
     with pytest.raises(UserError, match="'SD3Transformer2DModel', a network that is not supported"):
-        families.recognise({"transformer_blocks.0.attn.to_q.weight": (4, 4)},
+        recognise({"transformer_blocks.0.attn.to_q.weight": (4, 4)},
                            Hints(config={"_class_name": "SD3Transformer2DModel"}))
 
 

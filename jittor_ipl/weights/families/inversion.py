@@ -101,9 +101,10 @@ def schema(config: dict) -> Schema:
     ir = config["trunk"] == "ir"
     names = trunk(config["layers"], config["squeeze"], width, config["input_channels"]) if ir else _resnet(config)
     if config["heads"] in ("pyramid", "flat"):
-        n_in = top if config["heads"] == "flat" else dim
+        flat = config["heads"] == "flat"
         for index in range(n):
-            names |= _head(f"styles.{index}", n_in, dim, _spatial(index, config["heads"]))
+            side = 16 if flat or index < _COARSE else 32 if index < _MIDDLE else 64       # of the map that it reads
+            names |= _head(f"styles.{index}", top if flat else dim, dim, side)
     if config["heads"] == "pyramid":
         names |= conv("latlayer1", dim, 4 * width, 1, bias=True) | conv("latlayer2", dim, 2 * width, 1, bias=True)
     if config["heads"] == "w":
@@ -114,15 +115,10 @@ def schema(config: dict) -> Schema:
     return names
 
 
-def _spatial(index: int, heads: str) -> int:
-    """Return the side of the feature map that a head reads."""
-    return 16 if heads == "flat" or index < _COARSE else 32 if index < _MIDDLE else 64
-
-
-def _head(name: str, n_in: int, dim: int, spatial: int) -> Schema:
+def _head(name: str, n_in: int, dim: int, side: int) -> Schema:
     """Return one map2style head: a stride-2 convolution per halving of the map, then an equalised linear layer."""
     names: Schema = {}
-    for index in range(int(math.log2(spatial))):
+    for index in range(int(math.log2(side))):
         names |= conv(f"{name}.convs.{2 * index}", dim, n_in if index == 0 else dim, 3, bias=True)
     return names | linear(f"{name}.linear", dim, dim)
 

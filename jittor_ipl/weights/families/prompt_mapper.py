@@ -23,36 +23,31 @@ _TRANSFORMER = re.compile(rf"{_ENCODER}(self_attn\.(in_proj|out_proj\.)_?|(linea
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a prompt mapper's state dictionary, None for anything else."""
     if shapes and all(_OURS.fullmatch(name) for name in shapes):
-        return _official(shapes, hints)
+        return _perceptrons(shapes, hints)
     if shapes and all(_LEVELLED.fullmatch(name) for name in shapes):
-        return _levels(shapes, hints)
+        return _perceptrons(shapes, hints, _LEVELS)
     if any(re.match(_ENCODER + "self_attn", name) for name in shapes) and all(map(_TRANSFORMER.fullmatch, shapes)):
         return _transformer(shapes, hints)
     return None
 
 
-def _official(shapes: Shapes, hints: Hints) -> Layout:
-    names = _mlp("", "out")
+def _perceptrons(shapes: Shapes, hints: Hints, levels: tuple[str, ...] = ()) -> Layout:
+    """IPL's mapper, or one of them per level of W+, each with its share of the tokens.
+
+    PixelNorm (index 0, no parameters), three hidden layers, one to the output; further layers are unexpected.
+    """
+    names: Schema = {}
+    for level in levels or ("",):
+        for index in (1, 2, 3, 4):
+            row = f"out {level}" if index == 4 else "w"
+            names |= linear(f"{level}{level and '.'}mapping.mapping.{index}", row, "w")
     numbers = solve(names, shapes)
-    n_ctx, ctx_dim = _context(numbers["out"], numbers["w"], _stored(hints))
+    outputs = sum(number for name, number in numbers.items() if name != "w")
+    n_ctx, ctx_dim = _context(outputs, numbers["w"], _stored(hints))
     config = {"style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}
+    if levels:
+        return Layout("prompt-mapper", "levels", {"architecture": "levels", **config}, fill(names, numbers))
     return Layout("prompt-mapper", "ipl", config, fill(names, numbers))
-
-
-def _mlp(prefix: str, out: str) -> Schema:
-    """PixelNorm (index 0, no parameters), three hidden layers, one to `out`; further layers are unexpected."""
-    rows = {1: "w", 2: "w", 3: "w", 4: out}
-    return {name: dims for i, row in rows.items()
-            for name, dims in linear(f"{prefix}mapping.mapping.{i}", row, "w").items()}
-
-
-def _levels(shapes: Shapes, hints: Hints) -> Layout:
-    """One of IPL's mappers per level of W+, each with its share of the tokens."""
-    names: Schema = {name: dims for level in _LEVELS for name, dims in _mlp(f"{level}.", level).items()}
-    numbers = solve(names, shapes)
-    n_ctx, ctx_dim = _context(sum(numbers[level] for level in _LEVELS), numbers["w"], _stored(hints))
-    config = {"architecture": "levels", "style_dim": numbers["w"], "n_ctx": n_ctx, "ctx_dim": ctx_dim}
-    return Layout("prompt-mapper", "levels", config, fill(names, numbers))
 
 
 def _stored(hints: Hints) -> Config:

@@ -70,11 +70,6 @@ def families(kinds: Iterable[str] = tuple(MODULES)) -> list[Family]:
             for kind, module in modules.items()]
 
 
-def recognise(shapes: Shapes, hints: Hints = Hints()) -> Layout:
-    """Return the layout of a file with these tensors; UserError that names the nearest family when none claims it."""
-    return identify(shapes, hints).layout
-
-
 def identify(shapes: Shapes, hints: Hints = Hints(), kind: str | tuple[str, ...] = ()) -> Recognised:
     """Return family and layout of a file with these tensors; a prefix that a wrapper put before every name goes.
 
@@ -163,23 +158,13 @@ def belonging(names: Mapping, layout: Layout, extras: Mapping = MappingProxyType
     return {**mine, **{name: extras[name] for name in layout.extras if name in extras}}
 
 
-def adopt(tensors: Tensors, hints: Hints = Hints(), *, source: str, kind: str | tuple[str, ...] = (),
-          extras: Tensors = MappingProxyType({})) -> tuple[dict[str, np.ndarray], Layout]:
-    """Return a file's tensors under our names, and its layout: recognised, strictly checked, converted.
-
-    `extras` are the tensors beside the container. Raises UserError with `source` for an unknown file, and for missing,
-    extra or mis-shaped tensors (nearest named). Networks under `layout.parts` are left out.
-    """
-    try:
-        found = identify(shapes_of(tensors), hints, kind)
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    return converted(found, tensors, source=source, extras=extras), found.layout
-
-
 def converted(found: Recognised, tensors: Tensors, *, source: str,
               extras: Tensors = MappingProxyType({})) -> dict[str, np.ndarray]:
-    """Return the tensors of a recognised file under our names, after the strict check; raises as `adopt` does."""
+    """Return the tensors of a recognised file under our names; `extras` are the tensors beside the container.
+
+    Raises UserError with `source` for missing, extra or mis-shaped tensors (nearest named). Networks under
+    `layout.parts` are left out.
+    """
     mine = select(found, tensors, extras)
     require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.stored, limit=3), source)
     try:
@@ -195,16 +180,6 @@ def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyTy
     whole = LazyTensors.of(tensors)
     mine = belonging(whole.below(found.prefix).entries, found.layout, LazyTensors.of(extras).entries)
     return LazyTensors(mine, whole.source)
-
-
-def select_part(found: Recognised, tensors: Tensors, part: str) -> LazyTensors:
-    """Return the tensors of the further network under the prefix `part`, without it; empty when there is none."""
-    return LazyTensors.of(tensors).below(found.prefix + part)
-
-
-def shapes_of(tensors: Tensors) -> dict[str, tuple[int, ...]]:
-    """Return name -> shape of named arrays; of tensors still in their file without reading them."""
-    return LazyTensors.of(tensors).shapes
 
 
 def _refuse_unknown(shapes: Shapes, kinds: tuple[str, ...]) -> NoReturn:

@@ -65,7 +65,9 @@ def _openai(shapes: Shapes, hints: Hints) -> Layout:
     stated = {**openclip.stated(hints.config), **_own_config(hints)}
     inferred = infer_config(bare, "this file")
     if compact:
-        inferred["vocab_size"] = _stored_vocabulary(stated)
+        inferred["vocab_size"] = size = stated.get("vocab_size", VOCAB_SIZE)
+        if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
+            raise UserError(f"the stored vocab_size is not a whole number up to {MAX_VOCAB_SIZE}")
     dialect = "compact" if compact else _dialect(inferred, prefixed, hints)
     inferred["activation"], remark = _usual_activation(dialect, hints)
     config = _merged(inferred, stated)
@@ -118,13 +120,6 @@ def _huggingface(shapes: Shapes, hints: Hints) -> Layout:
 def _own_config(hints: Hints) -> dict[str, Any]:
     """Return the constructor numbers in the metadata of a CLIP that this project wrote."""
     return hints.stored if hints.metadata.get("kind") == "clip" else {}
-
-
-def _stored_vocabulary(stated: Mapping) -> int:
-    size = stated.get("vocab_size", VOCAB_SIZE)
-    if type(size) is not int or not 0 < size <= MAX_VOCAB_SIZE:
-        raise UserError(f"the stored vocab_size is not a whole number up to {MAX_VOCAB_SIZE}")
-    return size
 
 
 def _merged(inferred: dict[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Shapes
-from jittor_ipl.weights.families.schema import Schema, batch_norm, bottlenecks, conv, linear, norm, prefixed
+from jittor_ipl.weights.families.schema import Schema, batch_norm, bottlenecks, conv, count, linear, norm, prefixed
 
 # Vision transformers wider than OpenAI's have 16 heads (OpenCLIP's H, g, bigG and e), not one per 64 channels.
 SIXTEEN_HEADS = (1280, 1408, 1664, 1792)
@@ -30,7 +30,7 @@ def infer_config(shapes: Shapes, source: str) -> dict:
         embed_dim=_size(shapes, ("visual.proj", 1), ("text_projection", 1), ("visual.attnpool.c_proj.weight", 0)),
         context_length=_size(shapes, ("positional_embedding", 0), default=CONTEXT_LENGTH),
         vocab_size=_size(shapes, ("token_embedding.weight", 0), default=VOCAB_SIZE), transformer_width=width,
-        transformer_heads=max(1, width // 64), transformer_layers=_blocks(shapes, r"transformer\.resblocks\."),
+        transformer_heads=max(1, width // 64), transformer_layers=count(shapes, r"transformer\.resblocks\.(\d+)\."),
         transformer_mlp=_hidden(shapes, "", width))
     is_resnet = any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in shapes)
     config.update(_resnet_numbers(shapes) if is_resnet else _transformer_numbers(shapes))
@@ -42,7 +42,7 @@ def infer_config(shapes: Shapes, source: str) -> dict:
 
 def _resnet_numbers(shapes: Shapes) -> dict:
     grid = _grid(_size(shapes, ("visual.attnpool.positional_embedding", 0), default=(RESOLUTION // 32) ** 2 + 1))
-    return dict(vision_layers=tuple(_blocks(shapes, rf"visual\.layer{i}\.") for i in (1, 2, 3, 4)),
+    return dict(vision_layers=tuple(count(shapes, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)),
                 vision_width=_size(shapes, ("visual.layer1.0.conv1.weight", 0), ("visual.conv3.weight", 0)),
                 vision_patch_size=None, image_resolution=32 * grid,
                 norm="batch" if any(name.endswith(".running_mean") for name in shapes) else "group")
@@ -52,7 +52,7 @@ def _transformer_numbers(shapes: Shapes) -> dict:
     width = _size(shapes, ("visual.conv1.weight", 0), ("visual.class_embedding", 0), ("visual.proj", 0))
     patch = _size(shapes, ("visual.conv1.weight", 3), default=32)
     places = _size(shapes, ("visual.positional_embedding", 0), default=(RESOLUTION // max(1, patch)) ** 2 + 1)
-    return dict(vision_layers=_blocks(shapes, r"visual\.transformer\.resblocks\."), vision_width=width,
+    return dict(vision_layers=count(shapes, r"visual\.transformer\.resblocks\.(\d+)\."), vision_width=width,
                 vision_patch_size=patch, image_resolution=patch * _grid(places),
                 vision_mlp=_hidden(shapes, "visual.", width), vision_heads=16 if width in SIXTEEN_HEADS else None)
 
@@ -60,11 +60,6 @@ def _transformer_numbers(shapes: Shapes) -> dict:
 def _size(shapes: Shapes, *places: tuple[str, int], default: int = 0) -> int:
     """Return the size along an axis of the first tensor of `places` that has one."""
     return next((shapes[name][axis] for name, axis in places if len(shapes.get(name, ())) > axis), default)
-
-
-def _blocks(shapes: Shapes, prefix: str) -> int:
-    found = {int(m.group(1)) for m in map(re.compile(prefix + r"(\d{1,6})\.").match, shapes) if m}
-    return min(max(found, default=-1) + 1, len(shapes))
 
 
 def _grid(places: int) -> int:

@@ -13,28 +13,22 @@ UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}      # unit
 SQUEEZE = 16
 
 
-def layers_of(units: int) -> int:
-    """Return the depth (50, 100 or 152) whose number of units is nearest to `units`: 24, 49 or 50."""
-    return min(UNITS, key=lambda layers: abs(sum(UNITS[layers]) - units))
-
-
 def describe(shapes: Shapes) -> tuple[int, bool]:
-    """Return (number of layers, whether units squeeze and excite) of a trunk with these names."""
-    layers = layers_of(count(shapes, r"body\.(\d+)\."))
+    """Return (number of layers, whether units squeeze and excite) of a trunk with these names.
+
+    The depth is the one whose number of units is nearest to that of the names: 24, 49 or 50.
+    """
+    units = count(shapes, r"body\.(\d+)\.")
+    layers = min(UNITS, key=lambda layers: abs(sum(UNITS[layers]) - units))
     return layers, any(".res_layer.5.fc" in name for name in shapes)
-
-
-def channels(layers: int, width: int) -> list[tuple[int, int]]:
-    """Return (input, output) channels of every unit."""
-    depths = [width * 2**stage for stage, number in enumerate(UNITS[layers]) for _ in range(number)]
-    return list(zip([width, *depths], depths))
 
 
 def trunk(layers: int, squeeze: bool, width: int, n_in: int) -> Schema:
     """Return the tensors of the input layer and the body."""
     schema = conv("input_layer.0", width, n_in, 3) | batch_norm("input_layer.1", width)
     schema |= {"input_layer.2.weight": (width,)}
-    for index, (c_in, c_out) in enumerate(channels(layers, width)):
+    widths = [width * 2**stage for stage, number in enumerate(UNITS[layers]) for _ in range(number)]
+    for index, (c_in, c_out) in enumerate(zip([width, *widths], widths)):
         schema |= _unit(f"body.{index}", c_in, c_out, squeeze)
     return schema
 
