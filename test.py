@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Regenerate the pictures of B_weight/**/seeds.json and compare them with the recorded ones; exit code 1 when any differs."""
+"""Make the pictures of B_weight/**/seeds.json again and compare them with the record; exit code 1 when any differs."""
 from jittor_ipl.cli import verify
 
 if __name__ == "__main__":
