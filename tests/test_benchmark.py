@@ -14,7 +14,7 @@ from jittor_ipl import cli
 from jittor_ipl.benchmark.figures import FIGURES
 from jittor_ipl.benchmark.plan import RECORD, chosen, plan
 from jittor_ipl.benchmark.report import markdown
-from jittor_ipl.benchmark.results import Results, contests, gather, holding
+from jittor_ipl.benchmark.results import Results, contests, holding
 from jittor_ipl.benchmark.settings import load_benchmark
 from jittor_ipl.benchmark.work import work
 from jittor_ipl.disk.integrity import read_sealed, write_sealed
@@ -59,17 +59,17 @@ def bench(tmp_path):
 @pytest.fixture
 def doing(monkeypatch):
     """Have cells done by writing a made-up record; the list of what was done."""
-    from jittor_ipl.benchmark.cell import Bench
+    from jittor_ipl.benchmark import cell as cells
     done = []
 
-    def do(self, cell):
+    def do(cell, folder):
         if cell.seed == 13:
             raise UserError("an unlucky seed")
         done.append(cell.label)
         record = {**made_up(0.5), "identity": cell.identity()}
         write_sealed(cell.folder / RECORD, record)
         return record
-    monkeypatch.setattr(Bench, "do", do)
+    monkeypatch.setattr(cells, "run_cell", do)
     return done
 
 
@@ -259,7 +259,7 @@ def test_nothing_done_and_ablations_are_shown_as_such(bench, tmp_path):
     cells = plan(benchmark, tmp_path / "none")
     ablated, = (cell for cell in cells if cell.method == "ablation-no-range")
     assert ablated.run.losses.range == 0 and ablated.run.generator.batch == 1          # over ours
-    text = markdown(benchmark, gather(cells), None, "bash it.sh")
+    text = markdown(benchmark, Results({cell.key: cell.record() for cell in cells}), None, "bash it.sh")
     assert "**0 of 13 cells" in text and "| no-range |" in text and "a \\| b" in text and "No cell is done." in text
     _, found = results(bench, tmp_path,
                        lambda records: records.update({("ablation-no-range", "disney", 2): made_up(0.25)}), more=more)

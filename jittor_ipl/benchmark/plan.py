@@ -2,12 +2,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from jittor_ipl.adaptation.inputs import run_files
 from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, BenchmarkSource, Networks
@@ -39,12 +37,12 @@ class Place:
     generator: str
     class_name: str
     target: str
-    subject: Subject | None
+    subject: Subject | None = field(hash=False)
     reference: str | None
     samples: int
     first_seed: int
     first_reference_seed: int
-    networks: Networks
+    networks: Networks = field(hash=False)
 
     @property
     def judged(self) -> Subject:
@@ -57,9 +55,11 @@ class Place:
         given = [self.networks.inception, *self.networks.lpips, self.networks.arcface, self.networks.clip]
         target = renderer_sha256(self.subject.name, self.style) if self.subject else \
             files_sha256(list_images(self.reference)) if self.reference else None
+        # A size that is not given stays out: cells older than the setting stay valid.
+        networks = self.networks.model_dump(exclude={"lpips_size"} if self.networks.lpips_size is None else None)
         return {"version": PROTOCOL, "samples": self.samples, "first_seed": self.first_seed, "target": target,
                 "first_reference_seed": self.first_reference_seed if self.subject else None,
-                "texts": [self.class_name, self.target], "networks": self.networks.protocol(),
+                "texts": [self.class_name, self.target], "networks": networks,
                 "weights": {ref: weights_sha256([ref]) for ref in (*judges, *given, self.generator) if ref}}
 
 
@@ -138,25 +138,14 @@ def chosen(cells: list[Cell], only: str) -> list[Cell]:
     parts = [[word.strip() for word in part.split(",") if word.strip()] for part in only.split("/")]
     if len(parts) > 3:
         raise UserError(f"--only {only!r}: write METHODS/STYLES/SEEDS, such as ours,ipl/disney/2 or //3")
-    methods, styles, seeds = (*parts, [], [])[:3]
-    for position, (words, what) in enumerate(((methods, "method"), (styles, "style"), (seeds, "seed"))):
-        known = _known(cells, position)
+    for position, (words, what) in enumerate(zip(parts, ("method", "style", "seed"))):
+        known = list(dict.fromkeys(str(cell.key[position]) for cell in cells if cell.key[position] is not None))
         for word in words:
             if word not in known:
                 raise UserError(f"--only: there is no {what} {word!r}{nearest(word, known)}; "
                                 f"there are {', '.join(known)}")
-    return [cell for cell in cells if (not methods or cell.method in methods)
-            and (not styles or cell.place.style in styles)
-            and (not seeds or cell.seed is None or str(cell.seed) in seeds)]
-
-
-def _known(cells: list[Cell], position: int) -> list[str]:
-    return list(dict.fromkeys(str(cell.key[position]) for cell in cells if cell.key[position] is not None))
-
-
-def latents(place: Place, first: int, dim: int) -> np.ndarray:
-    """Return z float32 [samples, dim] of the seeds from `first` on."""
-    return z_from_seeds(range(first, first + place.samples), dim)
+    return [cell for cell in cells if all(not words or value is None or str(value) in words
+                                          for words, value in zip(parts, cell.key))]
 
 
 def _variants(benchmark: Benchmark, source: BenchmarkSource) -> dict:

@@ -4,9 +4,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from jittor_ipl.benchmark.figures import FIGURES, MUST_HOLD, Figure
+from jittor_ipl.benchmark.figures import FIGURES, MUST_HOLD
 from jittor_ipl.benchmark.plan import ABLATION
-from jittor_ipl.benchmark.results import Contest, Mean, Results, contests, holding
+from jittor_ipl.benchmark.results import Mean, Results, contests, holding
 from jittor_ipl.benchmark.settings import Benchmark, Method
 
 ANCHOR_TITLES = {"source": "*the source itself*", "truth": "*true renders*"}
@@ -32,7 +32,11 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command:
     parts += report.by_attribute()
     if benchmark.ablations:
         parts += ["## Ablations", *report.ablations()]
-    parts += ["## Time", report.times(), "## Methods", _methods(benchmark)]
+    methods = [[_title(method, name), _escaped(method.note), _code(method.set)]
+               for name, method in benchmark.methods.items()]
+    parts += ["## Time", report.times(), "## Methods",
+              "Suites: " + ", ".join(f"`{source.suite}`" for source in benchmark.sources) + ". Overrides of them:",
+              table(["method", "what it is", "overrides"], methods, 3)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -49,6 +53,7 @@ class _Tables:
         planned = {name for name, _, _ in results.records}
         self.rows = [*((name, _title(method, name)) for name, method in benchmark.methods.items()),
                      *((name, title) for name, title in ANCHOR_TITLES.items() if name in planned)]
+        self.trained = [name not in ANCHOR_TITLES for name, _ in self.rows]
 
     def protocol(self, command: str) -> str:
         benchmark, networks = self.benchmark, self.benchmark.networks
@@ -73,7 +78,8 @@ class _Tables:
         methods, peers = self.benchmark.methods, self.benchmark.peers
         groups = [contests(self.results, self.benchmark.ours, names, self.styles) for names in peers.values()]
         rows = [[FIGURES[figure].title if figure else "the figures above at once",
-                 *(_outcome(group[figure]) for group in groups)] for figure in groups[0]]
+                 *(f"{won} / {tied} / {lost}" + (f", open {left}" if left else "")
+                   for won, tied, lost, left in (group[figure] for group in groups))] for figure in groups[0]]
         members = [f"- {_escaped(group)}: {' and '.join(_title(methods[name], name) for name in names)}"
                    for group, names in peers.items()]
         ours = _title(methods[self.benchmark.ours], self.benchmark.ours)
@@ -94,15 +100,15 @@ class _Tables:
         if not self.shown:
             return "No cell is done."
         grid = [[self.results.over_styles(method, self.styles, name) for name in self.shown] for method, _ in self.rows]
-        texts = [[_over_styles(mean, name) for mean, name in zip(line, self.shown)] for line in grid]
+        texts = [[_shown(mean, name) for mean, name in zip(line, self.shown)] for line in grid]
         # A mean over other styles is no better or worse: bold only where every style counts.
         whole = [[mean if mean is None or mean.whole else None for mean in line] for line in grid]
-        return self._table(map(_head, self.shown), _bold(whole, texts, self.shown, self._trained()))
+        return self._table(map(_head, self.shown), _bold(whole, texts, self.shown, self.trained))
 
     def by_style(self, name: str) -> str:
         grid = [[self.results.mean(method, style, name) for style in self.styles] for method, _ in self.rows]
-        texts = [[_with_deviation(mean, FIGURES[name]) for mean in line] for line in grid]
-        return self._table(self.styles, _bold(grid, texts, [name] * len(self.styles), self._trained()))
+        texts = [[_shown(mean, name, " [{0.done}/{0.planned}]") for mean in line] for line in grid]
+        return self._table(self.styles, _bold(grid, texts, [name] * len(self.styles), self.trained))
 
     def by_attribute(self) -> list[str]:
         """Return a table a source: every attribute's share kept, mean over all cells that are done."""
@@ -123,7 +129,7 @@ class _Tables:
         base = _title(self.benchmark.methods[ablations.base], ablations.base)
         rows = {ablations.base: f"{base} (all of it)",
                 **{f"{ABLATION}{name}": _title(variant, name) for name, variant in ablations.variants.items()}}
-        lines = [[title, *(_over_styles(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name)
+        lines = [[title, *(_shown(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name)
                            for name in self.shown)] for method, title in rows.items()]
         notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)]
                  for name, variant in ablations.variants.items()]
@@ -136,20 +142,17 @@ class _Tables:
         for name, method in self.benchmark.methods.items():
             records = [record for style in self.styles for record in self.results.of(name, style) if record is not None]
             training = [record["training"] for record in records]
-            counts = [_median(training, lambda t, key=key: t[key], "d")
+            counts = [_median((one[key] for one in training), int)
                       for key in ("steps_mapper", "steps_generator", "pictures_generator")]
             rows.append([_title(method, name), str(len(records)), *counts,
-                         _median(training, lambda t: t["seconds_mapper"] + t["seconds_generator"], ".0f"),
-                         _median(records, lambda record: record["seconds_measuring"], ".0f")])
+                         _median(one["seconds_mapper"] + one["seconds_generator"] for one in training),
+                         _median(record["seconds_measuring"] for record in records)])
         heads = ["method", "cells", "steps of the mapper", "steps of the generator", "pictures", "s training",
                  "s measuring"]
         return "Median of a cell, on whatever else the machine did.\n\n" + table(heads, rows)
 
     def _table(self, heads: Iterable[str], cells: Sequence[Sequence[str]]) -> str:
         return table(["method", *heads], [[title, *line] for (_, title), line in zip(self.rows, cells)])
-
-    def _trained(self) -> list[bool]:
-        return [name not in ANCHOR_TITLES for name, _ in self.rows]
 
 
 def _progress(results: Results) -> str:
@@ -162,19 +165,11 @@ def _progress(results: Results) -> str:
             f"missing: {named}{more}.")
 
 
-def _outcome(contest: Contest) -> str:
-    return f"{contest.won} / {contest.tied} / {contest.lost}" + (f", open {contest.open}" if contest.open else "")
-
-
-def _over_styles(mean: Mean | None, name: str) -> str:
-    return NOTHING if mean is None else FIGURES[name].show(mean.value) + ("" if mean.whole else f" [{mean.done}]")
-
-
-def _with_deviation(mean: Mean | None, figure: Figure) -> str:
+def _shown(mean: Mean | None, figure: str, partly: str = " [{0.done}]") -> str:
+    """Return a mean as tables print it, followed by `partly` where some of it is missing."""
     if mean is None:
         return NOTHING
-    text = figure.show(mean.value, mean.deviation)
-    return text if mean.whole else f"{text} [{mean.done}/{mean.planned}]"
+    return FIGURES[figure].show(mean.value, mean.deviation) + ("" if mean.whole else partly.format(mean))
 
 
 def _bold(grid: list[list[Mean | None]], texts: list[list[str]], names: Sequence[str],
@@ -191,18 +186,9 @@ def _bold(grid: list[list[Mean | None]], texts: list[list[str]], names: Sequence
     return result
 
 
-def _median(items: Sequence[dict], value: Callable[[dict], float], form: str) -> str:
-    if not items:
-        return NOTHING
-    middle = statistics.median(value(item) for item in items)
-    return format(int(middle) if form == "d" else middle, form)
-
-
-def _methods(benchmark: Benchmark) -> str:
-    rows = [[_title(method, name), _escaped(method.note), _code(method.set)]
-            for name, method in benchmark.methods.items()]
-    return ("Suites: " + ", ".join(f"`{source.suite}`" for source in benchmark.sources) + ". Overrides of them:\n\n"
-            + table(["method", "what it is", "overrides"], rows, 3))
+def _median(values: Iterable[float], whole: Callable[[float], int] = round) -> str:
+    values = list(values)
+    return str(whole(statistics.median(values))) if values else NOTHING
 
 
 def _title(method: Method, name: str) -> str:

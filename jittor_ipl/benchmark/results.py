@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from jittor_ipl.benchmark.figures import BEATEN_IN, COMPARED, FIGURES, MUST_HOLD
-from jittor_ipl.benchmark.plan import Cell
 
 Key = tuple[str, str, "int | None"]
 
@@ -29,13 +28,12 @@ class Mean:
 
 @dataclass
 class Results:
-    """All planned cells with the records that are done.
+    """All planned cells with the records that are done: {cell.key: cell.record()} of every cell.
 
     records   (method, style, seed) -> record, None where the cell is not done
     """
 
     records: Mapping[Key, "dict[str, Any] | None"]
-    _means: dict = field(default_factory=dict, repr=False)
 
     def done(self) -> list[dict[str, Any]]:
         """Return the records that are there."""
@@ -50,13 +48,12 @@ class Results:
         """Return the cells that are not done, in the order of the plan."""
         return [key for key, record in self.records.items() if record is None]
 
-    def of(self, method: str, style: str, seeds: Iterable[int] | None = None) -> list["dict[str, Any] | None"]:
+    def of(self, method: str, style: str, seeds: Sequence[int] | None = None) -> list["dict[str, Any] | None"]:
         """Return the records of a method's seeds in one style, None where a planned one is missing."""
-        wanted = None if seeds is None else set(seeds)
         return [record for (name, where, seed), record in self.records.items()
-                if (name, where) == (method, style) and (wanted is None or seed in wanted)]
+                if (name, where) == (method, style) and (seeds is None or seed in seeds)]
 
-    def mean(self, method: str, style: str, figure: str, seeds: Iterable[int] | None = None) -> Mean | None:
+    def mean(self, method: str, style: str, figure: str, seeds: Sequence[int] | None = None) -> Mean | None:
         """Return the mean over seeds; None when no planned cell has the figure."""
         planned = self.of(method, style, seeds)
         values = [record["figures"][figure] for record in planned if record is not None and figure in record["figures"]]
@@ -66,26 +63,19 @@ class Results:
         return Mean(statistics.fmean(values), deviation, len(values), len(planned))
 
     def over_styles(self, method: str, styles: Sequence[str], figure: str,
-                    seeds: Iterable[int] | None = None) -> Mean | None:
+                    seeds: Sequence[int] | None = None) -> Mean | None:
         """Return the mean over styles of the means over seeds; only styles with every seed count."""
-        seeds = None if seeds is None else list(seeds)
         means = self.whole_means(method, styles, figure, seeds)
         return Mean(statistics.fmean(mean.value for mean in means), None, len(means), len(styles)) if means else None
 
     def whole_means(self, method: str, styles: Sequence[str], figure: str,
-                    seeds: Iterable[int] | None = None) -> list[Mean]:
+                    seeds: Sequence[int] | None = None) -> list[Mean]:
         """Return the means over seeds of the styles that have every seed."""
         means = (self.mean(method, style, figure, seeds) for style in styles)
         return [mean for mean in means if mean is not None and mean.whole]
 
 
-def gather(cells: Iterable[Cell]) -> Results:
-    """Read every cell's record; damaged ones and those of other settings, files or protocols count as missing."""
-    return Results({cell.key: cell.record() for cell in cells})
-
-
-@dataclass(frozen=True)
-class Contest:
+class Contest(NamedTuple):
     """On how many styles ours is strictly better than every peer; `open` styles lack a cell."""
 
     won: int
@@ -94,36 +84,29 @@ class Contest:
     open: int
 
 
-_OPEN = -2
-
-
-def _outcome(results: Results, ours: str, peers: Sequence[str], style: str, figure: str) -> int:
-    """1 better than every peer, 0 equal to the best peer, -1 worse, -2 not all cells are done."""
-    means = [results.mean(method, style, figure) for method in (ours, *peers)]
-    if not all(mean is not None and mean.whole for mean in means):
-        return _OPEN
-    sign = -1 if FIGURES[figure].better == "down" else 1
-    mine, *theirs = (sign * mean.value for mean in means)
-    best = max(theirs)
-    return (mine > best) - (mine < best)
-
-
 def contests(results: Results, ours: str, peers: Sequence[str], styles: Sequence[str]) -> dict[str, Contest]:
     """Return the contest of each figure in `BEATEN_IN`, of all these together under "", and of each in `COMPARED`.
 
     Means over seeds are compared, style by style; together, a style is won when it is in every figure.
     """
+    def outcome(style: str, figure: str) -> int:
+        """1 better than every peer, 0 equal to the best peer, -1 worse, -2 not all cells are done."""
+        means = [results.mean(method, style, figure) for method in (ours, *peers)]
+        if not all(mean is not None and mean.whole for mean in means):
+            return -2
+        sign = -1 if FIGURES[figure].better == "down" else 1
+        mine, best = sign * means[0].value, max(sign * mean.value for mean in means[1:])
+        return (mine > best) - (mine < best)
+
     def of(*figures: str) -> Contest:
-        outcomes = [min(_outcome(results, ours, peers, style, figure) for figure in figures) for style in styles]
-        return Contest(outcomes.count(1), outcomes.count(0), outcomes.count(-1), outcomes.count(_OPEN))
+        outcomes = [min(outcome(style, figure) for figure in figures) for style in styles]
+        return Contest(*(outcomes.count(result) for result in (1, 0, -1, -2)))
     beaten, compared = results.known(BEATEN_IN), results.known(COMPARED)
     return {**{figure: of(figure) for figure in beaten}, "": of(*beaten), **{figure: of(figure) for figure in compared}}
 
 
 def holding(results: Results, method: str, styles: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Return for each figure that must hold: on how many styles it does, and how many styles have every seed."""
-    found = {}
-    for figure, least in ((name, MUST_HOLD[name]) for name in results.known(MUST_HOLD)):
-        means = results.whole_means(method, styles, figure)
-        found[figure] = sum(mean.value >= least for mean in means), len(means)
-    return found
+    means = {figure: results.whole_means(method, styles, figure) for figure in results.known(MUST_HOLD)}
+    return {figure: (sum(mean.value >= MUST_HOLD[figure] for mean in every), len(every))
+            for figure, every in means.items()}

@@ -53,10 +53,6 @@ class Networks(Section):
     arcface: Path_ | None = None
     clip: Path_ = "demo:clip-robust"
 
-    def protocol(self) -> dict[str, object]:
-        """Return what cells depend on; a size that is not given stays out: cells older than the setting stay valid."""
-        return self.model_dump(exclude={"lpips_size"} if self.lpips_size is None else None)
-
 
 class Sheet(Section):
     """What the contact sheets show: the first measured seeds of one training seed."""
@@ -90,10 +86,6 @@ class Benchmark(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Benchmark:
-        self._check()
-        return self
-
-    def _check(self) -> None:
         variants = self.ablations.variants if self.ablations else {}
         for name in (*self.methods, *variants):
             safe_name(name, "method name", reserve=len("ablation-"))
@@ -104,8 +96,9 @@ class Benchmark(Section):
             if name not in self.methods:
                 raise UserError(f"there is no method {name!r}{nearest(name, self.methods)}; "
                                 f"there are {', '.join(self.methods)}")
-        _no_double("seeds", self.seeds)
-        _no_double("styles", self.styles())
+        for what, values in (("seeds", self.seeds), ("styles", self.styles())):
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise UserError(f"{what}: {twice[0]!r} is listed twice")
         for name in (*self.sheet.styles, *(self.ablations.styles if self.ablations else [])):
             if name not in self.styles():
                 raise UserError(f"no source has the style {name!r}{nearest(name, self.styles())}")
@@ -117,6 +110,7 @@ class Benchmark(Section):
                             "set first_reference_seed further away")
         if max(self.first_seed, self.first_reference_seed) + self.samples > 2**32:
             raise UserError("the measured seeds run past 4294967295; set first_seed lower")
+        return self
 
     def styles(self) -> list[str]:
         """Return the styles of all sources, in order."""
@@ -133,9 +127,3 @@ class Benchmark(Section):
 def load_benchmark(path: str | Path) -> Benchmark:
     """Read a benchmark file; raises UserError naming the file and the key for anything that does not fit."""
     return load_config(path, Benchmark)
-
-
-def _no_double(what: str, values: list) -> None:
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise UserError(f"{what}: {twice[0]!r} is listed twice")

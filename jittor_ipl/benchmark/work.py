@@ -5,16 +5,16 @@ import sys
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from statistics import fmean
 
 from jittor_ipl.benchmark.plan import Cell
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.workers import Answer, answers
-
-Tell = Callable[[str], None]
 
 
 @dataclass
@@ -27,23 +27,8 @@ class Tally:
     left: int = 0
 
 
-@dataclass
-class Clock:
-    """How long cells take, by method."""
-
-    jobs: int
-    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    def left(self, cells: Sequence[Cell]) -> float:
-        """Return the seconds that these cells will take, by what those that are done took (at least one is)."""
-        every = [value for values in self.seconds.values() for value in values]
-        usual = sum(every) / len(every)
-        known = (self.seconds.get(cell.method) for cell in cells)
-        return sum(sum(values) / len(values) if values else usual for values in known) / self.jobs
-
-
 def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float | None = None,
-         tell: Tell | None = None) -> Tally:
+         tell: Callable[[str], None] | None = None) -> Tally:
     """Do every cell whose record is missing, damaged or of other settings; start none after `minutes`.
 
     A cell that fails is told and left out; the others go on. With jobs > 1 every process has threads of its own, as
@@ -51,7 +36,7 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
     """
     tell = tell or (lambda line: print(line, file=sys.stderr, flush=True))
     waiting = [cell for cell in cells if cell.record() is None]
-    tally, clock = Tally(already=len(cells) - len(waiting)), Clock(jobs)
+    tally, seconds = Tally(already=len(cells) - len(waiting)), defaultdict(list)
     tell(f"{tally.already} of {len(cells)} cells are done")
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     function, started_in_time = partial(_figures, str(cache)), _started_until(deadline, waiting)
@@ -63,9 +48,9 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
             tell(f"failed: {tally.failed[-1]}")
             continue
         tally.done += 1
-        clock.seconds[cell.method].append(answer.seconds)
+        seconds[cell.method].append(answer.seconds)
         tell(f"[{tally.already + tally.done}/{len(cells)}] {cell.label}: {_brief(answer.value)}, "
-             f"{answer.seconds:.0f} s; {_left(clock, waiting)}")
+             f"{answer.seconds:.0f} s; {_left(seconds, waiting, jobs)}")
     tally.left = len(waiting)
     return tally
 
@@ -87,14 +72,8 @@ def _here(function: Callable[[Cell], dict[str, float]], cells: Iterator[Cell]) -
 
 
 def _figures(cache: str, cell: Cell) -> dict[str, float]:
-    return _bench(cache).do(cell)["figures"]
-
-
-@lru_cache(maxsize=1)
-def _bench(cache: str):
-    """Return what keeps the material of the style that this process is at; Jittor is imported here."""
-    from jittor_ipl.benchmark.cell import Bench
-    return Bench(cache)
+    from jittor_ipl.benchmark.cell import run_cell  # imports Jittor
+    return run_cell(cell, cache)["figures"]
 
 
 def _reason(error: Exception) -> str:
@@ -113,8 +92,10 @@ def _brief(figures: dict[str, float]) -> str:
     return ", ".join(parts)
 
 
-def _left(clock: Clock, waiting: Sequence[Cell]) -> str:
+def _left(seconds: Mapping[str, list[float]], waiting: Sequence[Cell], jobs: int) -> str:
+    """Say how long the waiting cells will take, each as long as its method took, or as all that are done did."""
     if not waiting:
         return "the last one"
-    seconds = clock.left(waiting)
-    return f"about {seconds / 3600:.1f} h left" if seconds >= 5400 else f"about {max(1, round(seconds / 60))} min left"
+    usual = fmean(chain.from_iterable(seconds.values()))
+    left = sum(fmean(seconds.get(cell.method, [usual])) for cell in waiting) / jobs
+    return f"about {left / 3600:.1f} h left" if left >= 5400 else f"about {max(1, round(left / 60))} min left"

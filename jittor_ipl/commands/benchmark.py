@@ -79,10 +79,10 @@ def _work(wanted: list[Cell], root: Path, jobs: int, time_limit: float | None) -
 def _report(benchmark: Benchmark, cells: list[Cell], root: Path, path: Path, script: str) -> None:
     """Write the report to `path`, the small sheet beside it, and a sheet a style under `root`; print where."""
     from jittor_ipl.benchmark.report import markdown
-    from jittor_ipl.benchmark.results import gather
+    from jittor_ipl.benchmark.results import Results
     from jittor_ipl.benchmark.sheets import write_sheets, write_small
     from jittor_ipl.disk.atomic import write_bytes
-    results = gather(cells)
+    results = Results({cell.key: cell.record() for cell in cells})
     write_sheets(benchmark, cells, root / SHEETS)
     small = write_small(benchmark, cells, path.with_name(f"{path.stem}-sheet.png"))
     write_bytes(path, markdown(benchmark, results, small.name if small else None, script).encode())
