@@ -55,17 +55,17 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
     identity = cell.identity()      # before the work: a file that changes meanwhile must not be believed
     training = _trained(cell) if cell.run else {}
     started = time.monotonic()
-    shared = _shared(cell.place, folder)
+    material = _material_of(cell.place, folder)
     if cell.run:
-        images = FeatureSet(from_array(draw(load_generator(cell.folder / GENERATOR), shared.z)), BATCH)
+        images = FeatureSet(from_array(draw(load_generator(cell.folder / GENERATOR), material.z)), BATCH)
     else:       # a set of its own: what it holds in memory goes with it
-        anchor = shared.before if cell.method == "source" else shared.truth
+        anchor = material.before if cell.method == "source" else material.truth
         images = FeatureSet(anchor.images, anchor.batch, anchor.cache)
-    found = figures(shared, images)
+    found = figures(material, images)
     content = {"cell": {"method": cell.method, "source": cell.place.source, "style": cell.place.style,
                         "seed": cell.seed},
                "identity": identity, "protocol": cell.place.protocol(), "training": training, **found,
-               "note": evaluate.note(vars(shared.extractor)), "threads": os.environ.get("OMP_NUM_THREADS"),
+               "note": evaluate.note(vars(material.extractor)), "threads": os.environ.get("OMP_NUM_THREADS"),
                "versions": evaluate.versions(), "seconds_measuring": round(time.monotonic() - started, 2)}
     tiles = [shrunk(image, STRIP_SIDE) for image in images.images.pixels(range(STRIP))]
     save_png(cell.strip, grid(tiles, STRIP, pad=0), {"identity": identity})
@@ -83,7 +83,7 @@ def _trained(cell: Cell) -> dict[str, Any]:
             "seconds_mapper": report.seconds_mapper, "seconds_generator": report.seconds_generator}
 
 
-class Shared:
+class StyleMaterial:
     """What all cells of one style share, made when first asked for; pictures and features are kept in `folder`."""
 
     def __init__(self, place: Place, folder: str) -> None:
@@ -157,7 +157,7 @@ class Shared:
 
 
 # Cells of one style follow one another; the networks serve every style of a source.
-_shared = lru_cache(maxsize=1)(Shared)
+_material_of = lru_cache(maxsize=1)(StyleMaterial)
 _judge = cache(judge.load)
 
 
@@ -194,22 +194,22 @@ def stored(folder: Path, about: list, make: Callable[[], np.ndarray]) -> np.ndar
     return value
 
 
-def figures(shared: Shared, images: FeatureSet) -> dict[str, Any]:
+def figures(material: StyleMaterial, images: FeatureSet) -> dict[str, Any]:
     """Return {"figures", "attributes"} of a set of pictures; one without what it needs is withheld, not guessed."""
-    place, extractor = shared.place, shared.extractor
-    sets = Sets(images, extractor, evaluate.SEED, shared.reference, shared.before, images,
+    place, extractor = material.place, material.extractor
+    sets = Sets(images, extractor, evaluate.SEED, material.reference, material.before, images,
                 extractor.clip.text(place.target), extractor.clip.text(place.class_name))
-    chosen = (*_ALWAYS, *(_WITH_REFERENCE if shared.reference is not None else ()))
+    chosen = (*_ALWAYS, *(_WITH_REFERENCE if material.reference is not None else ()))
     prefetch(sets, chosen)
     found: dict[str, Any] = {}
     for key in chosen:
         found |= METRICS[key].compute(sets)
     attributes: dict[str, Any] = {}
     if place.subject:
-        seen, structure = (predicted(each, images.images) for each in shared.judges)
-        verdict, attributes = shares(place.subject, place.style, seen, structure[:, 0], shared.source_attributes,
-                                     shared.meant)
-        found |= verdict | against_truth(shared.truth, images)
+        seen, structure = (predicted(each, images.images) for each in material.judges)
+        verdict, attributes = shares(place.subject, place.style, seen, structure[:, 0], material.source_attributes,
+                                     material.meant)
+        found |= verdict | against_truth(material.truth, images)
     found = {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
     order = [*(name for name in FIGURES if name in found), *sorted(set(found) - set(FIGURES))]
     return {"figures": {name: float(found[name]) for name in order}, "attributes": attributes}
