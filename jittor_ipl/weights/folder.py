@@ -69,7 +69,9 @@ def find_file_sets(path: Path) -> list[FileSet]:
                  if entry.is_dir() and not entry.name.startswith(".") and entry.name not in passed_over]
         found = [files for entry in inner[:_MAX_FOLDERS] for files in _in_folder(entry, entry.name)]
     if not found:
-        raise UserError(f"{str(path)!r} holds no weight file: {_contents(path)}; give the folder that has "
+        names = [ascii(entry.name) for entry in sorted(path.iterdir())]
+        content = "it has " + ", ".join(names[:6] + ["..."] * (len(names) > 6)) if names else "it is empty"
+        raise UserError(f"{str(path)!r} holds no weight file: {content}; give the folder that has "
                         f"model.safetensors, pytorch_model.bin or another of {', '.join(SUFFIXES)}")
     return found
 
@@ -115,7 +117,7 @@ def _in_folder(folder: Path, label: str) -> list[FileSet]:
     known = _ranked(names)
     config = _config(folder, known[0] if known else "")
     if known:
-        rest = tuple(name for name in known[1:] if not _is_shard(name))
+        rest = tuple(name for name in known[1:] if not re.search(r"-\d{5}-of-\d{5}\.", name))
         return [_file_set(label, folder / known[0], config, rest)]
     files = [folder / name for name in names if name.endswith(SUFFIXES) and not name.startswith(".")]
     files = [file for file in files if file.is_file()]
@@ -131,10 +133,6 @@ def _ranked(names: list[str]) -> list[str]:
         return (2 * _NAMES.index(match[1] + match[3]) + 1 if match else 2 * _NAMES.index(name), name)
     variants = (m[1] + m[3] if (m := _VARIANT.fullmatch(name)) else name for name in names)
     return sorted((name for name, base in zip(names, variants) if base in _NAMES), key=rank)
-
-
-def _is_shard(name: str) -> bool:
-    return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
 
 
 def _file_set(label: str, index: Path, config: dict[str, Any], unread: tuple[str, ...] = ()) -> FileSet:
@@ -171,8 +169,3 @@ def _config(folder: Path, file: str) -> dict[str, Any]:
     if config.get("model_type") == "clip" and pixels.exists():
         config[pixels.stem] = read_json(pixels, "configuration", MAX_CONFIG_BYTES)
     return config
-
-
-def _contents(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
-    return "it has " + ", ".join([*map(ascii, names[:6]), *(["..."] if names[6:] else [])]) if names else "it is empty"

@@ -11,14 +11,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, require_fit
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.families.lora.export import (
-    diffusers_metadata,
-    folded,
-    kohya_metadata,
-    modules_of,
-    to_diffusers,
-    to_kohya,
-)
+from jittor_ipl.weights.families.lora import export
 from jittor_ipl.weights.families.lora.family import convert, layout_of
 from jittor_ipl.weights.families.lora.modules import Base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
@@ -68,8 +61,8 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
 
 def from_tensors(tensors: Mapping[str, np.ndarray]) -> Lora:
     """Return the modules of a LoRA in our names."""
-    parts = {module: [tensors[f"{module}.{role}"] for role in (DOWN, UP, ALPHA)] for module in modules_of(tensors)}
-    return {module: LoraModule(down, up, float(alpha)) for module, (down, up, alpha) in parts.items()}
+    return {module: LoraModule(tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"],
+                               float(tensors[f"{module}.{ALPHA}"])) for module in export.modules_of(tensors)}
 
 
 def to_tensors(lora: Mapping[str, LoraModule]) -> dict[str, np.ndarray]:
@@ -92,8 +85,8 @@ def write_diffusers_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule]
     An alpha other than the rank goes into the metadata, which diffusers reads from 0.34 on; `fold_alpha` multiplies it
     into up instead, for any release.
     """
-    tensors = folded(to_tensors(lora)) if fold_alpha else to_tensors(lora)
-    write_safetensors(path, to_diffusers(tensors, {}), diffusers_metadata(tensors))
+    tensors = export.folded(to_tensors(lora)) if fold_alpha else to_tensors(lora)
+    write_safetensors(path, export.to_diffusers(tensors, {}), export.diffusers_metadata(tensors))
 
 
 def write_kohya_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, base: str = "", title: str = "LoRA",
@@ -101,5 +94,6 @@ def write_kohya_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *,
                      metadata: Mapping[str, str] | None = None) -> None:
     """Write what kohya's scripts and the web UIs read, with their metadata; see `kohya_metadata`."""
     tensors = to_tensors(lora)
-    facts = kohya_metadata(tensors, base, title=title, v_prediction=v_prediction, resolution=resolution, more=metadata)
-    write_safetensors(path, to_kohya(tensors, {}), facts)
+    facts = export.kohya_metadata(tensors, base, title=title, v_prediction=v_prediction, resolution=resolution,
+                                  more=metadata)
+    write_safetensors(path, export.to_kohya(tensors, {}), facts)

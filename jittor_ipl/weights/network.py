@@ -16,16 +16,8 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError, shown
 from jittor_ipl.weights.containers.read import WeightFile
+from jittor_ipl.weights.families import registry
 from jittor_ipl.weights.families.family import Hints, Layout
-from jittor_ipl.weights.families.registry import (
-    MODULES,
-    Recognised,
-    UnknownNetwork,
-    closest,
-    converted,
-    families,
-    identify,
-)
 from jittor_ipl.weights.folder import FileSet, find_file_set, open_file_set
 from jittor_ipl.weights.refs import locate, split_place
 
@@ -65,10 +57,10 @@ class Opened(NamedTuple):
     tensors: LazyTensors
     info: FileInfo
     hints: Hints
-    found: Recognised | None = None
+    found: registry.Recognised | None = None
     unknown: UserError | None = None
 
-    def network(self, label: str) -> Recognised:
+    def network(self, label: str) -> registry.Recognised:
         """Return the recognised network; raises UserError, with the file's name, when there is none."""
         if self.found is None:
             raise UserError(f"{label}: {self.unknown}") from self.unknown
@@ -76,7 +68,7 @@ class Opened(NamedTuple):
 
     def under_our_names(self, label: str) -> dict[str, np.ndarray]:
         """Return the tensors under our names, strictly checked; raises UserError, with the file's name."""
-        return converted(self.network(label), self.tensors, source=label, extras=self.info.extras)
+        return registry.converted(self.network(label), self.tensors, source=label, extras=self.info.extras)
 
 
 def open_network(files: FileSet, place: str | None = None, kind: str | tuple[str, ...] = ()) -> Opened:
@@ -94,7 +86,8 @@ def open_network(files: FileSet, place: str | None = None, kind: str | tuple[str
         raise
     except UserError as error:
         nowhere = error
-    if place is None and (best is None or isinstance(best.unknown, UnknownNetwork) or _is_loose(best)):
+    loose = best is not None and len(best.tensors) < _FEWEST and (best.found is None or best.found.problems > 0)
+    if place is None and (best is None or isinstance(best.unknown, registry.UnknownNetwork) or loose):
         claims = sorted(_claims(opened, files, kinds), key=lambda one: one.found.problems)
         whole = [one for one in claims if not one.found.problems]
         if len(whole) > 1:
@@ -111,14 +104,9 @@ def open_network(files: FileSet, place: str | None = None, kind: str | tuple[str
 def recognised(tensors: LazyTensors, info: FileInfo, hints: Hints, kinds: tuple[str, ...] = ()) -> Opened:
     """Return tensors together with the network that they are, or why they are none."""
     try:
-        return Opened(tensors, info, hints, identify(tensors.shapes, hints, kinds))
+        return Opened(tensors, info, hints, registry.identify(tensors.shapes, hints, kinds))
     except UserError as error:
         return Opened(tensors, info, hints, unknown=error)
-
-
-def _is_loose(one: Opened) -> bool:
-    """Tell whether these are a few tensors that are no whole network."""
-    return len(one.tensors) < _FEWEST and (one.found is None or one.found.problems > 0)
 
 
 def _claims(opened: WeightFile, files: FileSet, kinds: tuple[str, ...]) -> Iterator[Opened]:
@@ -130,7 +118,7 @@ def _claims(opened: WeightFile, files: FileSet, kinds: tuple[str, ...]) -> Itera
         tensors, info = opened.at(place)
         hints = hints_of(files, info)
         with suppress(UserError):       # what contradicts itself is none
-            found = closest(tensors.shapes, hints, families(kinds or MODULES))
+            found = registry.closest(tensors.shapes, hints, registry.families(kinds or registry.MODULES))
             if found is not None and found.problems <= len(found.layout.expected) * _LITTLE:
                 outer += [] if found.problems else [f"{place}." if place else ""]
                 yield Opened(tensors, info, hints, found)

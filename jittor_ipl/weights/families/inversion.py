@@ -37,8 +37,10 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     if kind is None or heads is None or (kind, heads) not in TYPES:
         return None
     config = _numbers(encoder, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
-    return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config,
-                  prefixed(prefix, schema(config)) | _mean_latent(shapes, hints, config), (TRACKED,),
+    expected, dim = prefixed(prefix, schema(config)), config["style_dim"]
+    if mean := shapes.get(_MEAN, hints.extras.get(_MEAN)):      # which codes are relative to: W+, or one W
+        expected[_MEAN] = mean if mean in ((dim,), (1, dim)) else (config["n_styles"], dim)
+    return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config, expected, (TRACKED,),
                   parts=("decoder.",) if prefix else (), extras=(_MEAN,))
 
 
@@ -57,13 +59,6 @@ def _heads(encoder: Shapes) -> str | None:
     if any(name.startswith("output_layer_2.") for name in encoder):
         return "w+"
     return "w" if "linear.weight" in encoder and "output_layer.3.weight" not in encoder else None
-
-
-def _mean_latent(shapes: Shapes, hints: Hints, config: dict) -> Schema:
-    """Return what the mean latent that codes are relative to must look like, if the file has one: W+, or one W."""
-    found = shapes.get(_MEAN, hints.extras.get(_MEAN))
-    dim = config["style_dim"]
-    return {} if found is None else {_MEAN: found if found in ((dim,), (1, dim)) else (config["n_styles"], dim)}
 
 
 def _numbers(encoder: Shapes, kind: str, heads: str) -> dict:

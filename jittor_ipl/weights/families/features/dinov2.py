@@ -49,15 +49,13 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     numbers = solve(schema(layers), shapes, 0)
     if not all(numbers[unknown] for unknown in "whpn"):
         return None
-    config = {"width": numbers["w"], "layers": layers, "heads": _heads(numbers["w"], hints), "hidden": numbers["h"],
+    width, heads = numbers["w"], hints.config.get("num_attention_heads")
+    if not isinstance(heads, int) or heads <= 0 or width % heads:
+        heads = max(1, width // _HEAD)
+    config = {"width": width, "layers": layers, "heads": heads, "hidden": numbers["h"],
               "patch": numbers["p"], "grid": math.isqrt(max(numbers["n"] - 1, 1))}
     numbers["n"] = config["grid"]**2 + 1
     return Layout(FAMILY.kind, "huggingface", config, fill(schema(layers), numbers), _OPTIONAL)
-
-
-def _heads(width: int, hints: Hints) -> int:
-    stated = (hints.config or {}).get("num_attention_heads")
-    return stated if isinstance(stated, int) and stated > 0 and width % stated == 0 else max(1, width // _HEAD)
 
 
 def convert(tensors: Tensors, layout: Layout) -> dict[str, np.ndarray]:

@@ -116,7 +116,8 @@ def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], or
     """
     for name in _CONTEXT:
         base = known_base(name)
-        if found and all(_fits(base.modules.get(module), *shapes) for module, shapes in found.items()):
+        if found and all(down and module in base.modules and (down, up) == factor_shapes(base.modules[module], down[0])
+                         for module, (down, up) in found.items()):
             return base
     read_text = (".attn2.to_k", ".attn2.to_v", ".q_proj", ".k_proj", ".v_proj")
     widths = {down[1] for module, (down, _) in found.items() if len(down) > 1 and module.endswith(read_text)}
@@ -127,10 +128,6 @@ def choose_base(found: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], or
         raise UserError("this LoRA has the original code's names, and widths of neither Stable Diffusion 1.x nor 2.x; "
                         "it may be one of XL")
     return base
-
-
-def _fits(weight: tuple[int, ...] | None, down: tuple[int, ...], up: tuple[int, ...]) -> bool:
-    return weight is not None and bool(down) and (down, up) == factor_shapes(weight, down[0])
 
 
 def factor_shapes(weight: tuple[int, ...], rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -108,9 +108,8 @@ def recognise_directions(shapes: Shapes, hints: Hints) -> Layout | None:
     if len(shapes) != 1 or next(iter(shapes)) not in (BARE, "direction"):
         return None
     (name, shape), = shapes.items()
-    if len(shape) != 2 or (shape[1] not in CLIP_DIMS and not _named_directions(shapes, hints)):
-        return None
-    if not fits(shape[0]) and not _named_directions(shapes, hints) and name != "direction":
+    named = _named_directions(shapes, hints)
+    if len(shape) != 2 or not (named or shape[1] in CLIP_DIMS and (name == "direction" or fits(shape[0]))):
         return None
     found = fits(shape[0])
     if not found and name == "direction" and hints.metadata:        # measured by this project on a generator of its own
