@@ -42,13 +42,17 @@ class Hints:
     @cached_property
     def stored(self) -> Config:
         """The constructor numbers in the file's metadata, {} without any; UserError when they are no JSON object."""
+        return self.json_object("config")
+
+    def json_object(self, key: str) -> dict[str, Any]:
+        """Return what the metadata has under `key`, {} without it; UserError when it is no JSON object."""
         try:
-            config = json.loads(self.metadata.get("config", "{}"))
+            content = json.loads(self.metadata.get(key, "{}"))
         except (ValueError, RecursionError) as error:
-            raise UserError("the 'config' in its metadata is not JSON") from error
-        if not isinstance(config, dict):
-            raise UserError("the 'config' in its metadata is not a JSON object")
-        return config
+            raise UserError(f"the {key!r} in its metadata is not JSON") from error
+        if not isinstance(content, dict):
+            raise UserError(f"the {key!r} in its metadata is not a JSON object")
+        return content
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
         return None
     config = _numbers(encoder, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
     expected, dim = prefixed(prefix, schema(config)), config["style_dim"]
-    if mean := shapes.get(_MEAN, hints.extras.get(_MEAN)):      # which codes are relative to: W+, or one W
+    mean = shapes.get(_MEAN, hints.extras.get(_MEAN))
+    if mean is not None:        # what codes are relative to: W+, or one W
         expected[_MEAN] = mean if mean in ((dim,), (1, dim)) else (config["n_styles"], dim)
     return Layout("inversion-encoder", "pixel2style2pixel" if prefix else "ours", config, expected, (TRACKED,),
                   parts=("decoder.",) if prefix else (), extras=(_MEAN,))

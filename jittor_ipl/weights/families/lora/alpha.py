@@ -1,7 +1,6 @@
 """The alphas that a LoRA file states beside its tensors: peft's adapter_config.json, diffusers' adapter metadata."""
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -45,16 +44,8 @@ def _configs(hints: Hints) -> list[tuple[str, Mapping[str, Any]]]:
     """Return peft's configs with the part that each is for ("" for all)."""
     if "peft_type" in hints.config or "lora_alpha" in hints.config:
         return [("", hints.config)]
-    if METADATA_KEY not in hints.metadata:
-        return []
-    try:
-        fields = json.loads(hints.metadata[METADATA_KEY])
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"the metadata {METADATA_KEY!r} is not JSON") from error
-    if not isinstance(fields, dict):
-        raise UserError(f"the metadata {METADATA_KEY!r} is not a JSON object")
     parts: dict[str, dict[str, Any]] = {}
-    for name, value in fields.items():
+    for name, value in hints.json_object(METADATA_KEY).items():
         part, _, field = name.partition(".")
         parts.setdefault(part, {})[field] = value
     return list(parts.items())

@@ -15,25 +15,8 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.lora.alpha import stated_alphas
 from jittor_ipl.weights.families.lora.export import EXPORTS, diffusers_metadata, kohya_metadata
-from jittor_ipl.weights.families.lora.modules import (
-    TEXT,
-    UNET,
-    Base,
-    choose_base,
-    factor_shapes,
-    known_base,
-    require_known,
-)
-from jittor_ipl.weights.families.lora.names import (
-    ALPHA,
-    DOWN,
-    ORIGINAL,
-    UP,
-    counterpart,
-    looks_like_lora,
-    read_name,
-    refuse_relatives,
-)
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, Base, choose_base, factor_shapes, known_base
+from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, ORIGINAL, UP, counterpart, looks_like_lora, read_name
 
 Slots = dict[str, dict[str, str]]       # module -> role -> the tensor's name in the file
 
@@ -52,12 +35,11 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
 
 def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLayout:
     """Return the layout of a LoRA whose modules are those of `base` (found out when it is None)."""
-    refuse_relatives(shapes)
     slots, dialects = _slots(shapes, base or known_base("any"))
     if base is None:
         base = choose_base({module: tuple(shapes.get(roles.get(role, ""), ()) for role in (DOWN, UP))
                             for module, roles in slots.items()}, ORIGINAL in dialects)
-        require_known((module for module in slots if module not in base.modules), base)
+        base.refuse_unknown(module for module in slots if module not in base.modules)
     expected: dict[str, tuple[int, ...]] = {}
     ranks = {module: _rank(shapes, roles) for module, roles in slots.items()}
     for module, roles in slots.items():
@@ -81,7 +63,7 @@ def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLay
 def _slots(shapes: Shapes, base: Base) -> tuple[Slots, Counter]:
     """Return module -> role -> name of all that is a LoRA's tensor, and how often each dialect occurs."""
     found = [(name, slot) for name in shapes if (slot := read_name(name, base)) is not None]
-    require_known((slot.spelling for _, slot in found if slot.module is None), base)
+    base.refuse_unknown(slot.spelling for _, slot in found if slot.module is None)
     slots: Slots = {}
     for name, slot in found:
         roles = slots.setdefault(slot.module, {})

@@ -48,6 +48,17 @@ class Base:
         object.__setattr__(self, "flat", flat)
         object.__setattr__(self, "original", dotted | {kohya_name(f"{UNET}.{name}"): m for name, m in dotted.items()})
 
+    def refuse_unknown(self, spellings: Iterable[str]) -> None:
+        """Raise UserError when there are any: modules, in the file's spelling, that this base does not have."""
+        unknown = list(dict.fromkeys(spellings))
+        if unknown:
+            choices = {**self.flat, **self.original} if unknown[0].startswith("lora_") else self.modules
+            first, what = unknown[0][:120], f"the base ({self.name})"
+            if self.name == "any":
+                what = "the U-Net and text encoder of Stable Diffusion 1.x or 2.x"
+            raise UserError(f"{what} has no module {first!r}{nearest(first, choices)}; "
+                            f"{len(unknown)} of the LoRA's modules are unknown")
+
 
 def kohya_name(module: str) -> str:
     """Return the name of "<part>.<path>" in kohya's files ("lora_unet_down_blocks_0_...")."""
@@ -139,15 +150,3 @@ def resolve_dotted(path: str, base: Base) -> str | None:
     """Return the module at a dotted path with or without its part's name, None when the base has no such module."""
     places = (path, f"{UNET}.{path}", f"{TEXT}.{path}", f"{TEXT}.text_model.{path}")
     return next((name for name in places if name in base.modules), base.original.get(path))
-
-
-def require_known(unknown: Iterable[str], base: Base) -> None:
-    """Raise UserError for modules (in the file's spelling) that the base does not have."""
-    unknown = list(dict.fromkeys(unknown))
-    if not unknown:
-        return
-    choices = {**base.flat, **base.original} if unknown[0].startswith("lora_") else base.modules
-    known = "the U-Net and text encoder of Stable Diffusion 1.x or 2.x"
-    what, first = known if base.name == "any" else f"the base ({base.name})", unknown[0][:120]
-    raise UserError(f"{what} has no module {first!r}{nearest(first, choices)}; "
-                    f"{len(unknown)} of the LoRA's modules are unknown")

@@ -61,22 +61,23 @@ def looks_like_lora(names: Iterable[str]) -> bool:
     return any(mark.search(name) for name in names) or bool(names) and all(_OURS.fullmatch(name) for name in names)
 
 
-def refuse_relatives(names: Iterable[str]) -> None:
-    """Raise UserError for other adapters than plain LoRA, and for LoRA of other networks, by what they are."""
-    for name in names:
-        for what, pattern in _OTHERS:
-            if re.search(pattern, name):
-                raise UserError(f"{name[:120]!r}: this is {what}, not plain LoRA; its change of the weights cannot be "
-                                "written as up @ down, merge it into the network with the program that made it")
-        bare = name.removeprefix("base_model.model.")
-        for prefix, what in _FOREIGN:
-            if bare.startswith(prefix):
-                raise UserError(f"{name[:120]!r}: this LoRA belongs to {what}; Stable Diffusion 1.x and 2.x are "
-                                "supported")
+def _refuse_relative(name: str) -> None:
+    """Raise UserError for a name of another adapter than plain LoRA, or of another network's LoRA, by what it is."""
+    for what, pattern in _OTHERS:
+        if re.search(pattern, name):
+            raise UserError(f"{name[:120]!r}: this is {what}, not plain LoRA; its change of the weights cannot be "
+                            "written as up @ down, merge it into the network with the program that made it")
+    for prefix, what in _FOREIGN:
+        if name.removeprefix("base_model.model.").startswith(prefix):
+            raise UserError(f"{name[:120]!r}: this LoRA belongs to {what}; Stable Diffusion 1.x and 2.x are supported")
 
 
 def read_name(name: str, base: Base) -> Slot | None:
-    """Return what a tensor is for, resolved against the modules of `base`; None when it is no LoRA tensor's name."""
+    """Return what a tensor is for, resolved against the modules of `base`; None when it is no LoRA tensor's name.
+
+    Raises UserError for relatives of LoRA, and for LoRA of other networks.
+    """
+    _refuse_relative(name)
     if match := _KOHYA.fullmatch(name):
         flat, what = match[1], match[2]
         role = {"lora_down.weight": DOWN, "lora_up.weight": UP, "alpha": ALPHA}[what]
