@@ -58,7 +58,7 @@ class PerceptualEmbedding:
         if library != "lpips":
             self.name += f", divided by lengths as in {library}"
         self.sha256 = weights_sha256(refs)
-        if min(float(head.numpy().min()) for head in heads_of(self.model)) < 0:
+        if min(float(head.numpy().min()) for head in self.model.channel_weights()) < 0:
             raise UserError(f"{refs[0]}: the heads of LPIPS hold negative weights; published ones never do")
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
@@ -71,15 +71,10 @@ class PerceptualEmbedding:
             return {"embedding": embedding_of(self.model, x)}
 
 
-def heads_of(model: Lpips) -> list:
-    """Return the weights [1, C, 1, 1] of the learned heads, tap by tap."""
-    return [getattr(model, f"lin{k}").weight() for k in range(len(model.features.taps))]
-
-
 def embedding_of(model: Lpips, images) -> np.ndarray:
     """Return [B, D]: the unit features of every tap, times the root of their head's weight over the count of places."""
     parts = []
-    for tap, head in zip(model.embed(images), heads_of(model)):
+    for tap, head in zip(model.embed(images), model.channel_weights()):
         scale = (head / float(tap.shape[2] * tap.shape[3])).sqrt()
         parts.append((tap * scale).reshape(tap.shape[0], -1).numpy())
     return np.concatenate(parts, axis=1)

@@ -5,11 +5,26 @@ numbers (its norms) or compiles one kernel per geometry (its convolution), `ops`
 """
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.linear import linear
 from jittor_ipl.ops.norms import batch_norm_inference, group_norm, layer_norm
 from jittor_ipl.runtime.backend import jt, nn
+
+
+class Holder(nn.Module):
+    """Tensors or modules under the names that checkpoints have for them; who owns it does the arithmetic."""
+
+    def __init__(self, **members: jt.Var | nn.Module):
+        for name, member in members.items():
+            setattr(self, name, member)
+
+
+def in_order(**modules) -> nn.Sequential:
+    """Return modules one after the other, under the names that the checkpoint has for them."""
+    return nn.Sequential(OrderedDict(modules))
 
 
 class Conv(nn.Module):

@@ -7,13 +7,12 @@ training step; without one nothing is dropped.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.models.layers import LayerNorm, Linear
+from jittor_ipl.models.layers import LayerNorm, Linear, in_order
 from jittor_ipl.models.stylegan2.layers import EqualLinear, PixelNorm
 from jittor_ipl.models.transformer import Attention
 from jittor_ipl.runtime.backend import jt, nn
@@ -83,7 +82,7 @@ class PromptMapper(nn.Module):
         self.style_dim, self.n_ctx, self.ctx_dim = style_dim, n_ctx, ctx_dim
         rng, widths = rng or np.random.default_rng(0), [style_dim] * 4 + [n_ctx * ctx_dim]
         layers = [EqualLinear(a, b, rng, lr_mul=LR_MUL, activate=True) for a, b in zip(widths, widths[1:])]
-        self.mapping = nn.Sequential(OrderedDict(mapping=nn.Sequential(PixelNorm(), *layers)))     # the official names
+        self.mapping = in_order(mapping=nn.Sequential(PixelNorm(), *layers))     # the official names
 
     def execute(self, w: jt.Var, dropout: np.random.Generator | None = None) -> jt.Var:
         """Map w [B, style_dim] to [B, n_ctx, ctx_dim]; raises UserError for another width. It has no dropout."""
@@ -109,8 +108,8 @@ class TransformerMapper(nn.Module):
             raise UserError(f"w has {width} numbers, which {heads} attention heads do not divide; use another mapper")
         rng = rng or np.random.default_rng(0)
         self.settings, self.n_ctx, self.per_level = config, config.n_ctx, not config.batch_is_sequence
-        layers = nn.Sequential(*(EncoderLayer(config, rng) for _ in range(config.layers)))
-        self.transformer_encoder = nn.Sequential(OrderedDict(layers=layers))
+        self.transformer_encoder = in_order(
+            layers=nn.Sequential(*(EncoderLayer(config, rng) for _ in range(config.layers))))
         if config.hidden:
             self.linear = EqualLinear(width, config.hidden, rng, lr_mul=LR_MUL, activate=True)
         self.final_linear = EqualLinear(config.hidden or width, config.n_ctx * config.ctx_dim, rng, lr_mul=LR_MUL,
@@ -187,10 +186,8 @@ LEVELS = ("coarse", "medium", "fine")
 
 def level_slices(n_latent: int) -> tuple[slice, slice, slice]:
     """Return W+'s coarse, medium and fine levels: 4, 4 and the rest (StyleCLIP, section 5), or thirds of up to 8."""
-    if n_latent > 8:
-        return slice(0, 4), slice(4, 8), slice(8, n_latent)
-    first, second, _ = (len(part) for part in np.array_split(np.arange(n_latent), 3))
-    return slice(0, first), slice(first, first + second), slice(first + second, n_latent)
+    medium, fine = (4, 8) if n_latent > 8 else (math.ceil(n_latent / 3), math.ceil(2 * n_latent / 3))
+    return slice(0, medium), slice(medium, fine), slice(fine, n_latent)
 
 
 class LevelsMapper(nn.Module):

@@ -113,7 +113,8 @@ def _differences(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str
     may = is_optional(optional)
     missing = [name for name in expected if name not in shapes and not may(name)]
     extra = [name for name in shapes if name not in expected and not may(name)]
-    shaped = [name for name in expected if name in shapes and not _same_shape(expected[name], shapes[name])]
+    shaped = [name for name, shape in expected.items()
+              if name in shapes and (tuple(shape) or (1,)) != (tuple(shapes[name]) or (1,))]
     return missing, extra, shaped
 
 
@@ -124,10 +125,6 @@ def _fits_type(name: str, type_: str) -> bool:
 def is_optional(patterns: Sequence[str]) -> Callable[[str], object]:
     """Return a function that tells whether a name matches one of the regular expressions in full."""
     return re.compile("|".join(f"(?:{pattern})" for pattern in patterns)).fullmatch if patterns else lambda name: None
-
-
-def _same_shape(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    return (tuple(wanted) or (1,)) == (tuple(found) or (1,))
 
 
 def check_names(expected: Iterable[str], names: Iterable[str], source: str) -> None:
@@ -144,8 +141,11 @@ def _check_values(name: str, value: np.ndarray, dtype: str, source: str) -> None
 
 
 def _walk(module: Any, prefix: str) -> "Iterator[tuple[str, jt.Var]]":
-    from jittor_ipl.runtime.backend import jt
-    for name, value in _attributes(module):
+    from jittor_ipl.runtime.backend import jt, nn
+    # Sequential and the lists keep theirs in dictionaries.
+    members = {nn.Sequential: "layers", nn.ParameterList: "params"}
+    kept = next((getattr(module, name) for kind, name in members.items() if isinstance(module, kind)), vars(module))
+    for name, value in kept.items():
         if isinstance(name, str) and name.startswith("_"):
             continue
         if isinstance(value, jt.Var):
@@ -153,14 +153,3 @@ def _walk(module: Any, prefix: str) -> "Iterator[tuple[str, jt.Var]]":
                 yield f"{prefix}{name}", value
         elif isinstance(value, jt.Module):
             yield from _walk(value, f"{prefix}{name}.")
-
-
-def _attributes(module: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield (name, value) as checkpoints count them: Sequential and the lists keep theirs in dictionaries."""
-    from jittor_ipl.runtime.backend import nn
-    if isinstance(module, nn.Sequential):
-        yield from module.layers.items()
-    elif isinstance(module, nn.ParameterList):
-        yield from module.params.items()
-    else:
-        yield from vars(module).items()

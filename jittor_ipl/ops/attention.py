@@ -84,12 +84,7 @@ class _Softmax(jt.Function):
         return self.y
 
     def grad(self, g):
-        return _SoftmaxGrad()(g, self.y)
-
-
-class _SoftmaxGrad(OnceDifferentiable):
-    def execute(self, g, y):
-        return SOFTMAX_GRAD([g.shape], [g, y])[0]
+        return OnceDifferentiable("softmax", SOFTMAX_GRAD, g.shape)(g, self.y)
 
 
 def attention(q: jt.Var, k: jt.Var, v: jt.Var, heads: int, mask: jt.Var | None = None,

@@ -18,7 +18,6 @@ _SIZES = """
     const long lda = in0_shape2, ldb = in1_shape2, batch = out0_shape0;
 """
 PRODUCT = Kernel(
-    shared="",
     cpu_extra=_DNNL,
     cpu=_SIZES + """
     #pragma omp parallel for if (batch > 1)
@@ -41,11 +40,6 @@ PRODUCT = Kernel(
         ta ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &one, in1_p, ldb, k * m, in0_p, lda, n * k, &zero, out0_p, m, n * m,
         batch);
     """)
-
-
-def bmm_reference(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
-    """Return `a @ b` per batch entry with Jittor's own product; `a` [B, n, k], `b` [B, k, m] or [B, m, k]."""
-    return jt.nn.bmm_transpose(a, b) if transpose_b else jt.nn.bmm(a, b)
 
 
 def bmm(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:

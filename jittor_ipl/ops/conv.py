@@ -6,31 +6,18 @@ kernels in all, which saves a fresh machine some ten compilations. On CUDA Jitto
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jittor_ipl.runtime.backend import jt, nn
 
 
-@dataclass(frozen=True)
-class _Geometry:
+class _Geometry(NamedTuple):
     """What ties the three Vars of a convolution y = conv(x, w) together; each is computed from the other two."""
 
     stride: int
     padding: tuple[int, int]   # above and below, left and right
     size: tuple[int, int]      # height and width of x
     kernel: tuple[int, int]    # height and width of w
-
-    def numbers(self) -> tuple:
-        return (self.stride,) * 2 + self.padding + (1, 1, 1, "abcd", "oihw", "abcd")
-
-    def y(self, x: jt.Var, w: jt.Var) -> jt.Var:
-        return jt.mkl_ops.mkl_conv(x, w, *self.numbers())
-
-    def x(self, w: jt.Var, y: jt.Var) -> jt.Var:
-        return jt.mkl_ops.mkl_conv_backward_x(w, y, *self.size, *self.numbers())
-
-    def w(self, x: jt.Var, y: jt.Var) -> jt.Var:
-        return jt.mkl_ops.mkl_conv_backward_w(x, y, *self.kernel, *self.numbers())
 
 
 def conv2d(x: jt.Var, weight: jt.Var, stride: int = 1, padding: int | tuple[int, int] = 0) -> jt.Var:
@@ -42,7 +29,8 @@ def conv2d(x: jt.Var, weight: jt.Var, stride: int = 1, padding: int | tuple[int,
     assert x.ndim == weight.ndim == 4 and x.shape[1] == weight.shape[1], (x.shape, weight.shape)
     if not _direct():
         return nn.conv2d(x, weight, stride=stride, padding=padding)
-    return _solve("y", _Geometry(stride, padding, tuple(x.shape[2:]), tuple(weight.shape[2:])), x=x, w=weight)
+    geometry = _Geometry(stride, padding, tuple(x.shape[2:]), tuple(weight.shape[2:]))
+    return _Solve("y", geometry, x=x, w=weight)(x, weight)
 
 
 def conv_transpose2d(x: jt.Var, weight: jt.Var, stride: int = 1) -> jt.Var:
@@ -54,29 +42,32 @@ def conv_transpose2d(x: jt.Var, weight: jt.Var, stride: int = 1) -> jt.Var:
     if not _direct():
         return nn.conv_transpose(x, weight, stride=stride)
     size = tuple((n - 1) * stride + k for n, k in zip(x.shape[2:], weight.shape[2:]))
-    return _solve("x", _Geometry(stride, (0, 0), size, tuple(weight.shape[2:])), w=weight, y=x)
+    return _Solve("x", _Geometry(stride, (0, 0), size, tuple(weight.shape[2:])), w=weight, y=x)(weight, x)
 
 
 def _direct() -> bool:
     return not jt.flags.use_cuda and getattr(jt, "mkl_ops", None) is not None
 
 
-def _solve(wanted: str, geometry: _Geometry, **given: jt.Var) -> jt.Var:
-    """Compute `wanted` ("x", "w" or "y") of a convolution from the other two."""
-    solver = _Solve()
-    solver.wanted, solver.geometry, solver.given = wanted, geometry, given
-    return solver(*given.values())
-
-
 class _Solve(jt.Function):
-    """x, w and y of a convolution form one trilinear sum, so every gradient is again one of the three operations."""
+    """`wanted` ("x", "w" or "y") of a convolution from the other two, `given` in this order.
+
+    The three form one trilinear sum, so every gradient is again one of the three operations.
+    """
+
+    def __init__(self, wanted: str, geometry: _Geometry, **given: jt.Var):
+        self.wanted, self.geometry, self.given = wanted, geometry, given
 
     def execute(self, a, b):
-        return getattr(self.geometry, self.wanted)(a, b)
+        stride, padding, size, kernel = self.geometry
+        operation, shape = {"y": (jt.mkl_ops.mkl_conv, ()), "x": (jt.mkl_ops.mkl_conv_backward_x, size),
+                            "w": (jt.mkl_ops.mkl_conv_backward_w, kernel)}[self.wanted]
+        return operation(a, b, *shape, stride, stride, *padding, 1, 1, 1, "abcd", "oihw", "abcd")
 
     def grad(self, g):
         return tuple(None if var.is_stop_grad() else self._grad_of(name, g) for name, var in self.given.items())
 
     def _grad_of(self, name: str, g: jt.Var) -> jt.Var:
-        operands = {**self.given, self.wanted: g}
-        return _solve(name, self.geometry, **{key: operands[key] for key in "xwy" if key != name})
+        known = {**self.given, self.wanted: g}
+        operands = {key: known[key] for key in "xwy" if key != name}
+        return _Solve(name, self.geometry, **operands)(*operands.values())

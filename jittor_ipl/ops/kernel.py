@@ -21,6 +21,7 @@ CUDA_PRELUDE = """
 #include <cmath>
 #define IPL_BOTH static __host__ __device__ inline
 #define IPL_GRID(n) (int)(((n) + 255) / 256), 256
+#define IPL_THREAD(i, n) const long i = blockIdx.x * (long)blockDim.x + threadIdx.x; if (i >= (n)) return
 
 // The sum or the maximum over a block of 256 threads, given to all of them, always in the same order.
 static __device__ inline float ipl_block(float value, bool maximum) {
@@ -42,24 +43,33 @@ static __device__ inline float ipl_block(float value, bool maximum) {
 
 @dataclass(frozen=True)
 class Kernel:
-    """Source of one operator on float32: what both devices `shared`, a CPU loop, and a CUDA kernel with its launch."""
+    """Source of one operator on float32: a CPU loop, a CUDA kernel with its launch, and what both devices `shared`."""
 
-    shared: str
     cpu: str
     cuda_kernels: str
     cuda: str
+    shared: str = ""
     cpu_extra: str = ""
 
-    def __call__(self, shapes: Sequence[Sequence[int]], inputs: list[jt.Var], **numbers: float) -> list[jt.Var]:
+    def __call__(self, shapes: Sequence[Sequence[int]], inputs: Sequence[jt.Var], **numbers: float) -> list[jt.Var]:
         """Run the kernel: one float32 output per entry of `shapes`; `numbers` are read as `data["name"]`."""
-        return jt.code([tuple(shape) for shape in shapes], ["float32"] * len(shapes), inputs,
+        return jt.code([tuple(shape) for shape in shapes], ["float32"] * len(shapes), list(inputs),
                        cpu_header=CPU_PRELUDE + self.shared + self.cpu_extra, cpu_src=self.cpu,
                        cuda_header=CUDA_PRELUDE + self.shared + self.cuda_kernels, cuda_src=self.cuda,
                        data={name: float(value) for name, value in numbers.items()})
 
 
 class OnceDifferentiable(jt.Function):
-    """Base of gradients without a gradient of their own: asking for one raises instead of returning zeros."""
+    """The `kernel` of an operator's gradient, which has none of its own: asking for one raises, in place of zeros.
+
+    It is called as `kernel(shapes, inputs, **numbers)` and returns a list.
+    """
+
+    def __init__(self, operator: str, kernel: Kernel, /, *shapes: Sequence[int], **numbers: float) -> None:
+        self.operator, self.kernel, self.shapes, self.numbers = operator, kernel, shapes, numbers
+
+    def execute(self, *inputs: jt.Var) -> list[jt.Var]:
+        return self.kernel(self.shapes, inputs, **self.numbers)
 
     def grad(self, *_: jt.Var) -> None:
-        raise NotImplementedError(f"{type(self).__name__} has no second derivative; use the *_reference operator")
+        raise NotImplementedError(f"{self.operator} has no second derivative; use the *_reference operator")

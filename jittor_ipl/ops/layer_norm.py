@@ -10,7 +10,6 @@ IPL_BOTH float ipl_norm_grad(float gw, float z, float mean_gw, float mean_gwz, f
 }
 """
 FORWARD = Kernel(
-    shared="",
     cpu="""
     const long rows = in0_shape0, n = in0_shape1;
     const float eps = data["eps"];
@@ -96,8 +95,7 @@ BACKWARD = Kernel(
     }
     static __global__ void ipl_layer_norm_dw(const float* g, const float* x, const float* stats, float* dw, float* db,
                                              long rows, long n) {
-        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
-        if (i >= n) return;
+        IPL_THREAD(i, n);
         float weight = 0, bias = 0;
         for (long r = 0; r < rows; r++) {
             weight += g[r * n + i] * (x[r * n + i] - stats[2 * r]) * stats[2 * r + 1];
@@ -125,9 +123,5 @@ class FusedLayerNorm(jt.Function):
         return y
 
     def grad(self, g):
-        return _LayerNormGrad()(g, *self.saved)
-
-
-class _LayerNormGrad(OnceDifferentiable):
-    def execute(self, g, x, weight, stats):
-        return BACKWARD([x.shape, weight.shape, weight.shape], [g, x, weight, stats])
+        x, weight, _ = self.saved
+        return OnceDifferentiable("layer_norm", BACKWARD, x.shape, weight.shape, weight.shape)(g, *self.saved)

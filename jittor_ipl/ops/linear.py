@@ -22,7 +22,6 @@ static __attribute__((noinline)) float ipl_dot(const float* __restrict__ a, cons
 }
 """
 DOTS = Kernel(
-    shared="",
     cpu_extra=_CPU_EXTRA,
     cpu="""
     const long rows = in0_shape0, n = in0_shape1, columns = in1_shape0;
@@ -43,11 +42,6 @@ DOTS = Kernel(
     const long blocks = (long)in0_shape0 * in1_shape0;
     if (blocks) ipl_dots<<<(unsigned)blocks, 256>>>(in0_p, in1_p, out0_p, in1_shape0, in0_shape1);
     """)
-
-
-def linear_reference(x: jt.Var, weight: jt.Var) -> jt.Var:
-    """Return `x @ weight.T` with Jittor's own product; `x` [B, I], `weight` [O, I]."""
-    return jt.nn.matmul_transpose(x, weight)
 
 
 def linear(x: jt.Var, weight: jt.Var) -> jt.Var:

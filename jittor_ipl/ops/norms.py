@@ -20,16 +20,12 @@ def mean(x: jt.Var, dims: int | Sequence[int] | None = None, keepdims: bool = Fa
     A full mean sums axis by axis, so that no float32 accumulator sees millions of terms.
     """
     if dims is None:
-        total = _sum_all(x)
+        last = x.shape[-1] if x.ndim > 1 else 1
+        total = x.reshape(-1, last).sum(1).sum(0) if last > 1 else x.sum()
         return (total.reshape([1] * x.ndim) if keepdims else total) / float(x.numel())
     dims = [d % x.ndim for d in ([dims] if isinstance(dims, int) else dims)]
     count = int(np.prod([x.shape[d] for d in dims]))
     return x.sum(dims, keepdims) / float(count)
-
-
-def _sum_all(x: jt.Var) -> jt.Var:
-    last = x.shape[-1] if x.ndim > 1 else 1
-    return x.reshape(-1, last).sum(1).sum(0) if last > 1 else x.sum()
 
 
 def unit(x: jt.Var, dim: int = -1, eps: float = 0.0) -> jt.Var:

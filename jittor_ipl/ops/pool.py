@@ -72,8 +72,7 @@ POOL = Kernel(
     cuda_kernels="""
     static __global__ void ipl_pools(const float* x, float* y, float* index, long n, long h, long w, long oh, long ow,
                                      long k, long s, long p, bool mean) {
-        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
-        if (i >= n) return;
+        IPL_THREAD(i, n);
         ipl_pool(x + i / (oh * ow) * h * w, h, w, i / ow % oh, i % ow, k, s, p, mean, y + i, index + i);
     }
     """,
@@ -96,8 +95,7 @@ UNPOOL = Kernel(
     cuda_kernels="""
     static __global__ void ipl_unpools(const float* g, const float* index, float* dx, long n, long h, long w, long oh,
                                        long ow, long k, long s, long p, bool mean) {
-        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
-        if (i >= n) return;
+        IPL_THREAD(i, n);
         const long plane = i / (h * w) * oh * ow;
         dx[i] = ipl_unpool(g + plane, index + plane, h, w, oh, ow, i / w % h, i % w, k, s, p, mean);
     }
@@ -155,12 +153,4 @@ class _Pool(jt.Function):
         return y
 
     def grad(self, g):
-        return _Unpool(self.window, self.index, self.source)(g)
-
-
-class _Unpool(OnceDifferentiable):
-    def __init__(self, window: dict[str, int], index: jt.Var, source: list[int]):
-        self.window, self.index, self.source = window, index, source
-
-    def execute(self, g):
-        return UNPOOL([self.source], [g, self.index], **self.window)[0]
+        return OnceDifferentiable("a pool", UNPOOL, self.source, **self.window)(g, self.index)

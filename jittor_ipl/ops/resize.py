@@ -39,8 +39,7 @@ GATHER = Kernel(
     cuda_kernels="""
     static __global__ void ipl_resize(const float* x, const float* weights, const int* span, float* y, long n,
                                       long source, long target, long inner, long taps) {
-        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
-        if (i >= n) return;
+        IPL_THREAD(i, n);
         const long r = i / inner % target, o = i / (inner * target);
         x += (o * source + span[2 * r]) * inner + i % inner;
         y[i] = ipl_gather(x, weights + r * taps, span[2 * r + 1], inner);

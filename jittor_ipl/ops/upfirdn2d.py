@@ -136,8 +136,7 @@ FILTER = Kernel(
     static __global__ void ipl_upfirdn(const float* x, const float* k, float* y, long n, long h, long w, long oh,
                                        long ow, long kh, long kw, long up, long down, long pad_y, long pad_x,
                                        bool turn) {
-        const long i = blockIdx.x * (long)blockDim.x + threadIdx.x;
-        if (i >= n) return;
+        IPL_THREAD(i, n);
         const IplPhase row = ipl_phase(i / ow % oh, h, kh, up, down, pad_y);
         const IplPhase column = ipl_phase(i % ow, w, kw, up, down, pad_x);
         y[i] = ipl_upfirdn_pixel(x + i / (oh * ow) * h * w, k, w, kh, kw, up, turn, row, column);

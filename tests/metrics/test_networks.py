@@ -39,7 +39,7 @@ def extractor():
 
 def test_squared_distances_of_embeddings_are_lpips() -> None:
     model = filled(Lpips("squeeze"))
-    for head in networks.heads_of(model):
+    for head in model.channel_weights():
         head.assign(head.abs())
     a, b = (normalised(fill.pictures(2, 64, 72, SEED + k)) for k in (1, 2))
     with jt.no_grad():
@@ -49,7 +49,7 @@ def test_squared_distances_of_embeddings_are_lpips() -> None:
 
 def test_negative_heads_are_no_lpips(monkeypatch) -> None:
     model = filled(Lpips("squeeze"))
-    networks.heads_of(model)[0].assign(-jt.ones([1, 64, 1, 1]))
+    model.channel_weights()[0].assign(-jt.ones([1, 64, 1, 1]))
     monkeypatch.setattr(networks, "load_lpips", lambda *_: model)
     monkeypatch.setattr(networks, "weights_sha256", lambda _: "")
     with pytest.raises(UserError, match="negative"):

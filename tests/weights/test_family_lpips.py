@@ -45,7 +45,7 @@ def backbone(path, net: str):
 def test_two_files_make_one_distance(tmp_path) -> None:
     from jittor_ipl.weights.features import load_lpips
     model = load_lpips([HEADS, backbone(tmp_path / "vgg16.safetensors", "vgg")], net="vgg")
-    assert model.net == "vgg" and float(model.lin0.weight().numpy().max()) > 0
+    assert model.net == "vgg" and float(model.channel_weights()[0].numpy().max()) > 0
     with pytest.raises(UserError, match="holds the heads of LPIPS; .*vgg16-397923af.pth"):
         load_lpips(HEADS)
     with pytest.raises(UserError, match="learned heads are missing .vgg.pth"):

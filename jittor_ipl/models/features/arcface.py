@@ -5,9 +5,7 @@ works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorc
 """
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze
+from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze, in_order
 from jittor_ipl.ops.norms import mean, unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
@@ -42,10 +40,8 @@ class Unit(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, stride: int, squeeze: bool):
         self.stride = stride
-        if c_in != c_out:
-            self.shortcut_layer = nn.Sequential(Conv(c_in, c_out, 1, stride, bias=False), BatchNorm(c_out))
-        else:
-            self.shortcut_layer = None
+        shortcut = nn.Sequential(Conv(c_in, c_out, 1, stride, bias=False), BatchNorm(c_out)) if c_in != c_out else None
+        self.shortcut_layer = shortcut
         layers = [BatchNorm(c_in), Conv(c_in, c_out, 3, 1, 1, bias=False), PReLU(c_out),
                   Conv(c_out, c_out, 3, stride, 1, bias=False), BatchNorm(c_out)]
         self.res_layer = nn.Sequential(*layers, *([SqueezeExcite(c_out)] if squeeze else []))
@@ -81,8 +77,8 @@ class Backbone(nn.Module):
                 c_in = width * 2**stage
         self.body = nn.Sequential(*units)
         flat = Linear(c_in * (input_size // 16)**2, features, batch_free=True)
-        self.output_layer = nn.Sequential(OrderedDict([("0", BatchNorm(c_in)), ("2", nn.Flatten()), ("3", flat),
-                                                       ("4", BatchNorm(features, affine=affine))]))
+        last = BatchNorm(features, affine=affine)
+        self.output_layer = in_order(**{"0": BatchNorm(c_in), "2": nn.Flatten(), "3": flat, "4": last})
         freeze(self)
 
     def execute(self, faces: jt.Var) -> jt.Var:

@@ -1,20 +1,13 @@
 """DINOv2's vision transformer (Oquab et al. 2023) with Hugging Face's names; only ever asked, for comparing styles."""
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from jittor_ipl.models.layers import Conv, LayerNorm, Linear, freeze
+from jittor_ipl.models.layers import Conv, LayerNorm, Linear, freeze, in_order
 from jittor_ipl.ops.activation import gelu
 from jittor_ipl.ops.attention import attention
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
 
 EPS = 1e-6
-
-
-def _in_order(**modules) -> nn.Sequential:
-    """Return modules one after the other, under the names that the checkpoint has for them."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 class SelfAttention(nn.Module):
@@ -43,8 +36,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int):
         self.norm1, self.norm2 = LayerNorm(width, EPS), LayerNorm(width, EPS)
-        self.attention = _in_order(attention=SelfAttention(width, heads), output=_in_order(dense=Linear(width, width)))
-        self.mlp = _in_order(fc1=Linear(width, hidden), act=gelu, fc2=Linear(hidden, width))
+        self.attention = in_order(attention=SelfAttention(width, heads), output=in_order(dense=Linear(width, width)))
+        self.mlp = in_order(fc1=Linear(width, hidden), act=gelu, fc2=Linear(hidden, width))
         self.layer_scale1, self.layer_scale2 = LayerScale(width), LayerScale(width)
 
     def execute(self, x: jt.Var) -> jt.Var:
@@ -59,7 +52,7 @@ class Embeddings(nn.Module):
         self.grid = grid
         self.cls_token, self.mask_token = jt.zeros([1, 1, width]), jt.zeros([1, width])
         self.position_embeddings = jt.zeros([1, grid * grid + 1, width])
-        self.patch_embeddings = _in_order(projection=Conv(3, width, patch, stride=patch))
+        self.patch_embeddings = in_order(projection=Conv(3, width, patch, stride=patch))
 
     def execute(self, images: jt.Var) -> jt.Var:
         """Map [B, 3, H, W] to [B, 1 + H / patch * W / patch, width]; what does not fill a patch is left out."""
@@ -91,7 +84,7 @@ class Dinov2(nn.Module):
     def __init__(self, width: int = 768, layers: int = 12, heads: int = 12, hidden: int = 3072, patch: int = 14,
                  grid: int = 37):
         self.embeddings = Embeddings(width, patch, grid)
-        self.encoder = _in_order(layer=nn.Sequential(*(Block(width, heads, hidden) for _ in range(layers))))
+        self.encoder = in_order(layer=nn.Sequential(*(Block(width, heads, hidden) for _ in range(layers))))
         self.layernorm = LayerNorm(width, EPS)
         freeze(self)
 

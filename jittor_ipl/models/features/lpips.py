@@ -6,13 +6,12 @@ Attribute names are torchvision's for the network ("features.0.weight") and the 
 """
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
-from jittor_ipl.models.layers import Conv, freeze
+from jittor_ipl.models.layers import Conv, Holder, freeze, in_order
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.ops.pool import max_pool
 from jittor_ipl.runtime.backend import jt, nn
@@ -83,17 +82,6 @@ def _squeeze() -> Layers:
     return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
 
 
-class Head(nn.Module):
-    """One learned weight per channel, under the name that a dropout and a 1x1 convolution give it."""
-
-    def __init__(self, channels: int):
-        self.model = nn.Sequential(OrderedDict([("1", Conv(channels, 1, 1, bias=False))]))
-
-    def weight(self) -> jt.Var:
-        """Return the weights [1, channels, 1, 1]."""
-        return self.model[0].weight
-
-
 class Lpips(nn.Module):
     """Distance of pictures; frozen, zero until `weights.features.load_lpips` fills it.
 
@@ -107,7 +95,8 @@ class Lpips(nn.Module):
         self.net, self.library = net, library
         self.features = {"vgg": _vgg, "alex": _alex, "squeeze": _squeeze}[net]()
         for k, channels in enumerate(_TAPS[net]):
-            setattr(self, f"lin{k}", Head(channels))
+            # The learned weight of each channel, under the name that a dropout and a convolution give it.
+            setattr(self, f"lin{k}", Holder(model=in_order(**{"1": Conv(channels, 1, 1, bias=False)})))
         freeze(self)
 
     def execute(self, a: jt.Var, b: jt.Var) -> jt.Var:
@@ -129,11 +118,14 @@ class Lpips(nn.Module):
     def per_layer(self, a: Sequence[jt.Var], b: Sequence[jt.Var]) -> list[jt.Var]:
         """Return each tap's share [B] of `distance`."""
         shares = []
-        for k, (x, y) in enumerate(zip(a, b)):
+        for x, y, weight in zip(a, b, self.channel_weights()):
             difference = x - y
-            weighted = (difference * difference * getattr(self, f"lin{k}").weight()).sum(1)     # [B, h, w]
-            shares.append(mean(weighted, (1, 2)))
+            shares.append(mean((difference * difference * weight).sum(1), (1, 2)))      # mean of [B, h, w]
         return shares
+
+    def channel_weights(self) -> list[jt.Var]:
+        """Return the learned weights [1, channels, 1, 1] of each tap."""
+        return [getattr(self, f"lin{k}").model[0].weight for k in range(len(self.features.taps))]
 
     def _unit(self, x: jt.Var) -> jt.Var:
         squared = (x * x).sum(1, keepdims=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.layers import Holder
 from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig, noise_sizes, resolutions
-from jittor_ipl.models.stylegan2.layers import ConstantInput, EqualLinear, Noises, PixelNorm, StyledConv, ToRGB
+from jittor_ipl.models.stylegan2.layers import EqualLinear, Noises, PixelNorm, StyledConv, ToRGB
 from jittor_ipl.runtime.backend import jt, nn
 
 Noise = str | Sequence[jt.Var]
@@ -37,7 +38,7 @@ class Generator(nn.Module):
         self.latent_avg: np.ndarray | None = None
         self.style = nn.Sequential(PixelNorm(), *(
             EqualLinear(w, w, rng, lr_mul=config.lr_mlp, activate=True) for _ in range(config.n_mlp)))
-        self.input = ConstantInput(c[4], rng)
+        self.input = Holder(input=jt.array(rng.standard_normal((1, c[4], 4, 4), np.float32)))
         self.conv1 = StyledConv(c[4], c[4], w, rng, clamp=clamp)
         self.to_rgb1 = ToRGB(c[4], w, rng, upsample=False, clamp=clamp)
         self.convs = nn.ModuleList()

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from jittor_ipl.models.layers import Holder
 from jittor_ipl.models.stylegan2.config import blur_kernel
 from jittor_ipl.ops.bias_act import bias_act
 from jittor_ipl.ops.linear import linear
@@ -39,11 +40,9 @@ class EqualLinear(nn.Module):
         return bias_act(y, bias) if self.activate else y + bias
 
 
-class Blur(nn.Module):
-    """Holds the filter of an upsampling convolution; `ModulatedConv2d` applies it."""
-
-    def __init__(self):
-        self.kernel = jt.array(blur_kernel()).stop_grad()
+def _filter() -> Holder:
+    """Return what holds the [1, 3, 3, 1] filter of an upsampling layer."""
+    return Holder(kernel=jt.array(blur_kernel()).stop_grad())
 
 
 class ModulatedConv2d(nn.Module):
@@ -52,29 +51,12 @@ class ModulatedConv2d(nn.Module):
     def __init__(self, c_in: int, c_out: int, k: int, style_dim: int, rng: np.random.Generator, upsample: bool = False,
                  demodulate: bool = True):
         self.weight = jt.array(rng.standard_normal((1, c_out, c_in, k, k), np.float32))
-        self.demodulate = demodulate
-        if upsample:
-            self.blur = Blur()
-        self.upsample = upsample
+        self.demodulate, self.blur = demodulate, _filter() if upsample else None
         self.modulation = EqualLinear(style_dim, c_in, rng, bias=1.0)
 
     def execute(self, x: jt.Var, s: jt.Var) -> jt.Var:
         weight = self.weight.reshape(self.weight.shape[1:])     # [O, I, k, k]; checkpoints have a leading 1
-        return modulated_conv2d(x, weight, s, self.demodulate, self.blur.kernel if self.upsample else None)
-
-
-class NoiseInjection(nn.Module):
-    """Holds the strength of a layer's noise."""
-
-    def __init__(self):
-        self.weight = jt.array(np.zeros(1, np.float32))
-
-
-class FusedLeakyReLU(nn.Module):
-    """Holds a layer's bias; the arithmetic is `ops.bias_act`."""
-
-    def __init__(self, channels: int):
-        self.bias = jt.array(np.zeros(channels, np.float32))
+        return modulated_conv2d(x, weight, s, self.demodulate, self.blur.kernel if self.blur is not None else None)
 
 
 def clamped(y: jt.Var, bound: float | None) -> jt.Var:
@@ -89,8 +71,8 @@ class StyledConv(nn.Module):
                  clamp: float | None = None):
         self.clamp = clamp
         self.conv = ModulatedConv2d(c_in, c_out, 3, style_dim, rng, upsample)
-        self.noise = NoiseInjection()
-        self.activate = FusedLeakyReLU(c_out)
+        self.noise = Holder(weight=jt.array(np.zeros(1, np.float32)))           # its strength
+        self.activate = Holder(bias=jt.array(np.zeros(c_out, np.float32)))
 
     def execute(self, x: jt.Var, s: jt.Var, noise: jt.Var | None) -> jt.Var:
         """Map `x` [B or 1, I, h, w] and S code `s` [B, I] to [B, O, H, W]; `noise` is [B or 1, 1, H, W] or None."""
@@ -100,16 +82,6 @@ class StyledConv(nn.Module):
         return clamped(bias_act(y, self.activate.bias), self.clamp)
 
 
-class Upsample(nn.Module):
-    """Double the size of [B, C, h, w] with the [1, 3, 3, 1] filter."""
-
-    def __init__(self):
-        self.kernel = jt.array(blur_kernel()).stop_grad()
-
-    def execute(self, x: jt.Var) -> jt.Var:
-        return upfirdn2d(x, self.kernel, up=2, pad=(2, 1))
-
-
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to three channels, added to the upsampled image of the level below."""
 
@@ -117,21 +89,13 @@ class ToRGB(nn.Module):
                  clamp: float | None = None):
         self.clamp = clamp
         self.bias = jt.array(np.zeros((1, 3, 1, 1), np.float32))
-        if upsample:
-            self.upsample = Upsample()
+        self.upsample = _filter() if upsample else None
         self.conv = ModulatedConv2d(c_in, 3, 1, style_dim, rng, demodulate=False)
 
     def execute(self, x: jt.Var, s: jt.Var, skip: jt.Var | None = None) -> jt.Var:
         """Map `x` [B, C, H, W], `s` [B, C] and `skip` [B, 3, H/2, W/2] to [B, 3, H, W]."""
         y = clamped(self.conv(x, s) + self.bias, self.clamp)
-        return y if skip is None else y + self.upsample(skip)
-
-
-class ConstantInput(nn.Module):
-    """The learned 4x4 start of synthesis, [1, C, 4, 4]."""
-
-    def __init__(self, channels: int, rng: np.random.Generator):
-        self.input = jt.array(rng.standard_normal((1, channels, 4, 4), np.float32))
+        return y if skip is None else y + upfirdn2d(skip, self.upsample.kernel, up=2, pad=(2, 1))
 
 
 class Noises(nn.Module):
