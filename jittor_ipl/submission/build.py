@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-
-import numpy as np
 
 from jittor_ipl.disk.atomic import staged
 from jittor_ipl.disk.folders import inside, output_folder
@@ -17,16 +18,8 @@ from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import pixels_sha256
-from jittor_ipl.submission.produce import produce, weight_hashes
-from jittor_ipl.submission.records import (
-    Manifest,
-    Seeds,
-    StyleRecord,
-    read_manifest,
-    read_seeds,
-    write_manifest,
-    write_seeds,
-)
+from jittor_ipl.submission.produce import Made, produce, weight_hashes
+from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, read_seeds, read_set_manifest, write_records
 from jittor_ipl.submission.sets import SetEntry, TestSet
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a submission: the earliest time that a zip can hold
@@ -50,22 +43,18 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) ->
     """
     folder = output_folder(inside(output_folder(root), test_set.suite))
     with locked(folder):
-        return _fill(test_set, folder, batch, workers)
-
-
-def _fill(test_set: TestSet, folder: Path, batch: int, workers: int) -> Built:
-    draft = _Draft(test_set, folder)
-    wanted = {entry.number: draft.missing(entry) for entry in test_set.entries}
-    for entry in test_set.entries:
-        output_folder(inside(folder, entry.number))
-        if not wanted[entry.number]:
-            draft.close(entry)
-    entries = {entry.number: replace(entry, weights_sha256=None) for entry in test_set.entries}  # hashed already
-    made = produce(list(entries.values()), wanted, batch=batch, workers=workers)
-    for number, pictures in groupby(made, key=lambda one: one[0]):     # they come style by style
-        for _, name, image in pictures:
-            draft.add(entries[number], name, image)
-        draft.close(entries[number])
+        draft = _Draft(test_set, folder)
+        entries = {entry.number: replace(entry, weights_sha256=None) for entry in test_set.entries}  # hashed already
+        kept = {number: draft.kept(entry) for number, entry in entries.items()}
+        wanted = {number: [name for name in entry.plan.images if name not in kept[number]]
+                  for number, entry in entries.items()}
+        for number, entry in entries.items():
+            output_folder(inside(folder, number))
+            if not wanted[number]:
+                draft.finish(entry, kept[number], ())
+        made = produce(list(entries.values()), wanted, batch=batch, workers=workers)
+        for number, pictures in groupby(made, key=itemgetter(0)):       # they come style by style
+            draft.finish(entries[number], kept[number], pictures)
     count = sum(map(len, wanted.values()))
     return Built(folder, count, sum(len(entry.plan.images) for entry in test_set.entries) - count)
 
@@ -77,7 +66,7 @@ def pack(folder: Path, archive: Path) -> None:
     on the zlib in use. Raises UserError where the disk refuses.
     """
     with staged(archive) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as packed:
-        for name in sorted([MANIFEST, *read_manifest(folder / MANIFEST).files]):
+        for name in sorted([MANIFEST, *read_set_manifest(folder / MANIFEST).files]):
             entry = zipfile.ZipInfo(f"{folder.name}/{name}", EPOCH)
             entry.create_system = 3  # Unix, wherever this runs
             entry.external_attr = 0o100644 << 16
@@ -85,68 +74,50 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 class _Draft:
-    """The records of a results folder while it is filled."""
+    """The records of a results folder while it is filled: what it held before, and style by style what it holds now."""
 
     def __init__(self, test_set: TestSet, folder: Path):
         from jittor_ipl.runtime.device import fingerprint
-        self.folder = folder
-        self.fingerprint = fingerprint()
-        self.before = self._before(test_set.suite)
-        chosen = {entry.number: entry.plan for entry in test_set.entries}
-        self.seeds = Seeds(suite=test_set.suite, styles={**self.before[0].styles, **chosen})
-        self.hashes = weight_hashes(test_set.entries)
-        self.pixels: dict[str, dict[str, str]] = {entry.number: {} for entry in test_set.entries}
-        self.sizes: dict[str, tuple[int, int]] = {}
-        self.styles, self.files = dict(self.before[1].styles), dict(self.before[1].files)
+        self.folder, self.hashes = folder, weight_hashes(test_set.entries)
+        self.seeds = Seeds(suite=test_set.suite, styles={})
+        self.manifest = Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles={}, files={})
+        with suppress(UserError):   # none yet, from an interrupted or an older build: all is made anew
+            seeds, manifest = read_seeds(folder / SEEDS), read_set_manifest(folder / MANIFEST)
+            if manifest.fingerprint == self.manifest.fingerprint:   # else another machine's
+                self.seeds.styles.update(seeds.styles)
+                self.manifest.styles.update(manifest.styles)
+                self.manifest.files.update(manifest.files)
 
-    def _before(self, suite: str) -> tuple[Seeds, Manifest]:
-        """Return the records that the folder holds, or empty ones: other machines' and other formats' do not count."""
-        manifest = Manifest(suite=suite, fingerprint=self.fingerprint, styles={}, files={})
-        nothing = Seeds(suite=suite, styles={}), manifest
-        if not (self.folder / MANIFEST).is_file():
-            return nothing
-        try:
-            seeds, manifest = read_seeds(self.folder / SEEDS), read_manifest(self.folder / MANIFEST)
-        except UserError:  # from an interrupted or an older build: it is made anew below
-            return nothing
-        return (seeds, manifest) if manifest.fingerprint == self.fingerprint else nothing
+    def kept(self, entry: SetEntry) -> dict[str, str]:
+        """Return the pictures that are there as the entry wants them, name -> SHA-256 of the pixels."""
+        plan, record = self.seeds.styles.get(entry.number), self.manifest.styles.get(entry.number)
+        if not (plan and record and (plan.recipe, record.weights_sha256, record.source_sha256)
+                == (entry.plan.recipe, *self.hashes[entry.number])):
+            return {}
 
-    def missing(self, entry: SetEntry) -> list[str]:
-        """Return the names that must be made; the others' hashes are taken over."""
-        seeds, manifest = self.before
-        plan, record = seeds.styles.get(entry.number), manifest.styles.get(entry.number)
-        same = plan and record and (plan.recipe, record.weights_sha256, record.source_sha256) == \
-            (entry.plan.recipe, *self.hashes[entry.number])
-        if not same:
-            return list(entry.plan.images)
-        kept = [name for name, seed in entry.plan.images.items() if plan.images.get(name) == seed
-                and name in record.pixels and self._whole(f"{entry.number}/{name}{SUFFIX}")]
-        self.pixels[entry.number] = {name: record.pixels[name] for name in kept}
-        self.sizes[entry.number] = tuple(record.size)
-        return [name for name in entry.plan.images if name not in set(kept)]
+        def whole(name: str) -> bool:
+            path = self.folder / entry.number / f"{name}{SUFFIX}"
+            return path.is_file() and file_sha256(path) == self.manifest.files.get(f"{entry.number}/{path.name}")
+        return {name: record.pixels[name] for name, seed in entry.plan.images.items()
+                if plan.images.get(name) == seed and name in record.pixels and whole(name)}
 
-    def _whole(self, name: str) -> bool:
-        path = self.folder / name
-        return path.is_file() and file_sha256(path) == self.before[1].files.get(name)
-
-    def add(self, entry: SetEntry, name: str, image: np.ndarray) -> None:
-        """Write one picture and note its hashes."""
-        path = inside(self.folder, entry.number) / f"{name}{SUFFIX}"
-        save_png(path, image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
-        self.files[f"{entry.number}/{name}{SUFFIX}"] = file_sha256(path)
-        self.pixels[entry.number][name] = pixels_sha256(image)
-        self.sizes[entry.number] = image.shape[:2]
-
-    def close(self, entry: SetEntry) -> None:
-        """Record a style that is complete, forgetting pictures that its plan no longer names."""
-        weights, source = self.hashes[entry.number]
-        size, pixels = list(self.sizes[entry.number]), self.pixels[entry.number]
-        self.styles[entry.number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=size, pixels=pixels)
-        wanted = {f"{entry.number}/{name}{SUFFIX}" for name in entry.plan.images}
-        for name in [n for n in self.files if n.startswith(f"{entry.number}/") and n not in wanted]:
-            del self.files[name]
-            (self.folder / name).unlink(missing_ok=True)
-        recorded = {number: plan for number, plan in self.seeds.styles.items() if number in self.styles}
-        self.files[SEEDS] = write_seeds(self.folder / SEEDS, Seeds(suite=self.seeds.suite, styles=recorded))
-        write_manifest(self.folder / MANIFEST, Manifest(suite=self.seeds.suite, fingerprint=self.fingerprint,
-                                                      styles=self.styles, files=self.files))
+    def finish(self, entry: SetEntry, kept: Mapping[str, str], made: Iterable[Made]) -> None:
+        """Write the pictures made now, record them and those that are kept, forget what the plan no longer names."""
+        number, pixels = entry.number, dict(kept)
+        size = self.manifest.styles[number].size if kept else None
+        files = {f"{number}/{name}{SUFFIX}": self.manifest.files[f"{number}/{name}{SUFFIX}"] for name in kept}
+        for _, name, image in made:
+            path = inside(self.folder, number) / f"{name}{SUFFIX}"
+            save_png(path, image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
+            files[f"{number}/{path.name}"], pixels[name] = file_sha256(path), pixels_sha256(image)
+            size = list(image.shape[:2])
+        for name in [name for name in self.manifest.files if name.startswith(f"{number}/")]:
+            del self.manifest.files[name]
+            if name not in files:
+                (self.folder / name).unlink(missing_ok=True)
+        weights, source = self.hashes[number]
+        self.seeds.styles[number] = entry.plan
+        self.manifest.styles[number] = StyleRecord(source_sha256=source, weights_sha256=weights, size=size,
+                                                   pixels=pixels)
+        self.manifest.files.update(files)
+        write_records(self.folder, self.seeds, self.manifest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,15 +31,14 @@ def produce(entries: Sequence[SetEntry], wanted: Mapping[str, Sequence[str]], *,
     """
     if workers <= 1:
         for entry in entries:
-            names = wanted.get(entry.number, ())
-            if names:
-                yield from zip([entry.number] * len(names), names, _pictures(entry, names, batch))
+            if names := wanted.get(entry.number):
+                yield from _made(entry, names, batch)
         return
     tasks = [(entry, list(wanted[entry.number])[start:start + CHUNK], batch) for entry in entries
              for start in range(0, len(wanted.get(entry.number, ())), CHUNK)]
     workers = min(workers, len(tasks))
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // max(1, workers)))
-    for pictures in in_order(_made, tasks, [{"OMP_NUM_THREADS": threads}] * workers):
+    for pictures in in_order(_all_made, tasks, [{"OMP_NUM_THREADS": threads}] * workers):
         yield from pictures
 
 
@@ -77,10 +77,10 @@ def source_of(ref: str) -> Generator:
     return load_generator(ref)
 
 
-def _pictures(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[np.ndarray]:
-    return render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
+def _made(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
+    images = render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
+    return zip(repeat(entry.number), names, images)
 
 
-def _made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:
-    entry, names, batch = task
-    return [(entry.number, name, image) for name, image in zip(names, _pictures(entry, names, batch))]
+def _all_made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:
+    return list(_made(*task))

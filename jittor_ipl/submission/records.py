@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import canonical, file_sha256, read_sealed, write_sealed
+from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.disk.names import image_names, safe_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
@@ -73,7 +74,7 @@ def read_seeds(path: Path) -> Seeds:
     return seeds
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_set_manifest(path: Path) -> Manifest:
     """Read and check a `manifest.json`.
 
     Raises UserError when a bit of it changed and for anything malformed, paths out of its folder included.
@@ -85,15 +86,11 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def write_seeds(path: Path, seeds: Seeds) -> str:
-    """Write a `seeds.json`, equal bytes for equal content, whole or not at all; return its SHA-256."""
-    write_bytes(path, canonical(seeds.model_dump()))
-    return file_sha256(path)
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write a `manifest.json` with its own SHA-256, equal bytes for equal content, whole or not at all."""
-    write_sealed(path, manifest.model_dump())
+def write_records(folder: Path, seeds: Seeds, manifest: Manifest) -> None:
+    """Write `seeds.json`, then `manifest.json` with its SHA-256 and its own; equal bytes for equal content."""
+    write_bytes(folder / SEEDS, canonical(seeds.model_dump()))
+    files = {**manifest.files, SEEDS: file_sha256(folder / SEEDS)}
+    write_sealed(folder / MANIFEST, {**manifest.model_dump(), "files": files})
 
 
 def _valid(path: Path, model: type[AnyRecord], content: dict[str, Any], kind: str) -> AnyRecord:

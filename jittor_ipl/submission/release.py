@@ -12,13 +12,13 @@ from jittor_ipl.config import StyleRun, load_config, save_config
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
-from jittor_ipl.disk.layout import CONFIG, DELTA, MANIFEST, REFERENCE, SEEDS
+from jittor_ipl.disk.layout import CONFIG, DELTA, REFERENCE, SEEDS
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.mosaic import capacity, write_mosaic
 from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.submission.produce import produce, source_of, weight_hashes
-from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_manifest, write_seeds
+from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_records
 from jittor_ipl.submission.sets import SetEntry, TestSet, open_set
 
 _PREFIX = ".release-"
@@ -40,7 +40,9 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
                         "or remove them")
     target = inside(output_folder(root), test_set.suite)
     with locked(root):
-        _clean(root, target)
+        atomic.recover_folder(target)       # undo what a killed release left
+        for leftover in root.glob(f"{_PREFIX}*.tmp"):
+            shutil.rmtree(leftover, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX, suffix=".tmp"))
         try:
             with atomic.as_user_error(target):
@@ -56,13 +58,6 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
     return target
 
 
-def _clean(root: Path, target: Path) -> None:
-    """Undo what a killed release left; only the holder of the root's lock may call this."""
-    atomic.recover_folder(target)
-    for leftover in root.glob(f"{_PREFIX}*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int) -> None:
     from jittor_ipl.runtime.device import fingerprint
     entries = [_store(folder, entry, half) for entry in test_set.entries]
@@ -72,10 +67,9 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
         pictures.setdefault(number, {})[name] = image
     hashes = weight_hashes(entries)
     styles = {e.number: _record(folder / e.number, *hashes[e.number], pictures[e.number]) for e in entries}
-    write_seeds(folder / SEEDS, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}))
     files = {path.relative_to(folder).as_posix(): file_sha256(path) for path in folder.rglob("*") if path.is_file()}
-    manifest = Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files)
-    write_manifest(folder / MANIFEST, manifest)
+    write_records(folder, Seeds(suite=test_set.suite, styles={e.number: e.plan for e in entries}),
+                  Manifest(suite=test_set.suite, fingerprint=fingerprint(), styles=styles, files=files))
 
 
 def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:

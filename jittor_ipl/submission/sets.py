@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jittor_ipl.disk.names import image_names, seed_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds
-from jittor_ipl.submission.records import Seeds, StyleSeeds, read_manifest, read_seeds
+from jittor_ipl.submission.records import StyleSeeds, read_seeds, read_set_manifest
 from jittor_ipl.weights.refs import resolve, split_place
 
 _RUN_FOLDER = re.compile(r"[0-9]{2,6}-.+")
@@ -47,10 +46,6 @@ class TestSet:
     suite: str
     entries: tuple[SetEntry, ...]
     missing: tuple[str, ...] = ()
-
-    def seeds(self) -> Seeds:
-        """Return what `seeds.json` of this set says."""
-        return Seeds(suite=self.suite, styles={entry.number: entry.plan for entry in self.entries})
 
 
 def open_set(folder: Path, seeds: str | None = None) -> TestSet:
@@ -125,7 +120,7 @@ def plan_of(run: StyleRun) -> StyleSeeds:
 
 
 def _released(folder: Path) -> TestSet:
-    seeds, manifest = read_seeds(folder / SEEDS), read_manifest(folder / MANIFEST)
+    seeds, manifest = read_seeds(folder / SEEDS), read_set_manifest(folder / MANIFEST)
     if manifest.files.get(SEEDS) != file_sha256(folder / SEEDS) or set(manifest.styles) != set(seeds.styles):
         raise UserError(f"{folder / SEEDS} is damaged or was edited: {MANIFEST} records another one")
     entries = tuple(SetEntry(number, plan, inside(folder, number, DELTA), True, manifest.styles[number].weights_sha256)
@@ -182,10 +177,7 @@ def _from_file(path: Path, found: TestSet) -> dict[str, dict[str, int]]:
         return {number: dict(plan.images) for number, plan in read_seeds(path).styles.items()}
     nested = content if all(isinstance(value, dict) for value in content.values()) else \
         dict.fromkeys((entry.number for entry in found.entries), content)
-    return {number: _checked(images, path) for number, images in nested.items()}
-
-
-def _checked(images: Mapping[str, int], path: Path) -> dict[str, int]:
-    if not images:
+    if not all(nested.values()):
         raise UserError(f"{path} names no image")
-    return {name: check_seed(images[name]) for name in image_names(images)}
+    return {number: {name: check_seed(images[name]) for name in image_names(images)}
+            for number, images in nested.items()}

@@ -48,35 +48,22 @@ class Row:
 
 def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path | None) -> list[Row]:
     """Return one row per style from its report, its pictures in `results` and the JSON that `test.py --json` wrote."""
-    reproducible = _reproducible(verified)
-    pictures = results / SEEDS
-    plans = read_seeds(pictures).styles if pictures.is_file() else {}
+    found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
+    reproducible = {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
+    plans = read_seeds(results / SEEDS).styles if (results / SEEDS).is_file() else {}
     return [_row(run, folder / run.folder, results, plans.get(f"{run.number:02d}"), reproducible) for run in runs]
 
 
 def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None,
          reproducible: Mapping[str, bool]) -> Row:
     number = f"{run.number:02d}"
-    report = _report(folder)
-    if report is None:
+    try:
+        report = read_sealed(folder / REPORT, "report")
+    except UserError:
         return Row(run.style, note="not finished")
     seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
     judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
     return Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number))
-
-
-def _report(folder: Path) -> dict | None:
-    try:
-        return read_sealed(folder / REPORT, "report")
-    except UserError:
-        return None
-
-
-def _reproducible(path: Path | None) -> dict[str, bool]:
-    if path is None or not path.is_file():
-        return {}
-    return {number: bool(value) for suite in read_json(path, "verification").values()
-            for number, value in suite["reproducible"].items()}
 
 
 def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> float | None:
@@ -113,17 +100,13 @@ def table(found: Sequence[Row]) -> str:
 
 def write_sheet(path: Path, results: Path) -> None:
     """Write a results folder's contact sheet: the source's pictures of the first seeds, each style's below them."""
-    styles = read_seeds(results / SEEDS).styles
-    first = next(iter(styles[number] for number in sorted(styles)))
-    lines = [("source", _source_pictures(first))]
-    lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in sorted(styles.items())]
+    from jittor_ipl.adaptation.render import render
+    styles = sorted(read_seeds(results / SEEDS).styles.items())
+    _, first = styles[0]
+    lines = [("source", list(render(source_of(first.source), list(first.images.values())[:SHOWN], first.recipe)))]
+    lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in styles]
     tiles = [(label, [shrunk(picture, LARGEST_TILE) for picture in pictures]) for label, pictures in lines if pictures]
     write_bytes(path, encode_sheet(contact_sheet(tiles)))
-
-
-def _source_pictures(plan: StyleSeeds) -> list[np.ndarray]:
-    from jittor_ipl.adaptation.render import render
-    return list(render(source_of(plan.source), list(plan.images.values())[:SHOWN], plan.recipe))
 
 
 def to_json(found: Sequence[Row]) -> str:

@@ -7,8 +7,9 @@ every tenth value is 58 dB). A wrong seed, truncation or weight file gives below
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.submission.produce import produce
-from jittor_ipl.submission.records import Manifest, StyleRecord, read_manifest, read_seeds
+from jittor_ipl.submission.records import Manifest, read_seeds, read_set_manifest
 from jittor_ipl.submission.sets import SetEntry, TestSet, choose, open_set
 from jittor_ipl.weights.refs import resolve
 
@@ -66,15 +67,15 @@ def verify(folder: Path, *, results: Path, styles: Sequence[str] = (), sample: i
     """
     record, test_set = _open(folder, results)
     test_set = choose(test_set, list(styles))
-    manifest = read_manifest(record / MANIFEST)
+    manifest = read_set_manifest(record / MANIFEST)
     outcome = _judge_files(test_set, record, manifest)
     sound = [replace(entry, weights_sha256=None) for entry in test_set.entries if entry.number not in outcome.differing]
     wanted = _sampled(sound, sample)
-    references = _References(record, manifest, test_set)
+    recorded = _recorded_pictures(record, manifest, test_set)
     for number, name, image in produce(sound, wanted, batch=batch, workers=workers):
         style = manifest.styles[number]
         identical = pixels_sha256(image) == style.pixels[name]
-        before = None if identical else references.find(number, name)
+        before = None if identical else recorded(number, name)
         if not identical and before is None and not outcome.exact:
             outcome.unknown += 1
             continue
@@ -148,28 +149,22 @@ def _sampled(entries: list[SetEntry], sample: int | None) -> Mapping[str, list[s
     return {number: [name for name in names if (number, name) in taken] for number, names in every.items()}
 
 
-class _References:
-    """The recorded pixels of pictures: from a release's mosaics, or from the pictures of a results folder."""
+def _recorded_pictures(record: Path, manifest: Manifest, test_set: TestSet) -> Callable[[str, str], np.ndarray | None]:
+    """Return what finds a recorded picture by style number and name: in a release's mosaics, or in a results folder.
 
-    def __init__(self, record: Path, manifest: Manifest, test_set: TestSet):
-        self.record, self.manifest = record, manifest
-        self.order = {entry.number: sorted(entry.plan.images) for entry in test_set.entries}
-        self.mosaics: dict[str, list[np.ndarray]] = {}
+    The picture is uint8 [H, W, 3], or None when only its hash was recorded.
+    """
+    order = {entry.number: sorted(entry.plan.images) for entry in test_set.entries}
+    mosaic = lru_cache(maxsize=1)(read_mosaic)      # the pictures come style by style
 
-    def find(self, number: str, name: str) -> np.ndarray | None:
-        """Return the recorded picture, uint8 [H, W, 3], or None when only its hash was recorded."""
-        style = self.manifest.styles[number]
-        path = inside(self.record, number) / f"{name}{SUFFIX}"
-        if f"{number}/{name}{SUFFIX}" in self.manifest.files:
-            return load_image(path)
-        index = self.order[number].index(name)
-        return self._mosaic(number, style)[index] if index < style.references else None
-
-    def _mosaic(self, number: str, style: StyleRecord) -> list[np.ndarray]:
-        if number not in self.mosaics:
-            path = inside(self.record, number, REFERENCE)
-            self.mosaics = {number: read_mosaic(path, style.references, (style.size[0], style.size[1]))}
-        return self.mosaics[number]
+    def find(number: str, name: str) -> np.ndarray | None:
+        if f"{number}/{name}{SUFFIX}" in manifest.files:
+            return load_image(inside(record, number) / f"{name}{SUFFIX}")
+        style, index = manifest.styles[number], order[number].index(name)
+        if index >= style.references:
+            return None
+        return mosaic(inside(record, number, REFERENCE), style.references, tuple(style.size))[index]
+    return find
 
 
 def _difference(image: np.ndarray, before: np.ndarray | None, exact: bool) -> str | None:

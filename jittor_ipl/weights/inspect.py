@@ -19,7 +19,7 @@ from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.families.registry import Recognised, identify, select
 from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, FileSet, find_file_sets, open_file_set
-from jittor_ipl.weights.manifest import FolderManifest, read_manifest
+from jittor_ipl.weights.manifest import FolderManifest, read_folder_manifest
 from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.pipeline import read_pipeline
 from jittor_ipl.weights.refs import locate, split_place
@@ -120,7 +120,7 @@ def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
     What cannot be read is told in the report's `error`. Raises UserError when there is nothing to look at.
     """
     path, (_, place) = locate(ref), split_place(ref)
-    manifest = read_manifest(path)
+    manifest = read_folder_manifest(path)
     checkpoint = manifest is not None and manifest.kind == "checkpoint"
     reports = [report for files in find_file_sets(path) for report in _look_at(files, checkpoint, container or place)]
     reports += [_pipeline(path)] if (path / PIPELINE_INDEX).is_file() else []

@@ -26,7 +26,7 @@ class FolderManifest:
     problems: list[str] = field(default_factory=list)
 
 
-def read_manifest(path: Path) -> FolderManifest | None:
+def read_folder_manifest(path: Path) -> FolderManifest | None:
     """Return the checked manifest of a folder, or of the suite that holds this style's folder; None when there is none.
 
     A manifest that cannot be read is a problem in the result, not an error.

@@ -289,6 +289,24 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_no_part(workplace, capsys, 
     assert cli.run_all(RUNS) == 0 and cli.verify(RUNS) == 0
 
 
+def test_an_interrupted_change_of_seeds_takes_no_old_picture_for_a_new_one(workplace, monkeypatch):
+    def make(seed: int, output: str = "results") -> int:
+        (workplace / "names.json").write_text(json.dumps({"a": seed}))
+        return cli.run_all([*RUNS, "--seeds", "names.json", "--output", output])
+    assert make(1) == 0 and make(2, "fresh") == 0
+    whole, written = os.replace, []
+
+    def full(source, target):
+        written.append(Path(target).relative_to("results/tiny").as_posix())
+        if written[-1] == "01/a.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+        whole(source, target)
+    monkeypatch.setattr(os, "replace", full)
+    assert make(2) == 2 and written == ["00/a.png", "seeds.json", "manifest.json", "01/a.png"]
+    monkeypatch.setattr(os, "replace", whole)
+    assert make(2) == 0 and pixels(workplace / "results/tiny") == pixels(workplace / "fresh/tiny")
+
+
 def test_prompts_may_name_the_pictures(workplace):
     (workplace / "names.json").write_text(json.dumps({"00": {"a girl, smiling": 5}, "01": {"ein Mädchen": 6}}))
     assert cli.run_all([*RUNS, "--seeds", "names.json"]) == 0
