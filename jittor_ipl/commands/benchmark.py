@@ -45,6 +45,7 @@ def command(config: str, only: str, jobs: int, threads: int | None, time_limit: 
         os.environ["OMP_NUM_THREADS"] = str(threads)
     from jittor_ipl.benchmark.plan import chosen, plan
     from jittor_ipl.benchmark.settings import load_benchmark
+    from jittor_ipl.benchmark.work import work
     from jittor_ipl.config import suite_path
     file = options.suite_file(config)
     benchmark = load_benchmark(file)
@@ -56,24 +57,20 @@ def command(config: str, only: str, jobs: int, threads: int | None, time_limit: 
     if listing:
         print("\n".join(f"{'done' if cell.record() else 'to do'}  {cell.label}" for cell in wanted))
         return 0
-    failed = [] if report_only else _work(wanted, root, jobs, time_limit)
+    failed = []
+    if not report_only:
+        for cell in wanted:
+            cell.identity()         # a file that is missing is told once, before anything is trained
+        tally = work(wanted, root / CACHE, jobs, time_limit)
+        failed = tally.failed
+        if tally.left:
+            click.echo(f"the time is over: {tally.left} cells left; the same command goes on", err=True)
     ships = file.resolve() == suite_path("benchmark").resolve()
     path = Path(write) if write else REPORT if ships and REPORT.parent.is_dir() else root / "report.md"
     _report(benchmark, cells, root, path, SCRIPT if ships else f"{SCRIPT} --config {config}")
     for line in failed:
         click.echo(f"failed: {line}", err=True)
     return int(bool(failed))
-
-
-def _work(wanted: list[Cell], root: Path, jobs: int, time_limit: float | None) -> list[str]:
-    """Do the cells that are not done; return a line for each that failed."""
-    from jittor_ipl.benchmark.work import work
-    for cell in wanted:
-        cell.identity()         # a file that is missing is told once, before anything is trained
-    tally = work(wanted, root / CACHE, jobs, time_limit)
-    if tally.left:
-        click.echo(f"the time is over: {tally.left} cells left; the same command goes on", err=True)
-    return tally.failed
 
 
 def _report(benchmark: Benchmark, cells: list[Cell], root: Path, path: Path, script: str) -> None:

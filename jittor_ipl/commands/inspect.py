@@ -45,29 +45,18 @@ def command(path: str, as_json: bool, every: bool, keys: str | None, container: 
 
 
 def render(inspection: Inspection, *, every: bool = False, keys: str | None = None) -> str:
-    """Return the lines to print; `keys` is a pattern such as "*.weight" that limits the listed tensors.
-
-    Raises UserError when `keys` matches no tensor.
-    """
-    if keys is not None:
-        _require_match(inspection, keys)
-    blocks = [_manifest(inspection)] if inspection.manifest else []
-    blocks += [_network(report, inspection.path, every, keys) for report in inspection.networks]
-    return "\n\n".join("\n".join(lines) for lines in blocks)
-
-
-def _require_match(inspection: Inspection, keys: str) -> None:
+    """Return the lines to print; `keys`, such as "*.weight", limits the listed tensors: UserError when none matches."""
     names = [entry.name for report in inspection.networks for entry in report.tensors]
-    if names and not any(fnmatchcase(name, keys) for name in names):
+    if keys is not None and names and not any(fnmatchcase(name, keys) for name in names):
         raise UserError(f"--keys {keys!r} matches none of {len(names)} tensors{nearest(keys, names)}; "
                         "write it like '*.weight'")
-
-
-def _manifest(inspection: Inspection) -> list[str]:
-    manifest = inspection.manifest
-    state = f"{manifest.files} files as recorded" if not manifest.problems else f"{len(manifest.problems)} problems"
-    return [inspection.path, *_listed("folder", f"{manifest.kind}, {manifest.about}"), *_listed("manifest", state),
-            *_listed("problems", manifest.problems)]
+    blocks = [_network(report, inspection.path, every, keys) for report in inspection.networks]
+    if manifest := inspection.manifest:
+        problems = manifest.problems
+        state = f"{len(problems)} problems" if problems else f"{manifest.files} files as recorded"
+        blocks.insert(0, [inspection.path, *_listed("folder", f"{manifest.kind}, {manifest.about}"),
+                          *_listed("manifest", state), *_listed("problems", problems)])
+    return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
 def _network(report: NetworkReport, path: str, every: bool, keys: str | None) -> list[str]:
@@ -79,31 +68,24 @@ def _network(report: NetworkReport, path: str, every: bool, keys: str | None) ->
         return [*lines, *_listed("unreadable", report.error), *_listed("asks for", report.refused_globals)]
     config = ", ".join(f"{key} {value}" for key, value in report.config.items())
     place = f", network under {report.container!r}" if report.container else ""
+    names = ", this project's own file" if report.dialect == "ours" else f" in the names of {report.dialect}"
+    dtypes = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
+    totals = f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({dtypes})"
+    few = report.problems if every or len(report.problems) <= _PROBLEMS else \
+        [*report.problems[:_PROBLEMS], f"... and {len(report.problems) - _PROBLEMS} more (--all shows them)"]
     return [*lines,
             *_listed("format", _FORMATS.get(report.format, report.format) + place),
-            *_listed("network", _names(report)),
+            *_listed("network", report.kind + names if report.dialect else report.kind or "unknown"),
             *_listed("config", _cut(config)),
-            *_listed("tensors", _totals(report) if report.files else ""),
+            *_listed("tensors", totals if report.files else ""),
             *_listed("beside it", ", ".join(f"{name} {list(shape)}" for name, shape in report.beside.items())),
             *_listed("options", _cut(", ".join(f"{name}={value}" for name, value in report.values.items()), every)),
             *_listed("not read", _cut(", ".join(report.not_read), every)),
             *_listed("metadata", [f"{key}: {text}" for key, text in report.metadata.items() if key != "config"]),
             *_listed("keys", list(_keys(report.tensors, every, keys))),
-            *_listed("problems", _few(report.problems, every)),
+            *_listed("problems", few or ["none"]),
             *_listed("assumed", report.remarks),
             *_listed("next", report.next_step)]
-
-
-def _names(report: NetworkReport) -> str:
-    if not report.dialect:
-        return report.kind or "unknown"
-    return f"{report.kind}, this project's own file" if report.dialect == "ours" else \
-        f"{report.kind} in the names of {report.dialect}"
-
-
-def _totals(report: NetworkReport) -> str:
-    kinds = ", ".join(f"{count} {dtype}" for dtype, count in report.dtypes.items())
-    return f"{len(report.tensors)}, {report.parameters:,} parameters, {size(report.bytes)} ({kinds})"
 
 
 def _keys(tensors: list[TensorEntry], every: bool, pattern: str | None) -> Iterator[str]:
@@ -128,14 +110,6 @@ def _grouped(tensors: list[TensorEntry]) -> list[tuple[str, str, str]]:
         name = entries[0].name if len(entries) == 1 else f"{template}  x{len(entries)}"
         rows.append((name, shapes[0] if len(shapes) == 1 else f"{shapes[0]} .. {shapes[-1]}", dtypes))
     return rows
-
-
-def _few(problems: list[str], every: bool) -> list[str]:
-    if not problems:
-        return ["none"]
-    if every or len(problems) <= _PROBLEMS:
-        return problems
-    return [*problems[:_PROBLEMS], f"... and {len(problems) - _PROBLEMS} more (--all shows them)"]
 
 
 def _listed(name: str, texts: str | list[str]) -> list[str]:

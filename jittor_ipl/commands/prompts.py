@@ -30,12 +30,14 @@ def command() -> None:
 @click.option("--clip", metavar="FILE", help="Say how much of the list this CLIP understands, such as demo:clip-local.")
 def check(file: str, style: str, clip: str | None) -> int:
     """Count, compare and measure the prompts of a list: a text file with one per line, shipped or demo."""
-    from jittor_ipl.text.prompt_lists import SHIPPED, list_path, read_prompts
+    from jittor_ipl.text.prompt_lists import CONTEXT, SHIPPED, list_path, read_prompts
     if file == SHIPPED and not style:
         raise UserError("a list that ships belongs to a style: add --style NAME")
     path = list_path(file, style)
     prompts = read_prompts(path, style or "photo")
-    print(f"{path}: {summary(prompts)}")
+    longest = max(prompts, key=lambda prompt: len(prompt.tokens))
+    print(f"{path}: {len(prompts)} prompts, all different, {sum('{}' in prompt.text for prompt in prompts)} with {{}}; "
+          f"the longest has {len(longest.tokens)} of {CONTEXT - 2} tokens (line {longest.line})")
     for line in remarks(prompts, style):
         print(f"  note: {line}")
     if clip:
@@ -51,15 +53,6 @@ def listing() -> int:
     return 0
 
 
-def summary(prompts: Sequence[Prompt]) -> str:
-    """Return number, longest and first words of a list in one line."""
-    from jittor_ipl.text.prompt_lists import CONTEXT
-    longest = max(prompts, key=lambda prompt: len(prompt.tokens))
-    named = sum("{}" in prompt.text for prompt in prompts)
-    return (f"{len(prompts)} prompts, all different, {named} with {{}}; the longest has {len(longest.tokens)} of "
-            f"{CONTEXT - 2} tokens (line {longest.line})")
-
-
 def remarks(prompts: Sequence[Prompt], style: str) -> list[str]:
     """Return what is allowed but seldom meant: too few prompts, list marks, quotes, one sentence again and again."""
     from jittor_ipl.text.prompt_lists import COUNT
@@ -70,8 +63,8 @@ def remarks(prompts: Sequence[Prompt], style: str) -> list[str]:
     marked = [p for p in prompts if p.text.lstrip("0123456789")[:2] in (". ", ") ") or p.text[:2] in ("- ", "* ")]
     quoted = [p for p in prompts if p.text[0] in "\"'[“" or p.text[-1] in "\",]”"]
     if marked:
-        first = marked[0]
-        notes.append(f"line {first.line} begins with a list mark, which CLIP reads as words: {shorten(first.text)}")
+        notes.append(f"line {marked[0].line} begins with a list mark, which CLIP reads as words: "
+                     f"{shorten(marked[0].text)}")
     if quoted:
         notes.append(f"line {quoted[0].line} keeps its quotes or commas: {shorten(quoted[0].text)}")
     frame, count = Counter(" ".join(p.text.lower().split()[:3]) for p in prompts).most_common(1)[0]

@@ -1,9 +1,6 @@
 """`score`: the Jittor competition's score."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import click
 
 from jittor_ipl.commands import options
@@ -49,28 +46,11 @@ def command(results: str, references: str, parts: str | None, skip_bad: bool, js
         click.echo(f"left out: {fault}", err=True)
     with_words = files["words"] and "clip_r" in wanted
     words = competition.read_words(files["words"]) if with_words else ()   # before hours of work
-    missing = {part: _missing(part, part in wanted, files) for part in competition.PARTS}
-    values = {part: _value(part, styles, words, files) for part, reason in missing.items() if not reason}
-    refs = {option: files[option] for part in values for option in FILES[part]}
-    hashes = {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in refs.items()}
-    result = competition.report(styles, values, {part: reason for part, reason in missing.items() if reason}, hashes,
-                                len(words) if "clip_r" in values else None, skipped)
-    print(competition.text_of(result))
-    write_report(result, competition.markdown(result), json_file, markdown_file)
-    return 0
-
-
-def _missing(part: str, wanted: bool, files: dict[str, str | None]) -> str:
-    """Say why a part cannot be computed, "" when it can."""
-    if not wanted:
-        return "not asked for"
-    return "; ".join(f"--{option.replace('_', '-')} is not given: {what}" for option, what in FILES[part].items()
-                     if not files[option])
-
-
-def _value(part: str, styles: list, words: Sequence[str], files: dict[str, Any]) -> float:
-    """Return one part of the score, computed with the networks of its files."""
-    from jittor_ipl.metrics import competition, scorers
+    missing = {part: "; ".join(f"--{option.replace('_', '-')} is not given: {what}"
+                               for option, what in FILES[part].items() if not files[option])
+               if part in wanted else "not asked for" for part in competition.PARTS}
+    missing = {part: reason for part, reason in missing.items() if reason}
+    from jittor_ipl.metrics import scorers  # starts Jittor: after all that can be refused without it
     compute = {
         "dino": lambda: competition.dino(styles, scorers.dino_feature(files["dino"])),
         "hist": lambda: competition.hist(styles),
@@ -78,4 +58,10 @@ def _value(part: str, styles: list, words: Sequence[str], files: dict[str, Any])
         "fid": lambda: competition.fid(styles, scorers.fid_feature(files["inception"])),
         "clip_r": lambda: competition.clip_r(styles, words, *scorers.clip_r_features(files["clip_r"])),
         "clip_iqa": lambda: competition.clip_iqa(styles, *scorers.clip_iqa_features(files["clip_iqa"]))}
-    return compute[part]()
+    values = {part: compute[part]() for part in competition.PARTS if part not in missing}
+    refs = {option: files[option] for part in values for option in FILES[part]}
+    hashes = {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in refs.items()}
+    result = competition.report(styles, values, missing, hashes, len(words) if "clip_r" in values else None, skipped)
+    print(competition.text_of(result))
+    write_report(result, competition.markdown(result), json_file, markdown_file)
+    return 0

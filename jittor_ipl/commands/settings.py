@@ -89,23 +89,19 @@ def settings_options(function: Function) -> Function:
                         ("--clip-models", "CLIPs: ViT-B/32 ..., files or demo:<name> (clip)")):
         option = click.option(names, cls=Option, heading=heading, several=True, metavar="VALUE ...", help=text)
         function = option(function)
-    for places, act in ((NOTED, note), (REFUSED, _refuse)):
-        for names, place in places.items():
-            words = names.split()
-            for name in (word for word in words if word != "VALUE"):
-                act_on = partial(_answer, act, f"{name} is not a setting here: {place}")
-                function = click.option(name, is_flag="VALUE" not in words, hidden=True, expose_value=False,
-                                        callback=act_on)(function)
+    for names, place in {**NOTED, **REFUSED}.items():
+        for name in names.removesuffix(" VALUE").split():
+            tell = partial(_tell, f"{name} is not a setting here: {place}", names in REFUSED)
+            function = click.option(name, is_flag=not names.endswith(" VALUE"), hidden=True, expose_value=False,
+                                    callback=tell)(function)
     return function
 
 
-def _answer(act: Function, text: str, ctx: click.Context, param: click.Parameter, value: object) -> None:
+def _tell(text: str, refused: bool, ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value and refused:
+        raise UserError(text)
     if value:
-        act(text)
-
-
-def _refuse(text: str) -> None:
-    raise UserError(text)
+        note(text)
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:

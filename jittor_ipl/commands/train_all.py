@@ -30,16 +30,25 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:
     """Adapt, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
     from jittor_ipl.config import choose_runs, load_suite
+    from jittor_ipl.disk.layout import SEEDS
     started = time.monotonic()
     overrides = _overrides(config, method, changes)
     suite = load_suite(config, overrides)
-    runs = choose_runs(suite, _names(styles), new_style)
+    names = [part.strip() for part in styles.split(",") if part.strip()]
+    if styles and not names:
+        raise UserError(f"STYLES {styles!r} names no style: write disney,cubism, or nothing for all of the suite")
+    runs = choose_runs(suite, names, new_style)
     devices = _devices(gpus)
     folder, results = Path("runs") / suite.suite, Path("results") / suite.suite
-    failed = _failed({run.style: _adapt(config, overrides, run, folder) for run in runs}, devices)
+    words = ["adapt", "--config", config, "--new-style", "--output", folder, *(f"--set={text}" for text in overrides)]
+    failed = _failed({run.style: [*words, f"--style={run.style}"] for run in runs}, devices)
     finished = [run for run in runs if run.style not in failed]
     verified = bool(finished) and _make_and_verify(folder, results, finished)
-    _show(runs, folder, results)
+    from jittor_ipl.submission.summary import rows, table, write_sheet  # heavy: after the workers' training
+    print("\n" + table(rows(runs, folder, results, results / VERIFIED)) + "\n")
+    if (results / SEEDS).is_file():
+        write_sheet(results / SHEET, results)
+        print(f"pictures: {results}   contact sheet: {results / SHEET}")
     if failed:
         click.echo(f"failed: {', '.join(failed)} (see above; run again to retry)", err=True)
     print(f"{len(finished)} of {len(runs)} styles done in {time.monotonic() - started:.0f} s")
@@ -56,13 +65,6 @@ def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
     return [*changes, f"method={method}", f'suite="{name}"']
 
 
-def _names(text: str) -> list[str]:
-    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if text and not names:
-        raise UserError(f"STYLES {text!r} names no style: write disney,cubism, or nothing for all of the suite")
-    return names
-
-
 def _devices(text: str) -> list[dict[str, str]]:
     """Return the environment of each worker: one per GPU of "0,1", or the CPU alone."""
     numbers = re.split(r"[,\s]+", text.strip()) if text.strip() else []
@@ -71,25 +73,16 @@ def _devices(text: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": number, "JITTOR_IPL_DEVICE": "cuda"} for number in numbers] or [{}]
 
 
-def _adapt(config: Path, overrides: list[str], run: StyleRun, folder: Path) -> list[object]:
-    settings = [word for override in overrides for word in ("--set", override)]
-    return ["adapt", "--config", config, f"--style={run.style}", "--new-style", *settings, "--output", folder]
-
-
 def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
     """Make the pictures and compare them; tell whether both ended well."""
-    words = ["--weights", folder, *(f"--style={run.style}" for run in runs)]
-    verified = results / VERIFIED
+    words, verified = ["--weights", folder, *(f"--style={run.style}" for run in runs)], results / VERIFIED
     verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
-    return not _failed({"run_all.py": ["build", *words]}) \
-        and not _failed({"test.py": ["verify", *words, "--json", verified]})
+    return not (_failed({"run_all.py": ["build", *words]}) or
+                _failed({"test.py": ["verify", *words, "--json", verified]}))
 
 
 def _failed(commands: Mapping[str, Sequence[object]], devices: Sequence[Mapping[str, str]] = ({},)) -> list[str]:
-    """Run commands of this package, each in a process of its own, one at a time per device; return those that failed.
-
-    An error is one line with the command's name; the other commands go on.
-    """
+    """Run commands in processes of their own, one at a time per device; tell errors in a line, return what failed."""
     from jittor_ipl.jobs.workers import answers
     names, failed = list(commands), []
     for answer in answers(_run, [[*map(str, words)] for words in commands.values()], devices, fresh=True):
@@ -108,13 +101,3 @@ def _run(words: list[str]) -> int:
     command = {"adapt": adapt, "build": build, "verify": verify}[words[0]].command
     with command.make_context(words[0], words[1:]) as context:
         return command.invoke(context)
-
-
-def _show(runs: list[StyleRun], folder: Path, results: Path) -> None:
-    """Print the table and write the contact sheet of all that the results folder holds."""
-    from jittor_ipl.disk.layout import SEEDS
-    from jittor_ipl.submission.summary import rows, table, write_sheet
-    print("\n" + table(rows(runs, folder, results, results / VERIFIED)) + "\n")
-    if (results / SEEDS).is_file():
-        write_sheet(results / SHEET, results)
-        print(f"pictures: {results}   contact sheet: {results / SHEET}")

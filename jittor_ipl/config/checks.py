@@ -61,10 +61,7 @@ def class_prompts_of(run: StyleRun) -> tuple[ClassPrompt, ClassPrompt]:
 
 
 def check_prompts(run: StyleRun, where: str) -> None:
-    """Raise `UserError`, beginning with `where`, for seeds or prompts that no CLIP can use: empty, or over 77 tokens.
-
-    The style's list of prompts is read, too, where it counts.
-    """
+    """Raise `UserError`, beginning with `where`, for seeds or prompts, listed ones too, that are no use to any CLIP."""
     try:
         parse_seeds(run.generate.seeds)
         for class_name in (run.source.class_name, run.target):

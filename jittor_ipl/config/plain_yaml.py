@@ -60,10 +60,7 @@ for _tag, _pattern, _first in (
 
 
 def parse_yaml(data: bytes, source: str) -> Any:
-    """Parse one YAML document into dicts, lists, str, int, float, bool and None.
-
-    Raises `UserError` with `source`, line and column for anything else.
-    """
+    """Parse one YAML document into dict, list, str, int, float, bool, None; `UserError` with line and column if not."""
     try:
         return yaml.load(data.decode("utf-8-sig"), Loader=_Loader)  # noqa: S506 - derived from SafeLoader
     except UnicodeDecodeError as error:

@@ -31,10 +31,7 @@ DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, OverflowError, Ind
 
 
 def encode_png(pixels: np.ndarray, text: Mapping[str, str] | None = None) -> bytes:
-    """Return a PNG file of HWC uint8 RGB pixels, with `text` as UTF-8 text chunks.
-
-    The same input gives the same bytes (no clock, fixed order and compression) with the same Pillow build.
-    """
+    """Return a PNG of HWC uint8 RGB pixels, `text` in UTF-8 chunks: the same bytes again with the same Pillow build."""
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3, (pixels.dtype, pixels.shape)
     chunks = PngImagePlugin.PngInfo()
     for key, value in sorted((text or {}).items()):

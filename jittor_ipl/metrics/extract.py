@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -73,9 +74,7 @@ class FeatureSet:
 
     def get(self, network: FeatureNetwork, *wanted: str) -> list[np.ndarray]:
         """Return the named features [N, ...] of all pictures, each network run once for all that is missing."""
-        for name in wanted:
-            self._recall(network, name)
-        missing = [name for name in wanted if _key(network, name) not in self._known]
+        missing = [name for name in wanted if not self._recall(network, name)]
         if missing:
             parts = [network.features(from_uint8(batch), missing) for batch in self.images.batches(self.batch)]
             for name in missing:
@@ -84,7 +83,19 @@ class FeatureSet:
 
     def distances(self, network: FeatureNetwork) -> np.ndarray:
         """Return the perceptual distances [N, N] of all pairs: symmetric, zero on the diagonal."""
-        return self._once(network, "distances", lambda: self._all_pairs(network))
+        def compute() -> np.ndarray:
+            n, blocks = len(self.images), self._rows(self._block(network))
+            found = np.zeros((n, n), np.float64)
+            for i, rows in enumerate(blocks):       # with two blocks of embeddings at most in memory
+                a = self.embedding(network, rows)
+                for columns in blocks[i:]:
+                    b = a if columns is rows else self.embedding(network, columns)
+                    block = squared_distances(a, b)
+                    found[rows.start:rows.stop, columns.start:columns.stop] = block
+                    found[columns.start:columns.stop, rows.start:rows.stop] = block.T
+            np.fill_diagonal(found, 0)
+            return found
+        return self._once(network, "distances", compute)
 
     def pair_distances(self, other: "FeatureSet", network: FeatureNetwork) -> np.ndarray:
         """Return the perceptual distance [N] of each picture and its partner in `other`, which has as many."""
@@ -105,21 +116,6 @@ class FeatureSet:
         """Return the embeddings [n, D] of the pictures at `rows`, computed anew unless a comparison could keep all."""
         known = self._known.get(_key(network, "embedding"))
         return self._embed(network, rows) if known is None else known[rows.start:rows.stop]
-
-    def _all_pairs(self, network: FeatureNetwork) -> np.ndarray:
-        """Compare block with block, so that the embeddings of two blocks at most are in memory."""
-        n = len(self.images)
-        found = np.zeros((n, n), np.float64)
-        blocks = self._rows(self._block(network))
-        for i, rows in enumerate(blocks):
-            a = self.embedding(network, rows)
-            for columns in blocks[i:]:
-                b = a if columns is rows else self.embedding(network, columns)
-                block = squared_distances(a, b)
-                found[rows.start:rows.stop, columns.start:columns.stop] = block
-                found[columns.start:columns.stop, rows.start:rows.stop] = block.T
-        np.fill_diagonal(found, 0)
-        return found
 
     def _block(self, network: FeatureNetwork) -> int:
         """Return how many embeddings fill half of `MEMORY`; where that is all of them, they are computed and kept."""
@@ -142,8 +138,7 @@ class FeatureSet:
         return [range(start, min(start + size, n)) for start in range(0, n, size)]
 
     def _once(self, network: FeatureNetwork, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        self._recall(network, name)
-        if _key(network, name) not in self._known:
+        if not self._recall(network, name):
             self._keep(network, name, compute())
         return self._known[_key(network, name)]
 
@@ -154,16 +149,15 @@ class FeatureSet:
             np.savez(buffer, value=value, about=self._about(network, name))
             write_bytes(self._file(network, name), buffer.getvalue())
 
-    def _recall(self, network: FeatureNetwork, name: str) -> None:
-        """Take a feature from the cache; a damaged or foreign file there is as good as none."""
-        if _key(network, name) in self._known or self.cache is None:
-            return
-        try:
-            with np.load(self._file(network, name), allow_pickle=False) as stored:
+    def _recall(self, network: FeatureNetwork, name: str) -> bool:
+        """Tell whether a feature is there, in memory or the cache; a damaged or foreign file there counts as none."""
+        key = _key(network, name)
+        if key not in self._known and self.cache is not None:
+            with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), \
+                    np.load(self._file(network, name), allow_pickle=False) as stored:
                 if str(stored["about"]) == self._about(network, name) and len(stored["value"]) == len(self.images):
-                    self._known[_key(network, name)] = stored["value"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return
+                    self._known[key] = stored["value"]
+        return key in self._known
 
     def _about(self, network: FeatureNetwork, name: str) -> str:
         return json.dumps([self.images.sha256, *_key(network, name)])

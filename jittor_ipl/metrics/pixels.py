@@ -53,10 +53,7 @@ def structural_consistency_score(source: np.ndarray, target: np.ndarray) -> np.n
 
 
 def edges(images: np.ndarray) -> np.ndarray:
-    """Return edge maps [B, H - 8, W - 8] in [0, 1]: Sobel's gradient of smoothed luma, over its own 99th percentile.
-
-    The smoothing is Gaussian with a deviation of one pixel, cut at three.
-    """
+    """Return edge maps [B, H - 8, W - 8], 0..1: Sobel's gradient of smoothed luma, over its own 99th percentile."""
     kernel = _gaussian(EDGE_SIGMA, 3)
     found = []
     for image in images:

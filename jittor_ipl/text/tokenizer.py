@@ -37,12 +37,9 @@ def byte_symbols() -> dict[int, str]:
 
 
 def read_vocabulary(places: Iterable[str | os.PathLike] | None = None) -> list[str]:
-    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has that very file.
-
-    Without `places`: the installed `openai-clip` (package `clip`), then the user's cache.
-    """
-    if places is None:
-        spec = importlib.util.find_spec("clip")                # a top-level package is located, not imported
+    """Lines of OpenAI's vocabulary from the first of `places` that has it; UserError when none has that very file."""
+    if places is None:      # that of the installed `openai-clip`, which is located, not imported; then the user's cache
+        spec = importlib.util.find_spec("clip")
         folders = [*(spec and spec.submodule_search_locations or ()), Path.home() / ".cache" / "jittor_ipl" / "clip"]
         places = [Path(folder) / VOCABULARY for folder in folders]
     places = [Path(place) for place in places]
