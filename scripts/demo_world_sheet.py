@@ -33,9 +33,9 @@ def main() -> None:
 def portraits() -> list:
     """The same random faces in every style."""
     from jittor_ipl.runtime.streams import rng
-    from jittor_ipl.world.drawing import attributes, looks
-    face = attributes.PORTRAIT.sample(rng(5, "sheet"), COUNT)
-    return [(style, tiles(looks.render(face, style))) for style in looks.STYLES]
+    from jittor_ipl.world.subjects import PORTRAITS
+    face = PORTRAITS.table.sample(rng(5, "sheet"), COUNT)
+    return [(style, tiles(PORTRAITS.render(face, style))) for style in PORTRAITS.styles]
 
 
 def pets() -> list:

@@ -6,27 +6,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.world.drawing import attributes, looks, pet_looks
-from jittor_ipl.world.drawing.attributes import Table
-from jittor_ipl.world.drawing.pet_attributes import PET
+from jittor_ipl.world.drawing import looks, pet, pet_looks, portrait
+from jittor_ipl.world.drawing.attributes import PET, PORTRAIT, Face, Table
+from jittor_ipl.world.drawing.canvas import pixels
 
 
 @dataclass(frozen=True)
 class Subject:
     """One kind of picture.
 
-    name     the subject's name
-    table    its attributes
-    styles   its styles, the source style first
-    render   (faces, style, size) -> uint8 [B, 3, size, size]
-    hues     attributes that are colours of the picture, which another palette takes away
+    name         the subject's name
+    table        its attributes
+    looks        its styles by name, the source style first
+    paint        (faces, look, size) -> float32 [B, 3, size, size] in [0, 1]
+    supersample  how many times larger than asked for its pictures are painted
+    hues         attributes that are colours of the picture, which another palette takes away
     """
 
     name: str
     table: Table
-    styles: tuple[str, ...]
-    render: Callable[..., np.ndarray]
+    looks: dict
+    paint: Callable[..., np.ndarray]
+    supersample: int
     hues: tuple[str, ...]
+
+    def render(self, faces: Face, style: str, size: int = 64) -> np.ndarray:
+        """Render faces in one style; uint8 [B, 3, size, size]. Raises KeyError for a style that is not in `styles`."""
+        return pixels(self.paint(faces, self.looks[style], size * self.supersample), self.supersample)
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        """The names of its styles, the source style first."""
+        return tuple(self.looks)
 
     @property
     def prefix(self) -> str:
@@ -44,8 +55,8 @@ class Subject:
         return (len(self.styles), *(len(values) for values in self.table.values.values()))
 
 
-PORTRAITS = Subject("portraits", attributes.PORTRAIT, looks.STYLES, looks.render, ("skin", "hair", "background"))
-PETS = Subject("pets", PET, pet_looks.STYLES, pet_looks.render, ("coat", "eyes", "background"))
+PORTRAITS = Subject("portraits", PORTRAIT, looks.LOOKS, portrait.paint, 1, ("skin", "hair", "background"))
+PETS = Subject("pets", PET, pet_looks.LOOKS, pet.paint, 2, ("coat", "eyes", "background"))
 SUBJECTS = {subject.name: subject for subject in (PORTRAITS, PETS)}
 
 

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world.drawing import attributes, looks, pet_looks
+from jittor_ipl.world.drawing import attributes
 from jittor_ipl.world.drawing.canvas import Canvas
 from jittor_ipl.world.drawing.finishes import round_dots, straight_facets
 from jittor_ipl.world.judging import judge, measure
 from jittor_ipl.world.subjects import PETS, PORTRAITS, subject_of
-from jittor_ipl.world.teaching import captions, mixture, pet_captions, pool
+from jittor_ipl.world.teaching import captions, mixture, pool
 
 TABLE = PETS.table
 
@@ -19,21 +19,21 @@ def pets():
 
 
 def test_rendering_is_a_pure_function_and_styles_differ(pets):
-    pictures = {style: pet_looks.render(pets, style) for style in pet_looks.STYLES}
+    pictures = {style: PETS.render(pets, style) for style in PETS.styles}
     assert all(p.shape == (24, 3, 64, 64) and p.dtype == np.uint8 for p in pictures.values())
     for style, picture in pictures.items():
-        alone = pet_looks.render(attributes.select(pets, slice(5, 6)), style)
+        alone = PETS.render(attributes.select(pets, slice(5, 6)), style)
         assert np.array_equal(alone[0], picture[5]), f"{style}: a pet must not depend on its batch"
-    for style in pet_looks.TARGETS:
+    for style in PETS.styles[1:]:
         assert np.abs(pictures[style].astype(float) - pictures["photo"]).mean() > 15, style
 
 
-@pytest.mark.parametrize("style", pet_looks.STYLES)
+@pytest.mark.parametrize("style", PETS.styles)
 @pytest.mark.parametrize("name", TABLE.values)
 def test_labels_change_the_picture(pets, name, style):
-    before = pet_looks.render(pets, style).astype(float)
+    before = PETS.render(pets, style).astype(float)
     other = {**pets, name: (pets[name] + 1) % len(TABLE.values[name])}
-    change = np.abs(pet_looks.render(other, style) - before).max(axis=1)
+    change = np.abs(PETS.render(other, style) - before).max(axis=1)
     # Clearly (by 40 of 255) and over several pixels, on every pet.
     assert ((change > 40).sum(axis=(1, 2)) >= 12).all()
 
@@ -67,14 +67,14 @@ def test_a_finish_keeps_its_phase_at_every_size(finish):
 
 def test_a_caption_is_true_of_its_picture_and_only_of_such():
     labels = TABLE.labels(TABLE.sample(rng(4, "pets"), 64))
-    styles = rng(4, "styles").integers(len(pet_looks.STYLES), size=64)
-    texts, predicates = pet_captions.PET.draw(rng(4, "captions"), styles, labels)
+    styles = rng(4, "styles").integers(len(PETS.styles), size=64)
+    texts, predicates = captions.PET.draw(rng(4, "captions"), styles, labels)
     match = captions.matches(predicates, styles, labels)
     assert match.diagonal().all() and not match.all()
     for text, predicate in zip(texts, predicates):
-        assert predicate[0] < 0 or pet_looks.STYLES[predicate[0]] in text
+        assert predicate[0] < 0 or PETS.styles[predicate[0]] in text
     from jittor_ipl.text.tokenizer import tokenize
-    assert np.isin(tokenize(texts), tokenize(pet_captions.PET.vocabulary_texts())).all()
+    assert np.isin(tokenize(texts), tokenize(captions.PET.vocabulary_texts())).all()
 
 
 def test_one_batch_holds_both_subjects_under_one_truth():
@@ -82,7 +82,7 @@ def test_one_batch_holds_both_subjects_under_one_truth():
         face = subject.table.sample(rng(5, subject.name), 16)
         images = np.zeros((16, len(subject.styles), 3, 8, 8), np.uint8)
         return mixture.MixturePart(pool.Pool(images, subject.table.labels(face)), language, share)
-    mixed = mixture.Mixture([part(PORTRAITS, captions.PORTRAIT, .75), part(PETS, pet_captions.PET, .25)])
+    mixed = mixture.Mixture([part(PORTRAITS, captions.PORTRAIT, .75), part(PETS, captions.PET, .25)])
     images, photos, styles, labels = mixed.draw(rng(5, "draw"), 64)
     assert images.shape == photos.shape == (64, 3, 8, 8) and labels.shape == (64, 18)
     assert (labels[:48, 10:] == mixture.ABSENT).all() and (labels[48:, :10] == mixture.ABSENT).all()
@@ -92,8 +92,8 @@ def test_one_batch_holds_both_subjects_under_one_truth():
     assert match.diagonal().all()
     assert not match[:48, 48:][:, ~silent[48:]].any() and not match[48:, :48][:, ~silent[:48]].any()
     for text, predicate in zip(texts, predicates):
-        assert predicate[0] < 0 or looks.STYLES[predicate[0]] in text
-    cartoon = looks.STYLES.index("cartoon")
+        assert predicate[0] < 0 or PORTRAITS.styles[predicate[0]] in text
+    cartoon = PORTRAITS.styles.index("cartoon")
     both = match[styles == cartoon][:, silent & (predicates[:, 0] == cartoon)]
     assert both.all(), "a style's name alone is true of both subjects"
 
@@ -106,8 +106,8 @@ def test_the_generator_that_is_named_decides_the_subject():
 @pytest.mark.parametrize("name", ["pets-judge", "pets-judge-structure"])
 def test_the_judges_know_the_renderer(name, pets):
     seen = judge.load(name)
-    for index, style in enumerate(pet_looks.STYLES):
-        share = np.mean(seen.style(pool.to_float(pet_looks.render(pets, style))) == index)
+    for index, style in enumerate(PETS.styles):
+        share = np.mean(seen.style(pool.to_float(PETS.render(pets, style))) == index)
         assert share >= .9, (style, share)
 
 

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.world.drawing import attributes, looks
+from jittor_ipl.world.drawing import attributes
 from jittor_ipl.world.drawing.attributes import PORTRAIT
 from jittor_ipl.world.judging import judge, measure
+from jittor_ipl.world.subjects import PORTRAITS
 from jittor_ipl.world.teaching import captions, pool
 
 
@@ -15,24 +16,24 @@ def faces():
 
 
 def test_rendering_is_a_pure_function_and_styles_differ(faces):
-    pictures = {style: looks.render(faces, style) for style in looks.STYLES}
+    pictures = {style: PORTRAITS.render(faces, style) for style in PORTRAITS.styles}
     assert all(p.shape == (24, 3, 64, 64) and p.dtype == np.uint8 for p in pictures.values())
-    assert np.array_equal(pictures["cubism"], looks.render(faces, "cubism"))
-    alone = looks.render(attributes.select(faces, slice(5, 6)), "disney")
+    assert np.array_equal(pictures["cubism"], PORTRAITS.render(faces, "cubism"))
+    alone = PORTRAITS.render(attributes.select(faces, slice(5, 6)), "disney")
     assert np.array_equal(alone[0], pictures["disney"][5]), "a face must not depend on its batch"
     photo = pictures["photo"].astype(float)
-    for style in looks.TARGETS:
+    for style in PORTRAITS.styles[1:]:
         assert np.abs(pictures[style] - photo).mean() > 15, style
 
 
 def test_labels_change_the_picture(faces):
     one = attributes.select(faces, slice(0, 1))
-    before = looks.render(one, "photo").astype(float)
+    before = PORTRAITS.render(one, "photo").astype(float)
     for name, values in PORTRAIT.values.items():
         if name == "beard":
             continue       # a girl has none
         other = {**one, name: (one[name] + 1) % len(values)}
-        assert np.abs(looks.render(other, "photo") - before).max() > 30, name
+        assert np.abs(PORTRAITS.render(other, "photo") - before).max() > 30, name
 
 
 def test_girls_have_no_beard():
@@ -54,17 +55,17 @@ def test_the_code_of_a_latent_names_its_face():
 
 def test_a_caption_is_true_of_its_picture_and_only_of_such():
     labels = PORTRAIT.labels(PORTRAIT.sample(rng(4, "faces"), 64))
-    styles = rng(4, "styles").integers(len(looks.STYLES), size=64)
+    styles = rng(4, "styles").integers(len(PORTRAITS.styles), size=64)
     texts, predicates = captions.PORTRAIT.draw(rng(4, "captions"), styles, labels)
     match = captions.matches(predicates, styles, labels)
     assert match.diagonal().all() and not match.all()
     for text, predicate, column in zip(texts, predicates, match.T):
         if predicate[0] >= 0:
-            assert looks.STYLES[predicate[0]] in text and (styles[column] == predicate[0]).all()
+            assert PORTRAITS.styles[predicate[0]] in text and (styles[column] == predicate[0]).all()
 
 
 def test_perturbed_pictures_stay_pictures(faces):
-    images = pool.to_float(looks.render(faces, "photo"))
+    images = pool.to_float(PORTRAITS.render(faces, "photo"))
     seen = pool.perturb(images, rng(5, "perturb"))
     assert seen.shape == images.shape and seen.dtype == np.float32 and np.abs(seen).max() <= 1
     assert .02 < np.abs(seen - images).mean() < .5
@@ -73,8 +74,8 @@ def test_perturbed_pictures_stay_pictures(faces):
 @pytest.mark.parametrize("name", ["judge", "judge-structure"])
 def test_the_judges_know_the_renderer(name, faces):
     seen = judge.load(name)
-    for index, style in enumerate(looks.STYLES):
-        share = np.mean(seen.style(pool.to_float(looks.render(faces, style))) == index)
+    for index, style in enumerate(PORTRAITS.styles):
+        share = np.mean(seen.style(pool.to_float(PORTRAITS.render(faces, style))) == index)
         assert share >= .9, (style, share)
 
 
@@ -101,8 +102,9 @@ def test_the_clips_name_every_style(name, faces):
     from jittor_ipl.text.tokenizer import tokenize
     from jittor_ipl.weights.clip import load_clip
     clip = load_clip(f"demo:{name}")
-    texts = unit(clip.encode_text(tokenize([f"a photo of a {s}." for s in looks.STYLES], clip.context_length))).numpy()
+    phrases = [f"a photo of a {style}." for style in PORTRAITS.styles]
+    texts = unit(clip.encode_text(tokenize(phrases, clip.context_length))).numpy()
     few = attributes.select(faces, slice(0, 6))
-    for index, style in enumerate(looks.STYLES):
-        features = unit(clip.image_features(jt.array(pool.to_float(looks.render(few, style))))).numpy()
+    for index, style in enumerate(PORTRAITS.styles):
+        features = unit(clip.image_features(jt.array(pool.to_float(PORTRAITS.render(few, style))))).numpy()
         assert ((features @ texts.T).argmax(1) == index).sum() >= len(features) - 1, style

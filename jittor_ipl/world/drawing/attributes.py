@@ -20,23 +20,26 @@ Face = dict[str, np.ndarray]
 class Table:
     """The attributes of one subject.
 
-    values   every attribute's values, in order
-    cuts     upper ends of the cumulative probabilities of an attribute's values
+    ends     every attribute's values in order, each with the upper end of its cumulative probability
     jitter   names of the continuous variations
     settle   removes what cannot be together (a girl's beard); face -> face
     """
 
-    values: dict[str, tuple[str, ...]]
-    cuts: dict[str, tuple[float, ...]]
+    ends: dict[str, dict[str, float]]
     jitter: tuple[str, ...]
     settle: Callable[[Face], Face] = dict
 
+    @property
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Every attribute's values, in order."""
+        return {name: tuple(ends) for name, ends in self.ends.items()}
+
     def sample(self, rng: np.random.Generator, count: int) -> Face:
         """Draw `count` independent faces: attributes by their cumulative probabilities, jitter in [-1, 1]."""
-        u, face = rng.random((count, len(self.values) + len(self.jitter))), {}
-        for column, name in enumerate(self.values):
-            face[name] = np.searchsorted(np.asarray(self.cuts[name][:-1]), u[:, column], side="right").astype(np.int64)
-        for column, name in enumerate(self.jitter, start=len(self.values)):
+        u, face = rng.random((count, len(self.ends) + len(self.jitter))), {}
+        for column, (name, ends) in enumerate(self.ends.items()):
+            face[name] = np.searchsorted(list(ends.values())[:-1], u[:, column], side="right").astype(np.int64)
+        for column, name in enumerate(self.jitter, start=len(self.ends)):
             face[name] = (2 * u[:, column] - 1).astype(np.float32)
         return self.settle(face)
 
@@ -86,29 +89,33 @@ class Table:
         return margins, unit[:, at:at + len(self.jitter)]
 
 
-def _no_bearded_girl(face: Face) -> Face:
-    return {**face, "beard": np.where(face["gender"] == 1, 0, face["beard"])}
-
-
 PORTRAIT = Table(
-    values={
-        "skin": ("pale", "tan", "brown", "dark"),
-        "hair": ("black", "brown", "blond", "red", "grey"),
-        "length": ("short", "long"),
-        "curl": ("straight", "curly"),
-        "expression": ("neutral", "happy", "angry"),
-        "gender": ("boy", "girl"),
-        "glasses": ("none", "glasses"),
-        "beard": ("none", "beard"),
-        "pose": ("left", "front", "right"),
-        "background": ("blue", "green", "pink", "grey"),
+    ends={
+        "skin": {"pale": .3, "tan": .55, "brown": .8, "dark": 1},
+        "hair": {"black": .22, "brown": .44, "blond": .64, "red": .82, "grey": 1},
+        "length": {"short": .5, "long": 1},
+        "curl": {"straight": .5, "curly": 1},
+        "expression": {"neutral": .34, "happy": .67, "angry": 1},
+        "gender": {"boy": .5, "girl": 1},
+        "glasses": {"none": .6, "glasses": 1},
+        "beard": {"none": .5, "beard": 1},
+        "pose": {"left": .33, "front": .67, "right": 1},
+        "background": {"blue": .25, "green": .5, "pink": .75, "grey": 1},
     },
-    cuts={
-        "skin": (.3, .55, .8, 1), "hair": (.22, .44, .64, .82, 1), "length": (.5, 1), "curl": (.5, 1),
-        "expression": (.34, .67, 1), "gender": (.5, 1), "glasses": (.6, 1), "beard": (.5, 1),
-        "pose": (.33, .67, 1), "background": (.25, .5, .75, 1),
+    jitter=("tone", "shade", "width", "jaw", "turn", "light"),
+    settle=lambda face: {**face, "beard": np.where(face["gender"] == 1, 0, face["beard"])})
+PET = Table(
+    ends={
+        "species": {"cat": .5, "dog": 1},
+        "coat": {"black": .2, "brown": .4, "orange": .6, "grey": .8, "white": 1},
+        "pattern": {"plain": .34, "patches": .67, "stripes": 1},
+        "ears": {"pricked": .5, "folded": 1},
+        "mouth": {"closed": .5, "open": 1},
+        "eyes": {"yellow": .34, "green": .67, "blue": 1},
+        "collar": {"none": .5, "collar": 1},
+        "background": {"blue": .25, "green": .5, "pink": .75, "yellow": 1},
     },
-    jitter=("tone", "shade", "width", "jaw", "turn", "light"), settle=_no_bearded_girl)
+    jitter=("tone", "shade", "width", "turn", "nod", "light"))
 
 
 def select(face: Face, index: slice | np.ndarray) -> Face:

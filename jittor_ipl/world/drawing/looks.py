@@ -7,21 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, pixels, saturate, vivid
-from jittor_ipl.world.drawing.portrait import Look, paint
-
-SOURCE = "photo"
-TARGETS = ("disney", "anime painting", "wall painting", "ukiyo-e", "pixar character", "tolkien elf", "werewolf",
-           "cartoon", "pointillism", "cubism")
-STYLES = (SOURCE, *TARGETS)
-
-
-def render(face: dict[str, np.ndarray], style: str, size: int = 64, supersample: int = 1) -> np.ndarray:
-    """Render faces in one style; uint8 [B, 3, size, size].
-
-    Raises KeyError for a style that is not in `STYLES`.
-    """
-    return pixels(paint(face, LOOKS[style], size * supersample), supersample)
+from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, saturate, vivid
+from jittor_ipl.world.drawing.portrait import Look
 
 
 # ---- palettes ------------------------------------------------------------------------------------------------------
@@ -104,11 +91,13 @@ def _night_ground(c: Canvas, back, g) -> None:
     c.paint(c.cover(.62 + .12 * np.cos(c.x * 4) - c.y), (.03, .05, .07))
 
 
-def _halftone_ground(c: Canvas, back, g) -> None:
-    """Cartoon: a flat colour with comic rays and a dotted corner."""
-    c.paint(np.ones_like(c.x), back)
-    rays = np.clip(.5 + 4 * (np.cos(np.arctan2(c.x, c.y + .1) * 12) - .2), 0, 1)
-    c.paint(rays * .35, np.clip(back * 1.5 + .15, 0, 1))
+def rays_ground(sharpness: float, threshold: float, strength: float):
+    """Cartoon: a flat colour with comic rays."""
+    def ground(c: Canvas, back, g) -> None:
+        c.paint(np.ones_like(c.x), back)
+        rays = np.clip(.5 + sharpness * (np.cos(np.arctan2(c.x, c.y + .1) * 12) - threshold), 0, 1)
+        c.paint(rays * strength, np.clip(back * 1.5 + .15, 0, 1))
+    return ground
 
 
 # ---- layers on top of the face -------------------------------------------------------------------------------------
@@ -122,10 +111,10 @@ def _circlet(c: Canvas, g, skin, hair) -> None:
 
 
 def _fur(c: Canvas, g, skin, hair) -> None:
-    """Werewolf: fur over the face, a snout with a black nose, fangs and yellow eyes drawn again above the fur."""
+    """Werewolf: fur over the face, a snout with a black nose, fangs, yellow eyes and beard again above it."""
     face = c.cover(c.ellipse(g["hx"], .06, g["rx"] * .98, .54))
     spikes = np.cos(c.x * 34 + 4 * np.cos(c.y * 9)) * np.cos(c.y * 15 + 2 * np.cos(c.x * 12))
-    c.paint(face * .62, (hair * .75 + .03))
+    c.paint(face * .62, hair * .75 + .03)
     c.shade(face, 1 + .42 * spikes)
     muzzle = c.ellipse(g["turn"] * 1.2, .30, .21, .20)
     c.paint(c.cover(muzzle, 2) * .75, np.clip(hair * 1.25 + .10, 0, 1))
@@ -142,9 +131,6 @@ def _fur(c: Canvas, g, skin, hair) -> None:
         c.paint(c.cover(c.ellipse(ex, .02, .022, .058)), (.05, .03, .02))
         brow = c.segment(ex - side * .11, -.07 + .09 * g["angry"], ex + side * .11, -.12 - .05 * g["angry"], .026)
         c.paint(c.cover(brow), hair * .35)
-
-
-def _beard_again(c: Canvas, g, skin, hair) -> None:
     chin = c.cover(c.ellipse(g["turn"] * .8, .58, .22, .12), 2) * g["beard"]
     c.paint(chin, hair * .5)
 
@@ -227,10 +213,6 @@ def _print(rgb):
     return saturate(rgb * .4 + flat * .6, .80) * np.array((1.0, .96, .86), np.float32)[None, :, None, None]
 
 
-def _poster(rgb):
-    return np.floor(rgb * 6 + .5) / 6 * .7 + rgb * .3
-
-
 LOOKS: dict[str, Look] = {
     "photo": Look(),
     "disney": Look(
@@ -259,12 +241,12 @@ LOOKS: dict[str, Look] = {
         ground=_forest_ground, dress=(_circlet,)),
     "werewolf": Look(
         hair=_towards((.34, .27, .22), .25), skin=_towards((.30, .24, .20), .35), shirt=(.14, .13, .15), ears="wolf",
-        ground=_night_ground, dress=(_fur, _beard_again)),
+        ground=_night_ground, dress=(_fur,)),
     "cartoon": Look(
         skin=_towards((1.0, .83, .15), .62), hair=vivid(1.9, 1.2), background=vivid(2.4, 1.3), shirt=(.16, .44, .90),
         outline=(.02, .02, .03), outline_width=.024, volume=.0, eye=(.120, .130), iris=(.02, .02, .02),
         iris_scale=.26, glint=.01, nose=1.3, lips=(.45, .12, .10), blush=.0, gloss=.0, strands=.0,
-        ground=_halftone_ground, finish=_poster),
+        ground=rays_ground(4, .2, .35), finish=lambda rgb: np.floor(rgb * 6 + .5) / 6 * .7 + rgb * .3),
     "pointillism": Look(volume=.35, finish=_dots),
     "cubism": Look(volume=.30, outline=(.16, .13, .12), outline_width=.010, finish=_facets),
 }

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.text.templates import TEMPLATES
-from jittor_ipl.world.drawing.looks import STYLES
+from jittor_ipl.world.drawing import looks, pet_looks
 
-Wordings = dict[str, str]                       # attribute -> the words it is said in
-Pick = Callable[[tuple[str, ...]], str]     # chooses one of several wordings
+Pick = Callable[[tuple[str, ...]], str]         # chooses one of several wordings
 # The prefixes IPL starts from, and plain ones; a "{}" takes the noun phrase.
 _FRAMES = ("a photo of a {}.", "a {}.", "{}", "the {}.", "a picture of a {}.", "an image of a {}.")
 
@@ -84,7 +83,7 @@ def matches(predicates: np.ndarray, style: np.ndarray, labels: np.ndarray) -> np
     return ((predicates[None] == -1) | (predicates[None] == truth[:, None])).all(axis=2)
 
 
-def _phrase(style: str, said: Wordings, nouns: tuple[str, ...], pick: Pick, shuffle) -> str:
+def _portrait_phrase(style: str, said: dict[str, str], nouns: tuple[str, ...], pick: Pick, shuffle) -> str:
     """Style, expression, noun, then "with ..." parts in shuffled order."""
     hair = " ".join(said[name] for name in ("length", "curl", "hair") if name in said)
     after = [f"with {hair} hair"] if hair else []
@@ -98,7 +97,15 @@ def _phrase(style: str, said: Wordings, nouns: tuple[str, ...], pick: Pick, shuf
     return " ".join(filter(None, (style, said.get("expression"), noun, " and ".join(after))))
 
 
-_WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
+def _pet_phrase(style: str, said: dict[str, str], nouns: tuple[str, ...], pick: Pick, shuffle) -> str:
+    """Style, pattern, coat, species, then "with ..." parts in shuffled order."""
+    after = [said[name] for name in ("ears", "mouth", "eyes", "collar", "background") if name in said]
+    shuffle(after)
+    noun = said.get("species") or pick(nouns)
+    return " ".join(filter(None, (style, said.get("pattern"), said.get("coat"), noun, " and ".join(after))))
+
+
+PORTRAIT = Language(tuple(looks.LOOKS), {
     "skin": (("pale skin", "light skin", "white skin"), ("tan skin", "tanned skin"), ("brown skin",),
              ("dark skin", "black skin")),
     "hair": (("black",), ("brown",), ("blond", "blonde", "yellow"), ("red", "orange"), ("grey", "gray", "white")),
@@ -111,7 +118,15 @@ _WORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "pose": (("looking left", "turned left"), ("looking ahead", "facing forward", "from the front"),
              ("looking right", "turned right")),
     "background": (("blue",), ("green",), ("pink",), ("grey", "gray")),
-}
-PORTRAIT = Language(
-    STYLES, _WORDS, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"),
-    phrase=_phrase, joints=("hair", "background", "and", "on a", "with", "in the style of a"))
+}, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"),
+   phrase=_portrait_phrase, joints=("hair", "background", "and", "on a", "with", "in the style of a"))
+PET = Language(tuple(pet_looks.LOOKS), {
+    "species": (("cat", "kitten"), ("dog", "puppy")),
+    "coat": (("black",), ("brown",), ("orange", "ginger"), ("grey", "gray"), ("white",)),
+    "pattern": (("plain",), ("patched", "spotted"), ("striped",)),
+    "ears": (("with pricked ears", "with pointed ears"), ("with folded ears", "with floppy ears")),
+    "mouth": (("with a closed mouth", "with its mouth closed"), ("with an open mouth", "with its tongue out")),
+    "eyes": (("with yellow eyes",), ("with green eyes",), ("with blue eyes",)),
+    "collar": (("without a collar", "with no collar"), ("with a collar", "with a red collar", "wearing a collar")),
+    "background": tuple((f"on a {colour} background",) for colour in ("blue", "green", "pink", "yellow")),
+}, weights=(1, 1, 1.2, 1, 1.3, 1.2, 1, .7), nouns=("pet", "animal"), phrase=_pet_phrase, joints=("and",))

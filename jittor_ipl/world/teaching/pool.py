@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +10,7 @@ import numpy as np
 from jittor_ipl.jobs.workers import in_order
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.world.drawing import attributes
-from jittor_ipl.world.subjects import PORTRAITS, Subject
+from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS, Subject
 
 _CHUNK = 32     # faces that a process renders at a time
 
@@ -100,9 +99,9 @@ def _render(face: attributes.Face, subject: Subject, styles: tuple[str, ...], si
     """Pictures uint8 [faces, styles, 3, size, size], rendered in parallel."""
     count = len(next(iter(face.values())))
     parts = [attributes.select(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
-    function = partial(_render_styles, render=subject.render, styles=styles, size=size)
+    function = partial(_render_styles, subject=subject.name, styles=styles, size=size)
     return np.concatenate(list(in_order(function, parts, [{}] * min(len(parts), os.cpu_count() or 1))))
 
 
-def _render_styles(face: attributes.Face, render: Callable, styles: tuple[str, ...], size: int) -> np.ndarray:
-    return np.stack([render(face, style, size) for style in styles], axis=1)
+def _render_styles(face: attributes.Face, subject: str, styles: tuple[str, ...], size: int) -> np.ndarray:
+    return np.stack([SUBJECTS[subject].render(face, style, size) for style in styles], axis=1)

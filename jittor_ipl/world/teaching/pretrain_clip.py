@@ -23,9 +23,8 @@ from jittor_ipl.train.optim import Adam, cosine, warmup
 from jittor_ipl.train.state import Loop, State, Weights, part_of
 from jittor_ipl.world.drawing.disguises import greyed, masks, noised
 from jittor_ipl.world.subjects import PETS, PORTRAITS
-from jittor_ipl.world.teaching.captions import PORTRAIT, Language, matches
+from jittor_ipl.world.teaching.captions import PET, PORTRAIT, Language, matches
 from jittor_ipl.world.teaching.mixture import Mixture, MixturePart
-from jittor_ipl.world.teaching.pet_captions import PET
 from jittor_ipl.world.teaching.pool import Pool, perturb, to_float
 from jittor_ipl.world.teaching.pretrain_judge import classification, one_hot, recolour
 
