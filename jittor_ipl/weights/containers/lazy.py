@@ -65,13 +65,11 @@ class LazyTensors(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self.entries[name]
         array = self._alive.get(id(entry))
-        if array is None:
-            array = self._alive[id(entry)] = self._load(name, entry)
-        return array
-
-    def _load(self, name: str, entry: LazyArray) -> np.ndarray:
+        if array is not None:
+            return array
         try:
-            return entry.load()
+            array = self._alive[id(entry)] = entry.load()
+            return array
         except UserError as error:
             raise type(error)(f"{self.source}: tensor {name[:100]!a}: {error}") from error
         except OSError as error:

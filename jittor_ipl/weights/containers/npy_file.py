@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from jittor_ipl.weights.containers.zip_reader import ZipDirectory
 
 MAGIC = b"\x93NUMPY"
 _MAX_HEADER = 10_000            # NumPy's own limit
+_HEAD = len(MAGIC) + 6 + _MAX_HEADER
 # The header is a Python dictionary; matching its one form needs no evaluation at all.
 _ITEM = {
     "descr": r"(?:'(?P<descr>[^'\\]{1,40})'|(?P<structured>\[.*\]))",
@@ -31,10 +33,9 @@ def open_npy(source: ByteSource) -> LazyArray:
     Raises UnsafeWeightsError for a damaged file, and for arrays of anything but plain numbers.
     """
     try:
-        dtype, shape, order, start = _parse(source.read(0, min(source.size, len(MAGIC) + 6 + _MAX_HEADER)), source.size)
+        return _lazy(source.read(0, min(source.size, _HEAD)), source.size, lambda: source.read(0, source.size))
     except _Text:
         refuse("the .npy data are texts, plain numbers are expected")
-    return _lazy(dtype, shape, lambda: _array(source.read(start, source.size - start), dtype, shape, order))
 
 
 def open_npz(source: ByteSource) -> tuple[dict[str, LazyArray], tuple[str, ...]]:
@@ -51,27 +52,24 @@ def open_npz(source: ByteSource) -> tuple[dict[str, LazyArray], tuple[str, ...]]
         if not member.endswith(".npy") or len(member) == 4:
             refuse(f"{shown(member)} is no member of a .npz file")
         try:
-            arrays[member[:-4]] = _member(archive, member)
+            size = archive.record(member).size
+            arrays[member[:-4]] = _lazy(archive.head(member, _HEAD), size, partial(archive.read, member))
         except _Text:
             texts.append(member[:-4])
     return arrays, tuple(texts)
 
 
-def _member(archive: ZipDirectory, member: str) -> LazyArray:
-    size = archive.record(member).size
-    dtype, shape, order, start = _parse(archive.head(member, len(MAGIC) + 6 + _MAX_HEADER), size)
-    return _lazy(dtype, shape, lambda: _array(archive.read(member)[start:], dtype, shape, order))
-
-
-def _lazy(dtype: np.dtype, shape: tuple[int, ...], load: Callable[[], np.ndarray]) -> LazyArray:
+def _lazy(head: memoryview, size: int, read: Callable[[], memoryview]) -> LazyArray:
+    """Return the array that begins with `head` and takes `size` bytes in all, which `read` returns."""
+    dtype, shape, order, start = _parse(head, size)
     native = dtype.newbyteorder("=")
+
+    def load() -> np.ndarray:
+        raw = read()[start:]
+        flat = np.frombuffer(raw, "u1") != 0 if dtype == np.bool_ else np.frombuffer(raw, dtype)
+        return readonly(flat.astype(native, copy=False).reshape(shape, order=order))
+
     return LazyArray(shape, native, native.name, load, math.prod(shape) * dtype.itemsize)
-
-
-def _array(raw: memoryview, dtype: np.dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
-    if dtype == np.bool_:
-        return readonly((np.frombuffer(raw, "u1") != 0).reshape(shape, order=order))
-    return readonly(np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="), copy=False).reshape(shape, order=order))
 
 
 class _Text(Exception):

@@ -21,7 +21,7 @@ from jittor_ipl.weights.containers.pickle.plain import is_pickle, open_pickle
 from jittor_ipl.weights.containers.safetensors import open_safetensors
 from jittor_ipl.weights.containers.sniff import describe_foreign
 from jittor_ipl.weights.containers.source import ByteSource, Origin
-from jittor_ipl.weights.containers.torch_file import Contents, is_legacy, open_legacy, open_zip
+from jittor_ipl.weights.containers.torch_file import is_legacy, open_legacy, open_zip
 from jittor_ipl.weights.containers.unwrap import ObjectTree, listed
 
 _NPZ = (b".npy", b"PK\x05\x06")     # the first member's name, or an archive without members
@@ -104,7 +104,16 @@ def open_weights(origin: Origin) -> WeightFile:
             return _arrays(source, "npy", {BARE: open_npy(source)})
         if head.startswith(b"PK\x03\x04") and head[30:30 + int.from_bytes(head[26:28], "little")].endswith(_NPZ):
             return _arrays(source, "npz", *open_npz(source))
-        tree = ObjectTree(_open(source, head), source)
+        if head.startswith(b"PK\x03\x04"):
+            contents = open_zip(source)
+        elif is_legacy(head):
+            contents = open_legacy(source)
+        elif is_pickle(head, bytes(source.read(max(0, source.size - 64), min(64, source.size)))):
+            contents = open_pickle(source)
+        else:
+            foreign = describe_foreign(head)
+            raise UserError(f"this is {foreign}; a weight file is expected (.safetensors, .pt, .pth or .pkl)")
+        tree = ObjectTree(contents, source)
     return WeightFile(source.name, tree.dictionaries, tree.at)
 
 
@@ -117,13 +126,3 @@ def _arrays(source: ByteSource, kind: str, entries: dict[str, LazyArray], skippe
 def _is_safetensors(head: bytes, size: int) -> bool:
     # A header longer than the file is still meant as safetensors, and its reader says what is wrong.
     return size >= 10 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= 2**40
-
-
-def _open(source: ByteSource, head: bytes) -> Contents:
-    if head.startswith(b"PK\x03\x04"):
-        return open_zip(source)
-    if is_legacy(head):
-        return open_legacy(source)
-    if is_pickle(head, bytes(source.read(max(0, source.size - 64), min(64, source.size)))):
-        return open_pickle(source)
-    raise UserError(f"this is {describe_foreign(head)}; a weight file is expected (.safetensors, .pt, .pth or .pkl)")

@@ -173,11 +173,6 @@ class StoredZip(ZipDirectory):
                 _refuse(f"the record {name[:80]!a} is compressed; weights are stored plainly")
         self.records = {name[len(folder):]: record for name, record in self.records.items()}
 
-    def read(self, name: str) -> memoryview:
-        """Return the bytes of a stored record; raises UnsafeWeightsError when it is missing or damaged."""
-        self.locate(name)
-        return super().read(name)
-
 
 def _widened(extra: memoryview, packed: int, size: int, header: int) -> tuple[int, int, int]:
     """Return sizes and place with those that do not fit 32 bits taken from the 64-bit extra field."""

@@ -11,12 +11,12 @@ from typing import Any
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError, refuse
 from jittor_ipl.weights.containers.pickle.objects import (
     LONG,
+    RECORD,
     Buildable,
     Context,
     Global,
     LongText,
     Record,
-    Rule,
     decoded,
     scalar,
 )
@@ -136,7 +136,7 @@ class Machine:
                 self.refused[f"{module}.{name}"] = None
                 if len(self.refused) == _MAX_REFUSED:
                     refuse("too many unknown names")
-                rule = Rule(call=Record.of("refused"), new=Record.of("refused"))
+                rule = RECORD
             self.globals[key] = Global(module, name, rule)
         self.push(self.globals[key])
 

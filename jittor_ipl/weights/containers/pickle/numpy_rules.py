@@ -47,11 +47,6 @@ class ArrayStub(Buildable):
     def __init__(self, lazy: LazyArray | None = None) -> None:
         self.lazy = lazy
 
-    @property
-    def array(self) -> np.ndarray:
-        """The array, read; raises UnsafeWeightsError when it never got its state."""
-        return self.lazy.load() if self.lazy is not None else refuse("a NumPy array that was never filled")
-
     def build(self, state: Any) -> None:
         """Take (version, shape, type, is Fortran order, bytes)."""
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[3], (bool, int)):
@@ -76,7 +71,8 @@ def make_array(raw: Any, dtype: Any, shape: Any, order: Any) -> ArrayStub:
     native = kind.newbyteorder("=")
 
     def load() -> np.ndarray:
-        data = _raw_bytes(raw)
+        # Protocols 0 to 2 write bytes as latin-1 text.
+        data = raw.narrow() if isinstance(raw, LongText) else latin(raw) if isinstance(raw, str) else raw
         if len(data) != needed:
             refuse(f"a NumPy array of shape {list(shape)} in {len(data)} bytes")
         return readonly(np.frombuffer(data, kind).astype(native, copy=False).reshape(shape, order=order))
@@ -89,13 +85,6 @@ def readonly(array: np.ndarray) -> np.ndarray:
     """Return the array with writing forbidden: it may share memory with others."""
     array.flags.writeable = False
     return array
-
-
-def _raw_bytes(raw: Any) -> Any:
-    """Return the bytes that a pickle holds, undoing the latin-1 detour of protocols 0 to 2."""
-    if isinstance(raw, LongText):
-        return raw.narrow()
-    return latin(raw) if isinstance(raw, str) else raw
 
 
 def sizes(value: Any) -> tuple[int, ...]:

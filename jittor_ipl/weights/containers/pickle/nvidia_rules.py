@@ -159,5 +159,5 @@ def _entries(members: Any) -> list[tuple[str, Any]]:
 def _number(value: Any) -> Any:
     """Return an attribute as a plain number where it is a NumPy scalar: no attribute of a module is a tensor."""
     if isinstance(value, ArrayStub) and value.lazy is not None and value.lazy.shape == ():
-        return value.array.item()
+        return value.lazy.load().item()
     return None if isinstance(value, (TensorRef, ArrayStub)) else value

@@ -9,9 +9,9 @@ How to admit a further global (this is the whole extension mechanism):
    does the same for NEWOBJ, `Rule()` admits the name as a value. The arguments may be hostile: of any type, any number,
    nested in themselves. Check with `isinstance` and `refuse(...)`; never recurse, compare, hash or print before that.
    With `context=True` it is called as `f(context, *arguments)` and may read further (see `Context`).
-3. An object of a class whose state matters becomes a `Record`: `Rule(call=Record.of("dnnlib.util.EasyDict"), new=...)`.
-   BUILD fills its `attributes`, SETITEMS its `items`, APPENDS its `entries`: a tree, or in a hostile file a graph with
-   cycles, which is walked with a bound.
+3. An object of a class whose state matters becomes a `Record`, by the rule RECORD: BUILD fills its `attributes`,
+   SETITEMS its `items`, APPENDS its `entries`: a tree, or in a hostile file a graph with cycles, which is walked with a
+   bound.
 4. A PyTorch stream nested in a pickle (`torch.storage._load_from_bytes(bytes)`) is read by
    `torch_file.read_nested_stream`; `Context.deeper` bounds the nesting, the outer meter the memory.
 """
@@ -89,24 +89,17 @@ class Buildable:
 
 
 class Record(Buildable):
-    """An inert stand-in for an object of a known class.
+    """An inert stand-in for an object of a known class; what it was made from is dropped.
 
-    `kind` names the class, `attributes` holds what BUILD sets, `items` and `entries` what a subclass of dict or list
-    was filled with, `arguments` what it was made from.
+    `attributes` holds what BUILD sets, `items` and `entries` what a subclass of dict or list was filled with.
     """
 
-    __slots__ = ("kind", "arguments", "attributes", "items", "entries")
+    __slots__ = ("attributes", "items", "entries")
 
-    def __init__(self, kind: str = "", arguments: tuple = ()) -> None:
-        self.kind, self.arguments = kind, arguments
+    def __init__(self, *_: Any) -> None:
         self.attributes: dict[str, Any] = {}
         self.items: dict[Any, Any] = {}
         self.entries: list[Any] = []
-
-    @classmethod
-    def of(cls, kind: str) -> "Callable[..., Record]":
-        """Return a constructor for a rule: keeps the arguments, whatever they are, under `arguments`."""
-        return lambda *arguments: cls(kind, arguments)
 
     def build(self, state: Any) -> None:
         """Take a dictionary of attributes, or the pair (dictionary or None, dictionary of slots or None)."""
@@ -116,6 +109,9 @@ class Record(Buildable):
             if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
                 refuse("an object's state is not a dictionary of attributes")
             self.attributes.update(part)
+
+
+RECORD = Rule(call=Record, new=Record)
 
 
 class OrderedDictStub(dict, Buildable):
@@ -136,11 +132,6 @@ class LongText:
 
     def __len__(self) -> int:
         return len(self.view)
-
-    def text(self, meter: Meter) -> str:
-        """Return it decoded and paid for; raises UnsafeWeightsError when the bytes are no such text."""
-        meter.spend((4 if self.coding != "latin-1" else 1) * len(self.view))
-        return decoded(self.view, self.coding)
 
     def narrow(self) -> "memoryview | bytearray":
         """Return its letters as bytes (protocols 0 to 2 write bytes as latin-1 text), decoding a piece at a time."""

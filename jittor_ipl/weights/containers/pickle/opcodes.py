@@ -54,13 +54,6 @@ def _protocol(machine: Machine) -> None:
         refuse(f"pickle protocol {version}")
 
 
-def _pop(machine: Machine) -> None:
-    if machine.stack:
-        machine.stack.pop()
-    else:
-        machine.pop_mark()
-
-
 def _dictionary(machine: Machine) -> None:
     items = machine.pop_mark()
     machine.push({}, 64)
@@ -130,7 +123,7 @@ OPERATIONS: dict[int, Callable[[Machine], Any]] = {
     0x91: _frozen,
     # the stack and the memo
     ord("("): lambda m: m.mark(),
-    ord("0"): _pop,
+    ord("0"): lambda m: m.stack.pop() if m.stack else m.pop_mark(),
     ord("1"): lambda m: m.pop_mark(),
     ord("2"): lambda m: m.push(m.stack[-1]),
     ord("p"): lambda m: m.remember(int(m.word())),

@@ -6,6 +6,7 @@ from typing import Any
 from jittor_ipl.weights.containers.limits import described, refuse
 from jittor_ipl.weights.containers.pickle.numpy_rules import NUMPY_RULES, ArrayStub
 from jittor_ipl.weights.containers.pickle.objects import (
+    RECORD,
     Context,
     Global,
     LongText,
@@ -81,10 +82,6 @@ def _sequence(kind: type) -> Rule:
     return Rule(call=make)
 
 
-def _record(kind: str) -> Rule:
-    return Rule(call=Record.of(kind), new=Record.of(kind))
-
-
 RULES: RuleTable = {
     ("collections", "OrderedDict"): Rule(call=_ordered_dict, new=lambda: OrderedDictStub()),
     ("collections", "defaultdict"): Rule(call=_default_dict),
@@ -100,10 +97,10 @@ RULES: RuleTable = {
     ("builtins", "frozenset"): Rule(call=lambda items=(): frozenset(_set(items))),
     ("_codecs", "encode"): Rule(call=_encode, context=True),
     ("copyreg", "_reconstructor"): Rule(call=_reconstruct),
-    ("argparse", "Namespace"): _record("argparse.Namespace"),   # rosinality's and pSp's training options
-    ("types", "SimpleNamespace"): _record("types.SimpleNamespace"),
+    ("argparse", "Namespace"): RECORD,   # rosinality's and pSp's training options
+    ("types", "SimpleNamespace"): RECORD,
     **dict.fromkeys((("jittor", "Var"), ("jittor", "jittor_core.Var"), ("jittor_core", "Var")), Rule(call=_jittor_var)),
-    **{(module, f"{kind}Path"): _record("pathlib.Path") for module in ("pathlib", "pathlib._local")
+    **{(module, f"{kind}Path"): RECORD for module in ("pathlib", "pathlib._local")
        for kind in ("Posix", "Windows", "PurePosix", "PureWindows")},
     **NUMPY_RULES,
 }

@@ -11,7 +11,7 @@ import numpy as np
 from jittor_ipl.weights.containers.bfloat16 import BFLOAT16
 from jittor_ipl.weights.containers.limits import described, refuse, shown
 from jittor_ipl.weights.containers.pickle.numpy_rules import SCALAR_TYPES, Shape, sizes
-from jittor_ipl.weights.containers.pickle.objects import Global, Record, Rule, RuleTable, look_up
+from jittor_ipl.weights.containers.pickle.objects import RECORD, Global, Record, Rule, RuleTable, look_up
 from jittor_ipl.weights.containers.pickle.rules import RULES
 
 _STORAGES = {"FloatStorage": "f4", "HalfStorage": "f2", "BFloat16Storage": BFLOAT16, "DoubleStorage": "f8",
@@ -176,7 +176,7 @@ TORCH_RULES: RuleTable = {
     ("torch", "Size"): Rule(call=Shape),
     ("torch", "device"): Rule(call=_device),
     ("torch.storage", "UntypedStorage"): Rule(),
-    ("torch.torch_version", "TorchVersion"): Rule(call=Record.of("TorchVersion"), new=Record.of("TorchVersion")),
+    ("torch.torch_version", "TorchVersion"): RECORD,
     **{("torch.jit._pickle", name): Rule(call=_first) for name in (
         "build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "restore_type_tag")},
     **{(module, name): Rule() for name in (*_STORAGES, *_FOREIGN_STORAGES) for module in ("torch", "torch.cuda")},
@@ -188,5 +188,5 @@ find_torch_rule = look_up(TORCH_RULES, RULES)
 def find_script_rule(module: str, name: str) -> Rule | None:
     """Return the rule for a global of a TorchScript archive, whose own classes all live below `__torch__`."""
     if module == "__torch__" or module.startswith("__torch__."):
-        return Rule(new=Record.of(f"{module}.{name}"))
+        return Rule(new=Record)
     return find_torch_rule(module, name)
