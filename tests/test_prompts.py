@@ -17,7 +17,7 @@ STYLES = ["disney", "anime painting", "wall painting", "ukiyo-e", "pixar charact
 
 
 def shipped(style: str) -> list[prompts.Prompt]:
-    return prompts.read_prompts(prompts.shipped_path(style), style)
+    return prompts.read_prompts(prompts.list_path(prompts.SHIPPED, style), style)
 
 
 def told(path, **keywords) -> str:

@@ -110,7 +110,7 @@ class Suite(Shared):
         """
         safe_name(style, "style name", reserve=len("000000-"))
         check_distinct([*self.names(), style])
-        return self._resolved(StyleEntry(name=style), number_of(style))
+        return self.resolve(number_of(style), StyleEntry(name=style))
 
     def names(self) -> list[str]:
         """Return the names of the listed styles."""
@@ -120,11 +120,9 @@ class Suite(Shared):
         """Return the resolved run of every style, in the order of the file."""
         return [self.resolve(number) for number in range(len(self.styles))]
 
-    def resolve(self, number: int) -> StyleRun:
-        """Return the run of the style at this place of the list: the suite's settings with its own over them."""
-        return self._resolved(self.styles[number], number)
-
-    def _resolved(self, entry: StyleEntry, number: int) -> StyleRun:
+    def resolve(self, number: int, entry: StyleEntry | None = None) -> StyleRun:
+        """Return the run of an entry, by default of the one listed at `number`: the suite's settings with its own."""
+        entry = entry or self.styles[number]
         settings = merged(self.model_dump(by_alias=True, exclude={"styles"}), entry.overrides())
         return StyleRun.model_validate({**settings, "number": number, "style": entry.name,
                                         "target": entry.target or entry.name, "style_images": entry.style_images})

@@ -1,11 +1,18 @@
-"""Many pictures as one: plain grids, and contact sheets with a label beside each row."""
+"""Many pictures as one: plain grids, contact sheets with a label beside each row, and mosaics to read back."""
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.files import load_image, save_png
+
+MOST_PIXELS = 1 << 24  # of one mosaic: 4096 pictures of 64 px, 16 of 1024 px; of further ones only the hash is recorded
 
 
 def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, background: int = 255) -> np.ndarray:
@@ -57,3 +64,24 @@ def shrunk(picture: np.ndarray, side: int) -> np.ndarray:
         return picture
     size = round(width * scale), round(height * scale)
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def capacity(height: int, width: int) -> int:
+    """Return how many pictures of `height` x `width` pixels a mosaic takes (at least one)."""
+    return max(1, MOST_PIXELS // (height * width))
+
+
+def write_mosaic(path: Path, images: Sequence[np.ndarray]) -> None:
+    """Write equal pictures, uint8 [H, W, 3] each, as one near-square PNG without gaps; whole or not at all."""
+    save_png(path, grid(images, math.ceil(math.sqrt(len(images))), pad=0))
+
+
+def read_mosaic(path: Path, count: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """Read back the first `count` pictures of (height, width) `size`; UserError when the file cannot hold them."""
+    height, width = size
+    sheet = load_image(path)
+    rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
+    if sheet.shape[:2] != (rows * height, columns * width) or rows * columns < count:
+        found = f"{sheet.shape[1]}x{sheet.shape[0]}"
+        raise UserError(f"{path} is {found}: it does not hold {count} pictures of {width}x{height}")
+    return list(sheet.reshape(rows, height, columns, width, 3).swapaxes(1, 2).reshape(-1, height, width, 3)[:count])

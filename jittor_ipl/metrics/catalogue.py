@@ -17,41 +17,29 @@ SIFID_REFERENCES = 10       # the first ones, in order; every further one costs 
 
 @dataclass(frozen=True)
 class Sets:
-    """What is measured.
-
-    images      the set itself;  reference  pictures of the target domain, in no relation to it, or their statistics
-    before, after   pairs: the source pictures, and those of `images` that have a partner
-    prompt, source_prompt   features [e] of the two texts
-    """
+    """What is measured: pictures, what they compare with, and the networks."""
 
     images: FeatureSet
     extractor: Extractor
     seed: int
-    reference: FeatureSet | Statistics | None = None
-    before: FeatureSet | None = None
-    after: FeatureSet | None = None
-    prompt: np.ndarray | None = None
-    source_prompt: np.ndarray | None = None
+    reference: FeatureSet | Statistics | None = None    # of the target domain, in no relation to `images`
+    before: FeatureSet | None = None                    # pairs: the source pictures,
+    after: FeatureSet | None = None                     # and those of `images` that have a partner
+    prompt: np.ndarray | None = None                    # features [e] of the text,
+    source_prompt: np.ndarray | None = None             # and of that of the pictures before
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One entry of --metrics.
+    """One entry of --metrics."""
 
-    compute   Sets -> figures under their published names
-    network   field of the extractor that it takes its features from, None for pixels
-    needs     "images" alone, "reference", "source" (pairs), "prompt" or "prompts" (pairs and both texts)
-    least     pictures needed in the set (or pairs), and in the reference where there is one
-    statistics   whether a file of mean and covariance can stand for the reference
-    taps      field of `Sets` -> features that `compute` takes from it whole, so that one pass gives them to all metrics
-    """
-
-    compute: Callable[[Sets], Figures]
-    network: str | None
-    needs: str
-    least: int
-    least_reference: int = 2
-    statistics: bool = False
+    compute: Callable[[Sets], Figures]      # figures under their published names
+    network: str | None                     # field of the extractor that gives the features, None for pixels
+    needs: str                  # "images" alone, "reference", "source" (pairs), "prompt", "prompts" (pairs, both texts)
+    least: int                              # pictures needed in the set, or pairs,
+    least_reference: int = 2                # and in the reference where there is one
+    statistics: bool = False                # whether a file of mean and covariance can stand for the reference
+    # Field of `Sets` -> features that `compute` takes from it whole, so that one pass gives them to all metrics.
     taps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 

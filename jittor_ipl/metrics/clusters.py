@@ -10,17 +10,12 @@ CLUSTERS = 10
 
 @dataclass(frozen=True)
 class Diversity:
-    """Mean distances within clusters.
+    """Mean distances within clusters."""
 
-    mean, std   of the clusters' own means
-    every       mean over all pictures (or pairs), whatever cluster they are in
-    clusters    how many clusters have a mean
-    """
-
-    mean: float
-    std: float
-    every: float
-    clusters: int
+    mean: float         # of the clusters' own means
+    std: float          # of the same
+    every: float        # mean over all pictures (or pairs), whatever cluster they are in
+    clusters: int       # how many clusters have a mean
 
 
 def k_medoids(distances: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

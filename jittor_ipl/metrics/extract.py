@@ -23,16 +23,11 @@ MEMORY = 1 << 30
 
 
 class FeatureNetwork(Protocol):
-    """What computes features.
+    """What computes features."""
 
-    name     as reports call it, its way of resizing included
-    sha256   of its weights
-    demo     whether the demo judge stands in for the network that a metric is defined with
-    """
-
-    name: str
-    sha256: str
-    demo: bool
+    name: str       # as reports call it, its way of resizing included
+    sha256: str     # of its weights
+    demo: bool      # whether the demo judge stands in for the network that a metric is defined with
 
     def features(self, images: np.ndarray, wanted: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the `wanted` features [B, ...] of float32 pictures [B, 3, H, W] in [-1, 1]."""
@@ -57,15 +52,11 @@ class Extractor:
 
 @dataclass
 class FeatureSet:
-    """The features of one set of pictures, computed when first asked for.
-
-    batch   pictures handed to a network at once
-    cache   folder that keeps features between runs; None for none
-    """
+    """The features of one set of pictures, computed when first asked for."""
 
     images: ImageSet
-    batch: int = 32
-    cache: Path | None = None
+    batch: int = 32                 # pictures handed to a network at once
+    cache: Path | None = None       # folder that keeps features between runs; None for none
     _known: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict, repr=False)
 
     def first(self, count: int) -> "FeatureSet":

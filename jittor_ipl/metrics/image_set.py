@@ -20,22 +20,15 @@ IN_MEMORY = 1 << 30         # bytes of pixels that are kept; a larger folder is 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Pictures of one size.
+    """Pictures of one size."""
 
-    label     what messages and reports call the set
-    names     of the pictures, for pairing; numbers for a set from memory
-    size      height and width in pixels
-    skipped   damaged files that `skip_bad` passed over: name and fault
-    flattened   pictures with transparent parts, which were laid over white
-    """
-
-    label: str
-    names: tuple[str, ...]
-    size: tuple[int, int]
-    skipped: tuple[str, ...] = ()
-    named: bool = False
-    resized: int | None = None
-    flattened: int = 0
+    label: str                      # what messages and reports call the set
+    names: tuple[str, ...]          # of the pictures, for pairing; numbers for a set from memory
+    size: tuple[int, int]           # height and width in pixels
+    skipped: tuple[str, ...] = ()   # damaged files that `skip_bad` passed over: name and fault
+    named: bool = False             # whether `names` are those of files
+    resized: int | None = None      # the side that every picture was brought to
+    flattened: int = 0              # pictures with transparent parts, which were laid over white
     _pixels: np.ndarray | None = field(default=None, repr=False)
     _paths: tuple[Path, ...] = field(default=(), repr=False)
 

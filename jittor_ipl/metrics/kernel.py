@@ -28,10 +28,6 @@ def kernel_inception_distance(images: np.ndarray, reference: np.ndarray, subsets
 
 def _squared_mmd(x: np.ndarray, y: np.ndarray) -> float:
     m = len(x)
-    xx, yy, xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+    xx, yy, xy = ((a @ b.T / a.shape[1] + 1.0) ** DEGREE for a, b in ((x, x), (y, y), (x, y)))
     within = xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)
     return within / (m * (m - 1)) - 2 * xy.sum() / (m * m)
-
-
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x @ y.T / x.shape[1] + 1.0) ** DEGREE

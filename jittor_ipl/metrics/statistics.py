@@ -43,14 +43,10 @@ def read_statistics(path: str | Path) -> Statistics:
     except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:100]
         raise UserError(f"{path}: no statistics file that can be read ({reason})") from error
-    _check(path, mean, covariance)
-    return Statistics(path.name, file_sha256(path), mean, covariance)
-
-
-def _check(path: Path, mean: np.ndarray, covariance: np.ndarray) -> None:
     if mean.ndim != 1 or len(mean) == 0 or covariance.shape != (len(mean), len(mean)):
         raise UserError(f"{path}: mu {list(mean.shape)} and sigma {list(covariance.shape)} are no mean and covariance")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise UserError(f"{path}: mu or sigma contains NaN or infinity")
     if np.abs(covariance - covariance.T).max() > 1e-6 * np.abs(covariance).max() or covariance.diagonal().min() < 0:
         raise UserError(f"{path}: sigma is no covariance: not symmetric, or a variance below 0")
+    return Statistics(path.name, file_sha256(path), mean, covariance)

@@ -15,8 +15,8 @@ from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CONFIG, DELTA, REFERENCE, SEEDS
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.mosaic import capacity, write_mosaic
 from jittor_ipl.images.pixels import pixels_sha256
+from jittor_ipl.images.sheets import capacity, write_mosaic
 from jittor_ipl.submission.produce import produce, source_of, weight_hashes
 from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_records
 from jittor_ipl.submission.sets import SetEntry, TestSet, open_set

@@ -21,8 +21,8 @@ from jittor_ipl.disk.layout import MANIFEST, REFERENCE, SEEDS
 from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
-from jittor_ipl.images.mosaic import read_mosaic
 from jittor_ipl.images.pixels import pixels_sha256
+from jittor_ipl.images.sheets import read_mosaic
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.submission.produce import produce

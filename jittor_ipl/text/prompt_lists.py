@@ -37,21 +37,18 @@ def shipped_styles() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
-def shipped_path(style: str) -> Path:
-    """Return the file of the list that ships for a style; raises UserError, with the nearest name, when none does."""
-    known = shipped_styles()
-    name = style.strip().lower().replace(" ", "-")
-    if name not in known:
-        raise UserError(f"no list of prompts ships for {style!r}{nearest(name, known)}; there are lists for "
-                        f"{', '.join(known)}: write one of your own (docs/prompts.md)")
-    return FOLDER / f"{name}.txt"
-
-
 def list_path(name: str, style: str) -> Path:
-    """Return the file that `mapper.prompts` names: a path, or the list of `SHIPPED` (for this style) or `DEMO`."""
-    if name == DEMO:
-        return FOLDER / "demo" / "demo.txt"
-    return shipped_path(style) if name == SHIPPED else Path(name)
+    """Return the file that `mapper.prompts` names: a path, or the list of `SHIPPED` (for this style) or `DEMO`.
+
+    Raises UserError, with the nearest name, when no list ships for the style.
+    """
+    if name != SHIPPED:
+        return FOLDER / "demo" / "demo.txt" if name == DEMO else Path(name)
+    known, wanted = shipped_styles(), style.strip().lower().replace(" ", "-")
+    if wanted not in known:
+        raise UserError(f"no list of prompts ships for {style!r}{nearest(wanted, known)}; there are lists for "
+                        f"{', '.join(known)}: write one of your own (docs/prompts.md)")
+    return FOLDER / f"{wanted}.txt"
 
 
 def fill(prompts: Sequence[Prompt], target: str) -> list[str]:
