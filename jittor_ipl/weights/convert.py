@@ -164,9 +164,8 @@ def _finite(opened: Opened, label: str) -> dict[str, np.ndarray]:
 
 def known_dialects() -> dict[str, str]:
     """Return what --as takes -> the dialect's name in its family; `kohya-lora` says more than `kohya`, both will do."""
-    both = [(name, f"{name}-{family.kind}" if family.kind == "lora" else name)
-            for family in families() for name in family.exports]
-    return {OURS: OURS, **{shown: name for name, shown in both}}
+    return {OURS: OURS, **{f"{name}-lora" if family.kind == "lora" else name: name
+                           for family in families() for name in family.exports}}
 
 
 def dialect_named(text: str) -> str:

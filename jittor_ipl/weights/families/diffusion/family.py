@@ -19,7 +19,9 @@ _LORA_MARKS = (".lora", "_lora", "lora_")
 
 def recognise_unet(shapes: Shapes, hints: Hints) -> Layout | None:
     """Return the layout of a UNet2DConditionModel; UserError for its relatives and for unsupported configs."""
-    _refuse_single_file(shapes)
+    if any(name.startswith(_LDM_PREFIXES) for name in shapes):
+        raise UserError("this is a whole Stable Diffusion checkpoint in one file (original names); a diffusers folder "
+                        "is expected: StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes one")
     if not _claims("unet", hints, any(".time_emb_proj." in name for name in shapes)
                    or "time_embedding.linear_1.weight" in shapes, shapes):
         return None
@@ -65,12 +67,6 @@ def _claims(kind: str, hints: Hints, by_names: bool, shapes: Shapes) -> bool:
         raise UserError(f"the config says {stated[:80]!r}, a network that is not supported"
                         f"{nearest(stated[:80], CLASSES)}; known are {', '.join(CLASSES)}")
     return by_names
-
-
-def _refuse_single_file(shapes: Shapes) -> None:
-    if any(name.startswith(_LDM_PREFIXES) for name in shapes):
-        raise UserError("this is a whole Stable Diffusion checkpoint in one file (original names); a diffusers folder "
-                        "is expected: StableDiffusionPipeline.from_single_file(...).save_pretrained(...) makes one")
 
 
 def _refuse_relatives(shapes: Shapes) -> None:

@@ -50,8 +50,10 @@ def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
     `attention_head_dim` is the number of heads (diffusers' field is misnamed), None where nothing tells it. Raises
     UserError for a field that is unknown, unsupported or contradicts another.
     """
-    untold = {"attention_head_dim": None} if config.get("attention_head_dim", 8) is None else {}
-    numbers = {**fields.read_fields({name: config[name] for name in config if name not in untold}, FIELDS), **untold}
+    untold = config.get("attention_head_dim", "default") is None
+    numbers = fields.read_fields({**config, "attention_head_dim": 1} if untold else config, FIELDS)
+    if untold:
+        numbers["attention_head_dim"] = None
     fields.require_groups(numbers)
     for width, heads in zip(numbers["block_out_channels"], numbers["attention_head_dim"] or ()):
         if width % heads:

@@ -125,6 +125,3 @@ def _one(values: set) -> str:
 
 def _whole(value: float) -> float | int:
     return int(value) if float(value).is_integer() else value
-
-
-EXPORTS = {"diffusers": to_diffusers, "kohya": to_kohya}

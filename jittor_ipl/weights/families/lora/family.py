@@ -14,7 +14,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.lora.alpha import stated_alphas
-from jittor_ipl.weights.families.lora.export import EXPORTS, diffusers_metadata, kohya_metadata
+from jittor_ipl.weights.families.lora.export import diffusers_metadata, kohya_metadata, to_diffusers, to_kohya
 from jittor_ipl.weights.families.lora.modules import TEXT, UNET, Base, choose_base, factor_shapes, known_base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, ORIGINAL, UP, counterpart, looks_like_lora, read_name
 
@@ -122,7 +122,7 @@ def convert(tensors: Tensors, layout: LoraLayout) -> dict[str, np.ndarray]:
     return ours
 
 
-FAMILY = Family("lora", recognise, convert, EXPORTS,
+FAMILY = Family("lora", recognise, convert, exports={"diffusers": to_diffusers, "kohya": to_kohya},
                 landmarks=("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
                            "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"),
                 export_metadata={
