@@ -13,9 +13,13 @@ from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, conv
 
 FID_CLASSES, TORCHVISION_CLASSES = 1008, 1000
 _ROW, _COLUMN = (1, 7), (7, 1)                  # kernels (height, width)
-# Blocks as (branch, output channels, kernel); a number in place of the input means the block's own input.
+# The first cells, as (name, output channels, input channels, kernel).
 _STEM = (("Conv2d_1a_3x3", 32, 3, 3), ("Conv2d_2a_3x3", 32, 32, 3), ("Conv2d_2b_3x3", 64, 32, 3),
          ("Conv2d_3b_1x1", 80, 64, 1), ("Conv2d_4a_3x3", 192, 80, 3))
+# A block as (branch, output channels, kernel).
+_BRANCHES_E = (("branch1x1", 320, 1), ("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3)),
+               ("branch3x3_2b", 384, (3, 1)), ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3),
+               ("branch3x3dbl_3a", 384, (1, 3)), ("branch3x3dbl_3b", 384, (3, 1)), ("branch_pool", 192, 1))
 
 
 def schema(dialect: str) -> Schema:
@@ -33,7 +37,7 @@ def schema(dialect: str) -> Schema:
         names |= linear("AuxLogits.fc", TORCHVISION_CLASSES, 768)
     names |= _block("Mixed_7a", 768, (*_tower("branch3x3", (192, 1), (320, 3)),
                                       *_tower("branch7x7x3", (192, 1), (192, _ROW), (192, _COLUMN), (192, 3))))
-    names |= _block("Mixed_7b", 1280, _branches_e()) | _block("Mixed_7c", 2048, _branches_e())
+    names |= _block("Mixed_7b", 1280, _BRANCHES_E) | _block("Mixed_7c", 2048, _BRANCHES_E)
     return names | linear("fc", FID_CLASSES if dialect == "fid" else TORCHVISION_CLASSES, 2048)
 
 
@@ -55,13 +59,6 @@ def _branches_c(c7: int) -> tuple:
     return (("branch1x1", 192, 1), *_tower("branch7x7", (c7, 1), (c7, _ROW), (192, _COLUMN)),
             *_tower("branch7x7dbl", (c7, 1), (c7, _COLUMN), (c7, _ROW), (c7, _COLUMN), (192, _ROW)),
             ("branch_pool", 192, 1))
-
-
-def _branches_e() -> tuple:
-    return (("branch1x1", 320, 1), ("branch3x3_1", 384, 1), ("branch3x3_2a", 384, (1, 3)),
-            ("branch3x3_2b", 384, (3, 1)), ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3),
-            ("branch3x3dbl_3a", 384, (1, 3)),
-            ("branch3x3dbl_3b", 384, (3, 1)), ("branch_pool", 192, 1))
 
 
 def _block(name: str, n_in: int, branches: tuple) -> Schema:
