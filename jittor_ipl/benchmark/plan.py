@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -95,15 +96,12 @@ class Cell:
             [self.run.training_hash(), *(weights_sha256([path]) for path in run_files(self.run))]
         return hashlib.sha256(canonical({"trained": trained, "protocol": self.place.protocol()})).hexdigest()
 
-    def record(self, identity: str | None = None) -> dict[str, Any] | None:
+    def record(self) -> dict[str, Any] | None:
         """Return the cell's record, None when there is none that is whole and of these settings, files and protocol."""
-        if not (self.folder / RECORD).is_file():
-            return None
-        try:
+        with suppress(UserError):
             found = read_sealed(self.folder / RECORD, "record")
-        except UserError:
-            return None
-        return found if found.get("identity") == (identity or self.identity()) else None
+            return found if found.get("identity") == self.identity() else None
+        return None
 
 
 def plan(benchmark: Benchmark, root: str | Path) -> list[Cell]:
@@ -112,19 +110,20 @@ def plan(benchmark: Benchmark, root: str | Path) -> list[Cell]:
     Raises UserError for a suite, style, override or file that is not there, before anything is trained.
     """
     root, cells, trained, ablations = Path(root), [], [], benchmark.ablations
+    rows = {name: (method.set, benchmark.styles(), benchmark.seeds) for name, method in benchmark.methods.items()}
+    if ablations:
+        base = benchmark.methods[ablations.base].set
+        rows |= {f"{ABLATION}{name}": ([*base, *variant.set], ablations.styles, ablations.seeds)
+                 for name, variant in ablations.variants.items()}
     for source in benchmark.sources:
-        suites = {name: benchmark.suite_of(source, [*method.set, *_QUIET])
-                  for name, method in benchmark.methods.items()}
-        variants = _variants(benchmark, source)
+        suites = {name: benchmark.suite_of(source, [*overrides, *_QUIET])
+                  for name, (overrides, styles, _) in rows.items() if set(styles) & set(source.styles)}
         for style in source.styles:
             place = _place(benchmark, source, next(iter(suites.values())).run_of(style))
             cells += [Cell(name, place, None, None, root / name / _folder(place))
                       for name in ANCHORS if place.subject or name == "source"]
-            trained += [_cell(name, place, seed, suite.run_of(style), root)
-                        for name, suite in suites.items() for seed in benchmark.seeds]
-            if ablations and style in ablations.styles:
-                trained += [_cell(f"{ABLATION}{name}", place, seed, suite.run_of(style), root)
-                            for name, suite in variants.items() for seed in ablations.seeds]
+            trained += [_cell(name, place, seed, suites[name].run_of(style), root)
+                        for name, (_, styles, seeds) in rows.items() if style in styles for seed in seeds]
     order = list(dict.fromkeys([*benchmark.seeds, *(ablations.seeds if ablations else [])]))
     trained.sort(key=lambda cell: (cell.method.startswith(ABLATION), order.index(cell.seed)))     # stable
     return cells + trained
@@ -146,14 +145,6 @@ def chosen(cells: list[Cell], only: str) -> list[Cell]:
                                 f"there are {', '.join(known)}")
     return [cell for cell in cells if all(not words or value is None or str(value) in words
                                           for words, value in zip(parts, cell.key))]
-
-
-def _variants(benchmark: Benchmark, source: BenchmarkSource) -> dict:
-    if benchmark.ablations is None or not set(source.styles) & set(benchmark.ablations.styles):
-        return {}
-    base = benchmark.methods[benchmark.ablations.base].set
-    return {name: benchmark.suite_of(source, [*base, *variant.set, *_QUIET])
-            for name, variant in benchmark.ablations.variants.items()}
 
 
 def _place(benchmark: Benchmark, source: BenchmarkSource, run: StyleRun) -> Place:

@@ -18,14 +18,11 @@ SMALL_BYTES = 300_000       # of the sheet in docs/
 _HEADER = 18                # pixels of a line of text
 
 
-def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> list[Path]:
+def write_sheets(benchmark: Benchmark, cells: Sequence[Cell], folder: Path) -> None:
     """Write one sheet a style into `folder`: the first training seed's pictures, a row for each method that is done."""
-    written = []
     for style in benchmark.styles():
-        rows = _rows(benchmark, cells, style, benchmark.sheet.columns)
-        if rows:
-            written.append(write_bytes(folder / f"{style.replace(' ', '-')}.png", encode_sheet(contact_sheet(rows))))
-    return written
+        if rows := _rows(benchmark, cells, style, benchmark.sheet.columns):
+            write_bytes(folder / f"{style.replace(' ', '-')}.png", encode_sheet(contact_sheet(rows)))
 
 
 def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path | None:

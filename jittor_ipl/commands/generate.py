@@ -28,7 +28,7 @@ EXAMPLES = """  python -m jittor_ipl generate --weights runs/demo/00-disney --se
 def command(weights: str, style: str | None, source: str | None, seeds: str, truncation: float | None,
             noise_mode: str | None, outdir: str, batch: int, workers: int) -> int:
     """Make pictures of chosen seeds."""
-    from jittor_ipl.disk.folders import output_folder
+    from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.names import SUFFIX
     from jittor_ipl.images.files import save_png
     from jittor_ipl.submission.produce import produce

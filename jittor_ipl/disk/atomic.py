@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,6 @@ _ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
-_EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
-_HERE = -100   # AT_FDCWD
 _SLACK = 8 << 20  # bytes kept free beside what is written: headers, manifests, the log
 
 
@@ -79,8 +78,10 @@ def staged(path: str | Path) -> Iterator[Path]:
     # Not made from the target's own name, which may already have the longest length a file system allows.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     with as_user_error(path):
-        lock = _created(temporary)
+        lock = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         try:
+            with suppress(OSError):     # a file system without locks: then nothing is swept there either
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
@@ -89,14 +90,6 @@ def staged(path: str | Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
             os.close(lock)
-
-
-def _created(path: Path) -> int:
-    """Create an empty file and return a descriptor that holds its lock."""
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-    with suppress(OSError):  # a file system without locks: then nothing is swept there either
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
 
 
 def sweep(folder: str | Path) -> int:
@@ -112,6 +105,15 @@ def sweep(folder: str | Path) -> int:
             finally:
                 os.close(handle)
     return swept
+
+
+def output_folder(path: Path) -> Path:
+    """Make `path`, clear what killed processes left, and prove that files can be written there; UserError where not."""
+    make_folder(path)
+    sweep(path)
+    with as_user_error(path), tempfile.TemporaryFile(dir=path):
+        pass
+    return path
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:
@@ -181,5 +183,7 @@ def _aside(target: Path) -> Path:
 
 def _exchanged(one: Path, other: Path) -> bool:
     """Exchange two names in one step where the system can."""
+    at_fdcwd, exchange = -100, 2        # AT_FDCWD, RENAME_EXCHANGE of renameat2(2)
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    return renameat2 is not None and renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+    return renameat2 is not None and \
+        renameat2(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), exchange) == 0

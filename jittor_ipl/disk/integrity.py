@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ def canonical(content: Any) -> bytes:
 def write_sealed(path: str | Path, content: Mapping[str, Any]) -> Path:
     """Write a JSON object in canonical form, with the SHA-256 of that form (key `sha256`); whole or not at all."""
     assert _SEAL not in content
-    return write_bytes(path, canonical({**content, _SEAL: hashlib.sha256(canonical(content)).hexdigest()}))
+    return write_bytes(path, _sealed(content))
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    return canonical({**content, _SEAL: hashlib.sha256(canonical(content)).hexdigest()})
 
 
 def read_sealed(path: str | Path, kind: str) -> dict[str, Any]:
@@ -45,16 +50,9 @@ def read_sealed(path: str | Path, kind: str) -> dict[str, Any]:
     """
     data = read_small(path, kind, JSON_BYTES)
     content = json_object(data, path, kind)
-    seal = content.pop(_SEAL, None)
-    if seal is None:
+    if content.pop(_SEAL, None) is None:
         raise UserError(f"{path} is not a valid {kind}: it does not carry its own SHA-256; make it again")
-    if not _fits(content, seal, data):
-        raise UserError(f"{path} is damaged or was edited: this {kind} does not have the SHA-256 that it carries")
-    return content
-
-
-def _fits(content: dict[str, Any], seal: Any, data: bytes) -> bool:
-    try:
-        return seal == hashlib.sha256(canonical(content)).hexdigest() and data == canonical({**content, _SEAL: seal})
-    except (ValueError, RecursionError):  # what JSON reads but does not write: infinity, half characters
-        return False
+    with suppress(ValueError, RecursionError):  # what JSON reads but does not write: infinity, half characters
+        if data == _sealed(content):
+            return content
+    raise UserError(f"{path} is damaged or was edited: this {kind} does not have the SHA-256 that it carries")

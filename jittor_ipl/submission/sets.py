@@ -7,10 +7,9 @@ from pathlib import Path
 
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import StyleRun, load_config
-from jittor_ipl.disk.folders import inside
 from jittor_ipl.disk.integrity import file_sha256, read_sealed
 from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, MANIFEST, REPORT, SEEDS
-from jittor_ipl.disk.names import image_names, seed_name
+from jittor_ipl.disk.names import image_names, inside, seed_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import check_seed, parse_seeds

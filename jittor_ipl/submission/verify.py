@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.disk.folders import inside
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import MANIFEST, REFERENCE, SEEDS
-from jittor_ipl.disk.names import SUFFIX
+from jittor_ipl.disk.names import SUFFIX, inside
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.images.pixels import pixels_sha256
