@@ -156,7 +156,7 @@ class _Tables:
 
 
 def _progress(results: Results) -> str:
-    missing, total = results.missing(), len(results.records)
+    missing, total = [key for key, record in results.records.items() if record is None], len(results.records)
     if not missing:
         return f"All {total} cells (method, style, seed) are done."
     named = ", ".join(" ".join(str(part) for part in key if part is not None) for key in missing[:_LISTED])

@@ -44,10 +44,6 @@ class Results:
         done = self.done()
         return [name for name in figures if not done or any(name in record["figures"] for record in done)]
 
-    def missing(self) -> list[Key]:
-        """Return the cells that are not done, in the order of the plan."""
-        return [key for key, record in self.records.items() if record is None]
-
     def of(self, method: str, style: str, seeds: Sequence[int] | None = None) -> list["dict[str, Any] | None"]:
         """Return the records of a method's seeds in one style, None where a planned one is missing."""
         return [record for (name, where, seed), record in self.records.items()

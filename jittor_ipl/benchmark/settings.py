@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from jittor_ipl.config import Suite, load_config, load_suite
 from jittor_ipl.config.sections import Section, Seed
@@ -79,13 +79,9 @@ class Benchmark(Section):
     sheet: Sheet = Sheet()
     ablations: Ablations | None = None
 
-    @field_validator("name")
-    @classmethod
-    def _safe(cls, name: str) -> str:
-        return safe_name(name, "name")
-
     @model_validator(mode="after")
     def _consistent(self) -> Benchmark:
+        safe_name(self.name, "name")
         variants = self.ablations.variants if self.ablations else {}
         for name in (*self.methods, *variants):
             safe_name(name, "method name", reserve=len("ablation-"))

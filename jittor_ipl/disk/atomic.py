@@ -18,11 +18,9 @@ from typing import Any
 from jittor_ipl.errors import UserError
 
 _ADVICE = {
-    errno.ENOSPC: "free some space there or choose another folder",
-    errno.EDQUOT: "free some space there or choose another folder",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there or choose another folder"),
     errno.EFBIG: "this system allows no file of that size (ulimit -f): raise the limit or choose another folder",
-    errno.EACCES: "make it writable or choose another folder",
-    errno.EPERM: "make it writable or choose another folder",
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "make it writable or choose another folder"),
     errno.EROFS: "the disk is read-only: choose another folder",
     errno.EIO: "the disk is failing: choose a folder on another one",
     errno.ENOTDIR: "a part of that path is a file: choose another folder",

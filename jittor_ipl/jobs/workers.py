@@ -133,7 +133,11 @@ def answers(function: Function, requests: Iterable[Any], environments: Sequence[
             while waiting:
                 for connection in wait(list(waiting)):
                     worker, number, request, started = waiting.pop(connection)
-                    value, error = _outcome(worker)
+                    value, error = None, None
+                    try:
+                        value = worker.receive()
+                    except Exception as problem:    # `Interrupted` is none: it ends all
+                        error = problem
                     if fresh:
                         worker.stop()
                     yield Answer(number, request, value, error, time.monotonic() - started)
@@ -157,13 +161,6 @@ def in_order(function: Function, requests: Iterable[Any], environments: Sequence
                     raise answer.error
                 yield answer.value
                 awaited += 1
-
-
-def _outcome(worker: Worker) -> tuple[Any, Exception | None]:
-    try:
-        return worker.receive(), None
-    except Exception as error:      # `Interrupted` is none: it ends all
-        return None, error
 
 
 def _death(code: int) -> BaseException:

@@ -36,19 +36,17 @@ def run_checks(deep: bool = False) -> list[Check]:
 
     Never raises for a fault of the machine: it becomes a `Check` with `ok` False.
     """
-    checks: list[Callable[[], Check]] = [python, pins, switches, compiler, headers, onednn, cuda, cache, disk,
-                                         vocabulary, jclip, jtorch]
-    return [check() for check in checks + ([kernel] if deep else [])]
+    checks: list[Callable[[], Check]] = [_python, _pins, _switches, _compiler, _headers, _onednn, _cuda, _cache,
+                                         _disk, _vocabulary, _jclip, _jtorch]
+    return [check() for check in checks + ([_kernel] if deep else [])]
 
 
-def python() -> Check:
-    """Check the version of Python."""
+def _python() -> Check:
     found = sys.version_info[:3]
     return Check("python", (3, 10) <= found[:2] <= (3, 12), ".".join(map(str, found)), "use Python 3.10, 3.11 or 3.12")
 
 
-def pins() -> Check:
-    """Check that the packages that decide results are there in the versions that this project is made for."""
+def _pins() -> Check:
     try:
         packages.require()
     except UserError as error:
@@ -56,14 +54,13 @@ def pins() -> Check:
     return Check("packages", True, "; ".join(packages.deviations()) or "as pinned")
 
 
-def switches() -> Check:
+def _switches() -> Check:
     """Name the variables of Jittor's own that are set here and not let through."""
     names = ", ".join(environment.ignored_switches("cpu"))
     return Check("variables", True, f"ignored: {names}" if names else "none of Jittor's own")
 
 
-def compiler() -> Check:
-    """Check that a C++ compiler is there."""
+def _compiler() -> Check:
     path = system.compiler()
     if path is None:
         return Check("compiler", False, "no g++ found", system.COMPILER_FIX)
@@ -73,14 +70,12 @@ def compiler() -> Check:
         return Check("compiler", False, f"{path} does not run: {error}", system.COMPILER_FIX)
 
 
-def headers() -> Check:
-    """Check Python's headers, which Jittor's core is compiled against."""
+def _headers() -> Check:
     folder = system.python_headers()
     return Check("python headers", folder is not None, str(folder or "Python.h not found"), system.HEADERS_FIX)
 
 
-def onednn() -> Check:
-    """Check that the oneDNN packages are installed and their library loads."""
+def _onednn() -> Check:
     try:
         folder = system.onednn()[0]
     except UserError as error:
@@ -89,7 +84,7 @@ def onednn() -> Check:
     return Check("oneDNN", version != "none", f"{version} in {folder}", system.ONEDNN_FIX)
 
 
-def cuda() -> Check:
+def _cuda() -> Check:
     """Check driver and nvcc; a machine without a GPU is in order unless JITTOR_IPL_DEVICE asks for one."""
     try:
         wanted = requested_device() == "cuda"
@@ -103,15 +98,13 @@ def cuda() -> Check:
                  system.GPU_FIX)
 
 
-def cache() -> Check:
-    """Check that Jittor's cache folder can be written."""
+def _cache() -> Check:
     folder, existing = _cache_folder()
     return Check("cache folder", os.access(existing, os.W_OK | os.X_OK), str(folder),
                  f"make {existing} writable, or set HOME to a writable folder")
 
 
-def disk() -> Check:
-    """Check the space that is left for compiled code."""
+def _disk() -> Check:
     _, existing = _cache_folder()
     free = shutil.disk_usage(existing).free / 2**30
     return Check("disk space", free >= CORE_GIB, f"{free:.1f} GiB free at {existing}", f"free {CORE_GIB} GiB")
@@ -123,14 +116,14 @@ def _cache_folder() -> tuple[Path, Path]:
     return folder, next(path for path in (folder, *folder.parents) if path.exists())
 
 
-def vocabulary() -> Check:
+def _vocabulary() -> Check:
     """Check CLIP's vocabulary, a file of PyPI's openai-clip package (whose code is not used)."""
     folder = system.folder_with("bpe_simple_vocab_16e6.txt.gz", "openai-clip", "share")
     return Check("CLIP vocabulary", folder is not None, str(folder or "openai-clip is not installed"),
                  "pip install --no-deps openai-clip==1.0.1")
 
 
-def jclip() -> Check:
+def _jclip() -> Check:
     """Warn about PyPI's jclip, a clipboard tool that has nothing to do with JCLIP's models."""
     spec = importlib.util.find_spec("jclip")
     if spec is None or spec.origin is None:
@@ -140,14 +133,14 @@ def jclip() -> Check:
                  "pip uninstall jclip; this project reads JCLIP's weights itself")
 
 
-def jtorch() -> Check:
+def _jtorch() -> Check:
     """Warn about jtorch, which changes Jittor's gradients when it is imported."""
     present = importlib.util.find_spec("jtorch") is not None
     return Check("jtorch", not present, "installed: it breaks gradients" if present else "not installed (right so)",
                  "pip uninstall jtorch")
 
 
-def kernel() -> Check:
+def _kernel() -> Check:
     """Compile one kernel, run it and look at NaN and denormals."""
     try:
         from jittor_ipl.runtime.backend import jt

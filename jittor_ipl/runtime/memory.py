@@ -31,9 +31,7 @@ def keep_freed_memory() -> bool:
     if any(name.startswith("MALLOC_") for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return all(mallopt(parameter, value) == 1 for parameter, value in
+    return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in
                ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
 
 

@@ -138,17 +138,12 @@ def _runs(folder: Path) -> TestSet:
     suites = {config.suite for config in configs}
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")
-    entries = tuple(SetEntry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False, _reported(run))
-                    for config, run in zip(configs, finished))
+    reports = [read_sealed(run / REPORT, "report") if (run / REPORT).is_file() else {} for run in finished]
+    entries = tuple(SetEntry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False,
+                             report.get("generator_sha256")) for config, run, report in zip(configs, finished, reports))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")
     return TestSet(suites.pop(), entries, tuple(run.name for run in runs if run not in finished))
-
-
-def _reported(run: Path) -> str | None:
-    """Return the SHA-256 of a run's weights that its report tells; None without a report."""
-    path = run / REPORT
-    return read_sealed(path, "report").get("generator_sha256") if path.is_file() else None
 
 
 def _hint(folder: Path) -> str:

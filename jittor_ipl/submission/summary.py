@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,19 +51,19 @@ def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path |
     found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
     reproducible = {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
     plans = read_seeds(results / SEEDS).styles if (results / SEEDS).is_file() else {}
-    return [_row(run, folder / run.folder, results, plans.get(f"{run.number:02d}"), reproducible) for run in runs]
-
-
-def _row(run: StyleRun, folder: Path, results: Path, plan: StyleSeeds | None,
-         reproducible: Mapping[str, bool]) -> Row:
-    number = f"{run.number:02d}"
-    try:
-        report = read_sealed(folder / REPORT, "report")
-    except UserError:
-        return Row(run.style, note="not finished")
-    seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
-    judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
-    return Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number))
+    lines = []
+    for run in runs:
+        number = f"{run.number:02d}"
+        plan = plans.get(number)
+        try:
+            report = read_sealed(folder / run.folder / REPORT, "report")
+        except UserError:
+            lines.append(Row(run.style, note="not finished"))
+            continue
+        seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
+        judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
+        lines.append(Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number)))
+    return lines
 
 
 def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> float | None:
