@@ -66,7 +66,7 @@ def test_layout(dialect: str) -> None:
     clamp = {"conv_clamp": 1.5} if dialect.startswith("nvidia") else {}
     assert network.layout.dialect == dialect
     assert network.layout.config == {"size": 16, "style_dim": 16, "n_mlp": 3, "lr_mlp": 0.01,
-                                     "channels": {"4": 12, "8": 12, "16": 8}, **clamp}
+                                     "channels": {4: 12, 8: 12, 16: 8}, **clamp}
     own = Generator(GeneratorConfig(**network.layout.config))
     expected = {name: tuple(var.shape) for name, var in named_tensors(own).items()}
     if dialect != "paddlegan":      # the others carry the mean w
@@ -110,7 +110,7 @@ def test_names_are_rosinality_s(size: int) -> None:
 def test_numbers_from_shapes(size: int) -> None:
     layout = identify(shapes_at(size)).layout
     assert (layout.config["size"], layout.config["style_dim"], layout.config["n_mlp"]) == (size, 16, 4)
-    assert layout.config["channels"]["8"] == 10 and layout.expected == shapes_at(size)
+    assert layout.config["channels"][8] == 10 and layout.expected == shapes_at(size)
 
 
 @pytest.mark.parametrize("damage, message", [
