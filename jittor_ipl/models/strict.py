@@ -71,8 +71,9 @@ class Problem:
             return f"tensor {self.name!r} is of type {self.type}, expected are floating-point numbers"
         if self.what == "shape":
             return f"tensor {self.name!r} has shape {list(self.found)}, expected is {list(self.wanted)}"
-        noun = "tensor" if self.what == "missing" else "unexpected tensor"
-        return f"{noun} {self.name!r}{' is missing' if self.what == 'missing' else ''}{self.nearest}"
+        if self.what == "missing":
+            return f"tensor {self.name!r} is missing{self.nearest}"
+        return f"unexpected tensor {self.name!r}{self.nearest}"
 
 
 def compare(expected: Mapping[str, tuple[int, ...]], optional: Sequence[str], shapes: Mapping[str, tuple[int, ...]],

@@ -9,10 +9,12 @@ _SHARED = """
 IPL_BOTH float ipl_leaky(float value, float above, float below) { return value * (value > 0 ? above : below); }
 IPL_BOTH float ipl_leaky_grad(float g, float y, float above, float below) { return g * (y > 0 ? above : below); }
 """
+_NUMBERS = """
+    const float above = data["gain"], below = above * data["slope"];
+"""
 FORWARD = Kernel(
     shared=_SHARED,
-    cpu="""
-    const float above = data["gain"], below = above * data["slope"];
+    cpu=_NUMBERS + """
     const long channels = in0_shape1, inner = in0_shape2, rows = in0_shape0 * channels;
     #pragma omp parallel for
     for (long row = 0; row < rows; row++) {
@@ -29,16 +31,14 @@ FORWARD = Kernel(
         if (i < n) y[i] = ipl_leaky(x[i] + bias[i / inner % channels], above, below);
     }
     """,
-    cuda="""
-    const float above = data["gain"], below = above * data["slope"];
+    cuda=_NUMBERS + """
     const long n = (long)in0_shape0 * in0_shape1 * in0_shape2;
     if (n) ipl_bias_act<<<IPL_GRID(n)>>>(in0_p, in1_p, out0_p, n, in0_shape1, in0_shape2, above, below);
     """)
 # One channel belongs to one thread, so the sum over the batch has one order whatever the number of threads.
 BACKWARD = Kernel(
     shared=_SHARED,
-    cpu="""
-    const float above = data["gain"], below = above * data["slope"];
+    cpu=_NUMBERS + """
     const long batch = in0_shape0, channels = in0_shape1, inner = in0_shape2;
     #pragma omp parallel for
     for (long c = 0; c < channels; c++) {
@@ -67,8 +67,7 @@ BACKWARD = Kernel(
         if (threadIdx.x == 0) db[c] = total;
     }
     """,
-    cuda="""
-    const float above = data["gain"], below = above * data["slope"];
+    cuda=_NUMBERS + """
     if (in0_shape1) ipl_bias_act_grad<<<(int)in0_shape1, 256>>>(in0_p, in1_p, out0_p, out1_p, in0_shape0, in0_shape1,
                                                                 in0_shape2, above, below);
     """)

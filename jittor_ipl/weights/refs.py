@@ -30,8 +30,8 @@ def _exists(name: str) -> bool:
 def locate(ref: str | os.PathLike) -> Path:
     """Return the file or folder that `ref` names; raises UserError, with the nearest name, when there is none."""
     name, _ = split_place(ref)
-    path = require_name(name) if "\0" not in name else Path()
-    return path if not name.startswith("demo:") and path.is_dir() else resolve(ref)
+    path = Path(name).expanduser()
+    return path if name and not name.startswith("demo:") and "\0" not in name and path.is_dir() else resolve(ref)
 
 
 def resolve(ref: str | os.PathLike) -> Path:
@@ -39,7 +39,9 @@ def resolve(ref: str | os.PathLike) -> Path:
     text, _ = split_place(ref)
     if text.startswith("demo:"):
         return _demo_asset(text[len("demo:"):])
-    path = require_name(text)
+    if not text:            # it would mean the folder one is in
+        raise UserError("the name of the weight file is empty; give a path or demo:<name>")
+    path = Path(text).expanduser()
     if "\0" not in text and path.is_symlink() and not path.exists():
         raise UserError(f"{text!r} is a link to a file that does not exist ({str(os.readlink(path))!r}); "
                         "mend the link, or name the file itself")
@@ -48,13 +50,6 @@ def resolve(ref: str | os.PathLike) -> Path:
     if not path.is_file():
         raise UserError(f"{text!r} is not a file; a weight file (.safetensors, .pt, .pkl) is expected")
     return path
-
-
-def require_name(text: str) -> Path:
-    """Return the path that `text` names; UserError when it is empty, which would mean the folder one is in."""
-    if not text:
-        raise UserError("the name of the weight file is empty; give a path or demo:<name>")
-    return Path(text).expanduser()
 
 
 def _demo_asset(name: str) -> Path:

@@ -25,7 +25,6 @@ _VGG = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12
         17: (256, 512), 19: (512, 512), 21: (512, 512), 24: (512, 512), 26: (512, 512), 28: (512, 512)}
 _FIRES = {3: (64, 16, 64), 4: (128, 16, 64), 6: (128, 32, 128), 7: (256, 32, 128), 9: (256, 48, 192),
           10: (384, 48, 192), 11: (384, 64, 256), 12: (512, 64, 256)}           # input, squeezed, expanded (twice)
-_SQUEEZE_TAPS = (1, 4, 7, 9, 10, 11, 12)
 _TAPS = {"vgg": (64, 128, 256, 512, 512), "alex": (64, 192, 384, 256, 256),
          "squeeze": (64, 128, 256, 384, 384, 512, 512)}
 
@@ -79,7 +78,8 @@ def _alex() -> Layers:
 def _squeeze() -> Layers:
     modules: dict[int, Callable] = {0: Conv(3, 64, 3, stride=2)}
     modules |= {position: _halved(3, ceil=True) for position in (2, 5, 8)}
-    return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()}, _SQUEEZE_TAPS)
+    return Layers(modules | {position: Fire(*sizes) for position, sizes in _FIRES.items()},
+                  (1, 4, 7, 9, 10, 11, 12))
 
 
 class Lpips(nn.Module):

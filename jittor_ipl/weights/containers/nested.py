@@ -43,18 +43,14 @@ def numbered(root: Any, is_tensor: Callable[[Any], bool]) -> Named:
         if not stack:
             return
         name, value = next(stack[-1], ("", stack))
-        value = _without_name(value, is_tensor)
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and is_tensor(value[1]):
+            value = value[1]
         if value is stack:
             stack.pop()
         elif is_tensor(value):
             yield name or BARE, value
         elif len(stack) <= MAX_DEPTH:
             stack.append(_children(f"{name}." if name else "", value))
-
-
-def _without_name(value: Any, is_tensor: Callable[[Any], bool]) -> Any:
-    named = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and is_tensor(value[1])
-    return value[1] if named else value
 
 
 def _children(prefix: str, value: Any) -> Named:

@@ -10,7 +10,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -56,11 +56,8 @@ def _bytes_of(array: "np.ndarray | Bfloat16") -> "bytes | memoryview":
     return memoryview(values.reshape(-1).view("u1")) if values.size else b""
 
 
-class _Name(NamedTuple):
-    """A global, by its module and name."""
-
-    module: str
-    name: str
+def _global(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
 
 
 def _code(value: Any, storages: "list[np.ndarray | Bfloat16]") -> bytes:
@@ -71,8 +68,6 @@ def _code(value: Any, storages: "list[np.ndarray | Bfloat16]") -> bytes:
     def joined(parts: Iterable[Any]) -> bytes:
         return b"".join(_code(part, storages) for part in parts)
 
-    if isinstance(value, _Name):
-        return f"c{value.module}\n{value.name}\n".encode()
     if isinstance(value, (np.ndarray, np.generic, Bfloat16)):
         return _tensor(np.asarray(value) if isinstance(value, np.generic) else value, storages)
     if isinstance(value, Mapping):
@@ -109,12 +104,15 @@ def _tensor(array: "np.ndarray | Bfloat16", storages: "list[np.ndarray | Bfloat1
     kind, shape = array.dtype.name, tuple(array.shape)
     untyped = kind in _UNTYPED
     assert untyped or kind in _STORAGES, f"cannot store {kind}"
-    holder = _Name("torch.storage", "UntypedStorage") if untyped else _Name("torch", f"{_STORAGES[kind]}Storage")
-    storage = "storage", holder, str(len(storages)), "cpu", array.nbytes if untyped else array.size
-    storages.append(array)
+    holder = _global("torch.storage", "UntypedStorage") if untyped else _global("torch", f"{_STORAGES[kind]}Storage")
     strides = tuple(math.prod(max(size, 1) for size in shape[axis + 1:]) for axis in range(len(shape)))
-    arguments = (storage, 0, shape, strides, False, _Name("collections", "OrderedDict"), _Name("torch", kind))
-    codes = [_code(argument, storages) for argument in arguments]
-    rebuild = _Name("torch._utils", "_rebuild_tensor_v3" if untyped else "_rebuild_tensor_v2")
-    return (_code(rebuild, storages) + b"(" + codes[0] + b"Q" + b"".join(codes[1:6]) + b")R"
-            + (codes[6] if untyped else b"") + b"tR")
+
+    def codes(*values: Any) -> bytes:
+        return b"".join(_code(value, storages) for value in values)
+
+    size = array.nbytes if untyped else array.size
+    storage = b"(" + codes("storage") + holder + codes(str(len(storages)), "cpu", size) + b"tQ"
+    storages.append(array)
+    hooks = _global("collections", "OrderedDict") + b")R"
+    return (_global("torch._utils", "_rebuild_tensor_v3" if untyped else "_rebuild_tensor_v2") + b"(" + storage
+            + codes(0, shape, strides, False) + hooks + (_global("torch", kind) if untyped else b"") + b"tR")

@@ -36,9 +36,11 @@ class ObjectTree:
     """
 
     def __init__(self, contents: Contents, source: ByteSource) -> None:
-        self._format, self._source, self._root = contents.format, source, _as_dictionary(contents.root)
+        self._format, self._source, root = contents.format, source, contents.root
         self._reader = StorageReader(contents.locate, source.size)
-        root = self._root
+        if isinstance(root, (list, tuple)) and root and all(map(_holds_tensors, root)):
+            root = {str(index): part for index, part in enumerate(root)}        # a list of state dictionaries
+        self._root = root
         if isinstance(root, Record) and contents.format != "torchscript":
             raise UserError(f"the file holds {_MODULE_HINT}")
         # TorchScript objects, and files of latents, styles or directions, hold their tensors without dictionaries.
@@ -111,12 +113,6 @@ def _check_size(entries: list[LazyArray], file_size: int) -> None:
         refuse("the tensors would take many times the size of the file")
     if sum(entry.copies for entry in {id(entry): entry for entry in entries}.values()) > 2 * file_size + _SPARE:
         refuse("the tensors would take many times the size of the file, overlapping one another")
-
-
-def _as_dictionary(root: Any) -> Any:
-    """Return a list of state dictionaries as a dictionary of them, "0", "1", ...; anything else as it is."""
-    listed = isinstance(root, (list, tuple)) and root and all(_holds_tensors(part) for part in root)
-    return {str(index): part for index, part in enumerate(root)} if listed else root
 
 
 def _options(root: Mapping[Any, Any]) -> dict[str, str | int | float | bool]:

@@ -112,16 +112,13 @@ def _reconstruct(kind: Any, shape: Any, code: Any) -> ArrayStub:
     return ArrayStub()
 
 
-def _scalar(dtype: Any, raw: Any) -> ArrayStub:
-    return make_array(raw, dtype, (), "C")
-
-
 _CORES = ("numpy.core", "numpy._core")                          # NumPy 2 renamed the package
 NUMPY_RULES: RuleTable = {
     ("numpy", "ndarray"): Rule(),
     ("numpy", "dtype"): Rule(call=DtypeStub),
     **{("numpy", name): Rule() for name in SCALAR_TYPES},
     **{(f"{core}.multiarray", "_reconstruct"): Rule(call=_reconstruct) for core in _CORES},
-    **{(f"{core}.multiarray", "scalar"): Rule(call=_scalar) for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): Rule(call=lambda dtype, raw: make_array(raw, dtype, (), "C"))
+       for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): Rule(call=make_array) for core in _CORES},
 }
