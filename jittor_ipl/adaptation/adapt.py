@@ -134,15 +134,21 @@ class _Run:
         """Stage 2: return the averaged target generator, saved, and the seconds it took."""
         config = self.config
         target, shown = (load_generator(config.source.generator) for _ in range(2))
-        samples = self._samples()
-        if samples is not None and not (samples.folder / "000000.png").exists():
-            samples.save(0, self.source)
+        show = None
+        if config.run.samples:      # of seeds from 0 on, drawn as the test set will be
+            center = self.source.center(config.source.mean_latent_samples, config.seed)
+            noise = "none" if config.generate.noise == "none" else "const"
+            samples = SampleGrid(self.run_dir / SAMPLES, self.source, range(config.run.samples),
+                                 config.generate.truncation, center, noise,
+                                 {"style": config.style, "config": config.training_hash()})
+            if not (samples.folder / "000000.png").exists():
+                samples.save(0, self.source)
 
-        def show(step: int, state: State) -> None:
-            shown.put(part_of(state, "ema"))
-            samples.save(step, shown)
+            def show(step: int, state: State) -> None:
+                shown.put(part_of(state, "ema"))
+                samples.save(step, shown)
 
-        with self._stage("generator", show if samples is not None else None) as stage:
+        with self._stage("generator", show) as stage:
             averaged = train_generator(
                 self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
                 prompts=prompts, mapper=mapper, official=self.official, loop=stage)
@@ -157,16 +163,6 @@ class _Run:
         return Stage(self.run_dir, name, settings.steps, config.run, identity=self.identity, title=config.folder,
                      advice=f"lower {name}.lr (now {settings.lr})", stop=self.stop, show=show, renamed=_RENAMED,
                      stream=self.stream)
-
-    def _samples(self) -> SampleGrid | None:
-        """Return the run's sample grid, seeds from 0 on, drawn as the test set will be; None for no samples."""
-        config = self.config
-        if not config.run.samples:
-            return None
-        center = self.source.center(config.source.mean_latent_samples, config.seed)
-        noise = "none" if config.generate.noise == "none" else "const"
-        return SampleGrid(self.run_dir / SAMPLES, self.source, range(config.run.samples), config.generate.truncation,
-                          center, noise, {"style": config.style, "config": config.training_hash()})
 
 
 def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator,

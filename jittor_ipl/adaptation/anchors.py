@@ -41,6 +41,7 @@ class Anchors:
         self.dropped = -1                        # its step
         self.names: list[str] = []               # of the tensors that it does not share with the source
         self.offsets: list[jt.Var] = []
+
     def drop_if_due(self, step: int, tensors: Mapping[str, jt.Var]) -> None:
         """Where one is due make the target the anchor; `tensors` are all in which it differs from the source."""
         if self.when and step >= self.when.first and (step - self.when.first) % self.when.every == 0:
@@ -75,7 +76,7 @@ class Anchors:
         self.offsets = [jt.zeros_like(one.direction) for one in self.listeners]
         with jt.no_grad():
             for index in range(BATCHES):
-                z = self.draws.z_anchor(step, index)
+                z = self.draws.z(step, index, "generator.anchor")
                 w, noise = self.source.mapping(jt.array(z)), self.draws.noise(step, 3 + index, len(z))
                 pair = [generator.synthesis(w, noise) for generator in (self.source, self.generator)]
                 before, after = (jt.clamp(images, -1.0, 1.0) for images in pair) if self.clamp else pair

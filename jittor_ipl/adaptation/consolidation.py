@@ -22,7 +22,7 @@ def information_of(generator: Generator, names: Sequence[str], draws: Draws) -> 
     total = {name: 0.0 for name in names}
     for index in range(PROJECTIONS):
         with jt.no_grad():
-            w = generator.mapping(jt.array(draws.z_information(index)))
+            w = generator.mapping(jt.array(draws.z(0, index, "generator.information")))
         images = generator.synthesis(w, "const")                                            # [B, 3, H, W]
         signed = (images * jt.array(draws.projection(index, images.shape))).sum()
         grads = jt.grad(signed, [params[name] for name in names])

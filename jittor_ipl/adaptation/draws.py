@@ -19,21 +19,13 @@ class Draws:
     def __init__(self, seed: int, generator: Generator, settings: GeneratorTraining):
         self.seed, self.generator, self.settings = seed, generator, settings
 
-    def z(self, step: int, index: int = 0) -> np.ndarray:
-        """Return the latents [batch, style_dim] of a step; index 1 is the second code of style mixing."""
-        return self._normal("generator.z", step, index, self.settings.batch)
+    def z(self, step: int, index: int = 0, stream: str = "generator.z", batch: int | None = None) -> np.ndarray:
+        """Return the latents [batch, style_dim], number `index` of a step in a stream, by default of the training.
 
-    def z_layers(self, step: int) -> np.ndarray:
-        """Return the latents [auto_layers_batch, style_dim] that the layers are chosen on."""
-        return self._normal("generator.layers", step, 0, self.settings.auto_layers_batch)
-
-    def z_anchor(self, step: int, index: int) -> np.ndarray:
-        """Return latents [batch, style_dim], number `index`, that an anchor dropped at `step` is measured on."""
-        return self._normal("generator.anchor", step, index, self.settings.batch)
-
-    def z_information(self, index: int) -> np.ndarray:
-        """Return latents [batch, style_dim], number `index`, that the information of weights is measured on."""
-        return self._normal("generator.information", 0, index, self.settings.batch)
+        Number 1 of the training's is the second code of style mixing. batch: the training's batch size when None.
+        """
+        shape = (batch or self.settings.batch, self.generator.style_dim)
+        return rng(self.seed, stream, step, index).standard_normal(shape, np.float32)
 
     def projection(self, index: int, shape: Sequence[int]) -> np.ndarray:
         """Return the signs (1 or -1) of `shape` that images are summed with to measure the information of weights."""
@@ -52,21 +44,10 @@ class Draws:
 
     def batch(self, step: int, ws: jt.Var, directions: list[jt.Var], separate_noise: bool) -> Batch:
         """Return what a step compares, both generators with the same noise or each with its own."""
-        count = self.settings.batch
-        noise = self.noise(step, 0, count)
-        return Batch(ws, noise, self.noise(step, 2, count) if separate_noise else noise, directions,
-                     [self.view(step, index) for index in range(self.settings.views)],
-                     self.patch_centers(step, views.patch_size(self.generator.size)))
-
-    def view(self, step: int, index: int) -> views.View:
-        """Return the random view number `index` of a step's images."""
-        drawn, numbers = rng(self.seed, "generator.views", step, index), self.settings
-        return views.draw(drawn, numbers.batch, self.generator.size, numbers.view_scale, numbers.view_noise)
-
-    def patch_centers(self, step: int, size: int) -> np.ndarray:
-        """Return the centres [batch, 2] of the patch loss's crops."""
-        return views.draw_patch_centers(rng(self.seed, "generator.patches", step), self.settings.batch,
-                                        self.generator.size, size)
-
-    def _normal(self, stream: str, step: int, index: int, batch: int) -> np.ndarray:
-        return rng(self.seed, stream, step, index).standard_normal((batch, self.generator.style_dim), np.float32)
+        numbers, size = self.settings, self.generator.size
+        noise = self.noise(step, 0, numbers.batch)
+        seen = [views.draw(rng(self.seed, "generator.views", step, index), numbers.batch, size, numbers.view_scale,
+                           numbers.view_noise) for index in range(numbers.views)]
+        centers = views.draw_patch_centers(rng(self.seed, "generator.patches", step), numbers.batch, size)
+        return Batch(ws, noise, self.noise(step, 2, numbers.batch) if separate_noise else noise, directions, seen,
+                     centers)

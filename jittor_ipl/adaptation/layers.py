@@ -19,15 +19,8 @@ SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NAD
 
 def group_of(name: str) -> str:
     """Return a generator tensor's group: mapping, const, noise (strengths), maps (stored noise), rgb or convs."""
-    if name.startswith("noises."):
-        return "maps"
-    if name.startswith("style."):
-        return "mapping"
-    if name.startswith("input."):
-        return "const"
-    if name.endswith("noise.weight"):
-        return "noise"
-    return "rgb" if name.startswith("to_rgb") else "convs"
+    group = {"noises": "maps", "style": "mapping", "input": "const"}.get(name.split(".")[0])
+    return group or ("noise" if name.endswith("noise.weight") else "rgb" if name.startswith("to_rgb") else "convs")
 
 
 def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
@@ -75,12 +68,13 @@ def selected(generator: Generator, names: Sequence[str], indices: Iterable[int],
 
 
 def choose(generator: Generator, ws: jt.Var, loss: LossOfRows, k: int, iterations: int) -> np.ndarray:
-    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on the loss move most, most first.
+    """Return the `k` indices of W+ [B, n_latent, style_dim] that gradient steps on the loss move most.
 
-    `loss(ws[rows], rows)` is a mean over those images, which depend on nothing but their own row.
+    The one that moves most is first, of equal ones the lower. `loss(ws[rows], rows)` is a mean over those images, which
+    depend on nothing but their own row.
     """
-    parts = slices(ws.shape[0], generator.size)
-    return rank(scores(ws, loss, iterations, parts), min(k, generator.n_latent))
+    moved = scores(ws, loss, iterations, slices(ws.shape[0], generator.size))
+    return np.argsort(-moved, kind="stable")[:k]
 
 
 def scores(ws: jt.Var, loss: LossOfRows, iterations: int, parts: Sequence[slice] = (WHOLE,)) -> np.ndarray:
@@ -93,8 +87,3 @@ def scores(ws: jt.Var, loss: LossOfRows, iterations: int, parts: Sequence[slice]
             share = np.float32(len(now[rows]) / len(now))
             now[rows] -= np.float32(SELECTION_RATE) * share * jt.grad(loss(leaf, rows), leaf).numpy()
     return np.abs(now - start).mean(-1).mean(0)
-
-
-def rank(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the indices of the `k` largest values, largest first; of equal ones the first."""
-    return np.argsort(-values, kind="stable")[:k]

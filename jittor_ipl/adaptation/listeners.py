@@ -6,16 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from jittor_ipl.adaptation import directions
 from jittor_ipl.adaptation.batches import at_once
-from jittor_ipl.adaptation.directions import (
-    class_direction,
-    constant,
-    encode_texts,
-    image_offset,
-    mean_feature,
-    template_features,
-    varied,
-)
 from jittor_ipl.config import StyleRun, class_prompts_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
@@ -62,29 +54,33 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
     place of the class, for the loss on variations; `names`: further classes that images must not be taken for, for the
     loss on naming. Raises UserError for an over-long class.
     """
-    source, target = template_features(clip, source_class), template_features(clip, target_class)
-    mean_source, mean_target = mean_feature(source), mean_feature(target)
-    offset = mean_target - mean_source if image_offset is None else image_offset
-    direction = class_direction(source, target) if image_offset is None else constant(unit(offset, eps=1e-8))
+    source, target = (directions.template_features(clip, name) for name in (source_class, target_class))
+    mean_source, mean_target = directions.mean_feature(source), directions.mean_feature(target)
+    if image_offset is None:
+        offset, direction = mean_target - mean_source, directions.class_direction(source, target)
+    else:
+        offset, direction = image_offset, directions.constant(unit(image_offset, eps=1e-8))
     answers = tuple((_answers(clip, asked, source_class), _answers(clip, asked, target_class)) for asked in questions)
     if names is not None:
-        others = [mean_feature(template_features(clip, name)) for name in names]
-        names = constant(jt.concat([mean_target, mean_source, *others], 0))
+        others = [directions.mean_feature(directions.template_features(clip, name)) for name in names]
+        names = directions.constant(jt.concat([mean_target, mean_source, *others], 0))
+    global_text, class_text = (directions.encode_texts(clip, [text]) for text in (f"a {target_class}", target_class))
     return Listener(
         clip, weight, direction, float(np.linalg.norm(offset.numpy())), mean_source, mean_target,
-        global_text=encode_texts(clip, [f"a {target_class}"]), class_text=encode_texts(clip, [target_class]),
+        global_text=global_text, class_text=class_text,
         part_directions=_part_directions(clip, source_class, target_class) if parts else jt.zeros([0, source.shape[1]]),
         scale=float(clip.logit_scale.exp().item()), answers=answers, names=names)
 
 
 def _part_directions(clip: Clip, source_class: str, target_class: str) -> jt.Var:
     pairs = zip(*(fill_templates(name, PART_TEMPLATES) for name in (source_class, target_class)))
-    features = ([template_features(clip, name) for name in pair] for pair in pairs)
-    return jt.concat([class_direction(*pair) for pair in features], 0).stop_grad()
+    features = ([directions.template_features(clip, name) for name in pair] for pair in pairs)
+    return jt.concat([directions.class_direction(*pair) for pair in features], 0).stop_grad()
 
 
 def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
-    return constant(unit(encode_texts(clip, [answer.replace("{}", class_name) for answer in question])))
+    texts = [answer.replace("{}", class_name) for answer in question]
+    return directions.constant(unit(directions.encode_texts(clip, texts)))
 
 
 def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
@@ -97,14 +93,15 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; "
                         "add one to clip: or set the weight to 0")
     few_shot = _style_pictures(config, source)
-    questions = variations_of(config)
-    listeners = [listen(clip, model.weight, config.source.class_name, config.target, parts=bool(config.losses.patch),
-                        image_offset=image_offset(clip, *few_shot) if few_shot else None, questions=questions,
-                        names=other_names(config))
-                 for model, clip in zip(config.clip, clips)]
+    classes = config.source.class_name, config.target
+    asked = config.losses.variations
+    questions = read_variations(variations_path(config.generator.variations), classes) if asked else []
+    listeners = [listen(clip, model.weight, *classes, parts=bool(config.losses.patch), questions=questions,
+                        image_offset=directions.image_offset(clip, *few_shot) if few_shot else None,
+                        names=other_names(config)) for model, clip in zip(config.clip, clips)]
     if not config.losses.covariance:
         return listeners
-    return [replace(one, varied=varied(one.direction, config.generator.spread,
+    return [replace(one, varied=directions.varied(one.direction, config.generator.spread,
                                        rng(config.generator_seed, "covariance", index=index)))
             for index, one in enumerate(listeners)]
 
@@ -114,13 +111,6 @@ def other_names(config: StyleRun) -> list[str] | None:
     if not config.losses.naming:
         return None
     return [name for name in config.generator.others if name not in (config.source.class_name, config.target)]
-
-
-def variations_of(config: StyleRun) -> list[list[str]]:
-    """Return the questions of the loss on variations, [] where it has no weight."""
-    if not config.losses.variations:
-        return []
-    return read_variations(variations_path(config.generator.variations), (config.source.class_name, config.target))
 
 
 def unknown_words(clips: Sequence[Clip], config: StyleRun) -> list[str]:

@@ -14,7 +14,6 @@ from jittor_ipl.runtime.streams import MAX_SEED, rng, z_from_seeds
 
 if TYPE_CHECKING:
     from jittor_ipl.models.stylegan2.generator import Generator
-    from jittor_ipl.runtime.backend import jt
 
 
 class Recipe(BaseModel):
@@ -35,27 +34,22 @@ def render(generator: Generator, seeds: Sequence[int], recipe: Recipe, *, batch:
     shared pass moves some pixels by one level. `batch` only says how many passes are handed to Jittor at once. Raises
     UserError for seeds outside 0..2**32-1 and for weights that give values that are not finite.
     """
+    from jittor_ipl.models.stylegan2.pictures import picture
     from jittor_ipl.runtime.backend import jt
     assert batch >= 1, batch
     center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
     for start in range(0, len(seeds), batch):
+        passes = []
         with jt.no_grad(), lack_as_user_error(f"{batch} pictures of {generator.size} px at once",
                                               "lower --batch and --workers"):
-            passes = [_image(generator, seed, recipe, center) for seed in seeds[start:start + batch]]
-            jt.sync(passes)
-        for seed, image in zip(seeds[start:], passes):
-            yield _pixels(image.numpy()[0], seed)
-
-
-def _image(generator: Generator, seed: int, recipe: Recipe, center: jt.Var | None) -> jt.Var:
-    """Return the picture [1, 3, H, W] of one seed, not yet computed."""
-    from jittor_ipl.models.stylegan2.pictures import picture
-    noise = generator.draw_noise(rng(seed, "noise"), 1) if recipe.noise == "random" else recipe.noise
-    return picture(generator, z_from_seeds([seed], generator.style_dim), noise, recipe.truncation, center)
-
-
-def _pixels(image: np.ndarray, seed: int) -> np.ndarray:
-    if not np.isfinite(image).all():
-        raise UserError(f"the generator gives values that are not finite for seed {seed}: "
-                        "the weights are damaged or the training diverged")
-    return to_uint8(image)
+            for seed in seeds[start:start + batch]:
+                noise = generator.draw_noise(rng(seed, "noise"), 1) if recipe.noise == "random" else recipe.noise
+                z = z_from_seeds([seed], generator.style_dim)
+                passes.append((seed, picture(generator, z, noise, recipe.truncation, center)))      # [1, 3, H, W]
+            jt.sync([image for _, image in passes])
+        for seed, image in passes:
+            pixels = image.numpy()[0]
+            if not np.isfinite(pixels).all():
+                raise UserError(f"the generator gives values that are not finite for seed {seed}: "
+                                "the weights are damaged or the training diverged")
+            yield to_uint8(pixels)

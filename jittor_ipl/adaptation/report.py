@@ -72,11 +72,9 @@ def direction_similarity(source: Generator, target: Generator, listeners: Sequen
     z = z_from_seeds(seeds, source.style_dim)
     batch = min(BATCH, at_once(source.size))
     before, after = (np.clip(pictures(generator, z, batch), -1, 1) for generator in (source, target))
-    total = sum(one.weight for one in listeners)
-    return sum(one.weight * _similarity(one, before, after) for one in listeners) / total if total else 0.0
-
-
-def _similarity(one: Listener, before: np.ndarray, after: np.ndarray) -> float:
+    total, similarity = sum(one.weight for one in listeners), 0.0
     with jt.no_grad():
-        features = encode_images(one.clip, before), encode_images(one.clip, after)
-        return 1.0 - losses.directional(*features, one.direction).item()
+        for one in listeners:
+            features = encode_images(one.clip, before), encode_images(one.clip, after)
+            similarity += one.weight * (1.0 - losses.directional(*features, one.direction).item())
+    return similarity / total if total else 0.0

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -121,7 +122,7 @@ class LayerChoice:
         self.indices = state["layers"]
 
     def _choose(self, step: int) -> np.ndarray:
-        z = self.draws.z_layers(step)
+        z = self.draws.z(step, 0, "generator.layers", self.settings.auto_layers_batch)
         noise = self.draws.noise(step, 1, len(z))
         with jt.no_grad():
             ws = self.source.broadcast(self.source.mapping(jt.array(z)))
@@ -171,13 +172,8 @@ class Criterion:
     def _terms(self, one: Listener, before: jt.Var, after: jt.Var, direction: jt.Var) -> dict[str, jt.Var]:
         """One listener's unpatched losses between the features [N, d] of both generators' images."""
         w, floor = self.weights, self.settings.direction_floor
-
-        def mean_direction(*rows: jt.Var) -> jt.Var:
-            return losses.mean_direction(*rows, floor)
-
-        def covariance(rows: jt.Var) -> jt.Var:
-            return losses.covariance(rows, one.varied)
-
+        mean_direction = partial(losses.mean_direction, floor=floor)
+        covariance = partial(losses.covariance, texts=one.varied)
         terms = {
             "directional": (w.directional, lambda: losses.directional(before, after, direction, floor)),
             "global": (w.global_, lambda: losses.global_similarity(after, one.global_text, one.scale)),

@@ -101,7 +101,7 @@ def patches(images: jt.Var, centers: np.ndarray, size: int) -> jt.Var:
     return jt.concat(cut, 0)
 
 
-def draw_patch_centers(rng: np.random.Generator, batch: int, side: int, size: int) -> np.ndarray:
-    """Draw one patch centre (x, y) per image, int [batch, 2], such that the patch of `size` lies inside the image."""
-    half = size // 2
+def draw_patch_centers(rng: np.random.Generator, batch: int, side: int) -> np.ndarray:
+    """Draw one patch centre (x, y) per image, int [batch, 2], such that the patch lies inside the image."""
+    half = patch_size(side) // 2
     return rng.integers(half, max(side - half, half + 1), (batch, 2))

@@ -65,7 +65,13 @@ class Checkpoints:
         try:
             with as_user_error(self.folder, "write a checkpoint in"):
                 staging.mkdir()
-                self._fill(staging, step, groups, state or {})
+                for name, tensors in groups.items():
+                    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), name
+                    write_safetensors(staging / f"{name}.safetensors", tensors)
+                write_json(staging / STATE, dict(state or {}))
+                files = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
+                         for path in sorted(staging.iterdir())}
+                write_sealed(staging / MANIFEST, {"format": 2, "step": step, "files": files})
                 if target.exists():  # one that did not verify when the run went on, or of another run
                     _remove(target)
                 os.rename(staging, target)
@@ -75,7 +81,11 @@ class Checkpoints:
         if not verified(target):
             raise UserError(f"{target} does not read back as written, the older checkpoints were kept: "
                             "the disk is failing, choose a folder on another one")
-        self._rotate(step)
+        # Later steps than this one are of a past that did not verify.
+        newest = [one for one, _ in self._all() if one <= step][-self.keep:]
+        for one, path in self._all():
+            if one not in newest:
+                _remove(path)
         return target
 
     def latest(self, fits: Callable[[Checkpoint], bool] | None = None,
@@ -98,23 +108,6 @@ class Checkpoints:
         found = self.folder.iterdir() if self.folder.is_dir() else ()
         matches = ((_NAME.fullmatch(path.name), path) for path in found)
         return sorted((int(match[1]), path) for match, path in matches if match)
-
-    def _fill(self, staging: Path, step: int, groups: Groups, state: Mapping[str, Any]) -> None:
-        for name, tensors in groups.items():
-            assert re.fullmatch(r"[a-z][a-z0-9_]*", name), name
-            write_safetensors(staging / f"{name}.safetensors", tensors)
-        write_json(staging / STATE, dict(state))
-        files = {path.name: {"size": path.stat().st_size, "sha256": file_sha256(path)}
-                 for path in sorted(staging.iterdir())}
-        write_sealed(staging / MANIFEST, {"format": 2, "step": step, "files": files})
-
-    def _rotate(self, newest: int) -> None:
-        """Keep the newest `keep` checkpoints; later steps than `newest` are of a past that did not verify."""
-        steps = [step for step, _ in self._all() if step <= newest]
-        kept = set(steps[-self.keep:])
-        for step, path in self._all():
-            if step not in kept:
-                _remove(path)
 
 
 def verified(path: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -48,10 +49,23 @@ class RunLog:
         self._bar.update(step - self._bar.n)
         if step % self.every and step != self.total:
             return
-        self._bar.set_postfix({name: f"{metrics[name]:.3g}" for name in ("loss", "lr") if name in metrics})
-        self._record(step, metrics)
+        seconds, names = time.monotonic() - self._began, [name for name in ("loss", "lr") if name in metrics]
+        self._bar.set_postfix({name: f"{metrics[name]:.3g}" for name in names})
+        # JSON has no NaN: null keeps the line readable for every program.
+        numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+        record = {"stage": self.stage, "step": step, "seconds": round(seconds, 3), **numbers}
+        with as_user_error(self.folder / METRICS):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._events is not None:
+            with as_user_error(self.folder / TENSORBOARD):
+                for name, value in metrics.items():
+                    self._events.add_scalar(name, value, step)
         if self._bar.disable:
-            print(self._line(step, metrics), file=self.stream, flush=True)
+            rate = (step - self._start) / max(seconds, 1e-9)
+            shown = " ".join(f"{name} {metrics[name]:.4g}" for name in names)
+            print(f"{self.title} {step}/{self.total} {shown} {rate:.2f} it/s {(self.total - step) / rate:.0f} s left",
+                  file=self.stream, flush=True)
 
     def sync(self) -> None:
         """Flush the records to disk: called before a checkpoint, which promises that all before it was told."""
@@ -66,23 +80,6 @@ class RunLog:
             with as_user_error(self.folder / TENSORBOARD):
                 self._events.close()
 
-    def _record(self, step: int, metrics: Mapping[str, float]) -> None:
-        # JSON has no NaN: null keeps the line readable for every program.
-        numbers = {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
-        record = {"stage": self.stage, "step": step, "seconds": round(time.monotonic() - self._began, 3), **numbers}
-        with as_user_error(self.folder / METRICS):
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
-        if self._events is not None:
-            with as_user_error(self.folder / TENSORBOARD):
-                for name, value in metrics.items():
-                    self._events.add_scalar(name, value, step)
-
-    def _line(self, step: int, metrics: Mapping[str, float]) -> str:
-        rate = (step - self._start) / max(time.monotonic() - self._began, 1e-9)
-        told = " ".join(f"{name} {metrics[name]:.4g}" for name in ("loss", "lr") if name in metrics)
-        return f"{self.title} {step}/{self.total} {told} {rate:.2f} it/s {(self.total - step) / rate:.0f} s left"
-
 
 def drop_records(path: Path, stage: str, start: int) -> None:
     """Remove from a `metrics.jsonl` the records of `stage` after step `start`, and a last line that was cut off."""
@@ -90,17 +87,14 @@ def drop_records(path: Path, stage: str, start: int) -> None:
         return
     with as_user_error(path, "read"):
         text = path.read_text(encoding="utf-8", errors="replace")
-    kept = "".join(f"{line}\n" for line in text.split("\n") if _keeps(line, stage, start))
-    if kept != text:
-        write_bytes(path, kept.encode())
-
-
-def _keeps(line: str, stage: str, start: int) -> bool:
-    try:
-        record = json.loads(line)
-        return record["stage"] != stage or record["step"] <= start
-    except (ValueError, KeyError, TypeError):
-        return False
+    remaining = ""
+    for line in text.split("\n"):
+        with suppress(ValueError, KeyError, TypeError):        # no whole record
+            record = json.loads(line)
+            if record["stage"] != stage or record["step"] <= start:
+                remaining += f"{line}\n"
+    if remaining != text:
+        write_bytes(path, remaining.encode())
 
 
 def _open_events(folder: Path, start: int):

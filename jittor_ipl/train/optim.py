@@ -6,7 +6,7 @@ Each tensor is updated by one kernel in one pass over memory; the kernel is comp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -66,7 +66,8 @@ class Adam:
         with jt.no_grad():
             for name, grad in grads.items():
                 self._update(name, grad, self.lr if lr is None else lr)
-        _finish([v for name in grads for v in (self.params[name], self.first[name], self.second[name])])
+        # Now: a lazy graph left over from step to step would grow without end.
+        jt.sync([tensors[name] for name in grads for tensors in (self.params, self.first, self.second)])
 
     def minimise(self, loss: jt.Var, lr: float | None = None) -> None:
         """Update all tensors along the gradient of `loss` [1]."""
@@ -138,14 +139,13 @@ class Ema:
         self.params, self.decay = dict(params), float(decay)
         self.average = {name: _constant(p.numpy().reshape(-1)) for name, p in self.params.items()}
 
-    def update(self, names: Iterable[str] | None = None) -> None:
-        """Move the averages of `names` (default: all) one step towards the present values."""
-        names = list(self.average if names is None else names)
+    def update(self) -> None:
+        """Move the averages one step towards the present values."""
         with jt.no_grad():
-            for name in names:
-                pair = [self.average[name], self.params[name].reshape(-1)]
-                self.average[name], = _EMA([pair[0].shape], pair, take=1 - self.decay)
-        _finish([self.average[name] for name in names])
+            for name, average in self.average.items():
+                pair = [average, self.params[name].reshape(-1)]
+                self.average[name], = _EMA([average.shape], pair, take=1 - self.decay)
+        jt.sync(list(self.average.values()))      # now, as in Adam.step
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the averages in the parameters' shapes."""
@@ -180,8 +180,3 @@ def _constant(values: np.ndarray) -> jt.Var:
     array = jt.array(values).stop_grad()
     array.sync()      # a lazy array of one element would be fused into the kernel that reads it
     return array
-
-
-def _finish(tensors: list[jt.Var]) -> None:
-    """Run the updates now: a lazy graph left over from step to step would grow without end."""
-    jt.sync(tensors)

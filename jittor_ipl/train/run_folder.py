@@ -8,7 +8,6 @@ from jittor_ipl.disk.integrity import read_sealed, write_sealed
 from jittor_ipl.disk.layout import CHECKPOINTS, GENERATOR, MAPPER, METRICS, REPORT, SAMPLES, TENSORBOARD
 from jittor_ipl.errors import UserError
 
-MADE_BY_A_RUN = (REPORT, GENERATOR, MAPPER, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
 _MARK = ".identity"
 
 
@@ -18,21 +17,13 @@ def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:
     `anew` removes what this run made, too. Returns whether something was removed. Only the holder of the folder's lock
     may call this.
     """
-    known = _marked(run_dir)
+    try:
+        known = read_sealed(run_dir / _MARK, "mark")["identity"]
+    except (UserError, KeyError):      # no whole mark costs nothing: the checkpoints and the report carry it, too
+        known = None
     foreign = anew or known not in (None, identity)
     if foreign:
-        for name in MADE_BY_A_RUN:
+        for name in (REPORT, GENERATOR, MAPPER, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
             remove_tree(run_dir / name)
     write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign
-
-
-def _marked(run_dir: Path) -> str | None:
-    """Return the identity that the folder is marked with; None when there is no mark that is whole.
-
-    A damaged mark costs nothing: the checkpoints and the report carry the identity, too.
-    """
-    try:
-        return read_sealed(run_dir / _MARK, "mark")["identity"]
-    except (UserError, KeyError):
-        return None

@@ -39,7 +39,10 @@ class Stage(Loop):
         state = None
         if latest:
             state = {(renamed or {}).get(key, key): array for key, array in latest.tensors("state").items()}
-            self._compare_threads(latest)
+            before, now = latest.state().get("threads", "another number of"), thread_count()
+            if before != now:
+                self._print(f"{latest.path}: made with {before} threads, now there are {now}: the weights will differ "
+                            "in their last bits (set OMP_NUM_THREADS for equal ones)")
         super().__init__(latest.step if latest else 0, state, self.after_step)
         self._seconds_before = latest.state().get("seconds", 0.0) if latest else 0.0
         self._began = time.monotonic()
@@ -76,12 +79,6 @@ class Stage(Loop):
 
     def _fits(self, checkpoint: Checkpoint) -> bool:
         return checkpoint.step <= self.total and checkpoint.state().get("identity") == self.identity
-
-    def _compare_threads(self, latest: Checkpoint) -> None:
-        before = latest.state().get("threads", "another number of")
-        if before != thread_count():
-            self._print(f"{latest.path}: made with {before} threads, now there are {thread_count()}: the weights will "
-                        "differ in their last bits (set OMP_NUM_THREADS for equal ones)")
 
     def _print(self, line: str) -> None:
         print(line, file=self.stream, flush=True)

@@ -60,11 +60,8 @@ class RecordedDraws(stage2.Draws):
         super().__init__(0, *args)
         self.record = record
 
-    def z(self, step, index=0):
-        return self.record["z"][step]
-
-    def z_layers(self, step):
-        return self.record["z_layers"][step]
+    def z(self, step, index=0, stream="generator.z", batch=None):
+        return self.record["z_layers" if stream == "generator.layers" else "z"][step]
 
 
 def test_training(monkeypatch):
