@@ -16,7 +16,8 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.images.files import list_images
 from jittor_ipl.metrics.hashes import files_sha256, weights_sha256
 from jittor_ipl.runtime.streams import z_from_seeds
-from jittor_ipl.world.subjects import PORTRAITS, Subject, subject_of
+from jittor_ipl.world.drawing.attributes import LATENT_DIM
+from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS, Subject, subject_of
 
 PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
 RECORD = "cell.json"
@@ -180,8 +181,6 @@ def _folder(place: Place) -> Path:
 @cache
 def renderer_sha256(subject: str, style: str) -> str:
     """Return the SHA-256 of eight true renders: a changed renderer changes it, and so every figure that needs truth."""
-    from jittor_ipl.world.drawing.attributes import LATENT_DIM
-    from jittor_ipl.world.subjects import SUBJECTS
     world = SUBJECTS[subject]
     faces = world.table.from_latent(z_from_seeds(range(8), LATENT_DIM))
     return hashlib.sha256(world.render(faces, style, 64).tobytes()).hexdigest()

@@ -53,7 +53,6 @@ class _Tables:
         planned = {name for name, _, _ in results.records}
         self.rows = [*((name, _title(method, name)) for name, method in benchmark.methods.items()),
                      *((name, title) for name, title in ANCHOR_TITLES.items() if name in planned)]
-        self.trained = [name not in ANCHOR_TITLES for name, _ in self.rows]
 
     def protocol(self, command: str) -> str:
         benchmark, networks = self.benchmark, self.benchmark.networks
@@ -100,15 +99,12 @@ class _Tables:
         if not self.shown:
             return "No cell is done."
         grid = [[self.results.over_styles(method, self.styles, name) for name in self.shown] for method, _ in self.rows]
-        texts = [[_shown(mean, name) for mean, name in zip(line, self.shown)] for line in grid]
         # A mean over other styles is no better or worse: bold only where every style counts.
-        whole = [[mean if mean is None or mean.whole else None for mean in line] for line in grid]
-        return self._table(map(_head, self.shown), _bold(whole, texts, self.shown, self.trained))
+        return self._table(map(_head, self.shown), self._texts(grid, self.shown, " [{0.done}]", bold_parts=False))
 
     def by_style(self, name: str) -> str:
         grid = [[self.results.mean(method, style, name) for style in self.styles] for method, _ in self.rows]
-        texts = [[_shown(mean, name, " [{0.done}/{0.planned}]") for mean in line] for line in grid]
-        return self._table(self.styles, _bold(grid, texts, [name] * len(self.styles), self.trained))
+        return self._table(self.styles, self._texts(grid, [name] * len(self.styles), " [{0.done}/{0.planned}]"))
 
     def by_attribute(self) -> list[str]:
         """Return a table a source: every attribute's share kept, mean over all cells that are done."""
@@ -129,8 +125,8 @@ class _Tables:
         base = _title(self.benchmark.methods[ablations.base], ablations.base)
         rows = {ablations.base: f"{base} (all of it)",
                 **{f"{ABLATION}{name}": _title(variant, name) for name, variant in ablations.variants.items()}}
-        lines = [[title, *(_shown(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name)
-                           for name in self.shown)] for method, title in rows.items()]
+        lines = [[title, *(_shown(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name,
+                                  " [{0.done}]") for name in self.shown)] for method, title in rows.items()]
         notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)]
                  for name, variant in ablations.variants.items()]
         return [f"Mean over {', '.join(ablations.styles)}, seeds {', '.join(map(str, ablations.seeds))}; "
@@ -151,6 +147,18 @@ class _Tables:
                  "s measuring"]
         return "Median of a cell, on whatever else the machine did.\n\n" + table(heads, rows)
 
+    def _texts(self, grid: list[list[Mean | None]], names: Sequence[str], partly: str,
+               bold_parts: bool = True) -> list[list[str]]:
+        """Return the means as text, the best of every column bold, among the trained methods; equal ones all."""
+        texts = [[_shown(mean, name, partly) for mean, name in zip(line, names)] for line in grid]
+        for column, better in enumerate(FIGURES[name].better for name in names):
+            means = {row: grid[row][column] for row, (name, _) in enumerate(self.rows) if name not in ANCHOR_TITLES}
+            values = {row: mean.value for row, mean in means.items() if mean and (mean.whole or bold_parts)}
+            best = (max if better == "up" else min)(values.values(), default=None)
+            for row in (row for row, value in values.items() if better and value == best):
+                texts[row][column] = f"**{texts[row][column]}**"
+        return texts
+
     def _table(self, heads: Iterable[str], cells: Sequence[Sequence[str]]) -> str:
         return table(["method", *heads], [[title, *line] for (_, title), line in zip(self.rows, cells)])
 
@@ -165,25 +173,11 @@ def _progress(results: Results) -> str:
             f"missing: {named}{more}.")
 
 
-def _shown(mean: Mean | None, figure: str, partly: str = " [{0.done}]") -> str:
+def _shown(mean: Mean | None, figure: str, partly: str) -> str:
     """Return a mean as tables print it, followed by `partly` where some of it is missing."""
     if mean is None:
         return NOTHING
     return FIGURES[figure].show(mean.value, mean.deviation) + ("" if mean.whole else partly.format(mean))
-
-
-def _bold(grid: list[list[Mean | None]], texts: list[list[str]], names: Sequence[str],
-          counts: Sequence[bool]) -> list[list[str]]:
-    """Return the texts with the best of every column bold, among the rows that count; equal ones all."""
-    result = [list(line) for line in texts]
-    for column, better in enumerate(FIGURES[name].better for name in names):
-        values = {row: line[column].value for row, line in enumerate(grid) if counts[row] and line[column] is not None}
-        if not better or not values:
-            continue
-        best = (max if better == "up" else min)(values.values())
-        for row in (row for row, value in values.items() if value == best):
-            result[row][column] = f"**{texts[row][column]}**"
-    return result
 
 
 def _median(values: Iterable[float], whole: Callable[[float], int] = round) -> str:

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from jittor_ipl.benchmark.figures import BEATEN_IN, COMPARED, FIGURES, MUST_HOLD
 
-Key = tuple[str, str, "int | None"]
-
 
 @dataclass(frozen=True)
 class Mean:
@@ -33,7 +31,7 @@ class Results:
     records   (method, style, seed) -> record, None where the cell is not done
     """
 
-    records: Mapping[Key, "dict[str, Any] | None"]
+    records: Mapping[tuple[str, str, "int | None"], "dict[str, Any] | None"]
 
     def done(self) -> list[dict[str, Any]]:
         """Return the records that are there."""

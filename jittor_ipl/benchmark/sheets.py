@@ -39,9 +39,9 @@ def write_small(benchmark: Benchmark, cells: Sequence[Cell], path: Path) -> Path
             return None
         sheet = contact_sheet([(label, [tile for style in styles for tile in rows[style][label]]) for label in labels])
         data = encode_sheet(_headed(sheet, styles, columns * (rows[styles[0]][labels[0]][0].shape[1] + 2)))
-        if len(data) <= SMALL_BYTES or columns == 1:
-            return write_bytes(path, data)
-    raise AssertionError("unreachable")
+        if len(data) <= SMALL_BYTES:
+            break
+    return write_bytes(path, data)
 
 
 def _rows(benchmark: Benchmark, cells: Sequence[Cell], style: str, columns: int) -> list[tuple[str, list[np.ndarray]]]:

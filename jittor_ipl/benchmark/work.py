@@ -35,8 +35,8 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
     OMP_NUM_THREADS says. SIGINT and SIGTERM end the work after saving; the next call goes on.
     """
     tell = tell or (lambda line: print(line, file=sys.stderr, flush=True))
-    waiting = [cell for cell in cells if cell.record() is None]
-    tally, seconds = Tally(already=len(cells) - len(waiting)), defaultdict(list)
+    waiting, seconds = [cell for cell in cells if cell.record() is None], defaultdict(list)
+    tally = Tally(already=len(cells) - len(waiting))
     tell(f"{tally.already} of {len(cells)} cells are done")
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     function, started_in_time = partial(_figures, str(cache)), _started_until(deadline, waiting)

@@ -27,8 +27,6 @@ from jittor_ipl.runtime import environment, kernels, memory, packages, system
 from jittor_ipl.runtime.threads import sleep_while_waiting
 
 DEVICES = ("cpu", "cuda")
-# Jittor's own compile commands read these again, so they stay.
-_LEFT_BEHIND = ("cc_path", "cache_name")
 
 
 def import_jittor() -> ModuleType:
@@ -157,7 +155,8 @@ def _process_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        variables |= {name: os.environ[name] for name in _LEFT_BEHIND if name in os.environ}
+        # Jittor's own compile commands read these two again, so they stay.
+        variables |= {name: os.environ[name] for name in ("cc_path", "cache_name") if name in os.environ}
         os.environ.clear()
         # A macro that came back would be compiled into the kernels alone, not into the core.
         os.environ.update({k: v for k, v in variables.items() if not k.startswith(environment.MACROS)})

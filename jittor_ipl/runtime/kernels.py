@@ -48,7 +48,11 @@ def configure(jt) -> None:
         compile_flags = [flag for flag in shlex.split(flags) if not flag.startswith(("-shared", "-l", "-L", "-Wl,"))]
         _install_repairs(jt.compiler.cc_path, compile_flags, folder)
         flags += f' -include "{_precompiled(jt.compiler.cc_path, compile_flags, folder)}" '
-        jt.flags.python_path = f'/bin/sh "{_shortcut(folder)}"'
+        shortcut = SHORTCUT % sys.executable
+        script = folder / f"kernel_compiler_{hashlib.sha256(shortcut.encode()).hexdigest()[:8]}.sh"
+        if not script.exists():
+            write_bytes(script, shortcut.encode())
+        jt.flags.python_path = f'/bin/sh "{script}"'
     jt.flags.cc_flags = flags
 
 
@@ -76,11 +80,3 @@ def _build(target: Path, command: list[str]) -> bool:
         partial.replace(target)
     partial.unlink(missing_ok=True)
     return target.exists()
-
-
-def _shortcut(folder: Path) -> Path:
-    text = SHORTCUT % sys.executable
-    script = folder / f"kernel_compiler_{hashlib.sha256(text.encode()).hexdigest()[:8]}.sh"
-    if not script.exists():
-        write_bytes(script, text.encode())
-    return script

@@ -52,19 +52,14 @@ def parse_seeds(text: str | int) -> list[int]:
     Raises `UserError` for anything else, for a range that runs backwards and for lists over a million seeds.
     """
     seeds: list[int] = []
-    for part in str(text).split(","):
-        first, last = _range(part.strip(), text)
+    for part in map(str.strip, str(text).split(",")):
+        numbers = [number.strip() for number in part.split("-")]
+        if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+            raise UserError(f"seeds {text!r}: {part!r} is neither a number nor a range; write for example 0,1,5-10")
+        first, last = check_seed(int(numbers[0])), check_seed(int(numbers[-1]))
+        if last < first:
+            raise UserError(f"seeds {text!r}: the range {part!r} runs backwards; write {last}-{first}")
         if len(seeds) + last - first + 1 > MAX_SEEDS_PER_LIST:
             raise UserError(f"seeds {text!r} name more than {MAX_SEEDS_PER_LIST} images; split the list")
         seeds.extend(range(first, last + 1))
     return seeds
-
-
-def _range(part: str, text: str | int) -> tuple[int, int]:
-    numbers = [number.strip() for number in part.split("-")]
-    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
-        raise UserError(f"seeds {text!r}: {part!r} is neither a number nor a range; write for example 0,1,5-10")
-    first, last = check_seed(int(numbers[0])), check_seed(int(numbers[-1]))
-    if last < first:
-        raise UserError(f"seeds {text!r}: the range {part!r} runs backwards; write {last}-{first}")
-    return first, last

@@ -68,13 +68,17 @@ def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | No
     `truncation` and `noise` replace the style's recipe. Raises UserError when `ref` names nothing or several styles.
     """
     images = {seed_name(seed): seed for seed in parse_seeds(seeds)}
-    entry = _one_of(Path(ref), style) if Path(ref).is_dir() else _weight_file(ref, source)
+    if Path(ref).is_dir():
+        entry = _one_of(Path(ref), style)
+    else:
+        path = resolve(ref)
+        plan = StyleSeeds(style=path.stem, source=source or ref, recipe=Recipe(), images=images)
+        entry = SetEntry("00", plan, path, is_delta=source is not None, place=split_place(ref)[1])
     changes = {key: value for key, value in (("truncation", truncation), ("noise", noise)) if value is not None}
     if not -2 <= changes.get("truncation", 0) <= 2:
         raise UserError(f"truncation {truncation} is out of range; choose -2 to 2")
     recipe = entry.plan.recipe.model_copy(update=changes)
-    plan = entry.plan.model_copy(update={"recipe": recipe, "images": images})
-    return replace(entry, plan=plan)
+    return replace(entry, plan=entry.plan.model_copy(update={"recipe": recipe, "images": images}))
 
 
 def _one_of(folder: Path, style: str | None) -> SetEntry:
@@ -85,12 +89,6 @@ def _one_of(folder: Path, style: str | None) -> SetEntry:
         raise UserError(f"{folder} holds {len(entries)} styles: choose one with --style, of "
                         + ", ".join(entry.plan.style for entry in entries))
     return entries[0]
-
-
-def _weight_file(ref: str, source: str | None) -> SetEntry:
-    path = resolve(ref)
-    plan = StyleSeeds(style=path.stem, source=source or ref, recipe=Recipe(), images={"placeholder": 0})
-    return SetEntry("00", plan, path, is_delta=source is not None, place=split_place(ref)[1])
 
 
 def find_sets(root: Path) -> list[Path]:
