@@ -92,7 +92,11 @@ def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
     if config.losses.texture and not any(clip.is_resnet for clip in clips):
         raise UserError("losses.texture needs a CLIP with a ResNet image tower; "
                         "add one to clip: or set the weight to 0")
-    few_shot = _style_pictures(config, source)
+    few_shot = None
+    if config.style_images is not None:
+        styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]
+        z = rng(config.generator_seed, "few-shot.z").standard_normal((FEW_SHOT_SOURCES, source.style_dim), np.float32)
+        few_shot = pictures(source, z, at_once(source.size)), styles
     classes = config.source.class_name, config.target
     asked = config.losses.variations
     questions = read_variations(variations_path(config.generator.variations), classes) if asked else []
@@ -130,12 +134,3 @@ def known_share(clip: Clip, texts: Sequence[str]) -> float:
         return 1.0
     tokens = np.concatenate([tokenizer().encode(text) for text in texts])
     return float(np.isin(tokens, known).mean())
-
-
-def _style_pictures(config: StyleRun, source: Generator) -> tuple[np.ndarray, list[np.ndarray]] | None:
-    """Return source images [16, 3, H, W] and the style pictures, all in [-1, 1]; None without style images."""
-    if config.style_images is None:
-        return None
-    styles = [from_uint8(load_image(path)) for path in list_images(config.style_images)]
-    z = rng(config.generator_seed, "few-shot.z").standard_normal((FEW_SHOT_SOURCES, source.style_dim), np.float32)
-    return pictures(source, z, at_once(source.size)), styles

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.world.drawing import looks, pet, pet_looks, portrait
+from jittor_ipl.world.drawing import looks, pet, portrait
 from jittor_ipl.world.drawing.attributes import PET, PORTRAIT, Face, Table
-from jittor_ipl.world.drawing.canvas import pixels
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,10 @@ class Subject:
 
     def render(self, faces: Face, style: str, size: int = 64) -> np.ndarray:
         """Render faces in one style; uint8 [B, 3, size, size]. Raises KeyError for a style that is not in `styles`."""
-        return pixels(self.paint(faces, self.looks[style], size * self.supersample), self.supersample)
+        times = self.supersample
+        rgb = self.paint(faces, self.looks[style], size * times)
+        rgb = rgb.reshape(-1, 3, size, times, size, times).mean(axis=(3, 5))
+        return np.floor(rgb * 255 + .5).astype(np.uint8)
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -55,8 +57,8 @@ class Subject:
         return (len(self.styles), *(len(values) for values in self.table.values.values()))
 
 
-PORTRAITS = Subject("portraits", PORTRAIT, looks.LOOKS, portrait.paint, 1, ("skin", "hair", "background"))
-PETS = Subject("pets", PET, pet_looks.LOOKS, pet.paint, 2, ("coat", "eyes", "background"))
+PORTRAITS = Subject("portraits", PORTRAIT, looks.PORTRAIT, portrait.paint, 1, ("skin", "hair", "background"))
+PETS = Subject("pets", PET, looks.PET, pet.paint, 2, ("coat", "eyes", "background"))
 SUBJECTS = {subject.name: subject for subject in (PORTRAITS, PETS)}
 
 

@@ -37,17 +37,21 @@ class Canvas:
 
     def paint(self, alpha, colour) -> None:
         """Composite `colour` (3 numbers, [B, 3], or [B, 3, H, W]) with coverage `alpha` [B, H, W]."""
-        self.rgb += alpha[:, None] * (as_colour(colour) - self.rgb)
+        colour = np.asarray(colour, np.float32)
+        self.rgb += alpha[:, None] * ((colour if colour.ndim == 4 else colour.reshape(-1, 3, 1, 1)) - self.rgb)
 
     def shade(self, alpha, factor) -> None:
         """Multiply the picture by `factor` ([B, H, W] or a number) where `alpha` covers."""
         scale = 1 + alpha * (factor - 1)
         self.rgb *= np.broadcast_to(scale, (self.rgb.shape[0], *self.rgb.shape[2:]))[:, None]
 
-    def ink(self, look, distance, where=1.0) -> None:
-        """Draw the contour at distance 0 in the look's ink, if it has one, where `where` covers."""
+    def ink(self, look, distance, where=1.0, width: float = 1.0) -> None:
+        """Draw the contour at distance 0 in the look's ink, if it has one, where `where` covers.
+
+        width: of the line, over the look's.
+        """
         if look.outline is not None:
-            self.paint(self.cover(np.abs(distance) - look.outline_width) * where, look.outline)
+            self.paint(self.cover(np.abs(distance) - look.outline_width * width) * where, look.outline)
 
     def finished(self, look) -> np.ndarray:
         """Return the pictures, float32 [B, 3, H, W] in [0, 1], with the look's finish over them, if it has one."""
@@ -93,12 +97,6 @@ class Canvas:
         return np.maximum(np.abs(dy) / slope - thickness, (np.abs(u) - 1) * half_width)
 
 
-def as_colour(colour) -> np.ndarray:
-    """Shape a colour for broadcasting against [B, 3, H, W]."""
-    c = np.asarray(colour, np.float32)
-    return c.reshape(*c.shape, *(1,) * (4 - c.ndim)) if c.ndim > 1 else c.reshape(1, 3, 1, 1)
-
-
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """Rec. 601 luma of [B, 3, H, W] as [B, 1, H, W]."""
     return rgb[:, :1] * 0.299 + rgb[:, 1:2] * 0.587 + rgb[:, 2:] * 0.114
@@ -124,8 +122,9 @@ def vivid(amount: float, gain: float = 1.0) -> Callable[[np.ndarray], np.ndarray
     return lambda colour: np.clip(saturate(colour[:, :, None, None], amount)[:, :, 0, 0] * gain, 0, 1)
 
 
-def pixels(rgb: np.ndarray, supersample: int) -> np.ndarray:
-    """Return pictures uint8 [B, 3, H, W] of float ones in [0, 1] that are `supersample` times as large."""
-    b, k, h, w = rgb.shape
-    rgb = rgb.reshape(b, k, h // supersample, supersample, w // supersample, supersample).mean(axis=(3, 5))
-    return np.floor(rgb * 255 + .5).astype(np.uint8)
+def lit_wall(x: float, y: float, fall: float) -> Callable[[Canvas, np.ndarray, dict], None]:
+    """Return what paints the ground: a softly lit wall, brightest at (-x, -y) and darker from there on by `fall`."""
+    def ground(c: Canvas, colour: np.ndarray, g: dict) -> None:
+        light = 1.12 - fall * ((c.x + x * g["light"]) ** 2 + (c.y + y) ** 2)
+        c.paint(np.ones_like(c.x), colour[:, :, None, None] * light[:, None])
+    return ground

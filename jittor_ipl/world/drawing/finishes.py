@@ -18,9 +18,9 @@ def round_dots(rgb: np.ndarray) -> np.ndarray:
     size = rgb.shape[-1]
     nearest, radius, px, py, hue = _lattice(size)
     vivid = np.clip(saturate(rgb, 1.5) * 1.04, 0, 1)
-    reach = size / 64
-    taps = [(dx, dy) for dx in (-reach, 0, reach) for dy in (-reach, 0, reach)]
-    mean = sum(vivid[:, :, _inside(py + dy, size), _inside(px + dx, size)] for dx, dy in taps) / np.float32(len(taps))
+    rows, columns = ([np.clip((place + shift * size / 64).astype(np.int64), 0, size - 1) for shift in (-1, 0, 1)]
+                     for place in (py, px))
+    mean = sum(vivid[:, :, row, column] for column in columns for row in rows) / np.float32(9)
     colour = np.clip(mean + hue[None], 0, 1)[:, :, nearest]
     ground = saturate(rgb, .9) * .62 + np.array((.95, .92, .84), np.float32)[None, :, None, None] * .38
     alpha = np.clip((.46 - radius) * size / _DOTS_ACROSS / 1.1 + .5, 0, 1)[None, None]
@@ -42,10 +42,6 @@ def _lattice(size: int):
     radius = np.sqrt(squared.min(axis=-1)).astype(np.float32) * n
     hue = (np.stack([hash_noise(row + 9, column + 9, np.int64(key)) for key in (3, 4, 5)]) - .5) * .24
     return nearest, radius, cx * size, cy * size, hue.astype(np.float32)
-
-
-def _inside(place: np.ndarray, size: int) -> np.ndarray:
-    return np.clip(place.astype(np.int64), 0, size - 1)
 
 
 # Straight cuts through the whole canvas, each from one point to another; their cells are the facets.

@@ -1,4 +1,4 @@
-"""The eleven looks of the demo world: the source style "photo" and the ten target styles of the IPL work.
+"""The looks of the demo world: the source style "photo", and as target styles the ten of the IPL work, three for pets.
 
 Textures keep a fixed phase on the canvas (bricks, dots and facets are always in the same place), so that a generator
 can learn them and a person can recognise them.
@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, saturate, vivid
+from jittor_ipl.world.drawing.finishes import round_dots, straight_facets
+from jittor_ipl.world.drawing.pet import PetLook
 from jittor_ipl.world.drawing.portrait import Look
 
 
@@ -17,12 +19,8 @@ def _towards(colour, amount: float):
     return lambda c: c * (1 - amount) + target * amount
 
 
-def _chain(*maps):
-    def apply(c):
-        for m in maps:
-            c = m(c)
-        return c
-    return apply
+def _chain(first, then):
+    return lambda c: then(first(c))
 
 
 # ---- grounds -------------------------------------------------------------------------------------------------------
@@ -91,7 +89,7 @@ def _night_ground(c: Canvas, back, g) -> None:
     c.paint(c.cover(.62 + .12 * np.cos(c.x * 4) - c.y), (.03, .05, .07))
 
 
-def rays_ground(sharpness: float, threshold: float, strength: float):
+def _rays(sharpness: float, threshold: float, strength: float):
     """Cartoon: a flat colour with comic rays."""
     def ground(c: Canvas, back, g) -> None:
         c.paint(np.ones_like(c.x), back)
@@ -213,7 +211,17 @@ def _print(rgb):
     return saturate(rgb * .4 + flat * .6, .80) * np.array((1.0, .96, .86), np.float32)[None, :, None, None]
 
 
-LOOKS: dict[str, Look] = {
+class PolygonCanvas(Canvas):
+    """A canvas whose ellipses are octagons with straight edges."""
+
+    def ellipse(self, cx, cy, rx, ry):
+        """Signed distance, first order, to an octagon that an ellipse with these radii circumscribes."""
+        u, v = np.abs(self.x - cx) / rx, np.abs(self.y - cy) / ry
+        turned = np.float32(.765) * (u + v)
+        return (np.maximum(np.maximum(u, v), turned) - np.float32(1.0)) * np.minimum(rx, ry)
+
+
+PORTRAIT: dict[str, Look] = {
     "photo": Look(),
     "disney": Look(
         skin=_chain(vivid(1.45, 1.08), _towards((1.0, .78, .62), .18)), hair=vivid(1.5, 1.15),
@@ -246,7 +254,16 @@ LOOKS: dict[str, Look] = {
         skin=_towards((1.0, .83, .15), .62), hair=vivid(1.9, 1.2), background=vivid(2.4, 1.3), shirt=(.16, .44, .90),
         outline=(.02, .02, .03), outline_width=.024, volume=.0, eye=(.120, .130), iris=(.02, .02, .02),
         iris_scale=.26, glint=.01, nose=1.3, lips=(.45, .12, .10), blush=.0, gloss=.0, strands=.0,
-        ground=rays_ground(4, .2, .35), finish=lambda rgb: np.floor(rgb * 6 + .5) / 6 * .7 + rgb * .3),
+        ground=_rays(4, .2, .35), finish=lambda rgb: np.floor(rgb * 6 + .5) / 6 * .7 + rgb * .3),
     "pointillism": Look(volume=.35, finish=_dots),
     "cubism": Look(volume=.30, outline=(.16, .13, .12), outline_width=.010, finish=_facets),
+}
+PET: dict[str, PetLook] = {
+    "photo": PetLook(),
+    "cartoon": PetLook(
+        coat=vivid(1.5, 1.12), background=vivid(1.9, 1.15), outline=(.02, .02, .03), outline_width=.026, volume=0,
+        fur=0, ragged=0, edge=1, eye_scale=1.28, sclera=.8, glint=.045, ground=_rays(6, .1, .40)),
+    "pointillism": PetLook(volume=.40, fur=.0, marks=1.35, eye_scale=1.15, glint=.01, finish=round_dots),
+    "cubism": PetLook(volume=.35, fur=0, ragged=0, edge=1, outline=(.12, .10, .09), outline_width=.013,
+                      canvas=PolygonCanvas, finish=straight_facets),
 }

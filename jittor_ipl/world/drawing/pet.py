@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.world.drawing.canvas import Canvas
+from jittor_ipl.world.drawing.canvas import Canvas, lit_wall
 
 COAT = np.array([(.12, .11, .12), (.42, .26, .15), (.88, .50, .16), (.50, .53, .58), (.95, .93, .89)], np.float32)
 PATCH = np.array([(.93, .91, .87), (.94, .88, .76), (.97, .94, .88), (.95, .95, .96), (.24, .18, .15)], np.float32)
@@ -37,15 +37,15 @@ class PetLook:
     sclera: float = 0.0                                             # white of the eye around the iris, 0 to 1
     glint: float = .034                                             # radius of the eyes' highlight
     canvas: type[Canvas] = Canvas                                   # which primitives draw
-    ground: Callable | None = None      # (canvas, colour [B, 3], geometry) paints the background
+    ground: Callable = lit_wall(.4, .4, .17)        # (canvas, colour [B, 3], geometry) paints the background
     finish: Callable | None = None                                  # rgb -> rgb over the whole picture
 
 
 def paint(pet: dict[str, np.ndarray], look: PetLook, size: int) -> np.ndarray:
-    """Paint pets (see `pet_attributes`) with a look; float32 [B, 3, size, size] in [0, 1]."""
+    """Paint pets (see `attributes.PET`) with a look; float32 [B, 3, size, size] in [0, 1]."""
     c = look.canvas(len(pet["species"]), size)
     g, coat = geometry(pet, look), colours(pet, look)
-    (look.ground or _soft_ground)(c, coat["background"], g)
+    look.ground(c, coat["background"], g)
     _ears_behind(c, g, look, coat)
     _body(c, g, look, coat)
     _collar(c, g, look)
@@ -85,12 +85,6 @@ def colours(pet: dict[str, np.ndarray], look: PetLook) -> dict[str, np.ndarray]:
         stripe=look.coat(STRIPE[pet["coat"]]),
         muzzle=look.coat(COAT[pet["coat"]] * .72 + .26), eye=EYE[pet["eyes"]],
         background=look.background(BACKGROUND[pet["background"]] * (1 + .08 * pet["shade"][:, None])))
-
-
-def _soft_ground(c: Canvas, back: np.ndarray, g: dict) -> None:
-    """A softly lit wall."""
-    light = 1.12 - .17 * ((c.x + .4 * g["light"]) ** 2 + (c.y + .4) ** 2)
-    c.paint(np.ones_like(c.x), back[:, :, None, None] * light[:, None])
 
 
 def _feather(c: Canvas, distance, soft: float) -> np.ndarray:
@@ -219,8 +213,7 @@ def _muzzle(c: Canvas, g: dict, look: PetLook, coat: dict) -> None:
     w.paint(alpha, coat["muzzle"])
     u, v = (w.x - x) / .34, (w.y - y) / .32
     w.shade(alpha, 1 + look.volume * (.22 - .45 * (u * u + v * v) - .22 * v))
-    if look.outline is not None:
-        w.paint(w.cover(np.abs(d) - look.outline_width * .5) * .7, look.outline)
+    w.ink(look, d, .7, .5)
 
 
 def _mouth(c: Canvas, g: dict, look: PetLook) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jittor_ipl.world.drawing.canvas import Canvas
+from jittor_ipl.world.drawing.canvas import Canvas, lit_wall
 
 SKIN = np.array([(.96, .80, .70), (.86, .65, .48), (.62, .42, .28), (.38, .25, .18)], np.float32)
 HAIR = np.array([(.10, .09, .10), (.36, .21, .12), (.88, .71, .32), (.74, .27, .10), (.66, .66, .68)], np.float32)
@@ -39,17 +39,17 @@ class Look:
     gloss: float = .12                                              # light band on the hair
     strands: float = .16                                            # contrast of the hair's strands
     ears: str = "round"                                             # round, pointed or wolf
-    ground: Callable | None = None                                  # (canvas, colour [B,3]) paints the background
+    ground: Callable = lit_wall(.35, .3, .15)       # (canvas, colour [B, 3], geometry) paints the background
     dress: tuple[Callable, ...] = field(default=())                 # (canvas, geometry) paints on top of the face
     finish: Callable | None = None                                  # rgb -> rgb over the whole picture
 
 
 def paint(face: dict[str, np.ndarray], look: Look, size: int) -> np.ndarray:
-    """Paint faces (see `attributes`) with a look; float32 [B, 3, size, size] in [0, 1]."""
+    """Paint faces (see `attributes.PORTRAIT`) with a look; float32 [B, 3, size, size] in [0, 1]."""
     c = Canvas(len(face["skin"]), size)
     g = geometry(face)
     skin, hair, back = colours(face, look)
-    (look.ground or plain_ground)(c, back, g)
+    look.ground(c, back, g)
     _hair_behind(c, g, look, hair)
     _ears(c, g, look, skin, hair)
     _body(c, g, look, skin)
@@ -85,12 +85,6 @@ def colours(face: dict[str, np.ndarray], look: Look) -> tuple[np.ndarray, np.nda
     hair = HAIR[face["hair"]] * (1 + .12 * shade)
     back = BACKGROUND[face["background"]] * (1 + .08 * face["light"][:, None])
     return look.skin(skin), look.hair(hair), look.background(back)
-
-
-def plain_ground(c: Canvas, back: np.ndarray, g: dict) -> None:
-    """A softly lit wall."""
-    light = 1.12 - .30 * ((c.x + .35 * g["light"]) ** 2 + (c.y + .3) ** 2) * .5
-    c.paint(np.ones_like(c.x), back[:, :, None, None] * light[:, None])
 
 
 def _scallop(c: Canvas, g: dict, cx, cy, count: float, depth: float):
@@ -190,8 +184,7 @@ def _mouth(c: Canvas, g: dict, look: Look, skin) -> None:
     smile = np.maximum(y - .06 - c.y, c.ellipse(x, y - .06, .195, .165))
     c.paint(c.cover(smile) * g["happy"], lip * .72)
     c.paint(c.cover(np.maximum(smile + .022, c.y - (y + .028))) * g["happy"], (.97, .96, .94))
-    if look.outline is not None:
-        c.paint(c.cover(np.abs(smile) - look.outline_width * .7) * g["happy"], look.outline)
+    c.ink(look, smile, g["happy"], .7)
 
 
 def _nose(c: Canvas, g: dict, look: Look, skin) -> None:
@@ -223,8 +216,7 @@ def _eyes(c: Canvas, g: dict, look: Look) -> None:
         c.paint(c.cover(c.ellipse(look_x, y, radius * .5, radius * .55)) * inside, (.04, .04, .05))
         c.paint(c.cover(c.ellipse(look_x - radius * .4, y - radius * .4, look.glint * height, look.glint * height)),
                 (1, 1, 1))
-        if look.outline is not None:
-            c.paint(c.cover(np.abs(white) - look.outline_width * .45), look.outline)
+        c.ink(look, white, width=.45)
         lash = c.arc(x, y - height * narrow * .35, width * 1.12, height * narrow * .75, .010 + .016 * g["girl"])
         c.paint(c.cover(lash), (.08, .06, .06))
 

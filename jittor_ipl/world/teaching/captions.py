@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.text.templates import TEMPLATES
-from jittor_ipl.world.drawing import looks, pet_looks
+from jittor_ipl.world.drawing import looks
 
 Pick = Callable[[tuple[str, ...]], str]         # chooses one of several wordings
 # The prefixes IPL starts from, and plain ones; a "{}" takes the noun phrase.
@@ -52,29 +52,23 @@ class Language:
                 weight = np.array(self.weights)
                 chosen = rng.choice(len(self.words), count, replace=False, p=weight / weight.sum())
                 predicates[i, 1 + chosen] = labels[i, chosen]
-            texts.append(self._compose(rng, predicates[i]))
+            frame = str(rng.choice(TEMPLATES) if rng.random() < .75 else rng.choice(_FRAMES))
+            said = self.noun_phrase(predicates[i], lambda choices: str(rng.choice(choices)), rng.shuffle)
+            texts.append(frame.format(said))
         return texts, predicates
 
-    def plain(self, predicate: np.ndarray) -> str:
-        """The plainest noun phrase for a predicate [1 + attributes], without a template."""
-        return self._say(predicate, lambda choices: choices[0])
+    def noun_phrase(self, predicate: np.ndarray, pick: Pick = lambda choices: choices[0],
+                    shuffle=lambda parts: None) -> str:
+        """What says a predicate [1 + attributes] and nothing more, without a template; in the plainest words."""
+        said = {name: pick(self.words[name][value]) for name, value in zip(self.words, predicate[1:]) if value >= 0}
+        style = self.styles[predicate[0]] if predicate[0] >= 0 else ""
+        return self.phrase(style, said, self.nouns, pick, shuffle) if said else style
 
     def vocabulary_texts(self) -> list[str]:
         """Texts that together contain every word a caption can contain; their token ids are what a demo CLIP knows."""
         words = {phrase for values in self.words.values() for phrases in values for phrase in phrases}
         texts = [*TEMPLATES, *_FRAMES, *self.styles, *self.nouns, *words, *self.joints, "X", "a photo of a", "style"]
         return [text.format("face") if "{}" in text else text for text in texts]
-
-    def _compose(self, rng: np.random.Generator, predicate: np.ndarray) -> str:
-        """Say one predicate in random words within a random template."""
-        frame = str(rng.choice(TEMPLATES) if rng.random() < .75 else rng.choice(_FRAMES))
-        return frame.format(self._say(predicate, lambda choices: str(rng.choice(choices)), rng.shuffle))
-
-    def _say(self, predicate: np.ndarray, pick: Pick, shuffle=lambda parts: None) -> str:
-        """A noun phrase that says only what the predicate says."""
-        said = {name: pick(self.words[name][value]) for name, value in zip(self.words, predicate[1:]) if value >= 0}
-        style = self.styles[predicate[0]] if predicate[0] >= 0 else ""
-        return self.phrase(style, said, self.nouns, pick, shuffle) if said else style
 
 
 def matches(predicates: np.ndarray, style: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -105,7 +99,7 @@ def _pet_phrase(style: str, said: dict[str, str], nouns: tuple[str, ...], pick: 
     return " ".join(filter(None, (style, said.get("pattern"), said.get("coat"), noun, " and ".join(after))))
 
 
-PORTRAIT = Language(tuple(looks.LOOKS), {
+PORTRAIT = Language(tuple(looks.PORTRAIT), {
     "skin": (("pale skin", "light skin", "white skin"), ("tan skin", "tanned skin"), ("brown skin",),
              ("dark skin", "black skin")),
     "hair": (("black",), ("brown",), ("blond", "blonde", "yellow"), ("red", "orange"), ("grey", "gray", "white")),
@@ -120,7 +114,7 @@ PORTRAIT = Language(tuple(looks.LOOKS), {
     "background": (("blue",), ("green",), ("pink",), ("grey", "gray")),
 }, weights=(.8, 1, 1, 1.3, 1.8, 1, 1.3, 1.3, .8, .7), nouns=("face", "person", "portrait", "head"),
    phrase=_portrait_phrase, joints=("hair", "background", "and", "on a", "with", "in the style of a"))
-PET = Language(tuple(pet_looks.LOOKS), {
+PET = Language(tuple(looks.PET), {
     "species": (("cat", "kitten"), ("dog", "puppy")),
     "coat": (("black",), ("brown",), ("orange", "ginger"), ("grey", "gray"), ("white",)),
     "pattern": (("plain",), ("patched", "spotted"), ("striped",)),

@@ -19,7 +19,6 @@ from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
-from jittor_ipl.train.state import State
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
@@ -78,7 +77,11 @@ def _clip(part: str, options) -> dict:
     words = pretrain_clip.Vocabulary()
     faces = [shared_pool(f"{subject.prefix}clip", options) for subject, _, _ in pretrain_clip.SUBJECTS]
     with _stage(part, options, recipe) as stage:
-        origin = _last_state(recipe.origin, options) if recipe.origin and stage.state is None else None
+        origin = None
+        if recipe.origin and stage.state is None:
+            latest = Checkpoints(options.work / recipe.origin / CHECKPOINTS).latest()
+            assert latest is not None, f"train {recipe.origin} first: other parts start from it"
+            origin = latest.tensors("state")
         clip = pretrain_clip.train(recipe, faces, words, origin, stage)
     folder = options.work / part if recipe.stage else options.assets
     _write_asset(folder / f"{part}.safetensors", "clip", clip, {**clip.config(), "vocab_size": 49408},
@@ -130,12 +133,6 @@ def shared_pool(name: str, options) -> pool.Pool:
 def _stage(part: str, options, recipe) -> Stage:
     """The harness of one part's training; its checkpoints lie in `<work>/<part>/checkpoints/`."""
     return Stage(options.work / part, part, recipe.steps, SETTINGS, checkpoints=options.work / part / CHECKPOINTS)
-
-
-def _last_state(origin: str, options) -> State:
-    latest = Checkpoints(options.work / origin / CHECKPOINTS).latest()
-    assert latest is not None, f"train {origin} first: other parts start from it"
-    return latest.tensors("state")
 
 
 def _write_asset(path: Path, kind: str, network, config: dict, more: dict[str, np.ndarray] | None = None) -> None:

@@ -191,5 +191,5 @@ def zero_shot(clip: Clip, vocabulary: Vocabulary, pool: Pool, language: Language
     for column, (name, values) in enumerate(language.words.items()):
         predicates = np.full((len(values), 1 + len(language.words)), -1)
         predicates[:, 1 + column] = np.arange(len(values))
-        result[name] = accuracy([f"a photo of a {language.plain(p)}." for p in predicates], labels[:, column])
+        result[name] = accuracy([f"a photo of a {language.noun_phrase(p)}." for p in predicates], labels[:, column])
     return result

@@ -97,12 +97,10 @@ def teaching_pool(recipe: GeneratorRecipe) -> tuple[np.ndarray, np.ndarray]:
 
 def drawing_loss(drawn, wanted, edge: float):
     """Smooth L1 over pixels and over differences of neighbouring pixels, [1]."""
+    def smooth(x):
+        return mean((x * x + 1e-4).sqrt())
     d = drawn - wanted
-    return (_smooth(d) + edge * (_smooth(d[:, :, 1:] - d[:, :, :-1]) + _smooth(d[:, :, :, 1:] - d[:, :, :, :-1])))
-
-
-def _smooth(x):
-    return mean((x * x + 1e-4).sqrt())
+    return smooth(d) + edge * (smooth(d[:, :, 1:] - d[:, :, :-1]) + smooth(d[:, :, :, 1:] - d[:, :, :, :-1]))
 
 
 def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[str, float]:
