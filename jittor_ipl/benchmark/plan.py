@@ -39,7 +39,7 @@ class Place:
     generator: str
     class_name: str
     target: str
-    subject: Subject | None = field(hash=False)
+    subject: Subject | None = field(hash=False)     # it holds dictionaries, as `networks` holds lists
     reference: str | None
     samples: int
     first_seed: int
