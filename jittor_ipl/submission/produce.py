@@ -37,7 +37,7 @@ def produce(entries: Sequence[SetEntry], wanted: Mapping[str, Sequence[str]], *,
     tasks = [(entry, list(wanted[entry.number])[start:start + CHUNK], batch) for entry in entries
              for start in range(0, len(wanted.get(entry.number, ())), CHUNK)]
     workers = min(workers, len(tasks))
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // max(1, workers)))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, len(os.sched_getaffinity(0)) // max(1, workers)))
     for pictures in in_order(_all_made, tasks, [{"OMP_NUM_THREADS": threads}] * workers):
         yield from pictures
 

@@ -25,7 +25,7 @@ CLIP = "demo:clip-robust"      # no demo CLIP is free of part in the adaptations
 
 
 class JudgeFeatures:
-    """A demo judge as `metrics.extract.Network`: "pooled" 128, "logits", "patch-*" 32, "embedding", "identity"."""
+    """A demo judge as `extract.FeatureNetwork`: "pooled" 128, "logits", "patch-*" 32, "embedding", "identity"."""
 
     demo = True
 

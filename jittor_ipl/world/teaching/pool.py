@@ -100,7 +100,7 @@ def _render(face: attributes.Face, subject: Subject, styles: tuple[str, ...], si
     count = len(next(iter(face.values())))
     parts = [attributes.select(face, slice(i, i + _CHUNK)) for i in range(0, count, _CHUNK)]
     function = partial(_render_styles, subject=subject.name, styles=styles, size=size)
-    return np.concatenate(list(in_order(function, parts, [{}] * min(len(parts), os.cpu_count() or 1))))
+    return np.concatenate(list(in_order(function, parts, [{}] * min(len(parts), len(os.sched_getaffinity(0))))))
 
 
 def _render_styles(face: attributes.Face, subject: str, styles: tuple[str, ...], size: int) -> np.ndarray:
