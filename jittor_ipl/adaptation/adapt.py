@@ -34,8 +34,7 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
-from jittor_ipl.train.run_folder import claim
-from jittor_ipl.train.stage import Stage
+from jittor_ipl.train.stage import Stage, claim
 from jittor_ipl.train.state import State, part_of
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator

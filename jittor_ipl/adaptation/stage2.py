@@ -107,10 +107,21 @@ class LayerChoice:
 
     def names(self, step: int) -> Sequence[str]:
         """Return the names of the tensors that train in this step."""
-        if self.settings.layers != "auto":
+        numbers = self.settings
+        if numbers.layers != "auto":
             return self._names
-        if step % self.settings.auto_layers_every == 0:
-            self.indices = self._choose(step)
+        if step % numbers.auto_layers_every == 0:
+            z = self.draws.z(step, 0, "generator.layers", numbers.auto_layers_batch)
+            noise = self.draws.noise(step, 1, len(z))
+            with jt.no_grad():
+                ws = self.source.broadcast(self.source.mapping(jt.array(z)))
+
+            def loss(ws: jt.Var, rows: slice) -> jt.Var:
+                images = self.target.synthesis(ws, noise_of(noise, rows))
+                return sum(one.weight * losses.global_similarity(
+                    one.clip.image_features(images), one.class_text, one.scale) for one in self.listeners)
+
+            self.indices = layers.choose(self.target, ws, loss, numbers.auto_layers_k, numbers.auto_layers_iters)
         return layers.selected(self.target, self._names, self.indices, self.official)
 
     def state(self) -> State:
@@ -120,19 +131,6 @@ class LayerChoice:
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state` returned."""
         self.indices = state["layers"]
-
-    def _choose(self, step: int) -> np.ndarray:
-        z = self.draws.z(step, 0, "generator.layers", self.settings.auto_layers_batch)
-        noise = self.draws.noise(step, 1, len(z))
-        with jt.no_grad():
-            ws = self.source.broadcast(self.source.mapping(jt.array(z)))
-
-        def loss(ws: jt.Var, rows: slice) -> jt.Var:
-            images = self.target.synthesis(ws, noise_of(noise, rows))
-            return sum(one.weight * losses.global_similarity(one.clip.image_features(images), one.class_text, one.scale)
-                       for one in self.listeners)
-
-        return layers.choose(self.target, ws, loss, self.settings.auto_layers_k, self.settings.auto_layers_iters)
 
 
 class Criterion:
@@ -148,7 +146,7 @@ class Criterion:
         w = self.weights
         terms = {"range": w.range * losses.out_of_range(target)} if w.range else {}
         if self.clamp:        # CLIP sees what a picture file can hold
-            source, target = _clamped(source), _clamped(target)
+            source, target = (jt.clamp(images, -1.0, 1.0) for images in (source, target))
         if w.structure:
             terms["structure"] = w.structure * losses.structure(source, target)
         with jt.no_grad():
@@ -190,7 +188,7 @@ class Criterion:
                 batch: Batch) -> jt.Var:
         """The directional loss from the half-adapted generator on: along what is left of the listener's way."""
         with jt.no_grad():
-            images = _clamped(anchor.images) if self.clamp else anchor.images
+            images = jt.clamp(anchor.images, -1.0, 1.0) if self.clamp else anchor.images
             half = one.clip.image_features(views.with_views(images, batch.views))
         return losses.directional(half, after, *remaining(direction, one.length, anchor.offsets[index]))
 
@@ -211,7 +209,3 @@ class Criterion:
             after = one.clip.image_features(cut_target)
             total = total + one.weight * losses.patch(before, after, one.part_directions, self.settings.direction_floor)
         return total
-
-
-def _clamped(images: jt.Var) -> jt.Var:
-    return jt.clamp(images, -1.0, 1.0)

@@ -73,19 +73,14 @@ def with_views(images: jt.Var, seen: Sequence[View]) -> jt.Var:
 
 
 def look(images: jt.Var, view: View) -> jt.Var:
-    """Return the view [B, 3, R, R] of `images` [B, 3, H, W], differentiably."""
-    seen = window(images, view.rows, view.columns) * jt.array(view.gain) + jt.array(view.offset)
-    return seen if view.noise is None else (seen + jt.array(view.noise)) * jt.array(view.scale)
-
-
-def window(images: jt.Var, rows: np.ndarray, columns: np.ndarray) -> jt.Var:
-    """Return `rows @ image @ columns^T` per image and channel: [B, C, H, W], [B, R, H], [B, S, W] -> [B, C, R, S]."""
+    """Return the view [B, 3, R, R] of `images` [B, 3, H, W], differentiably: `rows @ image @ columns^T`, relit."""
     b, c, h, w = images.shape
-    r, s = rows.shape[1], columns.shape[1]
-    x = bmm(images.reshape(b, c * h, w), jt.array(columns), transpose_b=True)                   # [B, C*H, S]
+    r, s = view.rows.shape[1], view.columns.shape[1]
+    x = bmm(images.reshape(b, c * h, w), jt.array(view.columns), transpose_b=True)              # [B, C*H, S]
     x = x.reshape(b, c, h, s).transpose(0, 1, 3, 2).reshape(b, c * s, h)
-    x = bmm(x, jt.array(rows), transpose_b=True)                                                # [B, C*S, R]
-    return x.reshape(b, c, s, r).transpose(0, 1, 3, 2)
+    x = bmm(x, jt.array(view.rows), transpose_b=True)                                           # [B, C*S, R]
+    seen = x.reshape(b, c, s, r).transpose(0, 1, 3, 2) * jt.array(view.gain) + jt.array(view.offset)
+    return seen if view.noise is None else (seen + jt.array(view.noise)) * jt.array(view.scale)
 
 
 def patch_size(side: int) -> int:

@@ -63,26 +63,25 @@ class Adam:
 
     def step(self, grads: Mapping[str, jt.Var], lr: float | None = None) -> None:
         """Update the tensors named in `grads`, each of its parameter's shape; `lr` replaces the constructor's rate."""
+        lr = self.lr if lr is None else lr
         with jt.no_grad():
             for name, grad in grads.items():
-                self._update(name, grad, self.lr if lr is None else lr)
+                param = self.params[name]
+                assert tuple(grad.shape) == tuple(param.shape), (name, grad.shape, param.shape)
+                if name not in self.first:
+                    for moments in (self.first, self.second):
+                        moments[name] = _constant(np.zeros(param.numel(), np.float32))
+                self.steps[name] += 1
+                flat = [param.reshape(-1), grad.reshape(-1), self.first[name], self.second[name]]
+                new, self.first[name], self.second[name] = _ADAM(
+                    [flat[0].shape] * 3, flat, **self._numbers(self.steps[name], lr))
+                param.update(new.reshape(param.shape)).start_grad()      # made under no_grad: it must learn again
         # Now: a lazy graph left over from step to step would grow without end.
         jt.sync([tensors[name] for name in grads for tensors in (self.params, self.first, self.second)])
 
     def minimise(self, loss: jt.Var, lr: float | None = None) -> None:
         """Update all tensors along the gradient of `loss` [1]."""
         self.step(dict(zip(self.params, jt.grad(loss, list(self.params.values())))), lr)
-
-    def _update(self, name: str, grad: jt.Var, lr: float) -> None:
-        param = self.params[name]
-        assert tuple(grad.shape) == tuple(param.shape), (name, grad.shape, param.shape)
-        if name not in self.first:
-            self.first[name], self.second[name] = (_constant(np.zeros(param.numel(), np.float32)) for _ in range(2))
-        self.steps[name] += 1
-        flat = [param.reshape(-1), grad.reshape(-1), self.first[name], self.second[name]]
-        new, first, second = _ADAM([flat[0].shape] * 3, flat, **self._numbers(self.steps[name], lr))
-        param.update(new.reshape(param.shape)).start_grad()      # made under no_grad: it must learn again next step
-        self.first[name], self.second[name] = first, second
 
     def _numbers(self, step: int, lr: float) -> dict[str, float]:
         beta1, beta2 = self.betas
@@ -102,15 +101,15 @@ class Adam:
         """Take back what `state()` returned; AssertionError when a name or size is not a parameter's."""
         self.steps = dict.fromkeys(self.params, 0)
         self.first, self.second = {}, {}
-        slots = {"first": self.first, "second": self.second}
         for key, value in state.items():
             slot, _, name = key.partition("/")
             assert name in self.params, f"optimiser state names an unknown tensor {name!r}"
             if slot == "steps":
                 self.steps[name] = int(value[0])
-                continue
-            assert value.size == self.params[name].numel(), (key, value.shape)
-            slots[slot][name] = _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
+            else:
+                assert value.size == self.params[name].numel(), (key, value.shape)
+                moments = {"first": self.first, "second": self.second}[slot]
+                moments[name] = _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
 
 
 # As average + take * (value - average): a value that never moves keeps its bits.

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-_BLOBS = (4, 8, 16)          # sides of the lattices of blob masks
-
 
 def masks(random: np.random.Generator, count: int, size: int) -> np.ndarray:
     """Random masks float32 [count, 1, size, size] in [0, 1]: blends, half planes, windows or their outside, blobs."""
@@ -29,7 +27,7 @@ def masks(random: np.random.Generator, count: int, size: int) -> np.ndarray:
             top, left = random.uniform(0, 1 - h), random.uniform(0, 1 - w)
             mask[:] = inside == ((rows >= top) & (rows < top + h) & (columns >= left) & (columns < left + w))
         else:
-            cells = int(random.choice(_BLOBS))
+            cells = int(random.choice((4, 8, 16)))      # blobs, a side
             mask[:] = np.kron(random.random((cells, cells)) < share, np.ones((size // cells, size // cells)))
     return made
 

@@ -48,8 +48,9 @@ def paint(face: dict[str, np.ndarray], look: Look, size: int) -> np.ndarray:
     """Paint faces (see `attributes.PORTRAIT`) with a look; float32 [B, 3, size, size] in [0, 1]."""
     c = Canvas(len(face["skin"]), size)
     g = geometry(face)
-    skin, hair, back = colours(face, look)
-    look.ground(c, back, g)
+    skin = look.skin(SKIN[face["skin"]] * (1 + .06 * face["tone"][:, None]))            # [B, 3]
+    hair = look.hair(HAIR[face["hair"]] * (1 + .12 * face["shade"][:, None]))
+    look.ground(c, look.background(BACKGROUND[face["background"]] * (1 + .08 * face["light"][:, None])), g)
     _hair_behind(c, g, look, hair)
     _ears(c, g, look, skin, hair)
     _body(c, g, look, skin)
@@ -76,15 +77,6 @@ def geometry(face: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         happy=(v["expression"] == 1).astype(np.float32), angry=(v["expression"] == 2).astype(np.float32),
         turn=turn, rx=.425 + .02 * v["width"] + .015 * boy, ry=.50 + 0 * turn, hx=.30 * turn, hy=.06 + 0 * turn,
         jaw=boy * (.33 + .03 * v["jaw"]) + girl * (.24 + .02 * v["jaw"]), light=v["light"])
-
-
-def colours(face: dict[str, np.ndarray], look: Look) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin, hair and background colours [B, 3] of each face under a look's palette."""
-    tone, shade = face["tone"][:, None], face["shade"][:, None]
-    skin = SKIN[face["skin"]] * (1 + .06 * tone)
-    hair = HAIR[face["hair"]] * (1 + .12 * shade)
-    back = BACKGROUND[face["background"]] * (1 + .08 * face["light"][:, None])
-    return look.skin(skin), look.hair(hair), look.background(back)
 
 
 def _scallop(c: Canvas, g: dict, cx, cy, count: float, depth: float):

@@ -51,8 +51,10 @@ class JudgeFeatures:
                 found["patch-mean"], found["patch-covariance"] = patch_moments(maps[0].numpy())
             if "embedding" in wanted:
                 found["embedding"] = _embedding([level.numpy() for level in maps])
-            if "identity" in wanted:
-                found["identity"] = _overlap(logits, self.heads)
+            if "identity" in wanted:    # products are the mean overlap (Bhattacharyya) of attribute probabilities
+                parts = np.split(logits.astype(np.float64), np.cumsum(self.heads)[:-1], axis=1)
+                parts = [np.exp(log_softmax(part) / 2) for part in parts]
+                found["identity"] = np.concatenate(parts, axis=1) / np.sqrt(len(self.heads))
         return {name: found[name] for name in wanted}
 
 
@@ -64,13 +66,6 @@ def _embedding(maps: list[np.ndarray]) -> np.ndarray:
         length = np.sqrt((level**2).sum(axis=1, keepdims=True)) + 1e-10
         parts.append((level / length / np.sqrt(places)).reshape(len(level), -1))
     return np.concatenate(parts, axis=1).astype(np.float32)
-
-
-def _overlap(logits: np.ndarray, heads: tuple[int, ...]) -> np.ndarray:
-    """Return unit vectors whose products are the mean overlap (Bhattacharyya) of pictures' attribute probabilities."""
-    parts = np.split(logits.astype(np.float64), np.cumsum(heads)[:-1], axis=1)
-    parts = [np.exp(log_softmax(part) / 2) for part in parts]
-    return np.concatenate(parts, axis=1) / np.sqrt(len(heads))
 
 
 def extractor_of(subject: Subject, inception: str | None = None, lpips: Sequence[str] = (), arcface: str | None = None,

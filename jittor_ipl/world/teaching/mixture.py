@@ -40,14 +40,11 @@ class Mixture:
 
         The parts stand one after the other, each with its share, the last with the rest.
         """
-        images, photos, joint = [], [], []
-        for index, (part, number) in enumerate(zip(self.parts, self._counts(count))):
-            pictures, twins, styles, labels = part.pool.draw(random, number)
-            images.append(pictures)
-            photos.append(twins)
-            joint.append(self._widen(index, self._style[index][styles], labels, ABSENT))
-        together = np.concatenate(joint)
-        return np.concatenate(images), np.concatenate(photos), together[:, 0], together[:, 1:]
+        drawn = [part.pool.draw(random, number) for part, number in zip(self.parts, self._counts(count))]
+        images, photos = (np.concatenate([part[column] for part in drawn]) for column in (0, 1))
+        joint = np.concatenate([self._widen(index, self._style[index][styles], labels, ABSENT)
+                                for index, (_, _, styles, labels) in enumerate(drawn)])
+        return images, photos, joint[:, 0], joint[:, 1:]
 
     def without_attributes(self, labels: np.ndarray, rows: np.ndarray,
                            names: tuple[tuple[str, ...], ...]) -> np.ndarray:

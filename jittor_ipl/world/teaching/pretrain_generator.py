@@ -74,8 +74,8 @@ def train(recipe: GeneratorRecipe, loop: Loop | None = None) -> Generator:
     return generator
 
 
-def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> float:
-    """Train the mapping network to put the code of the face into w; returns the last batch's mean squared error."""
+def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> None:
+    """Train the mapping network to put the code of the face into w."""
     parameters = {k: v for k, v in named_tensors(generator).items() if k.startswith("style.")}
     optimiser = Adam(parameters, recipe.mapping_lr, betas=(.9, .99))
     for step in range(recipe.mapping_steps):
@@ -85,7 +85,6 @@ def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> float:
         loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
         optimiser.minimise(loss, rate)
-    return float(loss.item())
 
 
 def teaching_pool(recipe: GeneratorRecipe) -> tuple[np.ndarray, np.ndarray]:
@@ -110,8 +109,6 @@ def evaluate(generator: Generator, subject: Subject, count: int = 256) -> dict[s
     drawn = np.clip(pictures(generator, z), -1, 1)
     squared = np.mean(np.square((drawn - truth) / 2, dtype=np.float64), axis=(1, 2, 3))
     code, face = generator.mapping(jt.array(z)).numpy(), subject.table.from_latent(z)
-    at, agree = 0, []
-    for name, values in subject.table.values.items():
-        agree.append(np.mean(code[:, at:at + len(values)].argmax(1) == face[name]))
-        at += len(values)
+    parts = np.split(code, np.cumsum(subject.sections[1:]), axis=1)
+    agree = [np.mean(part.argmax(1) == face[name]) for part, name in zip(parts, subject.table.values)]
     return {"psnr": float(np.mean(-10 * np.log10(squared))), "attributes in w": float(np.mean(agree))}
