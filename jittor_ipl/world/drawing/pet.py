@@ -44,8 +44,10 @@ class PetLook:
 def paint(pet: dict[str, np.ndarray], look: PetLook, size: int) -> np.ndarray:
     """Paint pets (see `attributes.PET`) with a look; float32 [B, 3, size, size] in [0, 1]."""
     c = look.canvas(len(pet["species"]), size)
-    g, coat = geometry(pet, look), colours(pet, look)
-    look.ground(c, coat["background"], g)
+    g, base = geometry(pet, look), COAT[pet["coat"]]                                    # [B, 3] each
+    coat = dict(base=look.coat(base * (1 + .10 * pet["tone"][:, None])), patch=look.coat(PATCH[pet["coat"]]),
+                stripe=look.coat(STRIPE[pet["coat"]]), muzzle=look.coat(base * .72 + .26), eye=EYE[pet["eyes"]])
+    look.ground(c, look.background(BACKGROUND[pet["background"]] * (1 + .08 * pet["shade"][:, None])), g)
     _ears_behind(c, g, look, coat)
     _body(c, g, look, coat)
     _collar(c, g, look)
@@ -75,16 +77,6 @@ def geometry(pet: dict[str, np.ndarray], look: PetLook) -> dict[str, np.ndarray]
         eye_x=either(.27, .235), eye_y=either(.02, -.10), eye_rx=either(.155, .135) * look.eye_scale,
         eye_ry=either(.135, .135) * look.eye_scale, nose_y=either(.245, .185), muzzle_y=either(.36, .34),
         muzzle_rx=either(.25, .34), muzzle_ry=either(.165, .28))
-
-
-def colours(pet: dict[str, np.ndarray], look: PetLook) -> dict[str, np.ndarray]:
-    """Colours [B, 3] of the parts under a look's palette."""
-    tone = 1 + .10 * pet["tone"][:, None]
-    return dict(
-        base=look.coat(COAT[pet["coat"]] * tone), patch=look.coat(PATCH[pet["coat"]]),
-        stripe=look.coat(STRIPE[pet["coat"]]),
-        muzzle=look.coat(COAT[pet["coat"]] * .72 + .26), eye=EYE[pet["eyes"]],
-        background=look.background(BACKGROUND[pet["background"]] * (1 + .08 * pet["shade"][:, None])))
 
 
 def _feather(c: Canvas, distance, soft: float) -> np.ndarray:

@@ -53,10 +53,6 @@ class ClipRecipe:
     mixed: float = 0.0          # share of pictures that carry their style only in parts
     probe: float = .3           # weight of a linear probe on the features, dropped after training
 
-    def rate(self, step: int) -> float:
-        """Learning rate of a step: warm-up, then a cosine."""
-        return warmup(cosine(self.lr, step, self.steps, self.lr * .02), step, 100)
-
 
 TEXT = dict(embed_dim=96, context_length=CONTEXT_LENGTH,
             transformer_width=96, transformer_heads=4, transformer_layers=3)
@@ -124,7 +120,7 @@ def train(recipe: ClipRecipe, pools: list[Pool], vocabulary: Vocabulary, origin:
         if recipe.attack:
             images = attacked(lambda x: loss_of(x, text.detach()), images, recipe.attack, recipe.attack_steps, random)
         loss = loss_of(jt.array(images), text)
-        optimiser.minimise(loss, recipe.rate(step))
+        optimiser.minimise(loss, warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 100))
         loop.done({"loss": loss.item()})
     return clip
 

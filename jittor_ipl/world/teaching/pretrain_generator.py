@@ -65,8 +65,7 @@ def train(recipe: GeneratorRecipe, loop: Loop | None = None) -> Generator:
         chosen = rng(recipe.seed, "generator-batch", step).integers(len(z), size=recipe.batch)
         w = generator.mapping(jt.array(z[chosen])).detach()
         loss = drawing_loss(generator.synthesis(w, "const"), jt.array(pool.to_float(images[chosen])), recipe.edge)
-        rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50)
-        optimiser.minimise(loss, rate)
+        optimiser.minimise(loss, warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .01), step, 50))
         loop.done({"loss": loss.item()})
     for name in parameters:
         if name.startswith("noises."):
@@ -82,9 +81,8 @@ def teach_mapping(generator: Generator, recipe: GeneratorRecipe) -> None:
         z = rng(recipe.seed, "mapping-batch", step).standard_normal((512, attributes.LATENT_DIM), np.float32)
         target = jt.array(SUBJECTS[recipe.subject].table.code(z))
         difference = generator.mapping(jt.array(z)) - target
-        loss = mean(difference * difference)
         rate = cosine(recipe.mapping_lr, step, recipe.mapping_steps, recipe.mapping_lr * .01)
-        optimiser.minimise(loss, rate)
+        optimiser.minimise(mean(difference * difference), rate)
 
 
 def teaching_pool(recipe: GeneratorRecipe) -> tuple[np.ndarray, np.ndarray]:

@@ -46,8 +46,7 @@ def train(recipe: JudgeRecipe, pool: Pool, loop: Loop | None = None) -> Judge:
     for step in loop.steps(recipe.steps, weights=Weights(parameters), opt=optimiser):
         images, target = batch(recipe, pool, rng(recipe.seed, "judge-batch", step))
         loss = classification(judge(jt.array(images)), target, judge.subject.sections)
-        rate = warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50)
-        optimiser.minimise(loss, rate)
+        optimiser.minimise(loss, warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 50))
         loop.done({"loss": loss.item()})
     return judge
 
