@@ -44,9 +44,10 @@ class PetLook:
 def paint(pet: dict[str, np.ndarray], look: PetLook, size: int) -> np.ndarray:
     """Paint pets (see `attributes.PET`) with a look; float32 [B, 3, size, size] in [0, 1]."""
     c = look.canvas(len(pet["species"]), size)
-    g, base = geometry(pet, look), COAT[pet["coat"]]                                    # [B, 3] each
+    g, base = geometry(pet, look), COAT[pet["coat"]]
     coat = dict(base=look.coat(base * (1 + .10 * pet["tone"][:, None])), patch=look.coat(PATCH[pet["coat"]]),
-                stripe=look.coat(STRIPE[pet["coat"]]), muzzle=look.coat(base * .72 + .26), eye=EYE[pet["eyes"]])
+                stripe=look.coat(STRIPE[pet["coat"]]), muzzle=look.coat(base * .72 + .26),
+                eye=EYE[pet["eyes"]])                                                           # each [B, 3]
     look.ground(c, look.background(BACKGROUND[pet["background"]] * (1 + .08 * pet["shade"][:, None])), g)
     _ears_behind(c, g, look, coat)
     _body(c, g, look, coat)
