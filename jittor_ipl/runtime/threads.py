@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 # How often a waiting thread looks again before it sleeps; libgomp's own number is 300,000, about 3 ms. When another
 # program holds the core of the thread that is waited for, all of that is lost at every barrier. Sleeping at once costs
-# a fifth of the quiet speed: docs/performance.md.
-SPINS = "10000"
+# a third of the quiet speed: docs/performance.md.
+SPINS = "7000"
 USERS_CHOICE = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 

@@ -4,9 +4,10 @@
     python scripts/speed/busy.py --spins 0 1000 10000   values of GOMP_SPINCOUNT
     python scripts/speed/busy.py --busy-steps 0         no busy loops: what a setting costs on a quiet machine
 
-Every setting has a process of its own, since libgomp reads it once; they take a step each in turn, so that whatever
-else the machine does falls on all of them. `quiet` is the median of a setting's quiet steps over that of the last one
-(libgomp's own unless told otherwise), `slower` a setting's busy median over its quiet one.
+Every setting has a process of its own, since libgomp reads it once. They take runs of steps in turn, in changing order,
+so that whatever else the machine does falls on all of them; a setting's time is the median of its runs' medians.
+`quiet` is that over the last setting's (libgomp's own unless told otherwise), `slower` a setting's busy time over its
+quiet one.
 """
 from __future__ import annotations
 
@@ -55,37 +56,39 @@ def run_here() -> None:
     training.run_stage2("demo", 100_000, hook)
 
 
-def measure(runners: dict[str, Runner], steps: int, warm: int = 2) -> dict[str, tuple[float, float, float]]:
-    """Return each runner's median wall and CPU seconds and its fastest wall, of `steps` steps in turn after `warm`."""
-    taken = {name: [] for name in runners}
-    for _ in range(warm + steps):
-        for name, runner in runners.items():
-            taken[name].append(runner.step())
-            time.sleep(0.01)  # threads that still spin must not slow the next one
-    return {name: (*map(median, zip(*rows[warm:])), min(rows[warm:])[0]) for name, rows in taken.items()}
+def measure(runners: dict[str, Runner], runs: int, steps: int) -> dict[str, tuple[float, float]]:
+    """Return each runner's wall and CPU seconds a step: medians of `runs` medians of `steps` steps after two more."""
+    found = {name: [] for name in runners}
+    for run in range(runs):
+        for name in list(runners)[::1 if run % 2 else -1]:
+            taken = [runners[name].step() for _ in range(2 + steps)][2:]
+            found[name].append([median(part) for part in zip(*taken)])
+            time.sleep(0.02)  # threads that still spin must not slow the next one
+    return {name: tuple(median(part) for part in zip(*medians)) for name, medians in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--spins", nargs="+", default=["runtime", LIBGOMP], metavar="N",
                         help="values of GOMP_SPINCOUNT; `runtime` leaves it to the package (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=40, help="quiet steps of every setting (default %(default)s)")
-    parser.add_argument("--busy-steps", type=int, default=10, help="steps beside the loops (default %(default)s)")
+    parser.add_argument("--runs", type=int, default=6, help="runs of every setting (default %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="steps of a quiet run (default %(default)s)")
+    parser.add_argument("--busy-steps", type=int, default=4, help="steps of a busy run (default %(default)s)")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
         return run_here()
     runners, loops = {name: Runner(name) for name in options.spins}, []
-    quiet = measure(runners, options.steps)
+    quiet = measure(runners, options.runs, options.steps)
     try:  # a session of their own: the system shares the cores between sessions, as between a user's programs
         loops += [subprocess.Popen(LOOP, start_new_session=True) for _ in os.sched_getaffinity(0) if options.busy_steps]
-        busy = measure(runners, options.busy_steps) if loops else {}
+        busy = measure(runners, options.runs, options.busy_steps) if loops else {}
     finally:
         for process in [*loops, *(runner.process for runner in runners.values())]:
             process.kill()
-    for name, (wall, cpu, fastest) in quiet.items():
-        line = {"spins": name, "step_s": round(wall, 4), "fastest_s": round(fastest, 4), "step_cpu_s": round(cpu, 4),
-                "steps_per_s": round(1 / wall, 2), "quiet": round(wall / quiet[options.spins[-1]][0], 3)}
+    for name, (wall, cpu) in quiet.items():
+        line = {"spins": name, "step_s": round(wall, 4), "step_cpu_s": round(cpu, 4), "steps_per_s": round(1 / wall, 2),
+                "quiet": round(wall / quiet[options.spins[-1]][0], 3)}
         if busy:
             line |= {"busy_step_s": round(busy[name][0], 3), "busy_steps_per_s": round(1 / busy[name][0], 2),
                      "slower": round(busy[name][0] / wall, 1)}
