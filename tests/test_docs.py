@@ -13,6 +13,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FILE = re.compile(r"`((?:jittor_ipl|scripts|tests|docs|configs|B_weight)/[\w./-]+\.\w+)`")
 # `function` (room/file.py), the form of architecture.md
+ROOM = re.compile(r"`((?:[a-z_0-9]+/)+\w+\.py)")  # `room/file.py`, of the package, the tests or the root
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)")
 NAMED = re.compile(r"`([A-Za-z_][\w.]*)` \(([\w/]+\.py)\)")
 
 
@@ -48,6 +50,9 @@ def test_links_and_files_exist(page):
         elif part and part not in {anchor(title) for title in re.findall(r"^#+ (.*)$", file.read_text(), re.M)}:
             lost.append(link)
     lost += [name for name in FILE.findall(text) if not (ROOT / name).exists()]
+    tops = (ROOT, PACKAGE, ROOT / "tests")
+    lost += [name for name in ROOM.findall(text) if not any((top / name).exists() for top in tops)]
+    lost += [name for file, name in TEST.findall(text) if f"def {name}" not in (ROOT / file).read_text()]
     assert not lost, f"{page.name} names what is not there: {lost}"
 
 
