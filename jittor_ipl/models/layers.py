@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.ops.activation import silu
 from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.linear import linear
 from jittor_ipl.ops.norms import batch_norm_inference, group_norm, layer_norm
@@ -52,12 +53,13 @@ class Linear(nn.Module):
     batch_free   a row's numbers never depend on the other rows (`ops.linear`): slower, for features to compare
     """
 
-    def __init__(self, n_in: int, n_out: int, batch_free: bool = False):
-        self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out])
+    def __init__(self, n_in: int, n_out: int, batch_free: bool = False, bias: bool = True):
+        self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out]) if bias else None
         self.product = linear if batch_free else nn.matmul_transpose
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return self.product(x, self.weight) + self.bias
+        y = self.product(x, self.weight)
+        return y if self.bias is None else y + self.bias
 
 
 class LayerNorm(nn.Module):
@@ -71,13 +73,15 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group norm of [B, channels, ...] over each of `groups` groups of channels (Wu & He 2018)."""
+    """Group norm of [B, channels, ...] over each of `groups` groups of channels (Wu & He 2018), and a SiLU if asked."""
 
-    def __init__(self, groups: int, channels: int, eps: float = 1e-5):
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5, silu: bool = False):
         self.weight, self.bias, self.groups, self.eps = jt.ones([channels]), jt.zeros([channels]), groups, eps
+        self.silu = silu
 
     def execute(self, x: jt.Var) -> jt.Var:
-        return group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        y = group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        return silu(y) if self.silu else y
 
 
 class BatchNorm(nn.Module):

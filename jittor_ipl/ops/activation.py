@@ -14,3 +14,8 @@ def quick_gelu(x: jt.Var) -> jt.Var:
 def gelu(x: jt.Var) -> jt.Var:
     """Return the exact GELU, `x * (1 + erf(x / sqrt 2)) / 2`, any shape (Hendrycks & Gimpel 2016)."""
     return x * (jt.erf(x * SQRT_HALF) + 1.0) * 0.5
+
+
+def silu(x: jt.Var) -> jt.Var:
+    """Return `x * sigmoid(x)`, any shape (Elfwing et al. 2018); behind a group norm, its kernel does it as well."""
+    return x * jt.sigmoid(x)
