@@ -10,11 +10,13 @@ import hashlib
 import html
 import importlib.util
 import os
+import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -25,7 +27,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 MAX_CHARACTERS = 2000          # far beyond 77 tokens; keeps pattern matching and merging of hostile input short
-_MERGES = 49152 - 256 - 2      # OpenAI's cut of the file: ids end at 49407
+MERGES = 49152 - 256 - 2      # OpenAI's cut of the file: ids end at 49407
 _PATTERN = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
 
@@ -54,31 +56,66 @@ def read_vocabulary(places: Iterable[str | os.PathLike] | None = None) -> list[s
 
 
 class Tokenizer:
-    """OpenAI's byte-pair encoding of lower-cased, repaired text (Radford et al. 2021, section 2.4); ids 0..49407."""
+    """Byte-pair encoding of lower-cased, repaired text (Radford et al. 2021, section 2.4), OpenAI's or a folder's.
 
-    def __init__(self, lines: Sequence[str]) -> None:
+    words       every token in order of its id; every part of a merge is a byte's symbol or was made by an earlier one
+    merges      pairs of tokens, the first to be joined first
+    pad         id behind the end token
+    length      ids of a text, start and end included
+    specials    texts that stand for one id wherever they occur, read before anything else (transformers' added tokens)
+    entities    whether HTML entities are resolved: OpenAI's code does so, transformers' does not
+    """
+
+    def __init__(self, words: Sequence[str], merges: Sequence[tuple[str, str]], *, pad: int = 0, length: int = 77,
+                 specials: Mapping[str, int] = MappingProxyType({}), entities: bool = True) -> None:
         import regex
-        merges = [tuple(line.split()) for line in lines[1:_MERGES + 1]]
-        self._bytes = byte_symbols()
-        letters = list(self._bytes.values())
-        words = [*letters, *(c + "</w>" for c in letters), *map("".join, merges), START, END]
-        self.words, self.ids = words, {word: i for i, word in enumerate(words)}
-        self.start, self.end = self.ids[START], self.ids[END]
-        self._rank = {pair: i for i, pair in enumerate(merges)}
+        self.words, self.merges, self.ids = words, merges, {word: i for i, word in enumerate(words)}
+        self.start, self.end, self.pad, self.length = self.ids[START], self.ids[END], pad, length
+        self.specials, self.entities = dict(specials), entities
+        self._bytes, self._rank = byte_symbols(), {pair: i for i, pair in enumerate(merges)}
         self._pattern, self._blank = regex.compile(_PATTERN, regex.IGNORECASE), regex.compile(r"\s+")
+        longest = sorted(self.specials, key=len, reverse=True)
+        self._special = regex.compile(f"({'|'.join(map(regex.escape, longest))})") if longest else None
         self._merged = lru_cache(maxsize=1 << 16)(self._merge)
+        self._told: set[str] = set()
 
     def clean(self, text: str) -> str:
         """Text as the encoder sees it: mojibake repaired, HTML entities resolved twice, single spaces, lower case."""
         import ftfy
-        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+        text = ftfy.fix_text(text)
+        text = html.unescape(html.unescape(text)) if self.entities else text
         return self._blank.sub(" ", text.strip()).strip().lower()
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` without start and end; UserError beyond MAX_CHARACTERS characters."""
         if len(text) > MAX_CHARACTERS:
             raise UserError(f"prompt {shorten(text)} has {len(text)} characters; at most {MAX_CHARACTERS} are read")
-        return [i for word in self._pattern.findall(self.clean(text)) for i in self._merged(word)]
+        parts = self._special.split(text) if self._special else [text]
+        return [i for part in parts for i in ((self.specials[part],) if part in self.specials else self._words(part))]
+
+    def _words(self, text: str) -> list[int]:
+        return [i for word in self.split(text) for i in self._merged(word)]
+
+    def split(self, text: str) -> list[str]:
+        """Words of `text`, lower-cased, that are encoded one by one."""
+        return self._pattern.findall(self.clean(text))
+
+    def padded(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids of texts as Stable Diffusion reads them, int32 [N, length]: start, words, end, pad tokens.
+
+        A text of more tokens is cut, as diffusers does; a note on stderr says so once a text. UserError as in `encode`.
+        """
+        out = np.full((len(texts), self.length), self.pad, np.int32)
+        for row, text in zip(out, texts):
+            words = self.encode(text)
+            room = self.length - 2
+            if len(words) > room and text not in self._told:
+                self._told.add(text)
+                print(f"note: prompt {shorten(text)} has {len(words)} tokens; the first {room} are read",
+                      file=sys.stderr, flush=True)
+            ids = [self.start, *words[:room], self.end]
+            row[:len(ids)] = ids
+        return out
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; a space after every word."""
@@ -87,14 +124,19 @@ class Tokenizer:
         return bytearray(byte[c] for c in symbols).decode("utf-8", errors="replace").replace("</w>", " ")
 
     def _merge(self, word: str) -> tuple[int, ...]:
-        """Ids of one word: the leftmost pair of lowest rank is joined until no known pair is left.
+        """Ids of one word; a part without an id, which only a folder's vocabulary can have, is the end token's."""
+        if word in (START, END):
+            return (self.ids[word],)
+        return tuple(self.ids.get(part, self.end) for part in self.pieces(word)[0])
+
+    def pieces(self, word: str) -> tuple[list[str], list[int]]:
+        """Parts of one word, and the numbers of the merges that made them: the leftmost pair of lowest number is joined
+        until no known pair is left.
 
         A pair that holds a joined part always ranks behind the pair that made the part, so this equals OpenAI's joining
         of all equal pairs at once; keeping the ranks in a list makes it 100 times faster on hostile words.
         """
-        if word in (START, END):
-            return (self.ids[word],)
-        parts = [self._bytes[b] for b in word.encode("utf-8")]
+        parts, used = [self._bytes[b] for b in word.encode("utf-8")], []
         parts[-1] += "</w>"
         unknown = len(self._rank)
 
@@ -104,17 +146,25 @@ class Tokenizer:
         ranks = [rank(i) for i in range(len(parts) - 1)]
         while ranks and (best := min(ranks)) < unknown:
             i = ranks.index(best)
+            used.append(best)
             parts[i:i + 2] = [parts[i] + parts[i + 1]]
             del ranks[i]
             for j in range(max(i - 1, 0), min(i + 1, len(ranks))):
                 ranks[j] = rank(j)
-        return tuple(self.ids[part] for part in parts)
+        return parts, used
+
+
+def all_words(merges: Sequence[tuple[str, str]]) -> list[str]:
+    """Every token in OpenAI's order: bytes, bytes that end a word, what the merges make, start and end."""
+    letters = list(byte_symbols().values())
+    return [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
 
 
 @lru_cache(maxsize=1)
 def tokenizer() -> Tokenizer:
-    """The one tokenizer, read at first use (about 0.1 s); UserError when the vocabulary is missing."""
-    return Tokenizer(read_vocabulary())
+    """OpenAI's tokenizer, ids 0..49407, read at first use (about 0.1 s); UserError when the vocabulary is missing."""
+    merges = [tuple(line.split()) for line in read_vocabulary()[1:MERGES + 1]]
+    return Tokenizer(all_words(merges), merges)
 
 
 def shorten(text: str, limit: int = 40) -> str:
