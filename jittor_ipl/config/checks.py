@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from jittor_ipl.config.lora import LoraRun, LoraSuite
 from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.streams import parse_seeds
@@ -31,6 +32,16 @@ def _run_of(suite: Suite, style: str, as_written: bool) -> StyleRun:
     run = suite.run_of_words(style)
     check_prompts(run, f"the style {style!r}")
     return run
+
+
+def choose_lora_runs(suite: LoraSuite, styles: Sequence[str]) -> list[LoraRun]:
+    """Return the runs of these styles, by name or number ("05"), all of the suite's when none is named.
+
+    Raises `UserError` for a style that the suite does not list: its pictures lie in the folder of its number.
+    """
+    numbers = {f"{number:02d}": name for number, name in enumerate(suite.names())}
+    names = dict.fromkeys(numbers.get(style, style) for style in styles)
+    return [suite.run_of(name) for name in names] or suite.runs()
 
 
 def misspelt(style: str, name: str) -> bool:

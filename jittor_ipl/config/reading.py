@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from jittor_ipl.config.checks import check_prompts
+from jittor_ipl.config.lora import LoraSuite
 from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import Section
 from jittor_ipl.config.suite import Suite
@@ -17,6 +18,7 @@ from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
 from jittor_ipl.errors import UserError, nearest
 
+LORA = "lora"       # the method of another kind of suite
 SUITES = Path(__file__).parent / "suites"
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -44,15 +46,30 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     `path` is a file, or the name of a suite that ships. Raises `UserError` naming the file and the key for anything
     unknown, mistyped, out of range or unsafe.
     """
-    path = suite_path(path)
-    settings = _read(path)
-    for override in overrides:
-        _apply(settings, override)
+    path, settings = _settings(path, overrides)
+    if settings.get("method") == LORA:
+        raise UserError(f"{path}: a suite with method: lora is trained by dreambooth (METHOD=lora bash train_all.sh)")
     suite = _validated(Suite.model_validate, settings, str(path))
     for number, entry in enumerate(suite.styles):       # a mistake in a style is found before any training
         where = f"{path}: styles.{number} ({entry.name})"
         check_prompts(_validated(suite.resolve, number, where), where)
     return suite
+
+
+def load_lora_suite(path: str | Path, overrides: Sequence[str] = ()) -> LoraSuite:
+    """Read a suite with `method: lora`, as `load_suite` reads the others, which raises the same errors."""
+    path, settings = _settings(path, overrides)
+    if settings.get("method") != LORA:
+        raise UserError(f"{path}: not a suite of LoRA (method: lora), such as demo_lora and jittor_b, which ship")
+    suite = _validated(LoraSuite.model_validate, settings, str(path))
+    for number, entry in enumerate(suite.styles):
+        _validated(suite.resolve, number, f"{path}: styles.{number} ({entry.name})")
+    return suite
+
+
+def method_of(path: str | Path, overrides: Sequence[str] = ()) -> str:
+    """Return the method that a suite's file names, "ipl" where it names none; `UserError` where it cannot be read."""
+    return str(_settings(path, overrides)[1].get("method", "ipl"))
 
 
 def load_config(path: str | Path, model: type[AnySection]) -> AnySection:
@@ -68,6 +85,15 @@ def save_config(config: Section, path: str | Path) -> Path:
 def to_yaml(config: Section) -> str:
     """Return a configuration as YAML text, keys in the order of the model."""
     return yaml.safe_dump(config.model_dump(by_alias=True), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _settings(path: str | Path, overrides: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """Return the file of a suite and what it says, with the overrides."""
+    path = suite_path(path)
+    settings = _read(path)
+    for override in overrides:
+        _apply(settings, override)
+    return path, settings
 
 
 def _read(path: str | Path) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from jittor_ipl.config.sections import Section, Seed, Shared, StyleName, Words
+from jittor_ipl.config.styles import StyleList
 from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError
 
 # Losses younger than published weights, and what of `generator` they alone read. Without a weight they stay out of
 # the hash, which so remains what it was.
@@ -85,7 +86,7 @@ class StyleEntry(Section):
         return {key: value for key, value in self if key not in own and value not in (None, {})}
 
 
-class Suite(Shared):
+class Suite(StyleList, Shared):
     """A validated suite file."""
 
     styles: list[StyleEntry] = Field(min_length=1, max_length=MAX_STYLES)
@@ -94,14 +95,6 @@ class Suite(Shared):
     def _names_differ(self) -> Suite:
         check_distinct(self.names())
         return self
-
-    def run_of(self, style: str) -> StyleRun:
-        """Return the resolved run of the style with this name; `UserError` with the nearest name when there is none."""
-        names = self.names()
-        if style not in names:
-            raise UserError(f"unknown style {style!r}{nearest(style, names)}; the suite {self.suite!r} has: "
-                            f"{', '.join(names)}")
-        return self.resolve(names.index(style))
 
     def run_of_words(self, style: str) -> StyleRun:
         """Return the run of a style that is not listed: the suite's settings, and a number that belongs to its name.
@@ -112,26 +105,8 @@ class Suite(Shared):
         check_distinct([*self.names(), style])
         return self.resolve(number_of(style), StyleEntry(name=style))
 
-    def names(self) -> list[str]:
-        """Return the names of the listed styles."""
-        return [entry.name for entry in self.styles]
-
-    def runs(self) -> list[StyleRun]:
-        """Return the resolved run of every style, in the order of the file."""
-        return [self.resolve(number) for number in range(len(self.styles))]
-
     def resolve(self, number: int, entry: StyleEntry | None = None) -> StyleRun:
         """Return the run of an entry, by default of the one listed at `number`: the suite's settings with its own."""
         entry = entry or self.styles[number]
-        settings = merged(self.model_dump(by_alias=True, exclude={"styles"}), entry.overrides())
-        return StyleRun.model_validate({**settings, "number": number, "style": entry.name,
+        return StyleRun.model_validate({**self.settings_of(entry), "number": number, "style": entry.name,
                                         "target": entry.target or entry.name, "style_images": entry.style_images})
-
-
-def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` put over it, mappings merged key by key, everything else replaced."""
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
