@@ -18,7 +18,8 @@ MAX_LINES, MAX_FUNCTION, MAX_LOOP = 400, 60, 150
 FORBIDDEN = {
     "jt.mean": "ops.norms.mean", "nn.mse_loss": "ops.norms.mean of the squares", "nn.l1_loss": "ops.norms.mean",
     "nn.MSELoss": "ops.norms.mean", "nn.L1Loss": "ops.norms.mean",
-    "nn.LayerNorm": "ops.norms.layer_norm", "nn.GroupNorm": "ops.norms.group_norm", "nn.InstanceNorm2d": "ops.norms",
+    "nn.LayerNorm": "ops.norms.layer_norm", "nn.GroupNorm": "ops.group_norm.group_norm",
+    "nn.InstanceNorm2d": "ops.norms",
     "jt.load": "weights", "jt.save": "weights", "pickle.load": "weights", "pickle.loads": "weights",
     "jt.rand": "runtime.streams", "jt.randn": "runtime.streams", "jt.random": "runtime.streams",
     "jt.randint": "runtime.streams", "jt.normal": "runtime.streams", "jt.set_global_seed": "runtime.streams",

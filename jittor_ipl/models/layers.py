@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from jittor_ipl.models.strict import named_tensors
-from jittor_ipl.ops.activation import silu
 from jittor_ipl.ops.conv import conv2d
+from jittor_ipl.ops.group_norm import group_norm
 from jittor_ipl.ops.linear import linear
-from jittor_ipl.ops.norms import batch_norm_inference, group_norm, layer_norm
+from jittor_ipl.ops.norms import batch_norm_inference, layer_norm
 from jittor_ipl.runtime.backend import jt, nn
 
 
@@ -73,15 +73,14 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group norm of [B, channels, ...] over each of `groups` groups of channels (Wu & He 2018), and a SiLU if asked."""
+    """Group norm of [B, channels, ...] over each of `groups` groups of channels (Wu & He 2018), and SiLU if wished."""
 
     def __init__(self, groups: int, channels: int, eps: float = 1e-5, silu: bool = False):
-        self.weight, self.bias, self.groups, self.eps = jt.ones([channels]), jt.zeros([channels]), groups, eps
-        self.silu = silu
+        self.weight, self.bias = jt.ones([channels]), jt.zeros([channels])
+        self.groups, self.eps, self.silu = groups, eps, silu
 
     def execute(self, x: jt.Var) -> jt.Var:
-        y = group_norm(x, self.groups, self.weight, self.bias, self.eps)
-        return silu(y) if self.silu else y
+        return group_norm(x, self.groups, self.weight, self.bias, self.eps, self.silu)
 
 
 class BatchNorm(nn.Module):

@@ -50,13 +50,15 @@ def layer_norm(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt
     return FusedLayerNorm(eps)(x.reshape(-1, x.shape[-1]), weight, bias).reshape(x.shape)
 
 
-def group_norm(x: jt.Var, groups: int, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> jt.Var:
-    """Normalise `x` [B, C, ...] over each of `groups` channel groups; `weight` [C], `bias` [C] (Wu & He 2018)."""
+def group_norm_reference(x: jt.Var, groups: int, weight: jt.Var, bias: jt.Var, eps: float = 1e-5,
+                         silu: bool = False) -> jt.Var:
+    """`group_norm.group_norm` with Jittor's own operators; differentiable any number of times."""
     b, c = x.shape[:2]
     assert c % groups == 0, (c, groups)
     y = _standardise(x.reshape(b, groups, -1), -1, eps).reshape(x.shape)
     per_channel = [1, c] + [1] * (x.ndim - 2)
-    return y * weight.reshape(per_channel) + bias.reshape(per_channel)
+    y = y * weight.reshape(per_channel) + bias.reshape(per_channel)
+    return y * jt.sigmoid(y) if silu else y
 
 
 def _standardise(x: jt.Var, dim: int, eps: float) -> jt.Var:

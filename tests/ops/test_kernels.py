@@ -1,10 +1,14 @@
 """Every kernel against its reference: values, gradients and, where promised, gradients of gradients."""
 from __future__ import annotations
 
+import ctypes
+import os
+
 import numpy as np
 import pytest
 
-from jittor_ipl.ops import attention, bias_act, bmm, norms, upfirdn2d
+from jittor_ipl.ops import attention, bias_act, bmm, exponential, group_norm, norms, upfirdn2d
+from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime.backend import jt
 
 BLUR = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
@@ -22,14 +26,15 @@ def assert_same(got: jt.Var, want: jt.Var, what: str, tolerance: float = 2e-6) -
     assert error < tolerance, f"{what}: relative error {error:.1e}"
 
 
-def assert_operators_agree(fast, slow, inputs: list[jt.Var], second: bool = True) -> None:
+def assert_operators_agree(fast, slow, inputs: list[jt.Var], second: bool = True,
+                           tolerance: float = 5e-6) -> None:
     """Compare two operators through a loss that is not linear in their output."""
     got, want = fast(*inputs), slow(*inputs)
     assert_same(got, want, "value")
     cotangent = draw(*got.shape, seed=9)
     gradients = [jt.grad((y * y * cotangent).sum(), inputs) for y in (got, want)]
     for index, pair in enumerate(zip(*gradients)):
-        assert_same(*pair, f"gradient {index}", 5e-6)
+        assert_same(*pair, f"gradient {index}", tolerance)
     if second:
         seconds = [jt.grad(sum((g * g * g).sum() for g in group), inputs) for group in gradients]
         for index, pair in enumerate(zip(*seconds)):
@@ -106,6 +111,50 @@ def test_layer_norm():
                            [draw(5, 13, 50), draw(50, seed=1), draw(50, seed=2)], second=False)
 
 
+@pytest.mark.parametrize("silu", [False, True])
+@pytest.mark.parametrize("shape,groups", [((3, 6, 5, 7), 3), ((1, 8, 1, 1), 2), ((2, 4, 33, 37), 4), ((5, 9), 1)])
+def test_group_norm(shape, groups, silu):
+    inputs = [draw(*shape), draw(shape[1], seed=1), draw(shape[1], seed=2)]
+    assert_operators_agree(lambda *v: group_norm.group_norm(v[0], groups, *v[1:], silu=silu),
+                           lambda *v: norms.group_norm_reference(v[0], groups, *v[1:], silu=silu), inputs, second=False,
+                           tolerance=2e-5)   # sums of terms up to a hundred times as large as the largest sum
+
+
+@pytest.mark.parametrize("shift", [0, 1000])
+def test_group_norm_is_the_formula(shift):
+    x, weight, bias = draw(2, 6, 40, 41) + shift, draw(6, seed=1), draw(6, seed=2)
+    grouped = x.numpy().astype(np.float64).reshape(2, 3, -1)
+    want = (grouped - grouped.mean(-1, keepdims=True)) / np.sqrt(grouped.var(-1, keepdims=True) + 1e-5)
+    want = want.reshape(x.shape) * weight.numpy()[:, None, None] + bias.numpy()[:, None, None]
+    error = np.abs(group_norm.group_norm(x, 3, weight, bias, silu=True).numpy() - want / (1 + np.exp(-want))).max()
+    print(f"largest error {error:.1e}")
+    assert error < (1e-6 if shift == 0 else 2e-4)   # the mean itself is rounded to 1000 * 2^-24
+
+
+def test_group_norm_has_the_same_bits_with_any_number_of_threads():
+    set_threads = ctypes.CDLL("libgomp.so.1").omp_set_num_threads
+    inputs, cotangent = [draw(3, 10, 9, 17), draw(10, seed=1), draw(10, seed=2)], draw(3, 10, 9, 17, seed=3)
+    results = []
+    for threads in (1, 2, 5):
+        set_threads(threads)
+        y = group_norm.group_norm(inputs[0], 5, *inputs[1:], silu=True)
+        results.append([v.numpy().tobytes() for v in (y, *jt.grad((y * cotangent).sum(), inputs))])
+    set_threads(len(os.sched_getaffinity(0)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_the_exponential():
+    kernel = Kernel(shared=exponential.EXP, cpu_extra="", cuda_kernels="", cuda="",
+                    cpu="for (long i = 0; i < in0_shape0; i++) out0_p[i] = ipl_exp(in0_p[i]);")
+    x = np.concatenate([np.linspace(-87, 88, 300001), np.linspace(-1, 1, 100001)]).astype(np.float32)
+    want = np.exp(x.astype(np.float64))
+    error = np.abs(kernel([x.shape], [jt.array(x)])[0].numpy() / want - 1).max()
+    print(f"largest relative error {error:.2e}")
+    assert error < 1.2e-7
+    ends = kernel([[4]], [jt.array(np.array([-np.inf, -1e4, np.nan, 0], np.float32))])[0].numpy()
+    assert ends[0] == ends[1] == 0 and np.isnan(ends[2]) and ends[3] == 1
+
+
 def test_a_second_derivative_that_is_not_there_raises():
     x = draw(4, 20)
     gradient = jt.grad((attention.softmax(x) ** 2).sum(), x)
@@ -129,5 +178,5 @@ def test_attention_is_the_formula(asked, masked):
 def test_a_sample_does_not_depend_on_its_batch():
     x, bias, kernel = draw(3, 4, 9, 9), draw(4, seed=1), jt.array(BLUR.astype(np.float32))
     for operator in (lambda v: bias_act.bias_act(v, bias), lambda v: upfirdn2d.upfirdn2d(v, kernel, 2, 1, (2, 1)),
-                     attention.softmax):
+                     attention.softmax, lambda v: group_norm.group_norm(v, 2, bias, bias, silu=True)):
         assert np.array_equal(operator(x).numpy()[1:2], operator(x[1:2].clone()).numpy())

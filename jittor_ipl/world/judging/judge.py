@@ -14,7 +14,7 @@ import numpy as np
 from jittor_ipl.models.layers import Conv, Linear
 from jittor_ipl.models.strict import load_into
 from jittor_ipl.ops.conv import conv2d
-from jittor_ipl.ops.norms import group_norm
+from jittor_ipl.ops.group_norm import group_norm
 from jittor_ipl.ops.pool import average_pool
 from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.weights.containers.safetensors import read_safetensors
