@@ -35,6 +35,8 @@ class Conv(nn.Module):
     padding   zeros around the picture, above and beside, one number for both
     """
 
+    _lora = _base = None    # of `models.lora`: a branch added to the output; the weight before a LoRA was fused into it
+
     def __init__(self, n_in: int, n_out: int, kernel: int | tuple[int, int], stride: int = 1,
                  padding: int | tuple[int, int] = 0, bias: bool = True):
         height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -43,8 +45,12 @@ class Conv(nn.Module):
         self.stride, self.padding = stride, padding
 
     def execute(self, x: jt.Var) -> jt.Var:
-        y = conv2d(x, self.weight, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+        y = self._convolved(x, self.weight)
+        y = y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+        return y if self._lora is None else y + self._lora(x, self._convolved, conv2d)
+
+    def _convolved(self, x: jt.Var, weight: jt.Var) -> jt.Var:
+        return conv2d(x, weight, self.stride, self.padding)
 
 
 class Linear(nn.Module):
@@ -53,13 +59,16 @@ class Linear(nn.Module):
     batch_free   a row's numbers never depend on the other rows (`ops.linear`): slower, for features to compare
     """
 
+    _lora = _base = None    # as of a convolution
+
     def __init__(self, n_in: int, n_out: int, batch_free: bool = False, bias: bool = True):
         self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out]) if bias else None
         self.product = linear if batch_free else nn.matmul_transpose
 
     def execute(self, x: jt.Var) -> jt.Var:
         y = self.product(x, self.weight)
-        return y if self.bias is None else y + self.bias
+        y = y if self.bias is None else y + self.bias
+        return y if self._lora is None else y + self._lora(x, self.product, self.product)
 
 
 class LayerNorm(nn.Module):

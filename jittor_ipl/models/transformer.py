@@ -13,6 +13,8 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu}
 class Attention(nn.Module):
     """Multi-head self-attention with PyTorch's packed projection (`in_proj_weight` holds query, key and value)."""
 
+    _lora = _base = None    # of `models.lora`: branches added to query (0), key (1) and value (2); the weight unfused
+
     def __init__(self, width: int, heads: int):
         self.heads = heads
         self.in_proj_weight, self.in_proj_bias = jt.zeros([3 * width, width]), jt.zeros([3 * width])
@@ -23,6 +25,9 @@ class Attention(nn.Module):
         width = x.shape[2]
         packed = nn.matmul_transpose(x, self.in_proj_weight) + self.in_proj_bias    # [B, L, 3 width]
         q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
+        if self._lora is not None:
+            product = nn.matmul_transpose
+            q, k, v = (y + self._lora[i](x, product, product) if i in self._lora else y for i, y in enumerate((q, k, v)))
         return self.out_proj(attention(q, k, v, self.heads, mask, keep))
 
 
