@@ -26,7 +26,7 @@ _QKV = ("q_proj", "k_proj", "v_proj")
 Product = Callable[[jt.Var, jt.Var], jt.Var]        # how a layer applies a weight to its input
 
 
-class Branch:
+class LoraBranch:
     """What a LoRA adds to one layer's output; the change of the weight itself is never formed."""
 
     def __init__(self, down: jt.Var, up: jt.Var, scale: float):
@@ -37,14 +37,14 @@ class Branch:
         return pointwise(layer(x, self.down), self.up) * self.scale
 
 
-class Place(NamedTuple):
+class LoraPlace(NamedTuple):
     """A weight that a LoRA can change: of a layer, or of a packed attention the query (0), key (1) or value (2)."""
 
     owner: Linear | Conv | Attention
     shape: tuple[int, ...]      # of the weight, [out, in] or [out, in, kh, kw]
     index: int = 0
 
-    def branch(self, branch: Branch | None) -> None:
+    def branch(self, branch: LoraBranch | None) -> None:
         """Let the branch be added to what the owner computes; None takes it away."""
         if not isinstance(self.owner, Attention):
             self.owner._lora = branch
@@ -54,22 +54,22 @@ class Place(NamedTuple):
             self.owner._lora = {**(self.owner._lora or {}), self.index: branch}
 
 
-def places(networks: Mapping[str, nn.Module]) -> dict[str, Place]:
+def places(networks: Mapping[str, nn.Module]) -> dict[str, LoraPlace]:
     """Return every linear layer and convolution of the networks by its name in diffusers, text projections unpacked."""
     found = {}
     for part, network in networks.items():
         for path, module in network.named_modules():
             name = f"{part}.{_diffusers_name(path)}"
             if isinstance(module, (Linear, Conv)):
-                found[name] = Place(module, tuple(module.weight.shape))
+                found[name] = LoraPlace(module, tuple(module.weight.shape))
             elif isinstance(module, Attention):
                 rows, width = module.in_proj_weight.shape
-                found |= {f"{name}.{projection}": Place(module, (rows // 3, width), index)
+                found |= {f"{name}.{projection}": LoraPlace(module, (rows // 3, width), index)
                           for index, projection in enumerate(_QKV)}
     return found
 
 
-def targets(known: Mapping[str, Place], part: str, names: Sequence[str]) -> list[str]:
+def targets(known: Mapping[str, LoraPlace], part: str, names: Sequence[str]) -> list[str]:
     """Return the modules of a part whose path is, or ends in, one of `names` ("to_q", "to_out.0", "ff.net.0.proj").
 
     Raises UserError, with the names there are, for one that fits no module.
@@ -83,7 +83,7 @@ def targets(known: Mapping[str, Place], part: str, names: Sequence[str]) -> list
     return sorted(name for name in mine if name.endswith(tuple(f".{target}" for target in names)))
 
 
-def initial(known: Mapping[str, Place], modules: Iterable[str], rank: int, alpha: float, rng: np.random.Generator,
+def initial(known: Mapping[str, LoraPlace], modules: Iterable[str], rank: int, alpha: float, rng: np.random.Generator,
             draw: str = "gaussian") -> dict[str, np.ndarray]:
     """Return a LoRA that changes nothing yet: up is zero, down drawn by one of DRAWS.
 
@@ -114,7 +114,7 @@ def attach(networks: Mapping[str, nn.Module], lora: Mapping[str, np.ndarray], we
     for name in modules:
         factors = [_var(lora[f"{name}.{role}"]) for role in ("down", "up")]
         scale = weight * float(lora[f"{name}.alpha"]) / factors[0].shape[0]
-        known[name].branch(Branch(*factors, scale))
+        known[name].branch(LoraBranch(*factors, scale))
         trained |= {f"{name}.down": factors[0], f"{name}.up": factors[1]}
     return trained
 
@@ -147,7 +147,7 @@ def unfuse(networks: Mapping[str, nn.Module]) -> None:
             place.owner._base = None
 
 
-def require_known(known: Mapping[str, Place], lora: Mapping[str, np.ndarray]) -> list[str]:
+def require_known(known: Mapping[str, LoraPlace], lora: Mapping[str, np.ndarray]) -> list[str]:
     """Return the modules of a LoRA; UserError unless all are among the `known` ones and their factors fit them."""
     modules = sorted({name.rpartition(".")[0] for name in lora})
     missing = [name for name in modules if name not in known]

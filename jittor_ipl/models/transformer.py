@@ -26,8 +26,8 @@ class Attention(nn.Module):
         packed = nn.matmul_transpose(x, self.in_proj_weight) + self.in_proj_bias    # [B, L, 3 width]
         q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
         if self._lora is not None:
-            product = nn.matmul_transpose
-            q, k, v = (y + self._lora[i](x, product, product) if i in self._lora else y for i, y in enumerate((q, k, v)))
+            product, own = nn.matmul_transpose, self._lora
+            q, k, v = (y + own[i](x, product, product) if i in own else y for i, y in enumerate((q, k, v)))
         return self.out_proj(attention(q, k, v, self.heads, mask, keep))
 
 
