@@ -17,6 +17,7 @@ from jittor_ipl.models.strict import check_names
 from jittor_ipl.weights.containers.lazy import LazyArray, LazyTensors
 from jittor_ipl.weights.containers.read import WeightFile, open_weights, read_tensors
 from jittor_ipl.weights.delta import fingerprint
+from jittor_ipl.weights.refs import PIPELINE_INDEX
 
 MAX_CONFIG_BYTES, MAX_INDEX_BYTES, MAX_SHARDS = 1 << 20, 32 << 20, 500     # every shard stays open
 CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json")
@@ -30,7 +31,6 @@ _NAMES = tuple(f"{stem}{suffix}{index}" for suffix in (".safetensors", ".bin") f
                for index in (".index.json", ""))
 _VARIANT = re.compile(r"(.+)\.(fp16|bf16|fp32|non_ema)(\.(?:safetensors|bin)(?:\.index\.json)?)")
 _MAX_FOLDERS = 200
-PIPELINE_INDEX = "model_index.json"
 PASSED_OVER = ("safety_checker", "feature_extractor")      # of a diffusion pipeline: they judge finished pictures
 
 

@@ -18,11 +18,11 @@ from jittor_ipl.models.strict import compare, is_optional
 from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
 from jittor_ipl.weights.families.registry import Recognised, identify, select
-from jittor_ipl.weights.folder import PIPELINE_INDEX, TENSORS_SHA256, FileSet, find_file_sets, open_file_set
+from jittor_ipl.weights.folder import TENSORS_SHA256, FileSet, find_file_sets, open_file_set
 from jittor_ipl.weights.manifest import FolderManifest, read_folder_manifest
 from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.pipeline import read_pipeline
-from jittor_ipl.weights.refs import locate, split_place
+from jittor_ipl.weights.refs import PIPELINE_INDEX, locate, split_place
 
 _SMALL = 64 << 20       # bytes of a refused file that are still hashed in no time
 _MEND = "mend these problems first, for every command refuses the file: "

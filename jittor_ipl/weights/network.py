@@ -66,6 +66,13 @@ class Opened(NamedTuple):
             raise UserError(f"{label}: {self.unknown}") from self.unknown
         return self.found
 
+    def in_the_file(self, label: str) -> LazyTensors:
+        """Return the tensors under our names without reading any, of a family that only renames; else as below."""
+        found = self.network(label)
+        assert found.family.convert is None, found.family.kind
+        mine = registry.fitting(found, self.tensors, source=label, extras=self.info.extras)
+        return mine.renamed({found.family.our_name(name): name for name in found.layout.expected})
+
     def under_our_names(self, label: str) -> dict[str, np.ndarray]:
         """Return the tensors under our names, strictly checked; raises UserError, with the file's name."""
         return registry.converted(self.network(label), self.tensors, source=label, extras=self.info.extras)

@@ -4,18 +4,21 @@ Read without any weights. The networks in the folder are sources of their own (s
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.text.bpe_folder import read_tokenizer
+from jittor_ipl.text.tokenizer import Tokenizer
 from jittor_ipl.weights.families.diffusion.fields import count, one_of
 from jittor_ipl.weights.families.diffusion.text_encoder import text_config
 from jittor_ipl.weights.families.diffusion.unet import unet_config
 from jittor_ipl.weights.families.diffusion.vae import vae_config
-from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER, PIPELINE_INDEX
+from jittor_ipl.weights.folder import MAX_CONFIG_BYTES, PASSED_OVER
+from jittor_ipl.weights.refs import PIPELINE_INDEX
 
 SCHEDULERS = tuple(f"{name}Scheduler" for name in (
     "DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete",
@@ -49,6 +52,7 @@ class Pipeline:
     parts: Mapping[str, str]
     configs: Mapping[str, Mapping[str, Any]]
     scheduler: Scheduler
+    tokenizer: Tokenizer
     passed_over: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -61,10 +65,11 @@ def read_pipeline(folder: Path) -> Pipeline:
     missing = [name for name in _PARTS if name not in parts]
     if missing:
         raise UserError(f"{folder / PIPELINE_INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
-    configs = {name: read(_config(folder, name, "config.json")) for name, read in _CONFIGS.items()}
-    scheduler = read_scheduler(_config(folder, "scheduler", "scheduler_config.json"))
-    return Pipeline(str(index.get("_class_name", ""))[:100], parts, configs, scheduler,
-                    tuple(name for name in PASSED_OVER if name in parts), tuple(_contradictions(folder, configs)))
+    configs = {name: _checked(read, folder / name / "config.json") for name, read in _CONFIGS.items()}
+    scheduler = _checked(read_scheduler, folder / "scheduler" / "scheduler_config.json")
+    codec = read_tokenizer(folder / "tokenizer", configs["text_encoder"]["max_position_embeddings"])
+    return Pipeline(str(index.get("_class_name", ""))[:100], parts, configs, scheduler, codec,
+                    tuple(name for name in PASSED_OVER if name in parts), tuple(_contradictions(configs, codec)))
 
 
 def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
@@ -84,6 +89,12 @@ def read_scheduler(config: Mapping[str, Any]) -> Scheduler:
     return Scheduler(class_name, steps, float(start), float(end), schedule, prediction, others)
 
 
+def scheduler_config(scheduler: Scheduler) -> dict[str, Any]:
+    """Return the scheduler_config.json of a schedule, the way back of `read_scheduler`."""
+    numbers = {name: value for name, value in vars(scheduler).items() if name not in ("class_name", "others")}
+    return {"_class_name": scheduler.class_name, **numbers, **scheduler.others}
+
+
 def _class_of(name: str, value: list) -> str:
     """Return the class of a part [library, class]; UserError for a part or a class that is not supported."""
     if len(value) != 2 or not all(isinstance(item, str) for item in value):
@@ -95,11 +106,16 @@ def _class_of(name: str, value: list) -> str:
     return one_of(value[1], name, _PARTS[name]) if name in _PARTS else value[1]
 
 
-def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
-    return read_json(folder / part / name, "configuration", MAX_CONFIG_BYTES)
+def _checked(read: Callable[[Mapping[str, Any]], Any], path: Path) -> Any:
+    """Return what `read` makes of a configuration; its complaints begin with the file's name."""
+    config = read_json(path, "configuration", MAX_CONFIG_BYTES)
+    try:
+        return read(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
-def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _contradictions(configs: Mapping[str, Mapping[str, Any]], codec: Tokenizer) -> list[str]:
     """Return where the parts do not fit each other."""
     unet, vae, text = (configs[name] for name in ("unet", "vae", "text_encoder"))
     problems = []
@@ -109,9 +125,16 @@ def _contradictions(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> l
     if unet["out_channels"] != vae["latent_channels"]:
         problems.append(f"the U-Net makes {unet['out_channels']} channels, "
                         f"the autoencoder's latents have {vae['latent_channels']}")
-    words = folder / "tokenizer" / "vocab.json"
-    if words.exists():
-        number = len(read_json(words, "vocabulary", 8 << 20))
-        if number > text["vocab_size"]:
-            problems.append(f"the tokenizer knows {number} tokens, the text encoder {text['vocab_size']}")
+    if unet["in_channels"] != vae["latent_channels"]:
+        problems.append(f"the U-Net takes {unet['in_channels']} channels, the autoencoder's latents have "
+                        f"{vae['latent_channels']}: models for inpainting, depth or upscaling are not supported")
+    if vae["in_channels"] != 3 or vae["out_channels"] != 3:
+        problems.append(f"the autoencoder takes {vae['in_channels']} channels and makes {vae['out_channels']}; "
+                        "pictures have 3")
+    number = 1 + max(len(codec.words) - 1, *codec.specials.values())
+    if number > text["vocab_size"]:
+        problems.append(f"the tokenizer knows {number} tokens, the text encoder {text['vocab_size']}")
+    if codec.length > text["max_position_embeddings"]:
+        problems.append(f"the tokenizer makes {codec.length} tokens of a text, the text encoder reads "
+                        f"{text['max_position_embeddings']}")
     return problems

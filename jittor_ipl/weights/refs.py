@@ -1,4 +1,4 @@
-"""What a weight reference means: a path or `demo:<name>` (a file of the embedded demo world), and a place in the file.
+"""What a weight reference means: a path or `demo:<name>` (a file or folder of the demo world), and a place in the file.
 
 `FILE#KEY` is the network at the place KEY of a checkpoint that holds several; see `containers.read.WeightFile`.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from jittor_ipl.errors import UserError, nearest, nearest_file
 
 ASSETS = Path(__file__).resolve().parents[1] / "world" / "assets"
+PIPELINE_INDEX = "model_index.json"     # what makes a folder a diffusion pipeline
 
 
 def split_place(ref: str | os.PathLike) -> tuple[str, str | None]:
@@ -30,15 +31,20 @@ def _exists(name: str) -> bool:
 def locate(ref: str | os.PathLike) -> Path:
     """Return the file or folder that `ref` names; raises UserError, with the nearest name, when there is none."""
     name, _ = split_place(ref)
+    if name.startswith("demo:"):
+        return _demo_asset(name[len("demo:"):])
     path = Path(name).expanduser()
-    return path if name and not name.startswith("demo:") and "\0" not in name and path.is_dir() else resolve(ref)
+    return path if name and "\0" not in name and path.is_dir() else resolve(ref)
 
 
 def resolve(ref: str | os.PathLike) -> Path:
     """Return the file that `ref` names; raises UserError when there is none, with the nearest name that exists."""
     text, _ = split_place(ref)
     if text.startswith("demo:"):
-        return _demo_asset(text[len("demo:"):])
+        path = _demo_asset(text[len("demo:"):])
+        if path.is_dir():
+            raise UserError(f"{text} is a folder of several networks; a single weight file is expected")
+        return path
     if not text:            # it would mean the folder one is in
         raise UserError("the name of the weight file is empty; give a path or demo:<name>")
     path = Path(text).expanduser()
@@ -53,8 +59,9 @@ def resolve(ref: str | os.PathLike) -> Path:
 
 
 def _demo_asset(name: str) -> Path:
-    names = sorted(path.stem for path in ASSETS.glob("*.safetensors"))
-    if name not in names:
-        raise UserError(f"no demo weights 'demo:{name[:100]}'{nearest(name, names)}; available: "
-                        + (", ".join(f"demo:{n}" for n in names) or "none (run scripts/pretrain_demo.sh)"))
-    return ASSETS / f"{name}.safetensors"
+    assets = {path.stem: path for path in sorted(ASSETS.glob("*.safetensors"))}
+    assets |= {path.parent.name: path.parent for path in sorted(ASSETS.glob(f"*/{PIPELINE_INDEX}"))}
+    if name not in assets:
+        raise UserError(f"no demo weights 'demo:{name[:100]}'{nearest(name, assets)}; available: "
+                        + (", ".join(f"demo:{n}" for n in assets) or "none (run scripts/pretrain_demo.sh)"))
+    return assets[name]

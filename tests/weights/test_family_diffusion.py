@@ -114,6 +114,17 @@ def test_our_config_says_the_same_as_diffusers(files, part):
     assert read_config(json.loads(json.dumps(config))) == config
 
 
+def test_text_states_that_join_the_timestep():
+    config = unet_config({**SD21_UNET, "addition_embed_type": "text"})
+    schema = unet_schema(config)
+    assert schema["add_embedding.pool.positional_embedding"] == (1, 1024)
+    assert schema["add_embedding.proj.weight"] == (1280, 1024)
+    assert unet_config(guess_unet_config(schema)) == {**config, "attention_head_dim": None, "sample_size": 64}
+    with pytest.raises(UserError, match="64 heads cannot pool"):
+        unet_config({"cross_attention_dim": 96, "addition_embed_type": "text"})
+    assert [unet_config({"sample_size": value})["sample_size"] for value in (None, 96, [64, 96])] == [64, 96, 96]
+
+
 @pytest.mark.parametrize("fields, told", [
     ({"addition_embed_type": "text_time"}, "addition_embed_type 'text_time'.*XL"),
     ({"class_embed_type": "timestep"}, "class_embed_type"), ({"time_cond_proj_dim": 256}, "consistency"),

@@ -56,3 +56,19 @@ class ClipConfig:
         """Return the mean and standard deviation, float32 [3] each, that images in [0, 1] are normalised with."""
         return (MEAN if self.image_mean is None else np.float32(self.image_mean),
                 STD if self.image_std is None else np.float32(self.image_std))
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """A text tower alone, as Stable Diffusion has one; names and defaults are those of `ClipConfig`."""
+
+    context_length: int = 77
+    vocab_size: int = 49408
+    transformer_width: int = 512
+    transformer_heads: int = 8
+    transformer_layers: int = 12
+    transformer_mlp: int | None = None
+    activation: str = "quick_gelu"
+    eps: float = 1e-5
+    end_token: int | None = None
+    embed_dim: int | None = None        # width of a text's one feature; None without the projection to it

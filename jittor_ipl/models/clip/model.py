@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from jittor_ipl.models.clip.config import ClipConfig
+from jittor_ipl.models.clip.config import ClipConfig, TextConfig
 from jittor_ipl.models.clip.vision import ModifiedResNet, VisionTransformer
 from jittor_ipl.models.layers import LayerNorm
 from jittor_ipl.models.strict import load_into, named_tensors
@@ -37,13 +37,14 @@ class TextTower(nn.Module):
     In OpenAI's checkpoints these tensors lie at the root, beside `visual.*`; `Clip` therefore inherits from it.
     Attention is causal and a text's feature is read at its end token, so nothing behind the last end token of a batch
     can reach a feature: those positions are cut off before the transformer (10 in place of 77 for a usual prompt).
+    `hidden_states` is the other way to read it, and needs no projection.
     """
 
-    def __init__(self, config: ClipConfig):
+    def __init__(self, config: ClipConfig | TextConfig):
         width, layers, heads = config.transformer_width, config.transformer_layers, config.transformer_heads
         self.settings, self.context_length, self.vocab_size = config, config.context_length, config.vocab_size
         self.positional_embedding = jt.zeros([config.context_length, width])
-        self.text_projection = jt.zeros([width, config.embed_dim])
+        self.text_projection = jt.zeros([width, config.embed_dim]) if config.embed_dim else None
         self.transformer = Transformer(width, layers, heads, config.transformer_mlp, config.activation, config.eps)
         self.token_embedding = Embedding(config.vocab_size, width)
         self.ln_final = LayerNorm(width, config.eps)
@@ -54,6 +55,13 @@ class TextTower(nn.Module):
         ends = self._ends(ids)
         ids = ids[:, :ends.max() + 1]
         return self._encode(self.token_embedding(ids), ends)
+
+    def hidden_states(self, tokens: Tokens) -> jt.Var:
+        """Return the normalised states [N, L, width] of all places of token ids [N, L <= context_length].
+
+        They are what Stable Diffusion listens to (CLIPTextModel's last_hidden_state); pad tokens have states as well.
+        """
+        return self.ln_final(self._transformed(self.token_embedding(self._checked(tokens))))
 
     def encode_prompts(self, context: jt.Var, tokens: Tokens) -> jt.Var:
         """Return features [B, embed_dim], not normalised, of prompts whose context words are given vectors.
@@ -95,10 +103,26 @@ class TextTower(nn.Module):
     def _encode(self, x: jt.Var, ends: np.ndarray) -> jt.Var:
         """Transform embedded tokens [N, L, width] and project the vector at each row's end token."""
         batch, length, width = x.shape
-        mask = jt.array(np.triu(np.full((length, length), -np.inf, np.float32), 1))
-        x = self.transformer(x + self.positional_embedding[:length], mask)
         rows = jt.array((np.arange(batch) * length + ends).astype(np.int32))
-        return jt.matmul(self.ln_final(x.reshape(batch * length, width)[rows]), self.text_projection)
+        x = self._transformed(x).reshape(batch * length, width)[rows]
+        return jt.matmul(self.ln_final(x), self.text_projection)
+
+    def _transformed(self, x: jt.Var) -> jt.Var:
+        """Transform embedded tokens [N, L, width]; each place sees itself and those before it."""
+        length = x.shape[1]
+        mask = jt.array(np.triu(np.full((length, length), -np.inf, np.float32), 1))
+        return self.transformer(x + self.positional_embedding[:length], mask)
+
+    def initialise(self, rng: np.random.Generator) -> TextTower:
+        """Draw every parameter as OpenAI's `initialize_parameters` (over PyTorch's defaults) does; returns self."""
+        shapes = {name: tuple(var.shape) for name, var in sorted(named_tensors(self).items())}
+        values = {}
+        for name, shape in shapes.items():
+            weight = name[:-len("bias")] + "weight" if name.endswith("bias") else name      # a bias is drawn like it
+            fan_in = math.prod(shapes.get(weight, shape)[1:])
+            values[name] = _initial_value(name, shape, fan_in, self.settings, rng)
+        load_into(self, values, source="initialisation")
+        return self
 
 
 class Clip(TextTower):
@@ -169,19 +193,8 @@ class Clip(TextTower):
         logits = nn.matmul_transpose(image, text) * self.scale()
         return logits, logits.transpose(0, 1)
 
-    def initialise(self, rng: np.random.Generator) -> Clip:
-        """Draw every parameter as OpenAI's `initialize_parameters` (over PyTorch's defaults) does; returns self."""
-        shapes = {name: tuple(var.shape) for name, var in sorted(named_tensors(self).items())}
-        values = {}
-        for name, shape in shapes.items():
-            weight = name[:-len("bias")] + "weight" if name.endswith("bias") else name      # a bias is drawn like it
-            fan_in = math.prod(shapes.get(weight, shape)[1:])
-            values[name] = _initial_value(name, shape, fan_in, self.settings, rng)
-        load_into(self, values, source="initialisation")
-        return self
 
-
-def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipConfig,
+def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipConfig | TextConfig,
                    rng: np.random.Generator) -> np.ndarray:
     """Draw one tensor; `fan_in` is the number of inputs of the layer that it belongs to."""
     if name == "logit_scale":
@@ -201,10 +214,11 @@ def _initial_value(name: str, shape: tuple[int, ...], fan_in: int, config: ClipC
     return rng.uniform(-bound, bound, shape).astype(np.float32)
 
 
-def _normal_std(name: str, shape: tuple[int, ...], config: ClipConfig) -> float | None:
+def _normal_std(name: str, shape: tuple[int, ...], config: ClipConfig | TextConfig) -> float | None:
     """Return the standard deviation of a normally drawn tensor, None for those that keep PyTorch's uniform default."""
     width, layers = config.transformer_width, config.transformer_layers
-    deviations = {r"visual\.(class_embedding|positional_embedding|proj)": config.vision_width ** -0.5,
+    vision = getattr(config, "vision_width", width)         # a text tower alone has none
+    deviations = {r"visual\.(class_embedding|positional_embedding|proj)": vision ** -0.5,
                   r"visual\.attnpool\.(positional_embedding|[kqvc]_proj\.weight)": shape[-1] ** -0.5,
                   r"token_embedding\.weight": 0.02, r"positional_embedding": 0.01, r"text_projection": width ** -0.5,
                   r"transformer\..*in_proj_weight": width ** -0.5, r"transformer\..*c_fc\.weight": (2 * width) ** -0.5,

@@ -47,6 +47,7 @@ class UNetConfig(_FromJson):
     use_linear_projection: bool = True                      # into and out of a transformer; else 1x1 convolutions
     flip_sin_to_cos: bool = True                            # cosines of the timestep first
     freq_shift: float = 0                                   # of the timestep's frequencies
+    sample_size: int = 96                                   # side of the latents that it was trained on
     addition_embed_type: str | None = None                  # "text": pooled text states join the timestep
     addition_embed_type_num_heads: int = 64                 # of that pooling
 

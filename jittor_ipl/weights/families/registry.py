@@ -165,14 +165,22 @@ def converted(found: Recognised, tensors: Tensors, *, source: str,
     Raises UserError with `source` for missing, extra or mis-shaped tensors (nearest named). Networks under
     `layout.parts` are left out.
     """
-    mine = select(found, tensors, extras)
-    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.stored, limit=3), source)
+    mine = fitting(found, tensors, source=source, extras=extras)
     try:
         return found.family.under_our_names(mine, found.layout)
     except UserError as error:      # a damaged tensor names its file already, and keeps its type
         if source not in str(error):
             error.args = (f"{source}: {error}", *error.args[1:])
         raise
+
+
+def fitting(found: Recognised, tensors: Tensors, *, source: str,
+            extras: Tensors = MappingProxyType({})) -> LazyTensors:
+    """Return the tensors of the recognised network itself as `select` does; UserError as `converted`, before reading.
+    """
+    mine = select(found, tensors, extras)
+    require_fit(compare(found.layout.expected, found.layout.optional, mine.shapes, mine.stored, limit=3), source)
+    return mine
 
 
 def select(found: Recognised, tensors: Tensors, extras: Tensors = MappingProxyType({})) -> LazyTensors:

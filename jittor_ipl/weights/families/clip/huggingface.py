@@ -88,12 +88,17 @@ def from_ours(tensors: Tensors, _: Config) -> dict[str, np.ndarray]:
     """Return Hugging Face's tensors of our CLIP with a vision transformer; UserError for a ResNet, which they lack."""
     if "visual.proj" not in tensors:
         raise UserError("Hugging Face's CLIP has no ResNet image tower; write this one under OpenAI's names")
+    return {**unpacked(tensors), "logit_scale": np.ascontiguousarray(tensors["logit_scale"]).reshape(())}
+
+
+def unpacked(tensors: Tensors) -> dict[str, np.ndarray]:
+    """Return Hugging Face's tensors of our towers, the way back of `to_ours`."""
     out = {}
     for name, value in tensors.items():
         names = their_names(name)
         parts = np.split(value, 3) if len(names) == 3 else [value.T if name in TRANSPOSED else value]
         out.update(zip(names, map(np.ascontiguousarray, parts)))
-    return {**out, "logit_scale": out["logit_scale"].reshape(())}
+    return out
 
 
 def stated(config: Config) -> dict[str, object]:

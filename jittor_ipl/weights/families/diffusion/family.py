@@ -73,7 +73,7 @@ def _refuse_relatives(shapes: Shapes) -> None:
     for name in shapes:
         if name.startswith("controlnet_"):
             raise UserError("this is a ControlNet; only the U-Net itself is supported")
-        if name.startswith("add_embedding.") or name.startswith("label_emb."):
+        if name.startswith(("add_embedding.linear_", "add_embedding.image_", "add_embedding.text_", "label_emb.")):
             raise UserError(f"this U-Net has {name!r}: Stable Diffusion 1.x and 2.x are supported, not XL or others")
         if ".motion_modules." in name or ".temp_convs." in name:
             raise UserError(f"this U-Net has {name!r}: networks for video are not supported")

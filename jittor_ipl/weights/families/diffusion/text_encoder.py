@@ -55,6 +55,29 @@ def text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return numbers
 
 
+def tower_numbers(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of our `TextConfig` from those of `text_config`."""
+    end = numbers["eos_token_id"]       # 2 in files from before it was stated right: the highest id, as OpenAI means
+    return {"context_length": numbers["max_position_embeddings"], "vocab_size": numbers["vocab_size"],
+            "transformer_width": numbers["hidden_size"], "transformer_heads": numbers["num_attention_heads"],
+            "transformer_layers": numbers["num_hidden_layers"], "transformer_mlp": numbers["intermediate_size"],
+            "activation": numbers["hidden_act"], "eps": numbers["layer_norm_eps"],
+            "end_token": None if end == 2 else int(end),
+            "embed_dim": numbers["projection_dim"] if _PROJECTED in numbers["architectures"] else None}
+
+
+def config_of_tower(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return transformers' config.json for the fields of a `TextConfig`, the way back of `tower_numbers`."""
+    width, projected = numbers["transformer_width"], numbers["embed_dim"] is not None
+    return {"model_type": "clip_text_model", "architectures": [_PROJECTED if projected else "CLIPTextModel"],
+            "max_position_embeddings": numbers["context_length"], "vocab_size": numbers["vocab_size"],
+            "hidden_size": width, "num_attention_heads": numbers["transformer_heads"],
+            "num_hidden_layers": numbers["transformer_layers"],
+            "intermediate_size": numbers["transformer_mlp"] or 4 * width, "hidden_act": numbers["activation"],
+            "layer_norm_eps": numbers["eps"], "projection_dim": numbers["embed_dim"] or width,
+            "eos_token_id": 2 if numbers["end_token"] is None else numbers["end_token"]}
+
+
 def text_schema(numbers: Mapping[str, Any]) -> Schema:
     """Return every tensor's name and shape of the network with these numbers (of `text_config`)."""
     width, inner = numbers["hidden_size"], numbers["intermediate_size"]

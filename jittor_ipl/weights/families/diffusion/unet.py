@@ -13,13 +13,21 @@ from jittor_ipl.weights.families.schema import Schema, linear, norm
 
 _DOWN, _UP = ("CrossAttnDownBlock2D", "DownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
 
+
+def _side(value: Any, name: str) -> int:
+    """Return the side of the latents that the network was trained on; of an oblong its longer side."""
+    sides = [64] if value is None else value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+    return max(fields.count(side, name, 8192) for side in sides)
+
+
 # With the defaults of diffusers, for configs that were written before a field existed.
 FIELDS = fields.Fields(
     class_name="UNet2DConditionModel",
     used={"in_channels": (4, fields.count), "out_channels": (4, fields.count), "norm_num_groups": (32, fields.count),
           "conv_in_kernel": (3, partial(fields.count, most=15)), "conv_out_kernel": (3, partial(fields.count, most=15)),
           "use_linear_projection": (False, fields.switch), "flip_sin_to_cos": (True, fields.switch),
-          "freq_shift": (0, fields.number), "norm_eps": (1e-5, fields.number)},
+          "freq_shift": (0, fields.number), "norm_eps": (1e-5, fields.number), "sample_size": (64, _side),
+          "addition_embed_type": (None, lambda value, _: value), "addition_embed_type_num_heads": (64, fields.count)},
     per_block={"block_out_channels": ((320, 640, 1280, 1280), fields.count),
                "down_block_types": ((*3 * _DOWN[:1], _DOWN[1]), partial(fields.one_of, known=_DOWN)),
                "up_block_types": ((_UP[1], *3 * _UP[:1]), partial(fields.one_of, known=_UP)),
@@ -31,13 +39,13 @@ FIELDS = fields.Fields(
         "act_fn": ("silu", "swish"),
         "reverse_transformer_layers_per_block": (None,), "encoder_hid_dim": (None,), "encoder_hid_dim_type": (None,),
         "num_attention_heads": (None,), "dual_cross_attention": (False,), "class_embed_type": (None,),
-        "addition_embed_type": (None,), "addition_time_embed_dim": (None,), "num_class_embeds": (None,),
+        "addition_embed_type": (None, "text"), "addition_time_embed_dim": (None,), "num_class_embeds": (None,),
         "resnet_time_scale_shift": ("default",), "resnet_skip_time_act": (False,), "resnet_out_scale_factor": (1.0, 1),
         "time_embedding_type": ("positional",), "time_embedding_dim": (None,), "time_embedding_act_fn": (None,),
         "timestep_post_act": (None,), "time_cond_proj_dim": (None,), "projection_class_embeddings_input_dim": (None,),
         "attention_type": ("default",), "class_embeddings_concat": (False,),
         "mid_block_only_cross_attention": (None, False), "cross_attention_norm": (None,)},
-    harmless=frozenset({"sample_size", "dropout", "upcast_attention", "addition_embed_type_num_heads"}),
+    harmless=frozenset({"dropout", "upcast_attention"}),
     remarks={"addition_embed_type": "'text_time' is Stable Diffusion XL",
              "time_cond_proj_dim": "a latent consistency model",
              **dict.fromkeys(("class_embed_type", "num_class_embeds"), "a U-Net with class labels"),
@@ -58,6 +66,10 @@ def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
     for width, heads in zip(numbers["block_out_channels"], numbers["attention_head_dim"] or ()):
         if width % heads:
             raise UserError(f"attention_head_dim: {heads} heads do not divide {width} channels")
+    width, heads = numbers["cross_attention_dim"][0], numbers["addition_embed_type_num_heads"]
+    if numbers["addition_embed_type"] and (width % heads or len(set(numbers["cross_attention_dim"])) > 1):
+        raise UserError(f"addition_embed_type: {heads} heads cannot pool text states {numbers['cross_attention_dim']} "
+                        "wide")
     if numbers["conv_in_kernel"] % 2 == 0 or numbers["conv_out_kernel"] % 2 == 0:
         raise UserError("conv_in_kernel and conv_out_kernel must be odd")
     return numbers
@@ -69,6 +81,8 @@ def unet_schema(numbers: Mapping[str, Any]) -> Schema:
     time = 4 * first
     schema = convolution("conv_in", first, numbers["in_channels"], numbers["conv_in_kernel"])
     schema |= linear("time_embedding.linear_1", time, first) | linear("time_embedding.linear_2", time, time)
+    if numbers["addition_embed_type"]:
+        schema |= _text_time(numbers["cross_attention_dim"][0], time)
     for index in range(len(widths)):
         schema |= _down_block(numbers, index, time)
     schema |= _middle(numbers, time)
@@ -76,6 +90,15 @@ def unet_schema(numbers: Mapping[str, Any]) -> Schema:
         schema |= _up_block(numbers, index, time)
     schema |= norm("conv_norm_out", first)
     return schema | convolution("conv_out", numbers["out_channels"], first, numbers["conv_out_kernel"])
+
+
+def _text_time(context: int, time: int) -> Schema:
+    """Text states pooled into the time embedding (diffusers' TextTimeEmbedding)."""
+    name = "add_embedding"
+    schema = norm(f"{name}.norm1", context) | {f"{name}.pool.positional_embedding": (1, context)}
+    for projection in ("k_proj", "q_proj", "v_proj"):
+        schema |= linear(f"{name}.pool.{projection}", context, context)
+    return schema | linear(f"{name}.proj", time, context) | norm(f"{name}.norm2", time)
 
 
 def _attention(numbers: Mapping[str, Any], name: str, block: int) -> Schema:
@@ -119,6 +142,7 @@ def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
 
     The number of attention heads leaves no trace in the shapes: it stays None.
     """
+    pooled = axis(shapes, "add_embedding.pool.q_proj.weight", 0, 0)
     depth = min(children(shapes, "down_blocks.") or 4, fields.MAX_COUNT)
     blocks, ups = [f"down_blocks.{i}." for i in range(depth)], [f"up_blocks.{i}." for i in range(depth)]
     keys = [name for name in shapes if name.endswith("attn2.to_k.weight")]
@@ -135,4 +159,5 @@ def guess_unet_config(shapes: Shapes) -> dict[str, Any]:
         "transformer_layers_per_block": [children(shapes, f"{place}attentions.0.transformer_blocks.") or 1
                                          for place in (*blocks[:-1], "mid_block.")],
         "cross_attention_dim": axis(shapes, keys[0], 1, 1280) if keys else 1280,
-        "use_linear_projection": projections[:1] == [2], "attention_head_dim": None}
+        "use_linear_projection": projections[:1] == [2], "attention_head_dim": None,
+        "addition_embed_type": "text" if pooled else None, "addition_embed_type_num_heads": 1 if pooled % 64 else 64}
