@@ -22,13 +22,13 @@ from jittor_ipl.train.stage import Stage
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
-from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, pretrain_judge
+from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, pretrain_judge, pretrain_vae
 
 WORK = Path("runs/pretrain")
 SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
 ZERO_BITS = 4                     # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
-POOLS = {"clip": 4000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
+POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -111,8 +111,18 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
+def _vae(part: str, options) -> dict:
+    recipe = _scaled(pretrain_vae.RECIPES[part], options.scale)
+    faces = shared_pool("diffusion", options)
+    with _stage(part, options, recipe) as stage:
+        vae = pretrain_vae.train(recipe, faces, stage)
+    config = {**vae.config.to_json(), "scaling_factor": pretrain_vae.latent_scale(vae, faces)}
+    _write_asset(options.work / part / f"{part}.safetensors", "vae", vae, config)
+    return pretrain_vae.evaluate(vae, shared_pool("test", options))
+
+
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
-         **dict.fromkeys(pretrain_generator.RECIPES, _generator)}
+         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _vae)}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
