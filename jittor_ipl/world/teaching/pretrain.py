@@ -28,7 +28,8 @@ WORK = Path("runs/pretrain")
 SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
 ZERO_BITS = 4                     # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
-POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000, "pets-test": 256}
+POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000,
+         "pets-test": 256}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -25,7 +25,7 @@ from jittor_ipl.world.teaching.pool import Pool, to_float
 class VaeRecipe:
     """How the demo world's autoencoder is made."""
 
-    steps: int = 2400
+    steps: int = 1800
     batch: int = 16
     lr: float = 2e-3
     edge: float = .5            # weight of the differences between neighbouring pixels: what a person calls sharp
