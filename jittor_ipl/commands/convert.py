@@ -1,15 +1,18 @@
-"""`convert`: a weight file anew, in this project's names or another program's."""
+"""`convert`: a weight file anew, in this project's names or another program's; a published list of seeds as ours."""
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from jittor_ipl.commands import options
+from jittor_ipl.errors import UserError
 
 EXAMPLES = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to weights
   python -m jittor_ipl convert ffhq.pkl --to weights --as rosinality --format pt
-  python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16"""
+  python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16
+  python -m jittor_ipl convert seed_img.json --to seeds      # then: run_all.py --seeds seeds/seeds.json"""
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
@@ -26,7 +29,12 @@ EXAMPLES = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to wei
 @click.option("--overwrite", is_flag=True, help="Replace a file of that name.")
 def command(path: str, folder: str, dialect: str, file_format: str, dtype: str | None, container: str | None,
             name: str | None, overwrite: bool) -> int:
-    """Write a weight file anew, in the names of this project or another. 1 when a network was refused."""
+    """Write a weight file anew, in the names of this project or another. 1 when a network was refused.
+
+    A list of seeds of the Jittor competition (.txt or .json) becomes seeds.json for run_all.py --seeds.
+    """
+    if Path(path).suffix.lower() in (".txt", ".json") and not path.endswith(".index.json"):
+        return _seed_list(Path(path), Path(folder) / f"{name or 'seeds'}.json", overwrite)
     from jittor_ipl.weights.convert import Options, Refused, convert
     refused = False
     for done in convert(path, folder, Options(dialect, file_format, dtype, name, overwrite, container)):
@@ -41,3 +49,15 @@ def command(path: str, folder: str, dialect: str, file_format: str, dtype: str |
             print(f"  not converted: {shown}{', ...' if len(done.left_out) > 12 else ''}")
         sys.stdout.flush()
     return int(refused)
+
+
+def _seed_list(path: Path, target: Path, overwrite: bool) -> int:
+    from jittor_ipl.disk.atomic import output_folder, write_bytes
+    from jittor_ipl.submission.seed_lists import read_seed_list, seed_list_bytes
+    found = read_seed_list(path)
+    if target.exists() and not overwrite:
+        raise UserError(f"{target} exists: give --overwrite, or another --name")
+    output_folder(target.parent)
+    write_bytes(target, seed_list_bytes(found))
+    print(f"seeds of {sum(map(len, found.values()))} pictures in {len(found)} styles -> {target}")
+    return 0

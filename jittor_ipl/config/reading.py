@@ -10,10 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from jittor_ipl.config.checks import check_prompts
-from jittor_ipl.config.lora import LoraSuite
+from jittor_ipl.config.lora import LoraRun, LoraSuite
 from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import Section
-from jittor_ipl.config.suite import Suite
+from jittor_ipl.config.suite import StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
 from jittor_ipl.errors import UserError, nearest
@@ -70,6 +70,11 @@ def load_lora_suite(path: str | Path, overrides: Sequence[str] = ()) -> LoraSuit
 def method_of(path: str | Path, overrides: Sequence[str] = ()) -> str:
     """Return the method that a suite's file names, "ipl" where it names none; `UserError` where it cannot be read."""
     return str(_settings(path, overrides)[1].get("method", "ipl"))
+
+
+def load_run(path: str | Path) -> StyleRun | LoraRun:
+    """Read the configuration of one style's run, of either kind; `UserError` as in `load_config`."""
+    return load_config(path, LoraRun if _read(path).get("method") == LORA else StyleRun)
 
 
 def load_config(path: str | Path, model: type[AnySection]) -> AnySection:

@@ -3,6 +3,9 @@
 # A run folder, `runs/<suite>/<NN>-<style>`.
 CONFIG = "config.yaml"                  # the resolved settings; a released style holds one, too
 GENERATOR, MAPPER = "generator.safetensors", "mapper.safetensors"
+LORA = "pytorch_lora_weights.safetensors"   # in place of a generator; the name that diffusers looks for
+FEATURE = "style_feature.safetensors"       # what a LoRA's pictures need of its style's pictures, where they do
+PROMPTS = "prompts.json"                # of a LoRA's test set
 REPORT = "report.json"                  # written last: a folder with one is finished
 METRICS = "metrics.jsonl"
 CHECKPOINTS, TENSORBOARD, SAMPLES = "checkpoints", "tensorboard", "samples"
@@ -10,3 +13,4 @@ CHECKPOINTS, TENSORBOARD, SAMPLES = "checkpoints", "tensorboard", "samples"
 # A results folder, `results/<suite>`, and a released one, `B_weight/<suite>`; a checkpoint has a manifest, too.
 SEEDS, MANIFEST = "seeds.json", "manifest.json"
 DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style
+CARD = "README.md"                      # of a released LoRA, as hubs show it

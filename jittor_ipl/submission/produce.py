@@ -1,10 +1,12 @@
 """Make the pictures of a set, in this process or in several; the pixels do not depend on which."""
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,8 +49,22 @@ def weight_hashes(entries: Sequence[SetEntry]) -> dict[str, tuple[str, str]]:
 
     Raises UserError when a file is missing, or a weight file is not the one that was recorded.
     """
-    sources = {entry.plan.source: file_sha256(resolve(entry.plan.source)) for entry in entries}
+    sources = {entry.plan.source: source_sha256(entry) for entry in entries}
     return {entry.number: (_weights_sha256(entry), sources[entry.plan.source]) for entry in entries}
+
+
+def source_sha256(entry: SetEntry) -> str:
+    """Return the SHA-256 of the source generator's file, or of a base model; UserError when it is missing."""
+    if entry.is_lora:
+        from jittor_ipl.weights.diffusion import base_sha256
+        return base_sha256(entry.plan.source)
+    return file_sha256(resolve(entry.plan.source))
+
+
+def files_sha256(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of one file, or the joint one of none or several; UserError when one is missing."""
+    hashes = [file_sha256(path) for path in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def load(entry: SetEntry) -> Generator:
@@ -64,7 +80,7 @@ def load(entry: SetEntry) -> Generator:
 
 
 def _weights_sha256(entry: SetEntry) -> str:
-    found = file_sha256(entry.weights)
+    found = files_sha256(entry.files)
     if entry.weights_sha256 not in (None, found):
         raise UserError(f"{entry.weights} is damaged or was changed: its SHA-256 is not the recorded one")
     return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jittor_ipl.adaptation.render import Recipe
+from jittor_ipl.diffusion.recipe import DiffusionRecipe
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import canonical, file_sha256, read_sealed, write_sealed
 from jittor_ipl.disk.layout import MANIFEST, SEEDS
@@ -29,8 +30,8 @@ class StyleSeeds(_Record):
     """The pictures of one style: which seed makes which file, from which source generator, by which recipe."""
 
     style: str
-    source: str                     # the generator the style was adapted from: a path, or demo:<name>
-    recipe: Recipe
+    source: str                     # the generator or base model the style was made from: a path, or demo:<name>
+    recipe: Recipe | DiffusionRecipe
     images: dict[str, Seed] = Field(min_length=1)  # file name without .png -> seed
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jittor_ipl.adaptation.render import Recipe
-from jittor_ipl.config import StyleRun, load_config
+from jittor_ipl.config import LoraRun, StyleRun, load_run
+from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
 from jittor_ipl.disk.integrity import file_sha256, read_sealed
-from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, MANIFEST, REPORT, SEEDS
+from jittor_ipl.disk.layout import CONFIG, DELTA, FEATURE, GENERATOR, LORA, MANIFEST, PROMPTS, REPORT, SEEDS
 from jittor_ipl.disk.names import image_names, inside, seed_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
@@ -25,15 +26,26 @@ class SetEntry:
 
     number: str
     plan: StyleSeeds
-    weights: Path
+    weights: Path | None            # None: `plan.source` alone
     is_delta: bool  # against `plan.source`
-    weights_sha256: str | None = None  # of the weight file when it was made, where that was recorded
+    weights_sha256: str | None = None  # `files_sha256` of the files when they were made, where that was recorded
     place: str | None = None        # in a weight file that holds several networks
+    beside: Path | None = None      # a second file that the pictures depend on
 
     @property
     def label(self) -> str:
         """Return what messages call it: `00 disney`."""
         return f"{self.number} {self.plan.style}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the weight files behind the pictures, besides those of the source."""
+        return tuple(path for path in (self.weights, self.beside) if path is not None)
+
+    @property
+    def is_lora(self) -> bool:
+        """Whether a diffusion model makes the pictures."""
+        return isinstance(self.plan.recipe, DiffusionRecipe)
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,12 @@ def choose(test_set: TestSet, styles: list[str]) -> TestSet:
     return TestSet(test_set.suite, chosen, test_set.missing)
 
 
-def plan_of(run: StyleRun) -> StyleSeeds:
-    """Return the pictures that a run's configuration asks for, named by seed."""
+def plan_of(run: StyleRun | LoraRun, folder: Path) -> StyleSeeds:
+    """Return the pictures that a run asks for: named by seed, or those of a LoRA by the prompts in its `folder`."""
+    if isinstance(run, LoraRun):
+        prompts = read_sealed(folder / PROMPTS, "list of prompts")["prompts"]
+        images = {name: run.sample.seed + index for index, name in enumerate(prompts)}
+        return StyleSeeds(style=run.style, source=run.base, recipe=recipe_of(run), images=images)
     recipe = Recipe(truncation=run.generate.truncation, noise=run.generate.noise,
                     mean_latent_samples=run.source.mean_latent_samples, mean_latent_seed=run.seed)
     images = {seed_name(seed): seed for seed in parse_seeds(run.generate.seeds)}
@@ -120,25 +136,34 @@ def _released(folder: Path) -> TestSet:
     seeds, manifest = read_seeds(folder / SEEDS), read_set_manifest(folder / MANIFEST)
     if manifest.files.get(SEEDS) != file_sha256(folder / SEEDS) or set(manifest.styles) != set(seeds.styles):
         raise UserError(f"{folder / SEEDS} is damaged or was edited: {MANIFEST} records another one")
-    entries = tuple(SetEntry(number, plan, inside(folder, number, DELTA), True, manifest.styles[number].weights_sha256)
+    entries = tuple(_entry(number, plan, inside(folder, number), DELTA, manifest.styles[number].weights_sha256)
                     for number, plan in sorted(seeds.styles.items()))
     return TestSet(seeds.suite, entries)
+
+
+def _entry(number: str, plan: StyleSeeds, folder: Path, generator: str, weights_sha256: str | None) -> SetEntry:
+    """Return the entry of a finished run or a released style: of its generator's file, or of its LoRA."""
+    if not isinstance(plan.recipe, DiffusionRecipe):
+        return SetEntry(number, plan, folder / generator, generator == DELTA, weights_sha256)
+    beside = folder / FEATURE
+    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=beside if beside.is_file() else None)
 
 
 def _runs(folder: Path) -> TestSet:
     runs = [folder] if (folder / CONFIG).is_file() else \
         sorted(path for path in folder.iterdir() if _RUN_FOLDER.fullmatch(path.name) and (path / CONFIG).is_file())
-    finished = [run for run in runs if (run / GENERATOR).is_file()]
+    finished = [run for run in runs if (run / GENERATOR).is_file() or (run / LORA).is_file()]
     if not finished:
-        raise UserError(f"{str(folder)!r} holds no finished run (<NN>-<style>/{GENERATOR}) and no {SEEDS}"
+        raise UserError(f"{str(folder)!r} holds no finished run (<NN>-<style>/{GENERATOR} or {LORA}) and no {SEEDS}"
                         f"{_hint(folder)}")
-    configs = [load_config(run / CONFIG, StyleRun) for run in finished]
+    configs = [load_run(run / CONFIG) for run in finished]
     suites = {config.suite for config in configs}
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")
     reports = [read_sealed(run / REPORT, "report") if (run / REPORT).is_file() else {} for run in finished]
-    entries = tuple(SetEntry(f"{config.number:02d}", plan_of(config), run / GENERATOR, False,
-                             report.get("generator_sha256")) for config, run, report in zip(configs, finished, reports))
+    entries = tuple(_entry(f"{config.number:02d}", plan_of(config, run), run, GENERATOR,
+                           report.get("generator_sha256", report.get("lora_sha256")))
+                    for config, run, report in zip(configs, finished, reports))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")
     return TestSet(suites.pop(), entries, tuple(run.name for run in runs if run not in finished))
@@ -146,7 +171,7 @@ def _runs(folder: Path) -> TestSet:
 
 def _hint(folder: Path) -> str:
     inner = sorted(path.parent.name for path in folder.glob(f"*/{SEEDS}")) or \
-        sorted({path.parent.parent.name for path in folder.glob(f"*/*/{GENERATOR}")})
+        sorted({path.parent.parent.name for name in (GENERATOR, LORA) for path in folder.glob(f"*/*/{name}")})
     return f"; did you mean {str(folder / inner[0])!r}?" if inner else "; train first: bash train_all.sh"
 
 

@@ -24,10 +24,9 @@ from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.images.sheets import read_mosaic
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.submission.produce import produce
-from jittor_ipl.submission.records import Manifest, read_seeds, read_set_manifest
+from jittor_ipl.submission.produce import files_sha256, produce, source_sha256
+from jittor_ipl.submission.records import Manifest, StyleRecord, read_seeds, read_set_manifest
 from jittor_ipl.submission.sets import SetEntry, TestSet, choose, open_set
-from jittor_ipl.weights.refs import resolve
 
 MAX_LEVELS = 2
 MIN_PSNR = 50.0
@@ -119,20 +118,29 @@ def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome
             fault = f"style {entry.label} does not name the pictures of {SEEDS}"
             outcome.add_difference(entry.number, f"{record / MANIFEST}: {fault}")
             continue
-        files = (entry.weights, style.weights_sha256), (resolve(entry.plan.source), style.source_sha256)
-        for path, recorded in files:
-            fault = _file_fault(path, recorded)
-            if fault and entry.number not in outcome.differing:
-                outcome.add_difference(entry.number, f"{path}: {fault}")
+        fault = _weights_fault(entry, style)
+        if fault and entry.number not in outcome.differing:
+            outcome.add_difference(entry.number, fault)
     if SEEDS in outcome.differing:  # nothing that follows from a changed seed list proves anything
         outcome.differing.update(entry.number for entry in test_set.entries)
     return outcome
 
 
+def _weights_fault(entry: SetEntry, style: StyleRecord) -> str | None:
+    """Return what is wrong with an entry's weights or with what they were made from, None when nothing is."""
+    missing = [path for path in entry.files if not path.is_file()]
+    if missing:
+        return f"{missing[0]}: missing"
+    weights = _changed(files_sha256(entry.files), style.weights_sha256)
+    source = _changed(source_sha256(entry), style.source_sha256)
+    return f"{entry.weights}: {weights}" if weights else f"{entry.plan.source}: {source}" if source else None
+
+
 def _file_fault(path: Path, recorded: str) -> str | None:
-    if not path.is_file():
-        return "missing"
-    found = file_sha256(path)
+    return _changed(file_sha256(path), recorded) if path.is_file() else "missing"
+
+
+def _changed(found: str, recorded: str) -> str | None:
     return None if found == recorded else f"changed: SHA-256 {found[:12]}..., recorded {recorded[:12]}..."
 
 
