@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"unet": "unet", "vae": "vae", "text_encoder": "text-encoder"}
 _LAYOUT = "a folder in diffusers' layout (model_index.json, unet, vae, text_encoder, tokenizer, scheduler) is expected"
+_MAKE = "StableDiffusionPipeline.from_single_file(...).save_pretrained(...)"
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     pipeline = read_pipeline(folder)
     if pipeline.problems:
         raise UserError(f"{folder}: {'; '.join(pipeline.problems)}")
-    stored = {part: _tensors(folder / part, kind) for part, kind in _KINDS.items()}
-    if pipeline.configs["unet"]["attention_head_dim"] is None:
-        raise UserError(f"{folder / 'unet' / 'config.json'} does not tell attention_head_dim, the number of heads")
+    stored = stored_parts(folder)
     unet, vae, text = _networks(pipeline)
     load_into(unet, stored["unet"], source=str(folder / "unet"))
     load_into(vae, stored["vae"], source=str(folder / "vae"))
@@ -84,7 +83,7 @@ def _folder(ref: str | os.PathLike) -> Path:
     """Return the pipeline folder that `ref` names; UserError, with what it is instead, for anything else."""
     folder = locate(ref)
     if not folder.is_dir():
-        raise UserError(f"{ref} is a single file; {_LAYOUT}")
+        raise UserError(f"{ref} is a single file; {_LAYOUT}: {_MAKE} makes one")
     if (folder / PIPELINE_INDEX).is_file():
         return folder
     inner = next((path.parent for pattern in (PIPELINE_INDEX, f"snapshots/*/{PIPELINE_INDEX}", f"*/{PIPELINE_INDEX}")
@@ -94,9 +93,10 @@ def _folder(ref: str | os.PathLike) -> Path:
     raise UserError(f"{folder} has no {PIPELINE_INDEX}: {_LAYOUT}{near}")
 
 
-def _tensors(folder: Path, kind: str) -> Mapping[str, np.ndarray]:
-    """Return the tensors of one part in diffusers' names of today, still in their file; UserError for wrong ones."""
-    return open_network(find_file_set(folder), kind=kind).in_the_file(str(folder))
+def stored_parts(folder: Path) -> dict[str, Mapping[str, np.ndarray]]:
+    """Return the tensors of every part in diffusers' names of today, still in their files; UserError for wrong ones."""
+    return {part: open_network(find_file_set(folder / part), kind=kind).in_the_file(str(folder / part))
+            for part, kind in _KINDS.items()}
 
 
 def _networks(pipeline: Pipeline) -> "tuple[UNet, Vae, TextTower]":

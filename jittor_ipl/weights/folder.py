@@ -62,9 +62,10 @@ def find_file_sets(path: Path) -> list[FileSet]:
     if not path.is_dir():
         config = _config(path.parent, path.name) if path.name in _NAMES or _VARIANT.fullmatch(path.name) else {}
         return [_file_set("", path, config)]
-    found = _in_folder(path, "")
+    pipeline = (path / PIPELINE_INDEX).is_file()       # its parts; checkpoints beside them are the same in one file
+    found = [] if pipeline else _in_folder(path, "")
     if not found:
-        passed_over = PASSED_OVER if (path / PIPELINE_INDEX).is_file() else ()
+        passed_over = PASSED_OVER if pipeline else ()
         inner = [entry for entry in sorted(path.iterdir())
                  if entry.is_dir() and not entry.name.startswith(".") and entry.name not in passed_over]
         found = [files for entry in inner[:_MAX_FOLDERS] for files in _in_folder(entry, entry.name)]

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, is_optional
 from jittor_ipl.weights.containers.lazy import FileInfo, LazyTensors
 from jittor_ipl.weights.containers.limits import UnsafeWeightsError
+from jittor_ipl.weights.diffusion import base_sha256, stored_parts
 from jittor_ipl.weights.families.registry import Recognised, identify, select
 from jittor_ipl.weights.folder import TENSORS_SHA256, FileSet, find_file_sets, open_file_set
 from jittor_ipl.weights.manifest import FolderManifest, read_folder_manifest
@@ -123,12 +124,17 @@ def inspect(ref: str | os.PathLike, container: str | None = None) -> Inspection:
     manifest = read_folder_manifest(path)
     checkpoint = manifest is not None and manifest.kind == "checkpoint"
     reports = [report for files in find_file_sets(path) for report in _look_at(files, checkpoint, container or place)]
-    reports += [_pipeline(path)] if (path / PIPELINE_INDEX).is_file() else []
+    if (path / PIPELINE_INDEX).is_file():
+        sound = not any(report.error or report.problems for report in reports)
+        reports = [*(replace(report, next_step="") if sound else report for report in reports), _pipeline(path, sound)]
     return Inspection(os.fspath(ref), reports, manifest)
 
 
-def _pipeline(path: Path) -> NetworkReport:
-    """Return the report on what joins the parts of a diffusion pipeline: its noise schedule, and what does not fit."""
+def _pipeline(path: Path, sound: bool) -> NetworkReport:
+    """Return the report on what joins the parts of a diffusion pipeline: schedule, tokenizer, what does not fit.
+
+    When its parts are `sound`, also the hash that ties a LoRA to it.
+    """
     report = NetworkReport("pipeline", kind="diffusion pipeline", dialect="diffusers")
     try:
         pipeline = read_pipeline(path)
@@ -136,8 +142,13 @@ def _pipeline(path: Path) -> NetworkReport:
         report.problems.append(_one_line(error))
         return report
     schedule = {name: value for name, value in vars(pipeline.scheduler).items() if name not in ("class_name", "others")}
-    report.config = {"scheduler": pipeline.scheduler.class_name, **schedule}
+    codec = pipeline.tokenizer
+    report.config = {"pictures": pipeline.size, "scheduler": pipeline.scheduler.class_name, **schedule,
+                     "tokens": len(codec.words), "context_length": codec.length, "pad_token": codec.pad}
     report.not_read, report.problems = list(pipeline.passed_over), list(pipeline.problems)
+    if sound and not report.problems:
+        report.metadata = {"base_sha256": base_sha256(stored_parts(path))}
+        report.next_step = "docs/diffusion.md tells how it learns a style and makes pictures"
     return report
 
 

@@ -56,6 +56,11 @@ class Pipeline:
     passed_over: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
+    @property
+    def size(self) -> int:
+        """Side of the pictures that the model was trained on."""
+        return self.configs["unet"]["sample_size"] * 2 ** (len(self.configs["vae"]["block_out_channels"]) - 1)
+
 
 def read_pipeline(folder: Path) -> Pipeline:
     """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
@@ -119,6 +124,8 @@ def _contradictions(configs: Mapping[str, Mapping[str, Any]], codec: Tokenizer) 
     """Return where the parts do not fit each other."""
     unet, vae, text = (configs[name] for name in ("unet", "vae", "text_encoder"))
     problems = []
+    if unet["attention_head_dim"] is None:
+        problems.append("the U-Net's config does not tell attention_head_dim, its number of heads")
     if set(unet["cross_attention_dim"]) != {text["hidden_size"]}:
         problems.append(f"the text encoder is {text['hidden_size']} wide, "
                         f"the U-Net listens to {unet['cross_attention_dim'][0]}")

@@ -14,6 +14,7 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights import refs
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion, save_diffusion, tensors_of
+from jittor_ipl.weights.inspect import inspect
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 
@@ -143,3 +144,33 @@ def test_a_broken_folder_is_told_in_one_line(pipeline, place, harm, told):
     with pytest.raises(UserError, match=told) as caught:
         load_diffusion(pipeline)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600, str(caught.value)
+
+
+def test_inspect_shows_what_would_be_loaded(pipeline, model, files):
+    shutil.copy(files / "pipeline" / UNET, pipeline / "v1-5-pruned.safetensors")      # the hub's folders have such
+    seen = inspect(pipeline)
+    last = seen.networks[-1]
+    assert seen.exit_code == 0 and [report.label for report in seen.networks] == ["text_encoder", "unet", "vae",
+                                                                                  "pipeline"]
+    assert last.metadata == {"base_sha256": model.sha256} and "diffusion.md" in last.next_step
+    assert last.config["pictures"] == 16 and last.config["context_length"] == 12 and last.config["tokens"] == 8
+    poison(pipeline / UNET)
+    seen = inspect(pipeline)
+    assert seen.exit_code == 1 and "'conv_in.weight' holds 1 NaN" in seen.problems[0]
+    assert not seen.networks[-1].metadata and seen.networks[1].next_step.startswith("mend")
+
+
+def test_folders_of_later_models_are_refused_by_name(pipeline):
+    """model_index.json as Stable Diffusion XL, 3 and FLUX have it."""
+    later = {"StableDiffusionXLPipeline": {"text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+                                           "tokenizer_2": ["transformers", "CLIPTokenizer"]},
+             "StableDiffusion3Pipeline": {"transformer": ["diffusers", "SD3Transformer2DModel"], "unet": [None, None]},
+             "FluxPipeline": {"transformer": ["diffusers", "FluxTransformer2DModel"],
+                              "text_encoder_2": ["transformers", "T5EncoderModel"]}}
+    index = json.loads((pipeline / "model_index.json").read_text())
+    for name, parts in later.items():
+        (pipeline / "model_index.json").write_text(json.dumps({**index, "_class_name": name, **parts}))
+        with pytest.raises(UserError, match="is not supported.*XL and later.*1.x and 2.x are supported"):
+            load_diffusion(pipeline)
+        report = inspect(pipeline).networks[-1]
+        assert "1.x and 2.x" in report.problems[0]
