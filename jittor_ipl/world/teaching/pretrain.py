@@ -16,13 +16,25 @@ import numpy as np
 from jittor_ipl.config.sections import Run
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
-from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.diffusion.config import VaeConfig
+from jittor_ipl.models.diffusion.vae import Vae
+from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
 from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.diffusion import save_diffusion
+from jittor_ipl.weights.network import read_network
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
-from jittor_ipl.world.teaching import pool, pretrain_clip, pretrain_generator, pretrain_judge, pretrain_vae
+from jittor_ipl.world.teaching import (
+    pool,
+    pretrain_clip,
+    pretrain_diffusion,
+    pretrain_generator,
+    pretrain_judge,
+    pretrain_vae,
+)
 
 WORK = Path("runs/pretrain")
 SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
@@ -67,8 +79,9 @@ def report(work: Path) -> str:
         path = work / part / REPORT
         if path.exists():
             figures = json.loads(path.read_text(encoding="utf-8"))
-            shown = ", ".join(f"{name} {value:.1f}" if name in ("psnr", "seconds") else f"{name} {value:.1%}"
-                             for name, value in figures.items())
+            shown = ", ".join(f"{name} {value:.1f}" if name.startswith(("psnr", "seconds")) else
+                              f"{name} {value:.4f}" if name.startswith("error") else f"{name} {value:.1%}"
+                              for name, value in figures.items())
             lines.append(f"- **{part}**: {shown}")
     return "\n".join(lines) + "\n"
 
@@ -122,8 +135,30 @@ def _vae(part: str, options) -> dict:
     return pretrain_vae.evaluate(vae, shared_pool("test", options))
 
 
+def _diffusion(part: str, options) -> dict:
+    recipe = _scaled(pretrain_diffusion.RECIPES[part], options.scale)
+    vae = _trained_vae(options.work)
+    faces = shared_pool("diffusion", options)
+    with _stage(part, options, recipe) as stage:
+        unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage)
+    save_diffusion(options.assets / part, unet, vae, text, codec, pretrain_diffusion.SCHEDULER, overwrite=True)
+    return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
+
+
+def _trained_vae(work: Path) -> Vae:
+    """The autoencoder as its training left it."""
+    path = work / "diffusion-vae" / "diffusion-vae.safetensors"
+    if not path.exists():
+        raise UserError("train diffusion-vae first: the diffusion model works on its latents")
+    stored = read_network(path, kind="vae")
+    vae = Vae(VaeConfig.from_json(stored.layout.config))
+    load_into(vae, stored.tensors, source=str(path))
+    return vae
+
+
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
-         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _vae)}
+         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _vae),
+         **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion)}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
