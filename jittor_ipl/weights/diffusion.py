@@ -170,16 +170,13 @@ def _files(model: LatentDiffusion, stored: Mapping[str, Mapping[str, np.ndarray]
     """Yield path and content of every file but the tokenizer's."""
     unet, vae, codec = model.unet.config.to_json(), model.vae.config, model.tokenizer
     whole = {name: value[0] if name in _UNIFORM and len(set(value)) == 1 else value for name, value in unet.items()}
-    depth = len(vae.block_out_channels)
     text = {**config_of_tower(asdict(model.text.settings)), "bos_token_id": codec.start, "eos_token_id": codec.end,
             "pad_token_id": codec.pad, "torch_dtype": dtype}
     yield PIPELINE_INDEX, _INDEX | {"scheduler": ["diffusers", model.scheduler.class_name],
                                     "text_encoder": ["transformers", text["architectures"][0]]}
     yield "scheduler/scheduler_config.json", scheduler_config(model.scheduler)
     yield "unet/config.json", {"_class_name": "UNet2DConditionModel", **whole}
-    yield "vae/config.json", {"_class_name": "AutoencoderKL", **vae.to_json(), "sample_size": model.size,
-                              "down_block_types": ["DownEncoderBlock2D"] * depth,
-                              "up_block_types": ["UpDecoderBlock2D"] * depth}
+    yield "vae/config.json", {"_class_name": "AutoencoderKL", **vae.to_json(), "sample_size": model.size}
     yield "text_encoder/config.json", text
     yield "unet/diffusion_pytorch_model.safetensors", stored["unet"]
     yield "vae/diffusion_pytorch_model.safetensors", stored["vae"]

@@ -78,3 +78,9 @@ class VaeConfig(_FromJson):
     def factor(self) -> int:
         """How many pixels of a side one latent stands for."""
         return 2 ** (len(self.block_out_channels) - 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers and what diffusers says of the blocks, of which there is one kind a way."""
+        depth = len(self.block_out_channels)
+        return {**super().to_json(), "down_block_types": ["DownEncoderBlock2D"] * depth,
+                "up_block_types": ["UpDecoderBlock2D"] * depth}
