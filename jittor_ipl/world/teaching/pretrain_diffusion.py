@@ -37,7 +37,7 @@ SCHEDULER = Scheduler("DDIMScheduler", 1000, .00085, .012, "scaled_linear", "v_p
 
 
 @dataclass(frozen=True)
-class DiffusionRecipe:
+class LatentDiffusionRecipe:
     """How a diffusion model of the demo world is made."""
 
     styles: tuple[str, ...]
@@ -57,7 +57,7 @@ class DiffusionRecipe:
 
 
 SEEN = tuple(style for style in PORTRAITS.styles if style not in UNSEEN)
-RECIPES = {"diffusion": DiffusionRecipe(SEEN)}
+RECIPES = {"diffusion": LatentDiffusionRecipe(SEEN)}
 
 
 def vocabulary() -> Tokenizer:
@@ -66,7 +66,7 @@ def vocabulary() -> Tokenizer:
                             CONTEXT_LENGTH)
 
 
-def networks(recipe: DiffusionRecipe, vae: Vae, codec: Tokenizer) -> tuple[UNet, TextTower]:
+def networks(recipe: LatentDiffusionRecipe, vae: Vae, codec: Tokenizer) -> tuple[UNet, TextTower]:
     """Return the untrained U-Net and text encoder."""
     latents, sides = vae.config.latent_channels, 64 // vae.config.factor
     unet = UNet(UNetConfig(
@@ -82,7 +82,8 @@ def networks(recipe: DiffusionRecipe, vae: Vae, codec: Tokenizer) -> tuple[UNet,
     return unet, text.initialise(rng(recipe.seed, "text-weights"))
 
 
-def train(recipe: DiffusionRecipe, vae: Vae, pool: Pool, loop: Loop | None = None) -> tuple[UNet, TextTower, Tokenizer]:
+def train(recipe: LatentDiffusionRecipe, vae: Vae, pool: Pool,
+          loop: Loop | None = None) -> tuple[UNet, TextTower, Tokenizer]:
     """Train U-Net and text encoder; what is returned are their moving averages."""
     codec = vocabulary()
     unet, text = networks(recipe, vae, codec)
@@ -129,7 +130,7 @@ def latents_of(vae: Vae, pool: Pool, styles: tuple[str, ...]) -> np.ndarray:
     return np.concatenate(faces)
 
 
-def batch(recipe: DiffusionRecipe, latents: np.ndarray, labels: np.ndarray,
+def batch(recipe: LatentDiffusionRecipe, latents: np.ndarray, labels: np.ndarray,
           random: np.random.Generator) -> tuple[np.ndarray, list[str]]:
     """Draw latents [B, channels, h, w] and their captions, some of them empty."""
     share = np.array([recipe.photos] + [1.0] * (len(recipe.styles) - 1))
@@ -140,7 +141,7 @@ def batch(recipe: DiffusionRecipe, latents: np.ndarray, labels: np.ndarray,
     return latents[faces, chosen], captions
 
 
-def caption(recipe: DiffusionRecipe, style: int, labels: np.ndarray, random: np.random.Generator) -> str:
+def caption(recipe: LatentDiffusionRecipe, style: int, labels: np.ndarray, random: np.random.Generator) -> str:
     """Say a picture in one of many ways: "<style> <description>" or "<description>, <style>"; "" now and then."""
     if random.random() < recipe.unconditional:
         return ""
@@ -157,7 +158,7 @@ def stratified(random: np.random.Generator, count: int) -> np.ndarray:
     return ((np.arange(count) + random.random(count)) / count * SCHEDULER.num_train_timesteps).astype(np.int64)
 
 
-def evaluate(recipe: DiffusionRecipe, unet: UNet, text: TextTower, codec: Tokenizer, vae: Vae,
+def evaluate(recipe: LatentDiffusionRecipe, unet: UNet, text: TextTower, codec: Tokenizer, vae: Vae,
              pool: Pool) -> dict[str, float]:
     """The error of v (its training's loss) on faces that no training saw, with full captions and with none."""
     latents, schedule, sums = latents_of(vae, pool, recipe.styles), noise_schedule(), {True: [], False: []}
