@@ -16,7 +16,7 @@ from jittor_ipl.errors import UserError
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 Target = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
-Sampler = Literal["ddpm", "ddim", "pndm", "euler", "euler-a", "dpm++2m"]
+Sampler = Literal["ddpm", "ddim", "pndm", "euler", "euler_ancestral", "dpm++2m"]
 
 
 class Captions(Section):
@@ -64,6 +64,9 @@ class LoraTraining(Section):
     alpha: float | None = Field(None, gt=0, le=1e4)      # the rank when not given
     unet_targets: list[Target] = Field(UNET_TARGETS, min_length=1, max_length=100)  # ends of diffusers' module names
     text_targets: list[Target] = Field(TEXT_TARGETS, max_length=100)   # [] leaves the text encoder as it is
+    initial: Literal["gaussian", "kaiming"] = "gaussian"    # how down is drawn, by peft's names; up starts at zero
+    latents: Literal["sample", "mean"] = "sample"   # of a picture: drawn anew each time, or the autoencoder's best one
+    caption_dropout: Fraction = 0.0               # of the pictures that are told the empty prompt
     steps: Steps = 700
     batch: int = Field(1, ge=1, le=256)
     accumulation: int = Field(1, ge=1, le=1000)   # batches whose gradients make one step

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,12 +14,16 @@ from jittor_ipl.models.strict import compare, require_fit
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.families.lora import export
 from jittor_ipl.weights.families.lora.family import convert, layout_of
-from jittor_ipl.weights.families.lora.modules import Base
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, Base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
 from jittor_ipl.weights.folder import find_file_set
 from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.refs import locate, split_place
 
+if TYPE_CHECKING:
+    from jittor_ipl.weights.diffusion import LatentDiffusion
+
+BASE_KEY = "base_sha256"        # in a file's metadata: `weights.diffusion.base_sha256` of the model it was trained on
 
 class LoraModule(NamedTuple):
     """The change of one module's weight: alpha / rank * up @ down; down [rank, in, *kernel], up [out, rank, 1, 1]."""
@@ -47,16 +52,59 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
 
     Raises UserError when it holds no plain LoRA, names an unknown module, or a tensor is missing, extra or mis-shaped.
     """
+    return _read(ref, base)[0]
+
+
+def read_lora_for(model: "LatentDiffusion", ref: str | os.PathLike) -> Lora:
+    """Read a LoRA file or folder of any dialect for `model`, strictly checked against its networks.
+
+    Raises UserError as `read_lora` does, and when the file says that it was trained on another base; one line on stderr
+    says so where a file does not tell.
+    """
+    from jittor_ipl.models.lora import places
+    known = places({UNET: model.unet, TEXT: model.text})
+    lora, metadata = _read(ref, Base("given", {name: place.shape for name, place in known.items()}))
+    require_base(metadata, model.sha256, os.fspath(ref))
+    return lora
+
+
+def require_base(metadata: Mapping[str, str], sha256: str, label: str) -> None:
+    """Raise UserError when a file's metadata name another base model than the one with this hash."""
+    stated = metadata.get(BASE_KEY)
+    if stated is None:
+        print(f"note: {label} does not tell which base model it was trained on; by names and shapes it fits this one",
+              file=sys.stderr, flush=True)
+    elif stated != sha256:
+        raise UserError(f"{label} was trained on the base model {stated[:12]!r}, the one that is loaded is "
+                        f"{sha256[:12]!r}: give the folder of that base, or train the style again on this one")
+
+
+def _read(ref: str | os.PathLike, base: Base | None) -> tuple[Lora, Mapping[str, str]]:
+    """Return a LoRA and what its file says beside it."""
     path, (_, place) = locate(ref), split_place(ref)
-    tensors, _, hints, *_ = open_network(find_file_set(path), place, "lora")
+    tensors, info, hints, *_ = open_network(find_file_set(path), place, "lora")
     if not looks_like_lora(tensors.shapes):
         raise UserError(f"{path} holds no LoRA (its first tensor is {next(iter(tensors), '')[:80]!r})")
     try:
         layout = layout_of(tensors.shapes, hints, base)
         require_fit(compare(layout.expected, layout.optional, tensors.shapes, tensors.stored, limit=3), str(path))
-        return from_tensors(convert(tensors, layout))
+        return from_tensors(convert(tensors, layout)), info.metadata
     except UserError as error:
         raise error if str(error).startswith(str(path)) else UserError(f"{path}: {error}") from error
+
+
+def weighted_sum(loras: Sequence[tuple[Mapping[str, LoraModule], float]]) -> Lora:
+    """Return the one LoRA that changes every weight as these (LoRA, weight) do together.
+
+    Ranks add up; weights and alphas are multiplied into up, so that alpha is the rank.
+    """
+    total = {}
+    for name in sorted({name for lora, _ in loras for name in lora}):
+        parts = [(lora[name], weight * lora[name].alpha / lora[name].rank) for lora, weight in loras if name in lora]
+        down = np.concatenate([module.down.astype(np.float32) for module, _ in parts])
+        up = np.concatenate([module.up.astype(np.float32) * np.float32(scale) for module, scale in parts], axis=1)
+        total[name] = LoraModule(down, up, len(down))
+    return total
 
 
 def from_tensors(tensors: Mapping[str, np.ndarray]) -> Lora:
@@ -79,14 +127,16 @@ def write_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule],
                                                "config": json.dumps({"ranks": ranks})})
 
 
-def write_diffusers_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, fold_alpha: bool = False) -> None:
+def write_diffusers_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, fold_alpha: bool = False,
+                         metadata: Mapping[str, str] | None = None) -> None:
     """Write what diffusers' `load_lora_weights` reads; name it pytorch_lora_weights.safetensors.
 
     An alpha other than the rank goes into the metadata, which diffusers reads from 0.34 on; `fold_alpha` multiplies it
     into up instead, for any release.
     """
     tensors = export.folded(to_tensors(lora)) if fold_alpha else to_tensors(lora)
-    write_safetensors(path, export.to_diffusers(tensors, {}), export.diffusers_metadata(tensors))
+    facts = {**(metadata or {}), **export.diffusers_metadata(tensors)}
+    write_safetensors(path, export.to_diffusers(tensors, {}), facts)
 
 
 def write_kohya_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, base: str = "", title: str = "LoRA",
