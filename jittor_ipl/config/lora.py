@@ -16,7 +16,7 @@ from jittor_ipl.errors import UserError
 UNET_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj"]
 TEXT_TARGETS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 Target = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$", max_length=200)]
-Sampler = Literal["ddpm", "ddim", "pndm", "euler", "euler_ancestral", "dpm++2m"]
+Sampler = Literal["ddpm", "ddim", "pndm", "euler", "euler-a", "dpm++2m"]
 
 
 class Captions(Section):

@@ -82,6 +82,8 @@ class Upsample(nn.Module):
 class CrossAttention(nn.Module):
     """Multi-head attention of tokens [B, n, width] to themselves, or to a context [B, m, context_width]."""
 
+    attend = staticmethod(attention)    # (q, k, v, heads) -> mixed values; methods may put their own into an instance
+
     def __init__(self, width: int, heads: int, context_width: int | None = None, bias: bool = False):
         source = context_width or width
         self.heads = heads
@@ -91,7 +93,7 @@ class CrossAttention(nn.Module):
 
     def execute(self, x: jt.Var, context: jt.Var | None = None) -> jt.Var:
         context = x if context is None else context
-        return self.to_out(attention(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+        return self.to_out(self.attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
 
 
 class Geglu(nn.Module):

@@ -1,0 +1,46 @@
+"""Whole pictures from prompts, with guidance and from start pictures, against diffusers (tests/golden/pipeline.npz)."""
+from __future__ import annotations
+
+import tarfile
+
+import numpy as np
+import pipeline_cases as cases
+import pytest
+from golden import GOLDEN, record, report
+from reference import run_reference
+
+from jittor_ipl.config.lora import Sampling
+from jittor_ipl.diffusion import pipeline
+from jittor_ipl.weights.diffusion import load_diffusion
+
+FIXTURES = GOLDEN.parent / "fixtures" / "diffusion" / "files.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diffusion")
+    with tarfile.open(FIXTURES) as archive:
+        archive.extractall(folder, filter="data")
+    return load_diffusion(folder / "pipeline")
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[str, np.ndarray]:
+    return record("pipeline")
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_a_picture(case, kept, model, monkeypatch):
+    monkeypatch.setattr(pipeline, "first_noise", lambda seed, shape: cases.draw("z"))
+    monkeypatch.setattr(pipeline, "step_noise", lambda seed, shape, step: cases.draw("fresh"))
+    monkeypatch.setattr(pipeline, "to_uint8", lambda picture: np.clip(picture, -1, 1))
+    sampling = Sampling(sampler=case.sampler, steps=case.steps, guidance=case.guidance, negative=case.negative,
+                        strength=case.strength or 0.9)
+    ours, = pipeline.generate(model, [case.prompt], [0], sampling,
+                              pictures=cases.draw("picture") if case.strength else None)
+    report(case.name, float(np.abs(ours - kept[case.name]).max()), 1e-4)     # of values in [-1, 1]
+
+
+@pytest.mark.reference
+def test_the_record_is_what_diffusers_says():
+    print("largest difference", run_reference("tests/parity/record_pipeline.py", "--check", GOLDEN / "pipeline.npz"))
