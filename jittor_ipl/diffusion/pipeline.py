@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.diffusion.attention_control import beside, inversion
+from jittor_ipl.diffusion.finite import finite
 from jittor_ipl.diffusion.samplers import Denoise, find_sampler, pndm, sampling_sigmas, start, steps_of
 from jittor_ipl.diffusion.schedule import Denoiser, NoiseSchedule, noise_schedule, to_preserving
 from jittor_ipl.diffusion.style_aligned import StyleReference, aligned
@@ -134,9 +135,9 @@ def predicted(model: LatentDiffusion, states: jt.Var, latents: np.ndarray, times
     Raises UserError for values that are not finite.
     """
     from jittor_ipl.runtime.backend import jt
+    inputs = jt.array(latents), jt.array(np.float32([timestep])), states
     with jt.no_grad():
-        output = model.unet(jt.array(latents), jt.array(np.float32([timestep])), states).numpy()
-    return finite(output, f"in what the U-Net predicts at timestep {timestep:.0f}")
+        return finite(model.unet, "U-Net", lambda: model.unet(*inputs), f"at timestep {timestep:.0f}")
 
 
 def encoded(model: LatentDiffusion, picture: np.ndarray) -> np.ndarray:
@@ -153,12 +154,4 @@ def decoded(model: LatentDiffusion, latents: np.ndarray) -> np.ndarray:
     """
     from jittor_ipl.runtime.backend import jt
     with jt.no_grad():
-        pictures = model.vae.decode(jt.array(latents)).numpy()
-    return finite(pictures, "in the picture that the autoencoder makes")
-
-
-def finite(values: np.ndarray, where: str) -> np.ndarray:
-    """Return the values; UserError, which says where, when one of them is not finite."""
-    if not np.isfinite(values).all():
-        raise UserError(f"values that are not finite {where}: the weights are damaged, or a training diverged")
-    return values
+        return finite(model.vae, "autoencoder", lambda: model.vae.decode(jt.array(latents)))

@@ -9,8 +9,10 @@ from jittor_ipl.config.lora import Sampling
 from jittor_ipl.diffusion.mean_image import mean_image
 from jittor_ipl.diffusion.pipeline import decoded, encoded, first_noise, generate, step_noise
 from jittor_ipl.diffusion.samplers import SAMPLERS
+from jittor_ipl.diffusion.style_aligned import StyleReference
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import to_uint8
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.backend import jt
 
 SAMPLING = Sampling(sampler="dpm++2m", steps=4, guidance=3.0)
@@ -107,16 +109,28 @@ def test_user_mistakes_are_one_line():
         made(["a"], [1], Sampling(steps=4, strength=0.1), pictures=picture(1))
 
 
-def test_values_that_are_not_finite_are_told():
+@pytest.mark.parametrize("place, message", [
+    ("unet.mid_block.resnets.1.conv2", "the U-Net gives values that are not finite at timestep \\d+, first in "
+                                       "mid_block.resnets.1.conv2:"),
+    ("unet.up_blocks.1.attentions.0.transformer_blocks.0.attn1.to_k", "first in up_blocks.1.attentions.0.*attn1.to_k:"),
+    ("vae.decoder.conv_out", "the autoencoder gives values that are not finite, first in decoder.conv_out:")])
+def test_a_value_that_is_not_finite_names_its_block(place, message):
     model = load_tiny()
-    bias = model.unet.conv_out.bias
-    kept = bias.numpy()
+    tensors = named_tensors(getattr(model, place.partition(".")[0]))
+    weight = tensors[f"{place.partition('.')[2]}.weight"]
+    kept = weight.numpy()
+    damaged = kept.copy()
+    damaged.reshape(-1)[1] = np.nan
     try:
-        bias.assign(jt.array(np.float32([0, np.inf, 0, 0])))
-        with pytest.raises(UserError, match="not finite in what the U-Net predicts at timestep"):
+        weight.assign(jt.array(damaged))
+        with pytest.raises(UserError, match=message):
             made(["a"], [3])
+        with pytest.raises(UserError, match=message):
+            made(["a"], [3], reference=StyleReference(picture(1), "a"))
     finally:
-        bias.assign(jt.array(kept))
+        weight.assign(jt.array(kept))
+    assert not any({"execute", "attend"} & vars(module).keys() for _, module in model.unet.named_modules())
+    assert len(made(["a"], [3])) == 1
 
 
 def test_the_mean_image():
