@@ -8,9 +8,17 @@ from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime.backend import jt
 
 # The library is already in the process: Jittor's convolutions come from it.
-_DNNL = """
+DNNL = """
 extern "C" int dnnl_sgemm(char, char, long, long, long, float, const float*, long, const float*, long, float, float*,
                           long);
+"""
+CUBLAS = """
+    #include <cublas_v2.h>
+    static cublasHandle_t ipl_cublas() {
+        static cublasHandle_t handle = nullptr;
+        if (!handle) cublasCreate(&handle);
+        return handle;
+    }
 """
 _SIZES = """
     const bool ta = data["ta"], tb = data["tb"];
@@ -18,21 +26,14 @@ _SIZES = """
     const long lda = in0_shape2, ldb = in1_shape2, batch = out0_shape0;
 """
 PRODUCT = Kernel(
-    cpu_extra=_DNNL,
+    cpu_extra=DNNL,
     cpu=_SIZES + """
     #pragma omp parallel for if (batch > 1)
     for (long b = 0; b < batch; b++)
         dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', n, m, k, 1.f, in0_p + b * n * k, lda, in1_p + b * k * m, ldb,
                    0.f, out0_p + b * n * m, m);
     """,
-    cuda_kernels="""
-    #include <cublas_v2.h>
-    static cublasHandle_t ipl_cublas() {
-        static cublasHandle_t handle = nullptr;
-        if (!handle) cublasCreate(&handle);
-        return handle;
-    }
-    """,
+    cuda_kernels=CUBLAS,
     # cuBLAS counts by columns: it is asked for the transposed product b^T a^T of the same memory.
     cuda=_SIZES + """
     const float one = 1, zero = 0;

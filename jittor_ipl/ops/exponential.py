@@ -1,4 +1,4 @@
-"""The exponential in float32 for kernels: a polynomial that compilers turn into vector instructions.
+"""What kernels with exponentials share: exp as a polynomial that becomes vector instructions, and a maximum.
 
 The C library's vector version is half as exact, and which one a loop gets depends on the library; this one gives the
 same bits on every processor with fused multiplication and addition.
@@ -29,5 +29,18 @@ IPL_BOTH float ipl_exp(float x) {
     union { int bits; float value; } power;
     power.bits = ((int)n + 127) << 23;
     return x < -87.3f ? 0.f : p * power.value;
+}
+"""
+# Sixteen maxima at once: the compiler may not reorder a single one, for a NaN.
+PEAK = """
+static inline float ipl_peak(const float* __restrict__ x, long n) {
+    float lane[16], peak = x[0];
+    const long whole = n / 16 * 16;
+    for (int l = 0; l < 16; l++) lane[l] = x[0];
+    for (long i = 0; i < whole; i += 16)
+        for (int l = 0; l < 16; l++) lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
+    for (int l = 0; l < 16; l++) peak = lane[l] > peak ? lane[l] : peak;
+    for (long i = whole; i < n; i++) peak = x[i] > peak ? x[i] : peak;
+    return peak;
 }
 """

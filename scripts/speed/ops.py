@@ -47,8 +47,8 @@ def best_ms(call: Callable, repeats: int) -> float:
 
 
 def cases(jt) -> list[Case]:
-    """The sizes that config-f at 256 px and CLIP ViT-B/32 with 64 views meet."""
-    from jittor_ipl.ops import attention, bias_act, bmm, norms, resize, upfirdn2d
+    """The sizes that config-f at 256 px, CLIP ViT-B/32 with 64 views and Stable Diffusion at 512 px meet."""
+    from jittor_ipl.ops import attention, bias_act, bmm, group_norm, norms, resize, upfirdn2d
     random = np.random.RandomState(0)
 
     def draw(*shape: int):
@@ -61,7 +61,7 @@ def cases(jt) -> list[Case]:
     size = x.numel() * 4e-6
     a, b = draw(768, 50, 64), draw(768, 50, 64)
     scores, tokens, width = draw(768, 50, 50), draw(64, 50, 768), draw(768)
-    image = draw(2, 3, 1024, 1024)
+    image, latents, pixels, channel = draw(2, 3, 1024, 1024), draw(2, 320, 64, 64), draw(2, 4096, 320), draw(320)
 
     def resampled(function, up, down, pad):
         return lambda v: function(v, blur, up, down, pad)
@@ -76,6 +76,12 @@ def cases(jt) -> list[Case]:
              (a.numel() + b.numel() + scores.numel()) * 4e-6, 2 * 768 * 50 * 50 * 64 * 1e-9),
         Case("softmax", attention.softmax, attention.softmax_reference, [scores], scores.numel() * 8e-6),
         Case("layer_norm", norms.layer_norm, norms.layer_norm_reference, [tokens, width, width], tokens.numel() * 8e-6),
+        Case("attention 4096", lambda q, k, v: attention.attention(q, k, v, 5),
+             lambda q, k, v: attention.attention_reference(q, k, v, 5), [pixels] * 3, pixels.numel() * 16e-6,
+             4 * 2 * 4096 * 4096 * 320 * 1e-9),
+        Case("group_norm silu", lambda x, w, b: group_norm.group_norm(x, 32, w, b, silu=True),
+             lambda x, w, b: norms.group_norm_reference(x, 32, w, b, silu=True), [latents, channel, channel],
+             latents.numel() * 8e-6),
         Case("resize 1024->224", lambda v: resize.resize(v, 224), None, [image], image.numel() * 4e-6),
         Case("resize antialias", lambda v: resize.resize(v, 224, antialias=True), None, [image], image.numel() * 4e-6),
     ]

@@ -175,6 +175,31 @@ def test_attention_is_the_formula(asked, masked):
     assert np.abs(got - wanted).max() < 1e-5
 
 
+@pytest.mark.parametrize("n,m,heads,d,masked", [(3, 5, 2, 4, False), (300, 77, 1, 7, False), (1100, 33, 2, 8, True),
+                                                (257, 257, 3, 16, True), (1, 1, 1, 1, False)])
+def test_attention_in_slices(n, m, heads, d, masked):
+    """More queries than a slice (256) and than a unit of the gradient (1024), and no multiples of either."""
+    hidden = np.random.RandomState(3).rand(n, m) < .3
+    mask = jt.array(np.where(hidden, -np.inf, 0).astype(np.float32)) if masked else None
+    assert_operators_agree(lambda *x: attention.attention(*x, heads, mask),
+                           lambda *x: attention.attention_reference(*x, heads, mask),
+                           [draw(2, n, heads * d), draw(2, m, heads * d, seed=1), draw(2, m, heads * d, seed=2)],
+                           second=False, tolerance=2e-5)
+
+
+def test_attention_keeps_its_bits_in_any_batch_and_with_any_number_of_threads():
+    set_threads = ctypes.CDLL("libgomp.so.1").omp_set_num_threads
+    inputs, cotangent, results = [draw(3, 1100, 24, seed=seed) for seed in range(3)], draw(3, 1100, 24, seed=3), []
+    for threads, batch in ((1, 3), (2, 3), (5, 1)):
+        set_threads(threads)
+        some = [x[:batch].clone() for x in inputs]
+        y = attention.attention(*some, 3)
+        gradients = jt.grad((y * cotangent[:batch]).sum(), some)
+        results.append([x.numpy()[:1].tobytes() for x in (y, *gradients)])
+    set_threads(len(os.sched_getaffinity(0)))
+    assert results[0] == results[1] == results[2]
+
+
 def test_a_sample_does_not_depend_on_its_batch():
     x, bias, kernel = draw(3, 4, 9, 9), draw(4, seed=1), jt.array(BLUR.astype(np.float32))
     for operator in (lambda v: bias_act.bias_act(v, bias), lambda v: upfirdn2d.upfirdn2d(v, kernel, 2, 1, (2, 1)),
