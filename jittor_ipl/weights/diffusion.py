@@ -22,9 +22,9 @@ from jittor_ipl.text.tokenizer import Tokenizer
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.families.clip import huggingface
 from jittor_ipl.weights.families.diffusion.text_encoder import config_of_tower, tower_numbers
-from jittor_ipl.weights.folder import find_file_set
+from jittor_ipl.weights.folder import SUFFIXES, find_file_set
 from jittor_ipl.weights.network import open_network
-from jittor_ipl.weights.pipeline import Pipeline, Scheduler, read_pipeline, scheduler_config
+from jittor_ipl.weights.pipeline import INCOMPLETE, Pipeline, Scheduler, read_pipeline, scheduler_config
 from jittor_ipl.weights.refs import PIPELINE_INDEX, locate
 
 if TYPE_CHECKING:
@@ -95,8 +95,12 @@ def _folder(ref: str | os.PathLike) -> Path:
 
 def stored_parts(folder: Path) -> dict[str, Mapping[str, np.ndarray]]:
     """Return the tensors of every part in diffusers' names of today, still in their files; UserError for wrong ones."""
-    return {part: open_network(find_file_set(folder / part), kind=kind).in_the_file(str(folder / part))
-            for part, kind in _KINDS.items()}
+    stored = {}
+    for part, kind in _KINDS.items():
+        if not any(path.name.endswith(SUFFIXES) for path in (folder / part).iterdir()):
+            raise UserError(f"{folder / part} holds no weights; {INCOMPLETE}")
+        stored[part] = open_network(find_file_set(folder / part), kind=kind).in_the_file(str(folder / part))
+    return stored
 
 
 def _networks(pipeline: Pipeline) -> "tuple[UNet, Vae, TextTower]":

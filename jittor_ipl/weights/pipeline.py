@@ -28,6 +28,7 @@ SCHEDULES, PREDICTIONS = ("scaled_linear", "linear", "squaredcos_cap_v2"), ("eps
 _PARTS = {"unet": ("UNet2DConditionModel",), "vae": ("AutoencoderKL",),
           "text_encoder": ("CLIPTextModel", "CLIPTextModelWithProjection"),
           "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"), "scheduler": SCHEDULERS}
+INCOMPLETE = "the download may be incomplete: fetch it again"
 _CONFIGS = {"unet": unet_config, "vae": vae_config, "text_encoder": text_config}
 
 
@@ -65,11 +66,13 @@ class Pipeline:
 def read_pipeline(folder: Path) -> Pipeline:
     """Return what a pipeline folder consists of; UserError for a missing or unsupported part, or a damaged file."""
     index = read_json(folder / PIPELINE_INDEX, "configuration", MAX_CONFIG_BYTES)
-    parts = {name: _class_of(name, value) for name, value in index.items()
+    parts = {name: _class_of(folder, name, value) for name, value in index.items()
              if isinstance(value, list) and value != [None, None]}
-    missing = [name for name in _PARTS if name not in parts]
-    if missing:
-        raise UserError(f"{folder / PIPELINE_INDEX} names no {missing[0]}{nearest(missing[0], parts)}")
+    for name in _PARTS:
+        if name not in parts:
+            raise UserError(f"{folder / PIPELINE_INDEX} names no {name}{nearest(name, parts)}")
+        if not (folder / name).is_dir():
+            raise UserError(f"{folder} has no folder {name}, which {PIPELINE_INDEX} names; {INCOMPLETE}")
     configs = {name: _checked(read, folder / name / "config.json") for name, read in _CONFIGS.items()}
     scheduler = _checked(read_scheduler, folder / "scheduler" / "scheduler_config.json")
     codec = read_tokenizer(folder / "tokenizer", configs["text_encoder"]["max_position_embeddings"])
@@ -100,15 +103,16 @@ def scheduler_config(scheduler: Scheduler) -> dict[str, Any]:
     return {"_class_name": scheduler.class_name, **numbers, **scheduler.others}
 
 
-def _class_of(name: str, value: list) -> str:
+def _class_of(folder: Path, name: str, value: list) -> str:
     """Return the class of a part [library, class]; UserError for a part or a class that is not supported."""
     if len(value) != 2 or not all(isinstance(item, str) for item in value):
-        raise UserError(f"{PIPELINE_INDEX}: {name[:60]!r} must be [library, class]")
+        raise UserError(f"{folder / PIPELINE_INDEX}: {name[:60]!r} must be [library, class]")
     if name not in (*_PARTS, *PASSED_OVER):
         later = name.endswith(("_2", "_3", "transformer"))
-        hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if later else ""
-        raise UserError(f"{PIPELINE_INDEX}: the part {name[:60]!r} is not supported{nearest(name[:60], _PARTS)}{hint}")
-    return one_of(value[1], name, _PARTS[name]) if name in _PARTS else value[1]
+        hint = " (Stable Diffusion XL and later have it; 1.x and 2.x are supported)" if later else \
+            nearest(name[:60], _PARTS)
+        raise UserError(f"{folder / PIPELINE_INDEX}: the part {name[:60]!r} is not supported{hint}")
+    return one_of(value[1], f"{folder / PIPELINE_INDEX}: {name}", _PARTS[name]) if name in _PARTS else value[1]
 
 
 def _checked(read: Callable[[Mapping[str, Any]], Any], path: Path) -> Any:

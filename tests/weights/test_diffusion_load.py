@@ -124,11 +124,14 @@ UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.saf
 
 
 @pytest.mark.parametrize("place, harm, told", [
-    (UNET, lfs, "Git LFS pointer.*git lfs pull"), (TEXT, lfs, "Git LFS pointer"), (UNET, cut, "unet"),
-    (UNET, Path.unlink, "holds no weight file"), (UNET, poison, "'conv_in.weight' holds NaN"),
+    (TEXT, lambda path: path.write_bytes(path.read_bytes()[:300]), "text_encoder.*header claims"),
+    (UNET, lfs, "Git LFS pointer.*git lfs pull"), (TEXT, lfs, "Git LFS pointer"),
+    (UNET, cut, "unet.* should have .* bytes and has .*; fetch it again"),
+    (UNET, Path.unlink, "unet holds no weights; the download may be incomplete"),
+    (UNET, poison, "'conv_in.weight' holds NaN"),
     (UNET, lambda path: path.write_text("<!doctype html><html>"), "web page"),
     ("unet/config.json", Path.unlink, "cannot read the configuration .*unet"),
-    ("unet/config.json", lambda path: path.write_text("{"), "not JSON"), ("vae", shutil.rmtree, "vae"),
+    ("unet/config.json", lambda path: path.write_text("{"), "not JSON"), ("vae", shutil.rmtree, "has no folder vae"),
     ("tokenizer/merges.txt", Path.unlink, "list of merges"), ("scheduler/scheduler_config.json", lfs, "not JSON"),
     ("unet/config.json", lambda path: change(path, addition_embed_type="text_time"), "unet.*XL"),
     ("unet/config.json", lambda path: change(path, time_cond_proj_dim=8), "unet.*consistency"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -56,7 +57,8 @@ def open_safetensors(source: ByteSource) -> tuple[LazyTensors, dict[str, str]]:
     except UnsafeWeightsError:
         raise
     except (safetensors.SafetensorError, ValueError) as error:
-        _refuse(shown(str(error).removeprefix("Error while deserializing header: "), 200), error)
+        _refuse(_cut_short(source, length) or
+                shown(str(error).removeprefix("Error while deserializing header: "), 200), error)
     metadata = content.pop("__metadata__", {})
     if not isinstance(metadata, dict):
         _refuse("__metadata__ must map strings to strings")
@@ -73,6 +75,16 @@ def _pay(header: bytes, meter: Meter) -> None:
         meter.spend((5 if wide else 2) * len(header) + _BRACE * header.count(b"{") + _QUOTE * header.count(b'"'))
     except UnsafeWeightsError as error:
         _refuse(str(error), error)
+
+
+def _cut_short(source: ByteSource, length: int) -> str:
+    """Return what is missing of a file that ends before its last tensor; "" for any other fault."""
+    with suppress(UnsafeWeightsError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        content = json.loads(str(source.read(8, length), "utf-8"), object_pairs_hook=_unique)
+        end = 8 + length + max(entry["data_offsets"][1] for name, entry in content.items() if name != "__metadata__")
+        if end > source.size:
+            return f"it should have {end:,} bytes and has {source.size:,}; fetch it again"
+    return ""
 
 
 def _check_with_package(source: ByteSource) -> None:
