@@ -24,14 +24,16 @@ from jittor_ipl.runtime.streams import check_seed, rng
 
 if TYPE_CHECKING:
     from jittor_ipl.config.lora import Sampling
+    from jittor_ipl.diffusion.recipe import DiffusionRecipe
     from jittor_ipl.runtime.backend import jt
     from jittor_ipl.weights.diffusion import LatentDiffusion
 
 OnStep = Callable[[int, int, int], None]        # picture, steps done, steps in all
 
 
-def generate(model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling, *,
-             size: tuple[int, int] | None = None, pictures: np.ndarray | None = None, feature: jt.Var | None = None,
+def generate(model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int],
+             sampling: Sampling | DiffusionRecipe, *, size: tuple[int, int] | None = None,
+             pictures: np.ndarray | None = None, feature: jt.Var | None = None,
              reference: StyleReference | None = None, on_step: OnStep | None = None) -> Iterator[np.ndarray]:
     """Yield one picture, uint8 [H, W, 3], per prompt and seed, in order.
 
@@ -42,10 +44,9 @@ def generate(model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int
     on_step     told after every step
 
     A seed's picture does not depend on the others, their number or their order: its noise is its own (`first_noise`,
-    `step_noise`), and each picture is a pass of its own, the negative prompt and the prompt its two rows. One shared
-    pass would not do: oneDNN orders its sums by the number of rows, and a single row differs from several in the last
-    bits (seen at one against two rows; two to eight agreed on one machine, which is no promise). Raises UserError for
-    a size or steps that the model does not allow, and for values that are not finite.
+    `step_noise`), and each picture is a pass of its own, the negative prompt and the prompt its two rows: oneDNN may
+    order its sums by the number of rows (it does for linear layers on one row, docs/jittor.md). Raises UserError for a
+    size or steps that the model does not allow, and for values that are not finite.
     """
     assert len(prompts) == len(seeds), (len(prompts), len(seeds))
     seeds = [check_seed(seed) for seed in seeds]
