@@ -128,28 +128,35 @@ def _generator(part: str, options) -> dict:
 def _vae(part: str, options) -> dict:
     recipe = _scaled(pretrain_vae.RECIPES[part], options.scale)
     faces = shared_pool("diffusion", options)
+    vae = _trained_vae(options.work, "diffusion-vae") if recipe.decoder_only else pretrain_vae.new_vae(recipe)
+    scale = vae.config.scaling_factor
+    vae.config = replace(vae.config, scaling_factor=1.0)
     with _stage(part, options, recipe) as stage:
-        vae = pretrain_vae.train(recipe, faces, stage)
-    config = {**vae.config.to_json(), "scaling_factor": pretrain_vae.latent_scale(vae, faces)}
-    _write_asset(options.work / part / f"{part}.safetensors", "vae", vae, config)
+        vae = pretrain_vae.train(recipe, vae, faces, stage)
+    scale = scale if recipe.decoder_only else pretrain_vae.latent_scale(vae, faces)
+    vae.config = replace(vae.config, scaling_factor=scale)
+    write_safetensors(options.work / part / f"{part}.safetensors", numpy_tensors(vae),
+                      {"kind": "vae", "config": json.dumps(vae.config.to_json(), sort_keys=True)})
     return pretrain_vae.evaluate(vae, shared_pool("test", options))
 
 
 def _diffusion(part: str, options) -> dict:
     recipe = _scaled(pretrain_diffusion.RECIPES[part], options.scale)
-    vae = _trained_vae(options.work)
+    vae = _trained_vae(options.work, "diffusion-vae")
     faces = shared_pool("diffusion", options)
     with _stage(part, options, recipe) as stage:
         unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage)
+    if (options.work / "diffusion-decoder" / REPORT).exists():      # the same latents, drawn better
+        vae = _trained_vae(options.work, "diffusion-decoder")
     save_diffusion(options.assets / part, unet, vae, text, codec, pretrain_diffusion.SCHEDULER, overwrite=True)
     return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
 
 
-def _trained_vae(work: Path) -> Vae:
-    """The autoencoder as its training left it."""
-    path = work / "diffusion-vae" / "diffusion-vae.safetensors"
+def _trained_vae(work: Path, part: str) -> Vae:
+    """The autoencoder as the training of `part` left it."""
+    path = work / part / f"{part}.safetensors"
     if not path.exists():
-        raise UserError("train diffusion-vae first: the diffusion model works on its latents")
+        raise UserError(f"train {part} first: other parts start from it")
     stored = read_network(path, kind="vae")
     vae = Vae(VaeConfig.from_json(stored.layout.config))
     load_into(vae, stored.tensors, source=str(path))

@@ -1,7 +1,8 @@
 """Train the autoencoder of the demo world's diffusion model on pictures of all styles.
 
 Like Stable Diffusion's own it is a codec that has seen every kind of picture; what the U-Net and its text encoder have
-never seen is said in `pretrain_diffusion`.
+never seen is said in `pretrain_diffusion`. First encoder and decoder learn together, then the decoder alone goes on:
+the U-Net's training needs the latents only, and what the decoder still learns sharpens every picture.
 """
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from jittor_ipl.world.teaching.pool import Pool, to_float
 class VaeRecipe:
     """How the demo world's autoencoder is made."""
 
-    steps: int = 1800
+    steps: int = 1400
+    decoder_only: bool = False
     batch: int = 16
     lr: float = 2e-3
     edge: float = .5            # weight of the differences between neighbouring pixels: what a person calls sharp
@@ -35,20 +37,28 @@ class VaeRecipe:
     seed: int = 41
 
 
-RECIPES = {"diffusion-vae": VaeRecipe()}
+RECIPES = {"diffusion-vae": VaeRecipe(),
+           "diffusion-decoder": VaeRecipe(steps=2400, decoder_only=True, lr=1e-3, kl=0.0, seed=42)}
 
 
-def train(recipe: VaeRecipe, pool: Pool, loop: Loop | None = None) -> Vae:
-    """Train encoder and decoder together; the latents of the result have unit deviation over the pool."""
+def new_vae(recipe: VaeRecipe) -> Vae:
+    """Return the untrained autoencoder."""
     vae = Vae(VaeConfig(latent_channels=recipe.latent_channels, block_out_channels=recipe.widths, layers_per_block=1,
                         norm_num_groups=8, scaling_factor=1.0))
-    initialise(vae, rng(recipe.seed, "vae-weights"))
-    parameters = named_tensors(vae)
+    return initialise(vae, rng(recipe.seed, "vae-weights"))
+
+
+def train(recipe: VaeRecipe, vae: Vae, pool: Pool, loop: Loop | None = None) -> Vae:
+    """Train an autoencoder whose `scaling_factor` is 1, or its decoder alone; returns it."""
+    parameters = {name: var for name, var in named_tensors(vae).items()
+                  if not recipe.decoder_only or name.startswith(("decoder.", "post_quant_conv."))}
     optimiser, loop = Adam(parameters, recipe.lr, betas=(.9, .99)), loop or Loop()
     for step in loop.steps(recipe.steps, weights=Weights(parameters), opt=optimiser):
         random = rng(recipe.seed, "vae-batch", step)
         images = jt.array(pool.draw(random, recipe.batch)[0])
         mean_, log_variance = vae.moments(images)
+        if recipe.decoder_only:
+            mean_, log_variance = mean_.detach(), log_variance.detach()
         noise = jt.array(random.standard_normal(mean_.shape, np.float32))
         drawn = vae.decode(mean_ + jt.exp(log_variance * .5) * noise)
         loss = drawing_loss(drawn, images, recipe.edge)
