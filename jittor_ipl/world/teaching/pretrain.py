@@ -17,8 +17,6 @@ from jittor_ipl.config.sections import Run
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.diffusion.config import VaeConfig
-from jittor_ipl.models.diffusion.vae import Vae
 from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
@@ -125,46 +123,35 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
-def _vae(part: str, options) -> dict:
+def _decoder(part: str, options) -> dict:
     recipe = _scaled(pretrain_vae.RECIPES[part], options.scale)
-    faces = shared_pool("diffusion", options)
-    vae = _trained_vae(options.work, "diffusion-vae") if recipe.decoder_only else pretrain_vae.new_vae(recipe)
-    scale = vae.config.scaling_factor
-    vae.config = replace(vae.config, scaling_factor=1.0)
     with _stage(part, options, recipe) as stage:
-        vae = pretrain_vae.train(recipe, vae, faces, stage)
-    scale = scale if recipe.decoder_only else pretrain_vae.latent_scale(vae, faces)
-    vae.config = replace(vae.config, scaling_factor=scale)
-    write_safetensors(options.work / part / f"{part}.safetensors", numpy_tensors(vae),
+        vae = pretrain_vae.train(recipe, shared_pool("diffusion", options), stage)
+    write_safetensors(_decoder_path(options.work), numpy_tensors(vae),
                       {"kind": "vae", "config": json.dumps(vae.config.to_json(), sort_keys=True)})
     return pretrain_vae.evaluate(vae, shared_pool("test", options))
 
 
 def _diffusion(part: str, options) -> dict:
     recipe = _scaled(pretrain_diffusion.RECIPES[part], options.scale)
-    vae = _trained_vae(options.work, "diffusion-vae")
     faces = shared_pool("diffusion", options)
+    vae = pretrain_vae.with_encoder(pretrain_vae.RECIPES["diffusion-decoder"], faces)
     with _stage(part, options, recipe) as stage:
         unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage)
-    if (options.work / "diffusion-decoder" / REPORT).exists():      # the same latents, drawn better
-        vae = _trained_vae(options.work, "diffusion-decoder")
+    path = _decoder_path(options.work)
+    if not path.exists():
+        raise UserError("the U-Net is trained; train diffusion-decoder too, then call this part again")
+    load_into(vae, read_network(path, kind="vae").tensors, source=str(path))
     save_diffusion(options.assets / part, unet, vae, text, codec, pretrain_diffusion.SCHEDULER, overwrite=True)
     return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
 
 
-def _trained_vae(work: Path, part: str) -> Vae:
-    """The autoencoder as the training of `part` left it."""
-    path = work / part / f"{part}.safetensors"
-    if not path.exists():
-        raise UserError(f"train {part} first: other parts start from it")
-    stored = read_network(path, kind="vae")
-    vae = Vae(VaeConfig.from_json(stored.layout.config))
-    load_into(vae, stored.tensors, source=str(path))
-    return vae
+def _decoder_path(work: Path) -> Path:
+    return work / "diffusion-decoder" / "vae.safetensors"
 
 
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
-         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _vae),
+         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _decoder),
          **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion)}
 
 

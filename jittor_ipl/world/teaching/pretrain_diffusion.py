@@ -1,7 +1,7 @@
 """Train the demo world's latent diffusion model: U-Net and text encoder together, on captioned renders.
 
 `demo:diffusion` has seen the photo style and five of the ten target styles; the other five (`competition.UNSEEN`) never
-came before its U-Net and its text encoder. Its autoencoder is made before (`pretrain_vae`).
+came before its U-Net and its text encoder. Its autoencoder: encoder `principal_encoder`, decoder `pretrain_vae`.
 """
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LatentDiffusionRecipe:
     """How a diffusion model of the demo world is made."""
 
     styles: tuple[str, ...]
-    steps: int = 4800
+    steps: int = 4600
     batch: int = 64
     lr: float = 1.2e-3
     ema: float = .998
