@@ -57,6 +57,7 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
     for network in (model.vae, *networks.values()):
         freeze(network)
     detach(networks)
+    model.unet.gradient_checkpointing = settings.checkpointing
     schedule = noise_schedule(model.scheduler)
     examples = Examples(model, pictures, prior if settings.prior.weight else ())
 
