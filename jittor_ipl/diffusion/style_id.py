@@ -11,7 +11,7 @@ import numpy as np
 from jittor_ipl.diffusion.attention_control import attending, beside, inversion, self_attentions
 from jittor_ipl.diffusion.pipeline import check_size, decoded, encoded, predicted, text_states
 from jittor_ipl.diffusion.samplers import euler, sampling_sigmas
-from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_preserving
+from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding, to_preserving
 from jittor_ipl.images.pixels import to_uint8
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def restyle(model: LatentDiffusion, contents: np.ndarray, styles: np.ndarray, se
     for index, content in enumerate(contents):
         style = styles[index % len(styles)]
         paths = [inversion(alone, encoded(model, picture[None]), sigmas) for picture in (content, style)]
-        x = adain(paths[0][0], paths[1][0])
+        x = to_exploding(adain(*(to_preserving(path[0], sigmas[0]) for path in paths)), sigmas[0])
         with attending(self_attentions(model.unet, settings.layers), attend):
             *_, x = euler(beside(together, paths, sigmas), x, sigmas)
         yield to_uint8(decoded(model, to_preserving(x, sigmas[-1]))[0])
@@ -64,11 +64,9 @@ def restyle(model: LatentDiffusion, contents: np.ndarray, styles: np.ndarray, se
 
 def adain(x: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Return x [B, C, h, w] with the mean and deviation over pixels that each channel of `like` has (Huang 2017)."""
-    def statistics(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return y.mean(axis=(2, 3), keepdims=True), y.std(axis=(2, 3), keepdims=True) + np.float32(EPS)
-
-    (mean, deviation), (wanted_mean, wanted_deviation) = statistics(x), statistics(like)
-    return (x - mean) / deviation * wanted_deviation + wanted_mean
+    over = dict(axis=(2, 3), keepdims=True)
+    whitened = (x - x.mean(**over)) / (x.std(ddof=1, **over) + np.float32(EPS))
+    return whitened * like.std(ddof=1, **over) + like.mean(**over)
 
 
 def style_attention(gamma: float, temperature: float, q: jt.Var, k: jt.Var, v: jt.Var, heads: int) -> jt.Var:

@@ -31,8 +31,8 @@ CASES = [*(Case(name) for name in CLASSES), Case("ddim", guidance=1.0), Case("dd
 
 
 def draw(name: str) -> np.ndarray:
-    """Return standard noise float32 [1, 4, 8, 8], "z" or "fresh" (of any step), or the start "picture"."""
-    rs = np.random.RandomState({"z": 3, "fresh": 4, "picture": 5}[name])
-    if name == "picture":
+    """Return standard noise float32 [1, 4, 8, 8], "z" or "fresh" (of any step); "picture", "style" [1, 3, 16, 16]."""
+    rs = np.random.RandomState({"z": 3, "fresh": 4, "picture": 5, "style": 6}[name])
+    if name in ("picture", "style"):
         return np.tanh(rs.standard_normal((1, 3, 16, 16))).astype(np.float32)
     return rs.standard_normal((1, 4, 8, 8)).astype(np.float32)
