@@ -51,7 +51,8 @@ def load_into(module: Any, tensors: Mapping[str, np.ndarray], *, source: str) ->
     for name, var in named.items():
         value = np.ascontiguousarray(tensors[name], dtype=str(var.dtype)).reshape(var.shape)
         requires_grad = var.requires_grad
-        var.assign(jt.array(value, dtype=str(var.dtype)))
+        # Told a type, jt.array copies once more; told none, it makes 32 bits of 64.
+        var.assign(jt.array(value, dtype=str(var.dtype)) if value.dtype.itemsize > 4 else jt.array(value))
         var.requires_grad = requires_grad  # assign takes the flag of the new value
 
 
