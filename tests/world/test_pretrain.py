@@ -4,19 +4,26 @@ import json
 import numpy as np
 import pytest
 
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.weights.containers.safetensors import read_safetensors
+from jittor_ipl.weights.diffusion import load_diffusion
 from jittor_ipl.world.teaching import pretrain
 
 
-@pytest.mark.parametrize("part", [part for part in pretrain.PARTS if part != "clip-plain"])
+@pytest.mark.parametrize("part", [part for part in pretrain.PARTS if part not in ("clip-plain", "diffusion-decoder")])
 def test_a_trial_of_every_part(part, tmp_path_factory):
     work = tmp_path_factory.getbasetemp() / "pretrain"      # the pools are rendered once for all parts
     assets = work / "assets"
-    parts = ["clip-plain", part] if part.startswith("clip") else [part]
+    before = {"clip": ["clip-plain"], "diffusion": ["diffusion-decoder"]}
+    parts = [*before.get(part.split("-")[0], []), part]
     pretrain.main([*parts, "--work", str(work), "--assets", str(assets), "--scale", "0.001"])
     assert not (assets / "clip-plain.safetensors").exists()
     figures = json.loads((work / part / "report.json").read_text())
     assert figures["seconds"] > 0
+    if part == "diffusion":
+        model = load_diffusion(assets / part)
+        assert model.size == 64 and all(np.isfinite(var.numpy()).all() for var in named_tensors(model.unet).values())
+        return
     folder = work / part if part == "clip-fine" else assets        # a step on the way
     tensors, metadata = read_safetensors(folder / f"{part}.safetensors")
     assert metadata["kind"] in ("judge", "clip", "stylegan2") and all(np.isfinite(t).all() for t in tensors.values())
