@@ -1,6 +1,9 @@
 """`score`: the Jittor competition's score."""
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
 import click
 
 from jittor_ipl.commands import options
@@ -15,22 +18,52 @@ FILES = {"dino": {"dino": "facebook/dinov2-base (model.safetensors)"}, "hist": {
          "fid": {"inception": "pt_inception-2015-12-05-6726825d.pth"},
          "clip_r": {"clip_r": "openai/clip-vit-large-patch14", "words": "the list of words, one per line (215)"},
          "clip_iqa": {"clip_iqa": "OpenAI's RN50.pt"}}
+NETWORKS = (("--words", "FILE", "CLIP-R's list of words, one per line."),
+            ("--dino", "FILE", "facebook/dinov2-base, file or folder."),
+            ("--lpips", "FILE,FILE", "squeeze.pth,squeezenet1_1-b8a52dc0.pth, or one file with both."),
+            ("--inception", "FILE", "Inception v3 of FID."),
+            ("--clip-r", "FILE", "openai/clip-vit-large-patch14, file or folder."),
+            ("--clip-iqa", "FILE", "OpenAI's RN50.pt."))
+
+
+def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with the files of the score's networks, and with the demo world's stand-ins for them."""
+    for name, metavar, text in (*NETWORKS[::-1],):
+        function = click.option(name, cls=options.Option, heading="networks of the score", metavar=metavar,
+                                help=text)(function)
+    return click.option("--demo", is_flag=True, cls=options.Option, heading="networks of the score",
+                        help="The demo world's own for those without a file: its figures compare with each other "
+                             "only.")(function)
+
+
+def missing_parts(files: Mapping[str, str | None], wanted: Collection[str]) -> dict[str, str]:
+    """Return, for the parts of the score that cannot be computed, the reason."""
+    missing = {part: "; ".join(f"--{option.replace('_', '-')} is not given: {what}"
+                               for option, what in needed.items() if not files[option])
+               if part in wanted else "not asked for" for part, needed in FILES.items()}
+    return {part: reason for part, reason in missing.items() if reason}
+
+
+def scorers_of(files: Mapping[str, str | None], parts: Collection[str], words: Sequence[str]) -> dict[str, tuple]:
+    """Return what the parts of `metrics.competition` take besides the styles, from the files of their networks."""
+    from jittor_ipl.metrics import scorers  # starts Jittor
+    load = {"dino": lambda: (scorers.dino_feature(files["dino"]),), "hist": tuple,
+            "lpips": lambda: (scorers.lpips_embedding(files["lpips"].split(",")),),
+            "fid": lambda: (scorers.fid_feature(files["inception"]),),
+            "clip_r": lambda: (words, *scorers.clip_r_features(files["clip_r"])),
+            "clip_iqa": lambda: scorers.clip_iqa_features(files["clip_iqa"])}
+    return {part: load[part]() for part in load if part in parts}
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
 @click.option("--results", required=True, metavar="DIR", help="Generated pictures: DIR/<NN>/<prompt>.png")
 @click.option("--references", required=True, metavar="DIR", help="Style pictures: DIR/<NN>/images/* or DIR/<NN>/*")
 @click.option("--parts", metavar="LIST", help="dino,hist,lpips,fid,clip-r,clip-iqa  [default: all]")
-@click.option("--words", metavar="FILE", help="CLIP-R's list of words, one per line.")
-@click.option("--dino", metavar="FILE", help="facebook/dinov2-base, file or folder.")
-@click.option("--lpips", metavar="FILE,FILE", help="squeeze.pth,squeezenet1_1-b8a52dc0.pth, or one file with both.")
-@click.option("--inception", metavar="FILE", help="Inception v3 of FID.")
-@click.option("--clip-r", metavar="FILE", help="openai/clip-vit-large-patch14, file or folder.")
-@click.option("--clip-iqa", metavar="FILE", help="OpenAI's RN50.pt.")
+@network_options
 @options.skip_bad
 @options.report_json
 @options.report_markdown
-def command(results: str, references: str, parts: str | None, skip_bad: bool, json_file: str | None,
+def command(results: str, references: str, parts: str | None, demo: bool, skip_bad: bool, json_file: str | None,
             markdown_file: str | None, **files: str | None) -> int:
     """Compute the Jittor competition's official score of a folder of results, or parts of it."""
     from jittor_ipl.metrics import competition
@@ -46,22 +79,20 @@ def command(results: str, references: str, parts: str | None, skip_bad: bool, js
         click.echo(f"left out: {fault}", err=True)
     with_words = files["words"] and "clip_r" in wanted
     words = competition.read_words(files["words"]) if with_words else ()   # before hours of work
-    missing = {part: "; ".join(f"--{option.replace('_', '-')} is not given: {what}"
-                               for option, what in FILES[part].items() if not files[option])
-               if part in wanted else "not asked for" for part in competition.PARTS}
-    missing = {part: reason for part, reason in missing.items() if reason}
-    from jittor_ipl.metrics import scorers  # starts Jittor: after all that can be refused without it
-    compute = {
-        "dino": lambda: competition.dino(styles, scorers.dino_feature(files["dino"])),
-        "hist": lambda: competition.hist(styles),
-        "lpips": lambda: competition.lpips(styles, scorers.lpips_embedding(files["lpips"].split(","))),
-        "fid": lambda: competition.fid(styles, scorers.fid_feature(files["inception"])),
-        "clip_r": lambda: competition.clip_r(styles, words, *scorers.clip_r_features(files["clip_r"])),
-        "clip_iqa": lambda: competition.clip_iqa(styles, *scorers.clip_iqa_features(files["clip_iqa"]))}
-    values = {part: compute[part]() for part in competition.PARTS if part not in missing}
-    refs = {option: files[option] for part in values for option in FILES[part]}
+    missing = missing_parts(files, wanted)
+    stand_ins: dict[str, tuple] = {}
+    if demo:
+        from jittor_ipl.world.judging.stand_ins import demo_scorers
+        own = words or sorted({competition.word_of(path) for style in styles for path in style.images})
+        stand_ins = {part: needed for part, needed in demo_scorers(own).items() if part in wanted and part in missing}
+        missing = {part: reason for part, reason in missing.items() if part not in stand_ins}
+    scorers = {**scorers_of(files, [part for part in competition.PARTS if part not in {*missing, *stand_ins}], words),
+               **stand_ins}
+    values = {part: getattr(competition, part)(styles, *scorers[part]) for part in competition.PARTS if part in scorers}
+    refs = {option: files[option] for part in values if part not in stand_ins for option in FILES[part]}
     hashes = {option: weights_sha256(ref.split(",") if option == "lpips" else [ref]) for option, ref in refs.items()}
-    result = competition.report(styles, values, missing, hashes, len(words) if "clip_r" in values else None, skipped)
+    result = competition.report(styles, values, missing, hashes, len(words) if "clip_r" in refs else None, skipped,
+                                list(stand_ins))
     print(competition.text_of(result))
     write_report(result, competition.markdown(result), json_file, markdown_file)
     return 0

@@ -106,22 +106,22 @@ def _tell(text: str, refused: bool, ctx: click.Context, param: click.Parameter, 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Return the values of `settings_options` as overrides of a suite; UserError for a CLIP that is not there."""
-    named = [f"{key}={_scalar(settings[name])}" for name, key in KEYS.items() if settings[name] is not None]
+    named = [f"{key}={scalar(settings[name])}" for name, key in KEYS.items() if settings[name] is not None]
     return named + _clips(settings["clip_models"], settings["clip_model_weights"])
 
 
 def _clips(models: tuple[str, ...], weights: tuple[str, ...]) -> list[str]:
     if not models:
-        return [f"clip.{index}.weight={_scalar(weight)}" for index, weight in enumerate(weights)]
+        return [f"clip.{index}.weight={scalar(weight)}" for index, weight in enumerate(weights)]
     if weights and len(weights) != len(models):
         raise UserError(f"{len(weights)} --clip-model-weights for {len(models)} --clip-models: give one for each")
     from jittor_ipl.clip import find
-    entries = [f"{{model: {json.dumps(find(model), ensure_ascii=False)}, weight: {_scalar(weight)}}}"
+    entries = [f"{{model: {json.dumps(find(model), ensure_ascii=False)}, weight: {scalar(weight)}}}"
                for model, weight in zip(models, weights or ["1.0"] * len(models))]
     return [f"clip=[{', '.join(entries)}]"]
 
 
-def _scalar(text: str) -> str:
+def scalar(text: str) -> str:
     """Return `text` as a YAML number or truth value when it is one, else quoted: words may hold any character."""
     try:
         float(text)

@@ -13,10 +13,11 @@ from jittor_ipl.commands import options
 from jittor_ipl.errors import UserError, in_brief
 
 if TYPE_CHECKING:
-    from jittor_ipl.config import StyleRun
+    from jittor_ipl.config import LoraRun, StyleRun
 
 VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
 EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
+  python -m jittor_ipl train-all --config demo_lora
   python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
 
 
@@ -24,30 +25,33 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 @options.suite
 @click.option("--styles", default="", metavar="A,B", help="Only these, or any words.  [default: all of the suite]")
 @options.new_style
-@click.option("--method", default="", help="ipl or nada.  [default: the suite's]")
+@click.option("--method", default="", help="ipl, nada or lora.  [default: the suite's]")
 @click.option("--gpus", default="", metavar="0,1", help="One process per GPU.  [default: the CPU]")
 @options.changes
 def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:
-    """Adapt, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
-    from jittor_ipl.config import choose_runs, load_suite
+    """Train, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
     from jittor_ipl.disk.layout import SEEDS
     started = time.monotonic()
     overrides = _overrides(config, method, changes)
-    suite = load_suite(config, overrides)
-    names = [part.strip() for part in styles.split(",") if part.strip()]
-    if styles and not names:
-        raise UserError(f"STYLES {styles!r} names no style: write disney,cubism, or nothing for all of the suite")
-    runs = choose_runs(suite, names, new_style)
-    devices = _devices(gpus)
-    folder, results = Path("runs") / suite.suite, Path("results") / suite.suite
-    words = ["adapt", "--config", config, "--new-style", "--output", folder, *(f"--set={text}" for text in overrides)]
+    runs = _runs_of(config, overrides, styles, new_style)
+    devices, lora = _devices(gpus), runs[0].method == "lora"
+    folder, results = Path("runs") / runs[0].suite, Path("results") / runs[0].suite
+    words = ["dreambooth"] if lora else ["adapt", "--new-style"]
+    words += ["--config", config, "--output", folder, *(f"--set={text}" for text in overrides)]
     failed = _failed({run.style: [*words, f"--style={run.style}"] for run in runs}, devices)
     finished = [run for run in runs if run.style not in failed]
-    verified = bool(finished) and _make_and_verify(folder, results, finished)
-    from jittor_ipl.submission.summary import rows, table, write_sheet  # heavy: after the workers' training
-    print("\n" + table(rows(runs, folder, results, results / VERIFIED)) + "\n")
+    verified = bool(finished) and _make_and_verify(folder, results, finished, devices[:1] if lora else [{}])
+    from jittor_ipl.submission import lora_summary, summary  # heavy: after the workers' training
+    if lora:
+        text = lora_summary.lora_table(lora_summary.lora_rows(runs, folder, results, results / VERIFIED))
+    else:
+        text = summary.table(summary.rows(runs, folder, results, results / VERIFIED))
+    print(f"\n{text}\n")
     if (results / SEEDS).is_file():
-        write_sheet(results / SHEET, results)
+        if lora:
+            lora_summary.write_lora_sheet(results / SHEET, runs, results)
+        else:
+            summary.write_sheet(results / SHEET, results)
         print(f"pictures: {results}   contact sheet: {results / SHEET}")
     if failed:
         click.echo(f"failed: {', '.join(failed)} (see above; run again to retry)", err=True)
@@ -55,10 +59,28 @@ def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, 
     return int(bool(failed) or not verified)
 
 
+def _runs_of(config: Path, overrides: Sequence[str], styles: str, new_style: bool) -> list[StyleRun] | list[LoraRun]:
+    """Return the runs of the styles that STYLES names, of either kind of suite."""
+    from jittor_ipl.config import choose_lora_runs, choose_runs, load_lora_suite, load_suite, method_of
+    from jittor_ipl.submission.demo_data import data_folder
+    names = [part.strip() for part in styles.split(",") if part.strip()]
+    if styles and not names:
+        raise UserError(f"STYLES {styles!r} names no style: write disney,cubism, or nothing for all of the suite")
+    if method_of(config, overrides) != "lora":
+        return choose_runs(load_suite(config, overrides), names, new_style)
+    suite = load_lora_suite(config, overrides)
+    data_folder(suite.data)     # once, before several workers look for it
+    return choose_lora_runs(suite, names)
+
+
 def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
     """Return the settings that the call changes; another method than the suite's own gets folders of its own."""
-    from jittor_ipl.config import load_suite
-    if not method:
+    from jittor_ipl.config import load_suite, method_of
+    own = method_of(config, changes)
+    if "lora" in (method, own) and method not in ("", own):
+        raise UserError(f"METHOD {method!r} does not fit {config}, whose method is {own}: suites of LoRA are "
+                        "demo_lora, jittor_a and jittor_b; the others take ipl and nada")
+    if not method or own == "lora":
         return list(changes)
     suite = load_suite(config, [*changes, f"method={method}"])
     name = suite.suite if method == load_suite(config, changes).method else f"{suite.suite}-{method}"
@@ -73,12 +95,17 @@ def _devices(text: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": number, "JITTOR_IPL_DEVICE": "cuda"} for number in numbers] or [{}]
 
 
-def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun]) -> bool:
-    """Make the pictures and compare them; tell whether both ended well."""
+def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun] | list[LoraRun],
+                     devices: Sequence[Mapping[str, str]]) -> bool:
+    """Make the pictures, those of a base model beside its LoRA's too, and compare; tell whether all ended well."""
     words, verified = ["--weights", folder, *(f"--style={run.style}" for run in runs)], results / VERIFIED
     verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
-    return not (_failed({"run_all.py": ["build", *words]}) or
-                _failed({"test.py": ["verify", *words, "--json", verified]}))
+    make, first = {"run_all.py": ["build", *words]}, runs[0]
+    if first.method == "lora":
+        make["run_all.py"] += ["--demo"] if first.data == "demo" else []
+        if any(run.base_caption is not None for run in runs):
+            make["run_all.py --base"] = ["build", *words, "--base"]
+    return not (_failed(make, devices) or _failed({"test.py": ["verify", *words, "--json", verified]}, devices))
 
 
 def _failed(commands: Mapping[str, Sequence[object]], devices: Sequence[Mapping[str, str]] = ({},)) -> list[str]:
@@ -97,7 +124,7 @@ def _failed(commands: Mapping[str, Sequence[object]], devices: Sequence[Mapping[
 
 def _run(words: list[str]) -> int:
     """Run one command here, in a worker's process; what it raises goes to the parent."""
-    from jittor_ipl.commands import adapt, build, verify
-    command = {"adapt": adapt, "build": build, "verify": verify}[words[0]].command
+    from jittor_ipl.commands import adapt, build, dreambooth, verify
+    command = {"adapt": adapt, "build": build, "dreambooth": dreambooth, "verify": verify}[words[0]].command
     with command.make_context(words[0], words[1:]) as context:
         return command.invoke(context)

@@ -4,7 +4,8 @@
 CONFIG = "config.yaml"                  # the resolved settings; a released style holds one, too
 GENERATOR, MAPPER = "generator.safetensors", "mapper.safetensors"
 LORA = "pytorch_lora_weights.safetensors"   # in place of a generator; the name that diffusers looks for
-FEATURE = "style_feature.safetensors"       # what a LoRA's pictures need of its style's pictures, where they do
+# What the pictures of a LoRA depend on besides, where they do: the VAE style feature, the mean of the style's pictures.
+FEATURE, MEAN = "style_feature.safetensors", "mean.png"
 PROMPTS = "prompts.json"                # of a LoRA's test set
 REPORT = "report.json"                  # written last: a folder with one is finished
 METRICS = "metrics.jsonl"

@@ -165,18 +165,22 @@ def _of_all(paths: Sequence[Path], feature: Feature) -> np.ndarray:
 
 
 def report(styles: Sequence[Style], parts: Mapping[str, float], missing: Mapping[str, str], weights: Mapping[str, str],
-           words: int | None = None, skipped: Sequence[str] = ()) -> dict[str, Any]:
+           words: int | None = None, skipped: Sequence[str] = (), stand_ins: Sequence[str] = ()) -> dict[str, Any]:
     """Return parts, total, what is missing, and the protocol, ready for JSON.
 
-    words: how many CLIP-R chose among. The total is None, with the reason in "withheld", where it would not be the
-    official one: a part is missing, the list has another length, or pictures were left out.
+    words: how many CLIP-R chose among. stand_ins: parts that other networks computed; what they give is "demo_total",
+    in which CLIP-IQA counts 0 when it is missing. The total is None, with the reason in "withheld", where it would not
+    be the official one: a part is missing or has a stand-in, the list has another length, or pictures were left out.
     """
     reasons = [text for text, holds in (
         (f"missing: {', '.join(part for part in PARTS if part not in parts)}", set(PARTS) <= set(parts)),
         (f"the list holds {words} words, the official one {OFFICIAL_WORDS}", words in (None, OFFICIAL_WORDS)),
+        (f"the demo world's networks stand in for {', '.join(stand_ins)}", not stand_ins),
         (f"damaged pictures left out: {len(skipped)}", not skipped)) if not holds]
-    return {"parts": dict(parts), "total": None if reasons else total(parts), "withheld": "; ".join(reasons) or None,
-            "missing": dict(missing),
+    known = {"clip_iqa": 0.0, **parts}
+    demo = {"demo_total": total(known) if set(PARTS) <= set(known) else None} if stand_ins else {}
+    return {"parts": dict(parts), **demo, "total": None if reasons else total(parts),
+            "withheld": "; ".join(reasons) or None, "missing": dict(missing),
             "protocol": {"styles": len(styles), "images": sum(len(style.images) for style in styles),
                          "references": sum(len(style.references) for style in styles), "words": words,
                          "skipped": list(skipped), "weights_sha256": dict(weights)}}
@@ -199,6 +203,8 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [(name, f"{value:.6f}") for name, value in result["parts"].items()]
     lines += [(name, f"withheld: {reason}") for name, reason in result["missing"].items()]
     total = f"withheld: {result['withheld']}" if result["total"] is None else f"{result['total']:.6f}"
+    if result.get("demo_total") is not None:
+        lines.append(("demo total", f"{result['demo_total']:.6f}"))
     return [*lines, ("total", total)]
 
 

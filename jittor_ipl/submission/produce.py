@@ -1,25 +1,25 @@
 """Make the pictures of a set, in this process or in several; the pixels do not depend on which."""
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jittor_ipl.adaptation.render import render
-from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.integrity import file_sha256, files_sha256
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.workers import in_order
 from jittor_ipl.submission.sets import SetEntry
 from jittor_ipl.weights.refs import resolve
 
 if TYPE_CHECKING:
+    from jittor_ipl.diffusion.style_files import Painter
     from jittor_ipl.models.stylegan2.generator import Generator
+    from jittor_ipl.weights.diffusion import LatentDiffusion
 
 CHUNK = 32  # pictures a worker takes at a time: small enough to share out, large enough to pay for loading the weights
 Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]
@@ -56,15 +56,9 @@ def weight_hashes(entries: Sequence[SetEntry]) -> dict[str, tuple[str, str]]:
 def source_sha256(entry: SetEntry) -> str:
     """Return the SHA-256 of the source generator's file, or of a base model; UserError when it is missing."""
     if entry.is_lora:
-        from jittor_ipl.weights.diffusion import base_sha256
-        return base_sha256(entry.plan.source)
+        from jittor_ipl.weights.diffusion import sha256_of
+        return sha256_of(entry.plan.source)
     return file_sha256(resolve(entry.plan.source))
-
-
-def files_sha256(files: Sequence[Path]) -> str:
-    """Return the SHA-256 of one file, or the joint one of none or several; UserError when one is missing."""
-    hashes = [file_sha256(path) for path in files]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def load(entry: SetEntry) -> Generator:
@@ -93,9 +87,28 @@ def source_of(ref: str) -> Generator:
     return load_generator(ref)
 
 
+@lru_cache(maxsize=1)
+def base_of(ref: str) -> LatentDiffusion:
+    """Load the base model that `ref` names, once per process; it has the style of whoever asked last."""
+    from jittor_ipl.weights.diffusion import load_diffusion
+    return load_diffusion(ref)
+
+
 def _made(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
-    images = render(load(entry), [entry.plan.images[name] for name in names], entry.plan.recipe, batch=batch)
+    seeds = [entry.plan.images[name] for name in names]
+    if entry.is_lora:
+        images = load_painter(entry).paint(names, seeds, entry.plan.recipe)
+    else:
+        images = render(load(entry), seeds, entry.plan.recipe, batch=batch)
     return zip(repeat(entry.number), names, images)
+
+
+def load_painter(entry: SetEntry) -> Painter:
+    """Load an entry's LoRA into its base model; UserError when a file is not the recorded one, or does not fit."""
+    from jittor_ipl.diffusion.style_files import painter
+    if entry.weights_sha256 is not None:
+        _weights_sha256(entry)
+    return painter(base_of(entry.plan.source), entry.weights)
 
 
 def _all_made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:

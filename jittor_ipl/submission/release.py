@@ -8,31 +8,33 @@ from pathlib import Path
 
 import numpy as np
 
-from jittor_ipl.config import StyleRun, load_config, save_config
+from jittor_ipl.config import LoraRun, StyleRun, load_config, save_config
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.integrity import file_sha256
-from jittor_ipl.disk.layout import CONFIG, DELTA, REFERENCE, SEEDS
+from jittor_ipl.disk.layout import CARD, CONFIG, DELTA, REFERENCE, SEEDS
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.disk.names import inside
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.images.sheets import capacity, write_mosaic
+from jittor_ipl.submission.card import model_card
 from jittor_ipl.submission.produce import produce, source_of, weight_hashes
 from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, write_records
-from jittor_ipl.submission.sets import SetEntry, TestSet, open_set
+from jittor_ipl.submission.sets import SetEntry, TestSet, entry_in, open_set
 
 _PREFIX = ".release-"
 
 
 def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.0, batch: int = 8,
-            workers: int = 1) -> Path:
+            workers: int = 1, seeds: str | None = None) -> Path:
     """Write `root/<suite>` from the finished runs in `runs` and return it; the old release is replaced as a whole.
 
+    `seeds` replaces the configured ones, as in `open_set`: by `results/<suite>/seeds.json`, for example.
     `half` stores float16 differences to the source, half the size; the recorded pictures are made from what is stored.
     Raises UserError when a style is unfinished, a file does not fit its source, the release exceeds `limit_mib`, or the
     disk refuses; then the old release is untouched.
     """
-    test_set = open_set(runs)
+    test_set = open_set(runs, seeds)
     if (runs / SEEDS).is_file():
         raise UserError(f"{runs} is a release already: give the runs it was made from")
     if test_set.missing:
@@ -73,13 +75,25 @@ def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int)
 
 
 def _store(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
-    """Write one style's delta and configuration; return the entry that reads them."""
+    """Write one style's delta, or its LoRA, and its configuration; return the entry that reads them."""
+    if entry.is_lora:
+        return _store_lora(atomic.output_folder(folder / entry.number), entry, half)
     from jittor_ipl.weights.generator import load_generator, save_generator_delta
     target = atomic.output_folder(folder / entry.number) / DELTA
     save_generator_delta(load_generator(entry.weights), source_of(entry.plan.source), target,
                          {"suite_style": entry.plan.style, "source": entry.plan.source}, half=half)
     save_config(load_config(entry.weights.parent / CONFIG, StyleRun), target.with_name(CONFIG))
     return SetEntry(entry.number, entry.plan, target, is_delta=True)
+
+
+def _store_lora(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
+    """Write one style's LoRA, what its pictures need besides, its configuration and its card."""
+    from jittor_ipl.diffusion.style_files import copy_style
+    run = load_config(entry.weights.parent / CONFIG, LoraRun)
+    copy_style(entry.weights.parent, folder, half)
+    save_config(run, folder / CONFIG)
+    atomic.write_bytes(folder / CARD, model_card(run, entry.plan).encode())
+    return entry_in(folder, entry.number, entry.plan)
 
 
 def _record(folder: Path, weights: str, source: str, pictures: Mapping[str, np.ndarray]) -> StyleRecord:

@@ -9,7 +9,7 @@ from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import LoraRun, StyleRun, load_run
 from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
 from jittor_ipl.disk.integrity import file_sha256, read_sealed
-from jittor_ipl.disk.layout import CONFIG, DELTA, FEATURE, GENERATOR, LORA, MANIFEST, PROMPTS, REPORT, SEEDS
+from jittor_ipl.disk.layout import CONFIG, DELTA, FEATURE, GENERATOR, LORA, MANIFEST, MEAN, PROMPTS, REPORT, SEEDS
 from jittor_ipl.disk.names import image_names, inside, seed_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
@@ -30,7 +30,7 @@ class SetEntry:
     is_delta: bool  # against `plan.source`
     weights_sha256: str | None = None  # `files_sha256` of the files when they were made, where that was recorded
     place: str | None = None        # in a weight file that holds several networks
-    beside: Path | None = None      # a second file that the pictures depend on
+    beside: tuple[Path, ...] = ()   # further files that the pictures depend on
 
     @property
     def label(self) -> str:
@@ -40,7 +40,7 @@ class SetEntry:
     @property
     def files(self) -> tuple[Path, ...]:
         """Return the weight files behind the pictures, besides those of the source."""
-        return tuple(path for path in (self.weights, self.beside) if path is not None)
+        return (*([] if self.weights is None else [self.weights]), *self.beside)
 
     @property
     def is_lora(self) -> bool:
@@ -136,17 +136,18 @@ def _released(folder: Path) -> TestSet:
     seeds, manifest = read_seeds(folder / SEEDS), read_set_manifest(folder / MANIFEST)
     if manifest.files.get(SEEDS) != file_sha256(folder / SEEDS) or set(manifest.styles) != set(seeds.styles):
         raise UserError(f"{folder / SEEDS} is damaged or was edited: {MANIFEST} records another one")
-    entries = tuple(_entry(number, plan, inside(folder, number), DELTA, manifest.styles[number].weights_sha256)
+    entries = tuple(entry_in(inside(folder, number), number, plan, DELTA, manifest.styles[number].weights_sha256)
                     for number, plan in sorted(seeds.styles.items()))
     return TestSet(seeds.suite, entries)
 
 
-def _entry(number: str, plan: StyleSeeds, folder: Path, generator: str, weights_sha256: str | None) -> SetEntry:
+def entry_in(folder: Path, number: str, plan: StyleSeeds, generator: str = DELTA,
+             weights_sha256: str | None = None) -> SetEntry:
     """Return the entry of a finished run or a released style: of its generator's file, or of its LoRA."""
     if not isinstance(plan.recipe, DiffusionRecipe):
         return SetEntry(number, plan, folder / generator, generator == DELTA, weights_sha256)
-    beside = folder / FEATURE
-    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=beside if beside.is_file() else None)
+    beside = tuple(path for path in (folder / FEATURE, folder / MEAN) if path.is_file())
+    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=beside)
 
 
 def _runs(folder: Path) -> TestSet:
@@ -161,8 +162,8 @@ def _runs(folder: Path) -> TestSet:
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")
     reports = [read_sealed(run / REPORT, "report") if (run / REPORT).is_file() else {} for run in finished]
-    entries = tuple(_entry(f"{config.number:02d}", plan_of(config, run), run, GENERATOR,
-                           report.get("generator_sha256", report.get("lora_sha256")))
+    entries = tuple(entry_in(run, f"{config.number:02d}", plan_of(config, run), GENERATOR,
+                             report.get("generator_sha256", report.get("lora_sha256")))
                     for config, run, report in zip(configs, finished, reports))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")

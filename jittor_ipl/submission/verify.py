@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.integrity import file_sha256, files_sha256
 from jittor_ipl.disk.layout import MANIFEST, REFERENCE, SEEDS
 from jittor_ipl.disk.names import SUFFIX, inside
 from jittor_ipl.errors import UserError
@@ -24,7 +24,7 @@ from jittor_ipl.images.pixels import pixels_sha256
 from jittor_ipl.images.sheets import read_mosaic
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.runtime.streams import rng
-from jittor_ipl.submission.produce import files_sha256, produce, source_sha256
+from jittor_ipl.submission.produce import produce, source_sha256
 from jittor_ipl.submission.records import Manifest, StyleRecord, read_seeds, read_set_manifest
 from jittor_ipl.submission.sets import SetEntry, TestSet, choose, open_set
 

@@ -11,7 +11,18 @@ from typing import TextIO
 from jittor_ipl.config.sections import Run
 from jittor_ipl.disk.atomic import remove_tree
 from jittor_ipl.disk.integrity import read_sealed, write_sealed
-from jittor_ipl.disk.layout import CHECKPOINTS, FEATURE, GENERATOR, LORA, MAPPER, METRICS, REPORT, SAMPLES, TENSORBOARD
+from jittor_ipl.disk.layout import (
+    CHECKPOINTS,
+    FEATURE,
+    GENERATOR,
+    LORA,
+    MAPPER,
+    MEAN,
+    METRICS,
+    REPORT,
+    SAMPLES,
+    TENSORBOARD,
+)
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.runtime.threads import thread_count
@@ -100,7 +111,7 @@ def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:
         known = None
     foreign = anew or known not in (None, identity)
     if foreign:
-        for name in (REPORT, GENERATOR, MAPPER, LORA, FEATURE, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
+        for name in (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
             remove_tree(run_dir / name)
     write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign

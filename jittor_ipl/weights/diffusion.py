@@ -79,6 +79,11 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     return LatentDiffusion(unet, vae, text, pipeline.tokenizer, pipeline.scheduler, base_sha256(stored))
 
 
+def sha256_of(ref: str | os.PathLike) -> str:
+    """Return the `base_sha256` of the model at `ref` without building it; UserError as in `load_diffusion`."""
+    return base_sha256(stored_parts(_folder(ref)))
+
+
 def _folder(ref: str | os.PathLike) -> Path:
     """Return the pipeline folder that `ref` names; UserError, with what it is instead, for anything else."""
     folder = locate(ref)

@@ -1,0 +1,131 @@
+"""What a training leaves of a style, in files of one folder, and a base model that paints in it."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jittor_ipl.diffusion.mean_image import mean_image
+from jittor_ipl.diffusion.pipeline import generate
+from jittor_ipl.diffusion.recipe import DiffusionRecipe
+from jittor_ipl.disk.layout import FEATURE, LORA, MEAN
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.images.pixels import from_uint8
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.lora import from_tensors, read_lora, to_tensors, write_diffusers_lora
+
+if TYPE_CHECKING:
+    from jittor_ipl.diffusion.dreambooth import Feature
+    from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.weights.diffusion import LatentDiffusion
+
+_BASE, _STATISTICS, _WEIGHT, _SHAPE = "base_sha256", "statistics", "weight", "shape"
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A base model with a style: `feature` [1, L, D] is added to prompts, `mean` [1, 3, H, W] starts img2img."""
+
+    model: LatentDiffusion
+    feature: jt.Var | None = None
+    mean: np.ndarray | None = None
+
+    def paint(self, names: Sequence[str], seeds: Sequence[int], recipe: DiffusionRecipe) -> Iterator[np.ndarray]:
+        """Yield one picture, uint8 [H, W, 3], for each name and seed; it depends on no other.
+
+        Raises UserError for a start from the mean without one, a size that does not fit, and values not finite.
+        """
+        if recipe.start == "mean" and self.mean is None:
+            raise UserError(f"the pictures start from the mean of the style's own, and there is no {MEAN}: train anew "
+                            "with sample.start=mean")
+        size = None if recipe.size is None else (recipe.size, recipe.size)
+        return generate(self.model, [recipe.prompt(name) for name in names], seeds, recipe, size=size,
+                        pictures=self.mean if recipe.start == "mean" else None, feature=self.feature)
+
+
+def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | None, base_sha256: str,
+               half: bool = False) -> None:
+    """Write a LoRA, and the style feature if there is one, with the hash of their base model; float16 if `half`."""
+    from jittor_ipl.models.strict import numpy_tensors
+
+    def stored(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: value.astype(np.float16) if half and value.ndim else value for name, value in tensors.items()}
+    if feature is not None:
+        tensors = {**numpy_tensors(feature.projection), _STATISTICS: feature.statistics}
+        write_safetensors(folder / FEATURE, stored(tensors),
+                          {_BASE: base_sha256, _WEIGHT: repr(feature.weight),
+                           _SHAPE: ",".join(map(str, feature.projection.shape))})
+    write_diffusers_lora(folder / LORA, from_tensors(stored(lora)), metadata={_BASE: base_sha256})
+
+
+def copy_style(source: Path, folder: Path, half: bool) -> None:
+    """Write the style's files of one folder into another, in float16 if `half`; the mean picture as it is."""
+    _, metadata = read_safetensors(source / LORA)
+    lora = to_tensors(read_lora(source / LORA))
+    save_style(folder, lora, read_feature(source / FEATURE) if (source / FEATURE).is_file() else None,
+               metadata.get(_BASE, ""), half)
+    if (source / MEAN).is_file():
+        save_png(folder / MEAN, load_image(source / MEAN))
+
+
+def save_mean(folder: Path, pictures: np.ndarray) -> None:
+    """Write the mean of a style's pictures [N, 3, H, W] in [-1, 1]."""
+    save_png(folder / MEAN, mean_image(pictures)[0])
+
+
+def read_mean(folder: Path) -> np.ndarray | None:
+    """Return the mean picture [1, 3, H, W] in [-1, 1] of a folder, None when it has none."""
+    path = folder / MEAN
+    return from_uint8(load_image(path))[None] if path.is_file() else None
+
+
+def painter(model: LatentDiffusion, lora: Path | None) -> Painter:
+    """Return `model` with the style of the file `lora` and what lies beside it, in place of the one that it had.
+
+    Raises UserError for files that do not load, do not fit the model, or were trained on another base.
+    """
+    from jittor_ipl.models.lora import attach, detach
+    networks = {"unet": model.unet, "text_encoder": model.text}
+    detach(networks)
+    if lora is None:
+        return Painter(model)
+    _require_base(model, lora)
+    try:
+        attach(networks, to_tensors(read_lora(lora)))
+    except UserError as error:
+        raise error if str(error).startswith(str(lora)) else UserError(f"{lora}: {error}") from error
+    feature, states = lora.with_name(FEATURE), None
+    if feature.is_file():
+        _require_base(model, feature)
+        states = read_feature(feature).states().stop_grad()
+    return Painter(model, states, read_mean(lora.parent))
+
+
+def read_feature(path: Path) -> Feature:
+    """Read a style feature; UserError for a file that is none, or is damaged."""
+    from jittor_ipl.diffusion.dreambooth import Feature
+    from jittor_ipl.models.diffusion.style_feature import StyleProjection
+    from jittor_ipl.models.strict import load_into
+    tensors, metadata = read_safetensors(path)
+    try:
+        statistics, weight = tensors.pop(_STATISTICS), float(metadata[_WEIGHT])
+        length, width = map(int, metadata[_SHAPE].split(","))
+    except (KeyError, ValueError):
+        raise UserError(f"{path} is no style feature of this project's: train anew") from None
+    channels, *sides = statistics.shape[1:]
+    projection = StyleProjection((channels // 2, *sides), length, width)
+    load_into(projection, tensors, source=str(path))
+    return Feature(projection, statistics.astype(np.float32), weight)
+
+
+def _require_base(model: LatentDiffusion, path: Path) -> None:
+    """Raise UserError when the file says that it was trained on another base; foreign files say nothing."""
+    _, metadata = read_safetensors(path)
+    trained_on = metadata.get(_BASE, model.sha256)
+    if trained_on != model.sha256:
+        raise UserError(f"{path} was trained on another base model ({trained_on[:12]}...) than this one "
+                        f"({model.sha256[:12]}...): load the one it was trained on, or train anew")
