@@ -15,8 +15,8 @@ from tests.tiny_networks import write_networks, write_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
-SCRIPTS = ["train_all.sh", "scripts/run_tests.sh", "scripts/release.sh", "scripts/setup.sh",
-           "scripts/benchmark_adaptation.sh", ".ci/run"]
+SCRIPTS = ["train_all.sh", "scripts/train_text_unet.sh", "scripts/train_text_unet_vae.sh", "scripts/run_tests.sh",
+           "scripts/release.sh", "scripts/setup.sh", "scripts/benchmark_adaptation.sh", ".ci/run"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -95,6 +95,24 @@ def test_train_all_passes_its_variables_on(checkout):
     assert calls(checkout)[-2:] == [
         "-m jittor_ipl doctor --quiet --deep",
         "-m jittor_ipl train-all --config configs/ffhq.yaml --styles disney, wall painting --method nada --gpus 0,1"]
+
+
+def test_the_method_lora_has_a_suite_of_its_own(checkout):
+    for suite, variables in (("demo_lora", {}), ("configs/jittor_b.yaml", {"SUITE": "configs/jittor_b.yaml"})):
+        assert bash(checkout, "train_all.sh", METHOD="lora", **variables).returncode == 0
+        assert calls(checkout)[-1] == f"-m jittor_ipl train-all --config {suite} --styles  --method lora --gpus "
+
+
+def test_the_scripts_of_the_original_are_train_all_with_their_settings(checkout):
+    done = bash(checkout, "scripts/train_text_unet.sh", "--set", "seed=3", STYLES="05", LR_UNET="9e-5", BASE="models/x")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout)[-1] == (
+        '-m jittor_ipl train-all --config jittor_b --styles 05 --method lora --gpus  --set=suite="jittor_b-text-unet" '
+        "--set=lora.feature.on=false --set=base=models/x --set=lora.lr_unet=9e-5 --set seed=3")
+    done = bash(checkout, "scripts/train_text_unet_vae.sh", SUITE="demo_lora", LR_FEATURE="1e-3")
+    assert done.returncode == 0, done.stderr
+    assert calls(checkout)[-1].endswith('--set=suite="demo_lora-text-unet-vae" --set=lora.feature.on=true '
+                                        "--set=lora.feature.lr=1e-3")
 
 
 def test_train_all_counts_paths_from_where_the_user_stands(checkout, tmp_path_factory):

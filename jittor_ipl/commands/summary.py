@@ -21,8 +21,10 @@ EXAMPLES = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 def command(config: Path, styles: tuple[str, ...], runs: str | None, results: str | None, verified: str | None,
             sheet: str | None, as_json: bool) -> int:
     """Print the table of a suite's runs and write their contact sheet."""
-    from jittor_ipl.config import StyleRun, load_config, load_suite
+    from jittor_ipl.config import StyleRun, load_config, load_suite, method_of
     from jittor_ipl.disk.layout import CONFIG
+    if method_of(config) == "lora":
+        return _of_lora(config, styles, runs, results, verified, sheet, as_json)
     from jittor_ipl.submission.summary import rows, table, to_json, write_sheet
     suite = load_suite(config)
     folder, pictures = Path(runs or Path("runs") / suite.suite), Path(results or Path("results") / suite.suite)
@@ -35,5 +37,21 @@ def command(config: Path, styles: tuple[str, ...], runs: str | None, results: st
     print(to_json(found) if as_json else table(found))
     if sheet:
         write_sheet(Path(sheet), pictures)
+        click.echo(f"contact sheet -> {sheet}", err=as_json)
+    return 0
+
+
+def _of_lora(config: Path, styles: tuple[str, ...], runs: str | None, results: str | None, verified: str | None,
+             sheet: str | None, as_json: bool) -> int:
+    from jittor_ipl.config import choose_lora_runs, load_lora_suite
+    suite = load_lora_suite(config)
+    folder, pictures = Path(runs or Path("runs") / suite.suite), Path(results or Path("results") / suite.suite)
+    chosen = choose_lora_runs(suite, styles)
+    from jittor_ipl.submission.lora_summary import lora_rows, lora_table, write_lora_sheet
+    from jittor_ipl.submission.summary import to_json
+    found = lora_rows(chosen, folder, pictures, Path(verified) if verified else None)
+    print(to_json(found) if as_json else lora_table(found))
+    if sheet:
+        write_lora_sheet(Path(sheet), chosen, pictures)
         click.echo(f"contact sheet -> {sheet}", err=as_json)
     return 0

@@ -109,6 +109,6 @@ def write_sheet(path: Path, results: Path) -> None:
     write_bytes(path, encode_sheet(contact_sheet(tiles)))
 
 
-def to_json(found: Sequence[Row]) -> str:
+def to_json(found: Sequence[object]) -> str:
     """Return the rows as JSON, for programs."""
     return json.dumps([vars(row) for row in found], indent=1, ensure_ascii=False)

@@ -1,0 +1,252 @@
+"""A suite of LoRA from pictures to a proven release, on a tiny random base model; mistakes stop one style alone."""
+from __future__ import annotations
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from jittor_ipl import cli
+from jittor_ipl.config import load_lora_suite
+from jittor_ipl.diffusion.competition_data import read_style
+from jittor_ipl.diffusion.train_style import train_style
+from jittor_ipl.disk.layout import FEATURE, LORA, MEAN
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.submission import produce
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
+SUITE = """
+suite: tiny
+method: lora
+base: pipeline
+data: data
+captions: {base: "{description} {style}"}
+lora: {rank: 2, steps: 2, lr_unet: 1e-2, lr_text: 1e-2, unet_targets: [to_q, to_out.0, conv1]}
+sample: {steps: 2, guidance: 2.0}
+run: {sample_every: 2, samples: 1, checkpoint_every: 1, tensorboard: false}
+styles:
+  - waves
+  - {name: dots, lora: {feature: {on: true}, prior: {weight: 0.5, pictures: 2}}, sample: {start: mean}}
+"""
+RUNS = ["--weights", "runs/tiny"]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A folder with the base model, suite.yaml, the data of two styles and their finished runs."""
+    folder = tmp_path_factory.mktemp("lora")
+    with tarfile.open(FIXTURES) as archive:
+        archive.extractall(folder, [member for member in archive if member.name.split("/")[0] == "pipeline"],
+                           filter="data")
+    (folder / "suite.yaml").write_text(SUITE)
+    random = np.random.default_rng(0)
+    for number in range(2):
+        for name in ("a_dog", "Cherry_blossom"):
+            save_png(folder / f"data/{number:02d}/images/{name}.png",
+                     random.integers(0, 255, (20, 24, 3)).astype(np.uint8))
+        (folder / f"data/{number:02d}/prompt.json").write_text('{"0": "Ring", "1": "a cat, asleep"}')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert cli.main(["dreambooth", "--config", "suite.yaml"]) == 0
+    return folder
+
+
+@pytest.fixture
+def lora(trained, tmp_path, monkeypatch) -> Path:
+    """A fresh current folder with all that, to be changed at will."""
+    produce.base_of.cache_clear()       # by its name, which is the same in every folder
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_folder_holds_what_its_pictures_need(lora):
+    assert (lora / "runs/tiny/00-waves" / LORA).is_file() and not (lora / "runs/tiny/00-waves" / FEATURE).exists()
+    folder = lora / "runs/tiny/01-dots"
+    assert all((folder / name).is_file() for name in (LORA, FEATURE, MEAN, "report.json", "samples/000000.png"))
+    assert load_image(folder / MEAN).shape == (16, 16, 3)
+    tensors, metadata = read_safetensors(folder / LORA)
+    assert metadata["base_sha256"] == json.loads((folder / "report.json").read_text())["base_sha256"]
+    assert {name.split(".")[0] for name in tensors} == {"unet", "text_encoder"}
+
+
+def test_finished_runs_are_kept_and_changed_ones_begin_anew(lora, capsys):
+    before = files(lora / "runs")
+    assert cli.main(["dreambooth", "--config", "suite.yaml"]) == 0
+    assert capsys.readouterr().out.count("finished before") == 2 and files(lora / "runs") == before
+    (lora / "data/00/images/a_dog.png").rename(lora / "data/00/images/a_cat.png")
+    assert cli.main(["dreambooth", "--config", "suite.yaml"]) == 0
+    assert capsys.readouterr().out.count("finished before") == 1
+    assert files(lora / "runs/tiny/00-waves")[LORA] != before[f"tiny/00-waves/{LORA}"]
+
+
+def test_a_rerun_and_one_that_was_interrupted_give_the_same_bits(lora):
+    run = load_lora_suite(lora / "suite.yaml").runs()[0]
+    data, before = read_style(lora / "data", 0, "waves"), files(lora / "runs/tiny/00-waves")
+    train_style(run, data, lora / "again")
+    assert (lora / "again" / LORA).read_bytes() == before[LORA]
+    halfway = lora / "runs/tiny/00-waves"
+    shutil.rmtree(halfway / "checkpoints/lora/checkpoint-00000002")
+    for name in (LORA, "report.json"):
+        (halfway / name).unlink()
+    train_style(run, data, halfway)
+    assert (halfway / LORA).read_bytes() == before[LORA]
+    for step in (0, 2):
+        assert (halfway / f"samples/{step:06d}.png").read_bytes() == before[f"samples/{step:06d}.png"]
+
+
+def test_a_sample_of_the_training_is_the_picture_of_the_set(lora):
+    """The grid has a border of two pixels around its one picture."""
+    assert cli.run_all(RUNS) == 0
+    for number, folder in (("00", "00-waves"), ("01", "01-dots")):
+        sample = load_image(lora / "runs/tiny" / folder / "samples/000002.png")[2:-2, 2:-2]
+        assert (sample == load_image(lora / "results/tiny" / number / "Ring.png")).all()
+
+
+def test_pictures_are_named_by_prompts_kept_proved_and_packed(lora, capsys):
+    assert cli.run_all([*RUNS, "--zip"]) == 0
+    names = [f"{number}/{name}.png" for number in ("00", "01") for name in ("Ring", "a cat, asleep")]
+    assert sorted(name for name in files(lora / "results/tiny") if name.endswith(".png")) == names
+    seeds = json.loads((lora / "results/tiny/seeds.json").read_text())["styles"]
+    assert seeds["01"]["images"] == {"Ring": 0, "a cat, asleep": 1}
+    assert seeds["00"]["recipe"]["caption"] == "{}, style_00" and seeds["00"]["source"] == "pipeline"
+    assert cli.run_all([*RUNS, "--zip", "again.zip"]) == 0
+    assert "0 pictures made, 4 kept" in capsys.readouterr().out
+    assert (lora / "again.zip").read_bytes() == (lora / "results/tiny.zip").read_bytes()
+    assert cli.run_all([*RUNS, "--style", "dots", "--output", "alone"]) == 0
+    assert files(lora / "alone/tiny/01") == files(lora / "results/tiny/01")
+    assert cli.verify([*RUNS, "--json", "proof.json"]) == 0
+    assert json.loads((lora / "proof.json").read_text())["tiny"]["reproducible"] == {"00": True, "01": True}
+
+
+def test_a_release_proves_itself_and_has_cards(lora, capsys):
+    assert cli.main(["release", "--runs", "runs/tiny"]) == 0
+    released = lora / "B_weight/tiny"
+    assert {path.name for path in (released / "01").iterdir()} == {
+        "config.yaml", "reference.png", "README.md", LORA, FEATURE, MEAN}
+    assert read_safetensors(released / "01" / LORA)[0].popitem()[1].dtype == np.float16
+    assert cli.verify([]) == 0
+    assert "4 pictures agree, 4 of them bit for bit" in capsys.readouterr().out
+    before = files(released)
+    assert cli.main(["release", "--runs", "runs/tiny"]) == 0 and files(released) == before
+    head = yaml.safe_load((released / "01/README.md").read_text().split("---\n")[1])
+    assert head["base_model"] == "pipeline" and head["instance_prompt"] == "style_01"
+    assert head["license"] and head["library_name"] == "diffusers" and "lora" in head["tags"]
+    assert head["widget"][0]["text"] == "Ring, style_01"
+
+
+@pytest.mark.parametrize("name", [f"00/{LORA}", f"01/{FEATURE}", f"01/{MEAN}", "00/README.md"])
+def test_a_changed_or_missing_file_of_a_release_is_a_difference(lora, name, capsys):
+    assert cli.main(["release", "--runs", "runs/tiny"]) == 0
+    path = lora / "B_weight/tiny" / name
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    assert cli.verify([]) == 1 and f"{name}: changed" in capsys.readouterr().out
+    path.unlink()
+    assert cli.verify([]) == 1 and f"{name}: missing" in capsys.readouterr().out
+
+
+def test_a_changed_base_model_is_a_difference(lora, capsys):
+    cli.run_all(RUNS)
+    change_base(lora)
+    assert cli.verify(RUNS) == 1
+    assert "pipeline: changed: SHA-256" in capsys.readouterr().out
+
+
+def change_base(folder: Path) -> None:
+    path = folder / "pipeline/vae/diffusion_pytorch_model.safetensors"
+    tensors, metadata = read_safetensors(path)
+    write_safetensors(path, {**tensors, "decoder.conv_out.bias": tensors["decoder.conv_out.bias"] + 1}, metadata)
+
+
+def test_a_lora_of_another_base_is_refused(lora, capsys):
+    change_base(lora)
+    assert cli.run_all(RUNS) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "was trained on another base model" in error
+
+
+def test_the_base_alone_stands_beside(lora, capsys):
+    assert cli.run_all([*RUNS, "--base"]) == 0
+    seeds = json.loads((lora / "results/tiny-base/seeds.json").read_text())["styles"]
+    assert seeds["01"]["recipe"]["caption"] == "{} dots" and seeds["01"]["recipe"]["start"] == "noise"
+    cli.run_all(RUNS)
+    assert cli.main(["summary", "--config", "suite.yaml", "--sheet", "sheet.png"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in table if " LoRA " in line or " base " in line] == [
+        ["waves", "LoRA"], ["waves", "base"], ["dots", "LoRA"], ["dots", "base"]]
+    assert load_image(lora / "sheet.png").shape[0] > 6 * 16
+
+
+def test_of_candidates_the_best_is_kept_and_recorded(lora, capsys):
+    assert cli.run_all([*RUNS, "--candidates", "2"]) == 0
+    assert "candidates are chosen by hist" in capsys.readouterr().out
+    chosen = json.loads((lora / "results/tiny/seeds.json").read_text())["styles"]["00"]["images"]
+    assert set(chosen.values()) <= {0, 1, 1_000_000, 1_000_001}
+    for name, seed in chosen.items():
+        made = lora / f"results/candidates/{seed // 1_000_000:02d}/tiny/00/{name}.png"
+        assert (load_image(made) == load_image(lora / f"results/tiny/00/{name}.png")).all()
+    assert cli.verify(RUNS) == 0
+    assert cli.main(["release", "--runs", "runs/tiny", "--seeds", "results/tiny/seeds.json"]) == 0
+    recorded = json.loads((lora / "B_weight/tiny/seeds.json").read_text())["styles"]["00"]["images"]
+    assert recorded == chosen
+
+
+def test_generate_paints_any_prompt(lora, capsys):
+    words = ["generate", "--weights", "runs/tiny/01-dots", "--seeds", "0", "--outdir", "out"]
+    assert cli.main([*words, "--prompt", "Ring"]) == 0
+    cli.run_all([*RUNS, "--style", "dots"])
+    assert (load_image(lora / "out/seed0000.png") == load_image(lora / "results/tiny/01/Ring.png")).all()
+    for wrong in ([], ["--prompt", "Ring", "--trunc", "1"]):
+        assert cli.main([*words, *wrong]) == 2
+        assert "need --prompt and know no --truncation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil, told", [
+    (lambda style: shutil.rmtree(style / "images"), "is not a folder of pictures"),
+    (lambda style: (style / "images/broken.png").write_bytes(b"no picture"), "broken.png"),
+    (lambda style: (style / "prompt.json").unlink(), "cannot read the list of prompts"),
+    (lambda style: (style / "prompt.json").write_text('{"0": "Ring", "1": "ring"}'), "are one file"),
+    (lambda style: (style / "prompt.json").write_text('{"0": "a/b"}'), "would not stay in the output folder")])
+def test_a_style_with_bad_data_is_named_and_the_others_go_on(lora, spoil, told, capsys):
+    spoil(lora / "data/00")
+    assert cli.main(["dreambooth", "--config", "suite.yaml"]) == 2
+    out = capsys.readouterr()
+    lines = [line for line in out.err.splitlines() if line.startswith("error")]
+    assert len(lines) == 1 and lines[0].startswith("error: style 00 (waves): ") and told in lines[0]
+    assert "01-dots: finished before" in out.out
+
+
+def test_what_cannot_be_trained_is_told_in_one_line(lora, capsys):
+    for words, told in ((["--set", "data=nowhere"], "there is no data folder 'nowhere'"),
+                        (["--set", "base=nowhere"], "nowhere"),
+                        (["--set", "lora.unet_targets=[to_x]"], "has no module 'to_x'"),
+                        (["--style", "wave"], "did you mean 'waves'"),
+                        (["--config", "demo"], "not a suite of LoRA")):
+        assert cli.main(["dreambooth", "--config", "suite.yaml", "--style", "00", *words]) == 2
+        error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+        assert len(error) == 1 and told in error[0]
+
+
+def test_a_folder_of_xl_or_of_a_broken_download_is_told(lora, capsys):
+    index = json.loads((lora / "pipeline/model_index.json").read_text())
+    (lora / "pipeline/model_index.json").write_text(json.dumps(
+        {**index, "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"]}))
+    words = ["dreambooth", "--config", "suite.yaml", "--style", "00", "--restart"]
+    assert cli.main(words) == 2
+    assert "Stable Diffusion XL" in capsys.readouterr().err
+    (lora / "pipeline/model_index.json").write_text(json.dumps(index))
+    path = lora / "pipeline/unet/diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert cli.main(words) == 2
+    assert str(path.name) in capsys.readouterr().err
