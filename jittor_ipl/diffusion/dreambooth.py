@@ -12,7 +12,7 @@ from jittor_ipl.diffusion.schedule import noise_schedule
 from jittor_ipl.models.diffusion.noise import NoiseSchedule
 from jittor_ipl.models.diffusion.style_feature import StyleProjection, style_statistics
 from jittor_ipl.models.layers import freeze
-from jittor_ipl.models.lora import attach, detach, initial, places, targets
+from jittor_ipl.models.lora import attach, detach, initial, places, targets, unfuse
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
@@ -57,6 +57,7 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
     for network in (model.vae, *networks.values()):
         freeze(network)
     detach(networks)
+    unfuse(networks)
     model.unet.gradient_checkpointing = settings.checkpointing
     schedule = noise_schedule(model.scheduler)
     examples = Examples(model, pictures, prior if settings.prior.weight else ())
@@ -64,8 +65,8 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
     # What trains: branches that change nothing yet, and the layers of the style feature.
     known = places(networks)
     modules = targets(known, "unet", settings.unet_targets) + targets(known, "text_encoder", settings.text_targets)
-    lora = initial(known, modules, settings.rank, settings.alpha or settings.rank, rng(seed, "lora.initial"),
-                   settings.initial)
+    alpha = settings.alpha or settings.rank
+    lora = initial(known, modules, settings.rank, alpha, rng(seed, "lora.initial"), settings.initial)
     params = attach(networks, lora)
     feature = new_feature(model, examples, settings, seed) if settings.feature.on else None
     if feature is not None:
