@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jittor_ipl.disk.atomic import make_folder, replace_folder, write_json
+from jittor_ipl.disk.atomic import as_user_error, make_folder, replace_folder, write_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.config import TextConfig
 from jittor_ipl.models.diffusion.config import UNetConfig, VaeConfig
@@ -161,7 +161,8 @@ def save_diffusion(folder: str | os.PathLike, unet: "UNet", vae: "Vae", text: "T
         else:
             write_safetensors(new / path, content, {"format": "pt"})    # without it transformers refuses the file
     write_tokenizer(make_folder(new / "tokenizer"), tokenizer)
-    replace_folder(new, target)
+    with as_user_error(target):
+        replace_folder(new, target)
     return base_sha256(stored)
 
 
