@@ -85,6 +85,16 @@ class LoraTraining(Section):
     seed: Seed | None = None                      # the suite's when not given
 
 
+class StyleId(Section):
+    """StyleID behind the sampling: every picture painted again in the style of one of the style's own."""
+
+    on: bool = False
+    gamma: Fraction = 0.75                        # share of the first picture's queries, the rest are the new one's
+    temperature: float = Field(1.5, gt=0, le=10)  # factor of the attention's logits
+    layers: int = Field(5, ge=1, le=100)          # how many self-attentions at the end of the way up
+    steps: int = Field(20, ge=1, le=1000)         # of DDIM, there and back
+
+
 class Sampling(Section):
     """How the pictures of the test set, and the samples during training, are made."""
 
@@ -94,6 +104,8 @@ class Sampling(Section):
     negative: Words = ""                          # in place of the empty prompt
     start: Literal["noise", "mean"] = "noise"     # mean: img2img from the mean of the style's pictures
     strength: Fraction = 0.9                      # of the noise on that start
+    aligned: bool = False                         # StyleAligned: share the style of one of the style's pictures
+    style_id: StyleId = StyleId()
     seed: int = Field(0, ge=0, le=2_000_000_000)  # the first prompt's; each next one's is one more
     candidates: int = Field(1, ge=1, le=100)      # pictures a prompt, of which the local score chooses
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from jittor_ipl.config import LoraRun
-from jittor_ipl.config.lora import Sampler
+from jittor_ipl.config.lora import Sampler, StyleId
 
 
 class DiffusionRecipe(BaseModel):
@@ -21,11 +21,22 @@ class DiffusionRecipe(BaseModel):
     guidance: float = Field(ge=0, le=100)
     start: Literal["noise", "mean"]     # mean: of the style's pictures
     strength: float = Field(ge=0, le=1)
+    aligned: bool                       # StyleAligned with one of the style's pictures
+    style_id: StyleId                   # StyleID with the same one
     size: int | None                    # in pixels; None is the base model's own
 
     def prompt(self, name: str) -> str:
         """Return what the model is told for the picture of this name."""
         return self.caption.replace("{}", name)
+
+    @property
+    def looks(self) -> bool:
+        """Whether one of the style's own pictures takes part."""
+        return self.aligned or self.style_id.on
+
+    def of_the_base(self, caption: str) -> DiffusionRecipe:
+        """Return the recipe of a base model that is told `caption` and has no picture of the style."""
+        return self.model_copy(update={"caption": caption, "start": "noise", "aligned": False, "style_id": StyleId()})
 
 
 def recipe_of(run: LoraRun, caption: str | None = None) -> DiffusionRecipe:
@@ -33,4 +44,4 @@ def recipe_of(run: LoraRun, caption: str | None = None) -> DiffusionRecipe:
     sample = run.sample
     return DiffusionRecipe(caption=caption or run.caption, negative=sample.negative, sampler=sample.sampler,
                            steps=sample.steps, guidance=sample.guidance, start=sample.start, strength=sample.strength,
-                           size=run.lora.resolution)
+                           aligned=sample.aligned, style_id=sample.style_id, size=run.lora.resolution)

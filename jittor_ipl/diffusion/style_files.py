@@ -11,7 +11,10 @@ import numpy as np
 from jittor_ipl.diffusion.mean_image import mean_image
 from jittor_ipl.diffusion.pipeline import generate
 from jittor_ipl.diffusion.recipe import DiffusionRecipe
-from jittor_ipl.disk.layout import FEATURE, LORA, MEAN
+from jittor_ipl.diffusion.style_aligned import StyleReference
+from jittor_ipl.diffusion.style_id import restyle
+from jittor_ipl.disk.layout import FEATURE, LORA, MEAN, SHOWN
+from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.images.pixels import from_uint8
@@ -28,23 +31,37 @@ _BASE, _STATISTICS, _WEIGHT, _SHAPE = "base_sha256", "statistics", "weight", "sh
 
 @dataclass(frozen=True)
 class Painter:
-    """A base model with a style: `feature` [1, L, D] is added to prompts, `mean` [1, 3, H, W] starts img2img."""
+    """A base model with a style.
+
+    feature   [1, L, D], added to prompts
+    mean      [1, 3, H, W] of the style's pictures, where img2img starts
+    shown     one of the style's pictures, which others are aligned to or painted again like, and what it shows
+    """
 
     model: LatentDiffusion
     feature: jt.Var | None = None
     mean: np.ndarray | None = None
+    shown: StyleReference | None = None
 
     def paint(self, names: Sequence[str], seeds: Sequence[int], recipe: DiffusionRecipe) -> Iterator[np.ndarray]:
         """Yield one picture, uint8 [H, W, 3], for each name and seed; it depends on no other.
 
-        Raises UserError for a start from the mean without one, a size that does not fit, and values not finite.
+        Raises UserError for a start from the mean, or a look at a picture, without one, a size that does not fit, and
+        values not finite.
         """
         if recipe.start == "mean" and self.mean is None:
             raise UserError(f"the pictures start from the mean of the style's own, and there is no {MEAN}: train anew "
                             "with sample.start=mean")
+        if recipe.looks and self.shown is None:
+            raise UserError(f"the pictures look at one of the style's own, and there is no folder {SHOWN}: train anew "
+                            "with sample.aligned=true or sample.style_id.on=true")
         size = None if recipe.size is None else (recipe.size, recipe.size)
-        return generate(self.model, [recipe.prompt(name) for name in names], seeds, recipe, size=size,
-                        pictures=self.mean if recipe.start == "mean" else None, feature=self.feature)
+        reference = self.shown._replace(caption=recipe.prompt(self.shown.caption)) if recipe.aligned else None
+        made = generate(self.model, [recipe.prompt(name) for name in names], seeds, recipe, size=size,
+                        pictures=self.mean if recipe.start == "mean" else None, feature=self.feature,
+                        reference=reference)
+        return restyle(self.model, map(from_uint8, made), self.shown.picture, recipe.style_id) \
+            if recipe.style_id.on else made
 
 
 def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | None, base_sha256: str,
@@ -63,13 +80,14 @@ def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | 
 
 
 def copy_style(source: Path, folder: Path, half: bool) -> None:
-    """Write the style's files of one folder into another, in float16 if `half`; the mean picture as it is."""
+    """Write the style's files of one folder into another, in float16 if `half`; its pictures as they are."""
     _, metadata = read_safetensors(source / LORA)
     lora = to_tensors(read_lora(source / LORA))
     save_style(folder, lora, read_feature(source / FEATURE) if (source / FEATURE).is_file() else None,
                metadata.get(_BASE, ""), half)
-    if (source / MEAN).is_file():
-        save_png(folder / MEAN, load_image(source / MEAN))
+    for path in files_beside(source):
+        if path.suffix == SUFFIX:
+            save_png(folder / path.relative_to(source), load_image(path))
 
 
 def save_mean(folder: Path, pictures: np.ndarray) -> None:
@@ -81,6 +99,23 @@ def read_mean(folder: Path) -> np.ndarray | None:
     """Return the mean picture [1, 3, H, W] in [-1, 1] of a folder, None when it has none."""
     path = folder / MEAN
     return from_uint8(load_image(path))[None] if path.is_file() else None
+
+
+def save_shown(folder: Path, shown: StyleReference) -> None:
+    """Write one of the style's pictures under the name of what it shows."""
+    save_png(folder / SHOWN / f"{shown.caption}{SUFFIX}", shown.picture[0])
+
+
+def read_shown(folder: Path) -> StyleReference | None:
+    """Return the picture that `save_shown` wrote, None when there is none."""
+    path = next(iter(sorted((folder / SHOWN).glob(f"*{SUFFIX}"))), None)
+    return None if path is None else StyleReference(from_uint8(load_image(path))[None], path.stem)
+
+
+def files_beside(folder: Path) -> tuple[Path, ...]:
+    """Return the files beside a LoRA that its pictures depend on, too."""
+    return tuple(path for path in (folder / FEATURE, folder / MEAN, *sorted((folder / SHOWN).glob(f"*{SUFFIX}")))
+                 if path.is_file())
 
 
 def painter(model: LatentDiffusion, lora: Path | None) -> Painter:
@@ -102,7 +137,7 @@ def painter(model: LatentDiffusion, lora: Path | None) -> Painter:
     if feature.is_file():
         _require_base(model, feature)
         states = read_feature(feature).states().stop_grad()
-    return Painter(model, states, read_mean(lora.parent))
+    return Painter(model, states, read_mean(lora.parent), read_shown(lora.parent))
 
 
 def read_feature(path: Path) -> Feature:

@@ -1,8 +1,7 @@
 """StyleID (Chung et al., CVPR 2024): a picture painted again in the style of another, without any training."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,47 +14,32 @@ from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding
 from jittor_ipl.images.pixels import to_uint8
 
 if TYPE_CHECKING:
+    from jittor_ipl.config.lora import StyleId
     from jittor_ipl.runtime.backend import jt
     from jittor_ipl.weights.diffusion import LatentDiffusion
 
 EPS = 1e-4      # beside the deviation of a channel of latents
 
 
-@dataclass(frozen=True)
-class StyleIdSettings:
-    """What StyleID does; the defaults are the paper's, with the 20 steps of its own later port.
-
-    gamma         share of the content's queries, the rest are the picture's own
-    temperature   factor of the attention's logits, which look flat because queries and keys are of two pictures
-    layers        how many self-attentions at the end of the way up (5: layers 7 to 11 of Stable Diffusion)
-    steps         of DDIM, there and back
-    """
-
-    gamma: float = 0.75
-    temperature: float = 1.5
-    layers: int = 5
-    steps: int = 20
-
-
-def restyle(model: LatentDiffusion, contents: np.ndarray, styles: np.ndarray, settings: StyleIdSettings,
+def restyle(model: LatentDiffusion, contents: Iterable[np.ndarray], style: np.ndarray, settings: StyleId,
             prompt: str = "") -> Iterator[np.ndarray]:
-    """Yield for each content, [N, 3, H, W] in [-1, 1], the picture uint8 [H, W, 3] in the style of `styles` [1 or N].
+    """Yield for each content, [3, H, W] in [-1, 1], the picture uint8 [H, W, 3] in the style of `style` [1, 3, H, W].
 
     Both are inverted by DDIM; the sampling begins from the content's noise with the channel statistics of the style's
     (`adain`), and at every step the last layers ask with the content's queries for the style's keys and values. No
     random number is drawn. Raises UserError for a size that the model does not allow and values that are not finite.
     """
-    assert len(styles) in (1, len(contents)) and styles.shape[1:] == contents.shape[1:], (contents.shape, styles.shape)
-    check_size(model, contents.shape[2:])
+    check_size(model, style.shape[2:])
     schedule = noise_schedule(model.scheduler)
     sigmas = sampling_sigmas(schedule, "ddim", settings.steps)
     states = text_states(model, prompt)
     alone = Denoiser(schedule, partial(predicted, model, states))
     together = Denoiser(schedule, partial(predicted, model, states.broadcast([3, *states.shape[1:]])))
     attend = partial(style_attention, settings.gamma, settings.temperature)
-    for index, content in enumerate(contents):
-        style = styles[index % len(styles)]
-        paths = [inversion(alone, encoded(model, picture[None]), sigmas) for picture in (content, style)]
+    of_style = inversion(alone, encoded(model, style), sigmas)
+    for content in contents:
+        assert content.shape == style.shape[1:], (content.shape, style.shape)
+        paths = [inversion(alone, encoded(model, content[None]), sigmas), of_style]
         x = to_exploding(adain(*(to_preserving(path[0], sigmas[0]) for path in paths)), sigmas[0])
         with attending(self_attentions(model.unet, settings.layers), attend):
             *_, x = euler(beside(together, paths, sigmas), x, sigmas)

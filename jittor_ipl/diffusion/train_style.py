@@ -18,10 +18,19 @@ from jittor_ipl.diffusion.competition_data import StyleData
 from jittor_ipl.diffusion.dreambooth import new_feature, train_lora
 from jittor_ipl.diffusion.examples import Examples, Picture
 from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
-from jittor_ipl.diffusion.style_files import painter, read_mean, save_mean, save_style
+from jittor_ipl.diffusion.style_aligned import StyleReference
+from jittor_ipl.diffusion.style_files import (
+    files_beside,
+    painter,
+    read_mean,
+    read_shown,
+    save_mean,
+    save_shown,
+    save_style,
+)
 from jittor_ipl.disk.atomic import output_folder, sweep
 from jittor_ipl.disk.integrity import file_sha256, files_sha256, read_sealed, write_sealed
-from jittor_ipl.disk.layout import CONFIG, FEATURE, LORA, MEAN, PROMPTS, REPORT, SAMPLES
+from jittor_ipl.disk.layout import CONFIG, LORA, PROMPTS, REPORT, SAMPLES
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
@@ -78,7 +87,8 @@ def train_style(run: LoraRun, data: StyleData, run_dir: Path, *, restart: bool =
 
 def identity_of(run: LoraRun, data: StyleData, base_sha256: str) -> str:
     """Return the SHA-256 (hex) of all that decides a run's weights and what lies beside them."""
-    parts = [run.training_hash(), base_sha256, run.sample.start]
+    recipe = recipe_of(run)
+    parts = [run.training_hash(), base_sha256, recipe.start, str(recipe.looks)]
     parts += [part for path, said in zip(data.images, data.descriptions) for part in (said, file_sha256(path))]
     if run.lora.prior.weight:
         parts.append(prior_recipe(run).model_dump_json())
@@ -99,7 +109,7 @@ def run_sha256(run_dir: Path) -> str:
     """Return the SHA-256 of a run's LoRA, jointly with what its pictures need besides; "" without a LoRA."""
     if not (run_dir / LORA).is_file():
         return ""
-    return files_sha256([path for name in (LORA, FEATURE, MEAN) if (path := run_dir / name).is_file()])
+    return files_sha256([run_dir / LORA, *files_beside(run_dir)])
 
 
 def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Path, identity: str,
@@ -113,6 +123,8 @@ def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Pat
         prior = prior_pictures(model, run, run_dir.parent) if settings.prior.weight else ()
         if run.sample.start == "mean":
             save_mean(run_dir, images)
+        if recipe_of(run).looks:
+            save_shown(run_dir, StyleReference(images[:1], data.descriptions[0]))
         show = _samples(run, data.prompts[:run.run.samples], model, pictures, run_dir) if run.run.samples else None
         with Stage(run_dir, "lora", settings.steps, run.run, identity=identity, title=run.folder, stop=stop, show=show,
                    advice=f"lower lora.lr_unet (now {settings.lr_unet}) and lora.lr_text", stream=stream) as stage:
@@ -143,8 +155,9 @@ def _samples(run: LoraRun, names: Sequence[str], model: LatentDiffusion, picture
                        if name.startswith("feature.")}
             load_into(feature.projection, tensors, source="training")
         # The networks have the LoRA as it is now.
-        shown = replace(untrained, feature=None if feature is None else feature.states(), mean=read_mean(run_dir))
-        made = list(shown.paint(names, seeds, recipe))
+        now = replace(untrained, feature=None if feature is None else feature.states(), mean=read_mean(run_dir),
+                      shown=read_shown(run_dir))
+        made = list(now.paint(names, seeds, recipe))
         save_png(folder / f"{step:06d}{SUFFIX}", grid(made, columns=len(made)), {"step": str(step)})
     if not (folder / f"{0:06d}{SUFFIX}").exists():
         show(0, {})
@@ -153,7 +166,7 @@ def _samples(run: LoraRun, names: Sequence[str], model: LatentDiffusion, picture
 
 def prior_recipe(run: LoraRun) -> DiffusionRecipe:
     """Return the recipe of the pictures that stand for all that the style shall leave alone."""
-    return recipe_of(run, run.lora.prior.caption).model_copy(update={"start": "noise"})
+    return recipe_of(run).of_the_base(run.lora.prior.caption)
 
 
 def prior_pictures(model: LatentDiffusion, run: LoraRun, folder: Path) -> list[Picture]:

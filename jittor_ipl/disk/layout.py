@@ -4,8 +4,9 @@
 CONFIG = "config.yaml"                  # the resolved settings; a released style holds one, too
 GENERATOR, MAPPER = "generator.safetensors", "mapper.safetensors"
 LORA = "pytorch_lora_weights.safetensors"   # in place of a generator; the name that diffusers looks for
-# What the pictures of a LoRA depend on besides, where they do: the VAE style feature, the mean of the style's pictures.
-FEATURE, MEAN = "style_feature.safetensors", "mean.png"
+# What the pictures of a LoRA depend on besides, where they do: the VAE style feature, the mean of the style's pictures,
+# and a folder with one of these, whose name says what it shows.
+FEATURE, MEAN, SHOWN = "style_feature.safetensors", "mean.png", "shown"
 PROMPTS = "prompts.json"                # of a LoRA's test set
 REPORT = "report.json"                  # written last: a folder with one is finished
 METRICS = "metrics.jsonl"

@@ -37,7 +37,7 @@ def base_set(test_set: TestSet) -> TestSet:
     for entry in test_set.entries:
         caption = run_of(entry).base_caption
         if caption is not None:
-            recipe = entry.plan.recipe.model_copy(update={"caption": caption, "start": "noise"})
+            recipe = entry.plan.recipe.of_the_base(caption)
             entries.append(SetEntry(entry.number, entry.plan.model_copy(update={"recipe": recipe}), None, False))
     if not entries:
         raise UserError(f"no style of {test_set.suite!r} has captions.base: set what the base model alone is told")

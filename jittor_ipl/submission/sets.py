@@ -8,8 +8,9 @@ from pathlib import Path
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import LoraRun, StyleRun, load_run
 from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
+from jittor_ipl.diffusion.style_files import files_beside
 from jittor_ipl.disk.integrity import file_sha256, read_sealed
-from jittor_ipl.disk.layout import CONFIG, DELTA, FEATURE, GENERATOR, LORA, MANIFEST, MEAN, PROMPTS, REPORT, SEEDS
+from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, LORA, MANIFEST, PROMPTS, REPORT, SEEDS
 from jittor_ipl.disk.names import image_names, inside, seed_name
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError, nearest
@@ -157,8 +158,7 @@ def entry_in(folder: Path, number: str, plan: StyleSeeds, generator: str = DELTA
     """Return the entry of a finished run or a released style: of its generator's file, or of its LoRA."""
     if not isinstance(plan.recipe, DiffusionRecipe):
         return SetEntry(number, plan, folder / generator, generator == DELTA, weights_sha256)
-    beside = tuple(path for path in (folder / FEATURE, folder / MEAN) if path.is_file())
-    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=beside)
+    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=files_beside(folder))
 
 
 def _runs(folder: Path) -> TestSet:

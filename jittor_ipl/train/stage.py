@@ -21,6 +21,7 @@ from jittor_ipl.disk.layout import (
     METRICS,
     REPORT,
     SAMPLES,
+    SHOWN,
     TENSORBOARD,
 )
 from jittor_ipl.errors import UserError
@@ -111,7 +112,7 @@ def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:
         known = None
     foreign = anew or known not in (None, identity)
     if foreign:
-        for name in (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
+        for name in (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
             remove_tree(run_dir / name)
     write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign

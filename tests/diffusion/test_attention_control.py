@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_model import load_tiny, picture
 
-from jittor_ipl.config.lora import Sampling
+from jittor_ipl.config.lora import Sampling, StyleId
 from jittor_ipl.diffusion.attention_control import attending, beside, inversion, self_attentions
 from jittor_ipl.diffusion.pipeline import (
     decoded,
@@ -21,7 +21,7 @@ from jittor_ipl.diffusion.pipeline import (
 from jittor_ipl.diffusion.samplers import euler, sampling_sigmas
 from jittor_ipl.diffusion.schedule import noise_schedule, to_preserving
 from jittor_ipl.diffusion.style_aligned import StyleReference, aligned, aligned_attention, shared_norm
-from jittor_ipl.diffusion.style_id import StyleIdSettings, adain, restyle, style_attention
+from jittor_ipl.diffusion.style_id import adain, restyle, style_attention
 from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.models.layers import GroupNorm
 from jittor_ipl.ops.attention import attention
@@ -153,7 +153,7 @@ def distance(one: np.ndarray, two: np.ndarray) -> float:
 
 def test_a_picture_in_its_own_style_is_itself():
     content = picture(1)
-    settings = StyleIdSettings(gamma=1.0, temperature=1.0, steps=20)
+    settings = StyleId(gamma=1.0, temperature=1.0, steps=20)
     own, = restyle(load_tiny(), content, content, settings)
     other, = restyle(load_tiny(), content, picture(2), settings)
     plain = there_and_back(content, 20)
@@ -162,7 +162,7 @@ def test_a_picture_in_its_own_style_is_itself():
 
 
 def test_restyling_does_not_depend_on_the_others():
-    contents, settings = np.concatenate([picture(1), picture(2)]), StyleIdSettings(steps=3)
+    contents, settings = np.concatenate([picture(1), picture(2)]), StyleId(steps=3)
     together = list(restyle(load_tiny(), contents, picture(3), settings))
     assert (together[1] == next(restyle(load_tiny(), contents[1:], picture(3), settings))).all()
 

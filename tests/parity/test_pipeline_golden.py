@@ -9,7 +9,7 @@ import pytest
 from golden import GOLDEN, record, report
 from reference import run_reference
 
-from jittor_ipl.config.lora import Sampling
+from jittor_ipl.config.lora import Sampling, StyleId
 from jittor_ipl.diffusion import pipeline, style_id
 from jittor_ipl.diffusion.style_aligned import StyleReference
 from jittor_ipl.weights.diffusion import load_diffusion
@@ -44,7 +44,7 @@ def test_a_picture(case, kept, model, monkeypatch):
 
 def test_style_id(model, monkeypatch):
     monkeypatch.setattr(style_id, "to_uint8", lambda picture: np.clip(picture, -1, 1))
-    settings = style_id.StyleIdSettings(gamma=0.75, temperature=1.5, layers=2, steps=6)
+    settings = StyleId(gamma=0.75, temperature=1.5, layers=2, steps=6)
     ours, = style_id.restyle(model, cases.draw("picture"), cases.draw("style"), settings)
     report("StyleID", float(np.abs(ours - record("attention")["style_id"]).max()), 2e-4)
 

@@ -14,7 +14,7 @@ from jittor_ipl import cli
 from jittor_ipl.config import load_lora_suite
 from jittor_ipl.diffusion.competition_data import read_style
 from jittor_ipl.diffusion.train_style import train_style
-from jittor_ipl.disk.layout import FEATURE, LORA, MEAN
+from jittor_ipl.disk.layout import FEATURE, LORA, MEAN, SHOWN
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.submission import produce
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
@@ -31,7 +31,9 @@ sample: {steps: 2, guidance: 2.0}
 run: {sample_every: 2, samples: 1, checkpoint_every: 1, tensorboard: false}
 styles:
   - waves
-  - {name: dots, lora: {feature: {on: true}, prior: {weight: 0.5, pictures: 2}}, sample: {start: mean}}
+  - name: dots
+    lora: {feature: {on: true}, prior: {weight: 0.5, pictures: 2}}
+    sample: {start: mean, aligned: true, style_id: {on: true, steps: 2}}
 """
 RUNS = ["--weights", "runs/tiny"]
 
@@ -74,6 +76,8 @@ def test_a_run_folder_holds_what_its_pictures_need(lora):
     folder = lora / "runs/tiny/01-dots"
     assert all((folder / name).is_file() for name in (LORA, FEATURE, MEAN, "report.json", "samples/000000.png"))
     assert load_image(folder / MEAN).shape == (16, 16, 3)
+    assert [path.name for path in (folder / SHOWN).iterdir()] == ["Cherry blossom.png"]
+    assert not (lora / "runs/tiny/00-waves" / SHOWN).exists()
     tensors, metadata = read_safetensors(folder / LORA)
     assert metadata["base_sha256"] == json.loads((folder / "report.json").read_text())["base_sha256"]
     assert {name.split(".")[0] for name in tensors} == {"unet", "text_encoder"}
@@ -132,7 +136,7 @@ def test_a_release_proves_itself_and_has_cards(lora, capsys):
     assert cli.main(["release", "--runs", "runs/tiny"]) == 0
     released = lora / "B_weight/tiny"
     assert {path.name for path in (released / "01").iterdir()} == {
-        "config.yaml", "reference.png", "README.md", LORA, FEATURE, MEAN}
+        "config.yaml", "reference.png", "README.md", LORA, FEATURE, MEAN, SHOWN}
     assert read_safetensors(released / "01" / LORA)[0].popitem()[1].dtype == np.float16
     assert cli.verify([]) == 0
     assert "4 pictures agree, 4 of them bit for bit" in capsys.readouterr().out
@@ -144,7 +148,8 @@ def test_a_release_proves_itself_and_has_cards(lora, capsys):
     assert head["widget"][0]["text"] == "Ring, style_01"
 
 
-@pytest.mark.parametrize("name", [f"00/{LORA}", f"01/{FEATURE}", f"01/{MEAN}", "00/README.md"])
+@pytest.mark.parametrize("name", [f"00/{LORA}", f"01/{FEATURE}", f"01/{MEAN}",
+                                  f"01/{SHOWN}/Cherry blossom.png", "00/README.md"])
 def test_a_changed_or_missing_file_of_a_release_is_a_difference(lora, name, capsys):
     assert cli.main(["release", "--runs", "runs/tiny"]) == 0
     path = lora / "B_weight/tiny" / name
@@ -180,6 +185,7 @@ def test_the_base_alone_stands_beside(lora, capsys):
     assert cli.run_all([*RUNS, "--base"]) == 0
     seeds = json.loads((lora / "results/tiny-base/seeds.json").read_text())["styles"]
     assert seeds["01"]["recipe"]["caption"] == "{} dots" and seeds["01"]["recipe"]["start"] == "noise"
+    assert not seeds["01"]["recipe"]["aligned"] and not seeds["01"]["recipe"]["style_id"]["on"]
     cli.run_all(RUNS)
     assert cli.main(["summary", "--config", "suite.yaml", "--sheet", "sheet.png"]) == 0
     table = capsys.readouterr().out.splitlines()
