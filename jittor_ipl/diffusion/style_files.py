@@ -19,14 +19,22 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.lora import from_tensors, read_lora, to_tensors, write_diffusers_lora
+from jittor_ipl.weights.lora import (
+    BASE_KEY,
+    from_tensors,
+    read_lora,
+    read_lora_for,
+    require_base,
+    to_tensors,
+    write_diffusers_lora,
+)
 
 if TYPE_CHECKING:
     from jittor_ipl.diffusion.dreambooth import Feature
     from jittor_ipl.runtime.backend import jt
     from jittor_ipl.weights.diffusion import LatentDiffusion
 
-_BASE, _STATISTICS, _WEIGHT, _SHAPE = "base_sha256", "statistics", "weight", "shape"
+_STATISTICS, _WEIGHT, _SHAPE = "statistics", "weight", "shape"
 
 
 @dataclass(frozen=True)
@@ -74,9 +82,9 @@ def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | 
     if feature is not None:
         tensors = {**numpy_tensors(feature.projection), _STATISTICS: feature.statistics}
         write_safetensors(folder / FEATURE, stored(tensors),
-                          {_BASE: base_sha256, _WEIGHT: repr(feature.weight),
+                          {BASE_KEY: base_sha256, _WEIGHT: repr(feature.weight),
                            _SHAPE: ",".join(map(str, feature.projection.shape))})
-    write_diffusers_lora(folder / LORA, from_tensors(stored(lora)), metadata={_BASE: base_sha256})
+    write_diffusers_lora(folder / LORA, from_tensors(stored(lora)), metadata={BASE_KEY: base_sha256})
 
 
 def copy_style(source: Path, folder: Path, half: bool) -> None:
@@ -84,7 +92,7 @@ def copy_style(source: Path, folder: Path, half: bool) -> None:
     _, metadata = read_safetensors(source / LORA)
     lora = to_tensors(read_lora(source / LORA))
     save_style(folder, lora, read_feature(source / FEATURE) if (source / FEATURE).is_file() else None,
-               metadata.get(_BASE, ""), half)
+               metadata.get(BASE_KEY, ""), half)
     for path in files_beside(source):
         if path.suffix == SUFFIX:
             save_png(folder / path.relative_to(source), load_image(path))
@@ -121,21 +129,20 @@ def files_beside(folder: Path) -> tuple[Path, ...]:
 def painter(model: LatentDiffusion, lora: Path | None) -> Painter:
     """Return `model` with the style of the file `lora` and what lies beside it, in place of the one that it had.
 
+    The LoRA is fused into the weights: a picture then costs what it costs without.
+
     Raises UserError for files that do not load, do not fit the model, or were trained on another base.
     """
-    from jittor_ipl.models.lora import attach, detach
+    from jittor_ipl.models.lora import detach, fuse, unfuse
     networks = {"unet": model.unet, "text_encoder": model.text}
     detach(networks)
+    unfuse(networks)
     if lora is None:
         return Painter(model)
-    _require_base(model, lora)
-    try:
-        attach(networks, to_tensors(read_lora(lora)))
-    except UserError as error:
-        raise error if str(error).startswith(str(lora)) else UserError(f"{lora}: {error}") from error
+    fuse(networks, ((name, module.delta()) for name, module in read_lora_for(model, lora).items()))
     feature, states = lora.with_name(FEATURE), None
     if feature.is_file():
-        _require_base(model, feature)
+        require_base(read_safetensors(feature)[1], model.sha256, str(feature))
         states = read_feature(feature).states().stop_grad()
     return Painter(model, states, read_mean(lora.parent), read_shown(lora.parent))
 
@@ -156,11 +163,3 @@ def read_feature(path: Path) -> Feature:
     load_into(projection, tensors, source=str(path))
     return Feature(projection, statistics.astype(np.float32), weight)
 
-
-def _require_base(model: LatentDiffusion, path: Path) -> None:
-    """Raise UserError when the file says that it was trained on another base; foreign files say nothing."""
-    _, metadata = read_safetensors(path)
-    trained_on = metadata.get(_BASE, model.sha256)
-    if trained_on != model.sha256:
-        raise UserError(f"{path} was trained on another base model ({trained_on[:12]}...) than this one "
-                        f"({model.sha256[:12]}...): load the one it was trained on, or train anew")

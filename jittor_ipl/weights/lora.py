@@ -38,10 +38,10 @@ class LoraModule(NamedTuple):
         return self.down.shape[0]
 
     def delta(self) -> np.ndarray:
-        """Return what is added to the weight, float32 in the weight's shape."""
-        up, down = (part.reshape(len(part), -1).astype(np.float32) for part in (self.up, self.down))
-        product = up @ down
-        return (product * np.float32(self.alpha / self.rank)).reshape(len(self.up), *self.down.shape[1:])
+        """Return what is added to the weight, float32 in the weight's shape, the same bits on every machine."""
+        up, down = (part.reshape(len(part), -1).astype(np.float64) for part in (self.up, self.down))
+        product = (up @ down) * (self.alpha / self.rank)
+        return product.astype(np.float32).reshape(len(self.up), *self.down.shape[1:])
 
 
 Lora = dict[str, LoraModule]        # by "<part>.<module path>", such as "unet.mid_block.attentions.0.proj_in"
@@ -75,8 +75,8 @@ def require_base(metadata: Mapping[str, str], sha256: str, label: str) -> None:
         print(f"note: {label} does not tell which base model it was trained on; by names and shapes it fits this one",
               file=sys.stderr, flush=True)
     elif stated != sha256:
-        raise UserError(f"{label} was trained on the base model {stated[:12]!r}, the one that is loaded is "
-                        f"{sha256[:12]!r}: give the folder of that base, or train the style again on this one")
+        raise UserError(f"{label} was trained on another base model ({stated[:12]}) than the one that is loaded "
+                        f"({sha256[:12]}): load that one, or train the style again")
 
 
 def _read(ref: str | os.PathLike, base: Base | None) -> tuple[Lora, Mapping[str, str]]:

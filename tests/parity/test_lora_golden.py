@@ -149,7 +149,7 @@ def test_a_lora_belongs_to_its_base(files, model, tmp_path, capsys, write):
     write(path, lora, metadata={BASE_KEY: model.sha256})
     assert read_lora_for(model, path).keys() == lora.keys() and not capsys.readouterr().err
     write(path, lora, metadata={BASE_KEY: "0123456789abcdef"})
-    with pytest.raises(UserError, match=f"base model '0123456789ab', the one that is loaded is '{model.sha256[:12]}'"):
+    with pytest.raises(UserError, match=f"another base model .0123456789ab. than .* .{model.sha256[:12]}."):
         read_lora_for(model, path)
     write(path, lora)
     assert read_lora_for(model, path).keys() == lora.keys()
