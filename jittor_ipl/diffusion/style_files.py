@@ -58,11 +58,9 @@ class Painter:
         values not finite.
         """
         if recipe.start == "mean" and self.mean is None:
-            raise UserError(f"the pictures start from the mean of the style's own, and there is no {MEAN}: train anew "
-                            "with sample.start=mean")
+            raise UserError(f"the pictures start from the mean of the style's own, and there is no {MEAN}: train anew")
         if recipe.looks and self.shown is None:
-            raise UserError(f"the pictures look at one of the style's own, and there is no folder {SHOWN}: train anew "
-                            "with sample.aligned=true or sample.style_id.on=true")
+            raise UserError(f"the pictures look at one of the style's own, and there is no folder {SHOWN}: train anew")
         size = None if recipe.size is None else (recipe.size, recipe.size)
         reference = self.shown._replace(caption=recipe.prompt(self.shown.caption)) if recipe.aligned else None
         made = generate(self.model, [recipe.prompt(name) for name in names], seeds, recipe, size=size,
@@ -87,13 +85,13 @@ def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | 
     write_diffusers_lora(folder / LORA, from_tensors(stored(lora)), metadata={BASE_KEY: base_sha256})
 
 
-def copy_style(source: Path, folder: Path, half: bool) -> None:
-    """Write the style's files of one folder into another, in float16 if `half`; its pictures as they are."""
+def copy_style(source: Path, folder: Path, recipe: DiffusionRecipe, half: bool) -> None:
+    """Write the style's weights of one folder into another, in float16 if `half`, and the pictures that it needs."""
     _, metadata = read_safetensors(source / LORA)
     lora = to_tensors(read_lora(source / LORA))
     save_style(folder, lora, read_feature(source / FEATURE) if (source / FEATURE).is_file() else None,
                metadata.get(BASE_KEY, ""), half)
-    for path in files_beside(source):
+    for path in files_beside(source, recipe):
         if path.suffix == SUFFIX:
             save_png(folder / path.relative_to(source), load_image(path))
 
@@ -120,10 +118,11 @@ def read_shown(folder: Path) -> StyleReference | None:
     return None if path is None else StyleReference(from_uint8(load_image(path))[None], path.stem)
 
 
-def files_beside(folder: Path) -> tuple[Path, ...]:
-    """Return the files beside a LoRA that its pictures depend on, too."""
-    return tuple(path for path in (folder / FEATURE, folder / MEAN, *sorted((folder / SHOWN).glob(f"*{SUFFIX}")))
-                 if path.is_file())
+def files_beside(folder: Path, recipe: DiffusionRecipe | None = None) -> tuple[Path, ...]:
+    """Return the files beside a LoRA that pictures by a recipe, by any when it is None, depend on, too."""
+    mean = [folder / MEAN] if recipe is None or recipe.start == "mean" else []
+    shown = sorted((folder / SHOWN).glob(f"*{SUFFIX}")) if recipe is None or recipe.looks else []
+    return tuple(path for path in (folder / FEATURE, *mean, *shown) if path.is_file())
 
 
 def painter(model: LatentDiffusion, lora: Path | None) -> Painter:

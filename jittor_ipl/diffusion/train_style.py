@@ -29,7 +29,7 @@ from jittor_ipl.diffusion.style_files import (
     save_style,
 )
 from jittor_ipl.disk.atomic import output_folder, sweep
-from jittor_ipl.disk.integrity import file_sha256, files_sha256, read_sealed, write_sealed
+from jittor_ipl.disk.integrity import file_sha256, read_sealed, write_sealed
 from jittor_ipl.disk.layout import CONFIG, LORA, PROMPTS, REPORT, SAMPLES
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.disk.names import SUFFIX
@@ -58,7 +58,7 @@ class LoraReport:
     identity: str               # of settings, base model, pictures and their names
     config_hash: str            # of the settings alone, see `LoraRun.training_hash`
     seconds: float              # over all sittings of an interrupted run
-    lora_sha256: str            # of the LoRA and what lies beside it
+    files: dict[str, str]       # name -> SHA-256 of the LoRA and of what its pictures may need besides
     skipped: bool = False       # True when the run was found finished
 
 
@@ -87,8 +87,7 @@ def train_style(run: LoraRun, data: StyleData, run_dir: Path, *, restart: bool =
 
 def identity_of(run: LoraRun, data: StyleData, base_sha256: str) -> str:
     """Return the SHA-256 (hex) of all that decides a run's weights and what lies beside them."""
-    recipe = recipe_of(run)
-    parts = [run.training_hash(), base_sha256, recipe.start, str(recipe.looks)]
+    parts = [run.training_hash(), base_sha256]
     parts += [part for path, said in zip(data.images, data.descriptions) for part in (said, file_sha256(path))]
     if run.lora.prior.weight:
         parts.append(prior_recipe(run).model_dump_json())
@@ -101,15 +100,14 @@ def _finished(run: LoraRun, run_dir: Path, identity: str) -> LoraReport | None:
         report = LoraReport(**read_sealed(run_dir / REPORT, "report"))
     except (UserError, TypeError):
         return None
-    whole = report.identity == identity and report.lora_sha256 == run_sha256(run_dir)
+    whole = report.identity == identity and report.files == files_of(run_dir)
     return replace(report, skipped=True) if whole else None
 
 
-def run_sha256(run_dir: Path) -> str:
-    """Return the SHA-256 of a run's LoRA, jointly with what its pictures need besides; "" without a LoRA."""
-    if not (run_dir / LORA).is_file():
-        return ""
-    return files_sha256([run_dir / LORA, *files_beside(run_dir)])
+def files_of(run_dir: Path) -> dict[str, str]:
+    """Return the SHA-256 of a run's LoRA and of what its pictures may need besides, by name in its folder."""
+    return {path.relative_to(run_dir).as_posix(): file_sha256(path)
+            for path in (run_dir / LORA, *files_beside(run_dir)) if path.is_file()}
 
 
 def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Path, identity: str,
@@ -121,10 +119,9 @@ def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Pat
     with lack_as_user_error(f"{settings.batch} pictures of {side} px a step",
                             "lower lora.batch (and raise lora.accumulation), or set lora.checkpointing=true"):
         prior = prior_pictures(model, run, run_dir.parent) if settings.prior.weight else ()
-        if run.sample.start == "mean":
-            save_mean(run_dir, images)
-        if recipe_of(run).looks:
-            save_shown(run_dir, StyleReference(images[:1], data.descriptions[0]))
+        # For any recipe: other settings of the sampling must not ask for another training.
+        save_mean(run_dir, images)
+        save_shown(run_dir, StyleReference(images[:1], data.descriptions[0]))
         show = _samples(run, data.prompts[:run.run.samples], model, pictures, run_dir) if run.run.samples else None
         with Stage(run_dir, "lora", settings.steps, run.run, identity=identity, title=run.folder, stop=stop, show=show,
                    advice=f"lower lora.lr_unet (now {settings.lr_unet}) and lora.lr_text", stream=stream) as stage:
@@ -132,7 +129,7 @@ def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Pat
     stop.raise_if_received()
     save_style(run_dir, trained.lora, trained.feature, model.sha256)
     report = LoraReport(run.suite, run.number, run.style, run.method, run.base, model.sha256, identity,
-                        run.training_hash(), round(stage.seconds(), 2), run_sha256(run_dir))
+                        run.training_hash(), round(stage.seconds(), 2), files_of(run_dir))
     values = asdict(report)
     del values["skipped"]
     write_sealed(run_dir / REPORT, values)

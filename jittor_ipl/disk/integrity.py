@@ -30,7 +30,11 @@ def file_sha256(path: str | Path) -> str:
 
 def files_sha256(files: Sequence[Path]) -> str:
     """Return the SHA-256 of one file, or the joint one of none or several; UserError when one is missing."""
-    hashes = [file_sha256(path) for path in files]
+    return joint_sha256([file_sha256(path) for path in files])
+
+
+def joint_sha256(hashes: Sequence[str]) -> str:
+    """Return the one SHA-256 that there is, or that of none or several."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 

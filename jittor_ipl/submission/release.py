@@ -90,7 +90,7 @@ def _store_lora(folder: Path, entry: SetEntry, half: bool) -> SetEntry:
     """Write one style's LoRA, what its pictures need besides, its configuration and its card."""
     from jittor_ipl.diffusion.style_files import copy_style
     run = load_config(entry.weights.parent / CONFIG, LoraRun)
-    copy_style(entry.weights.parent, folder, half)
+    copy_style(entry.weights.parent, folder, entry.plan.recipe, half)
     save_config(run, folder / CONFIG)
     atomic.write_bytes(folder / CARD, model_card(run, entry.plan).encode())
     return entry_in(folder, entry.number, entry.plan)

@@ -2,14 +2,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jittor_ipl.adaptation.render import Recipe
 from jittor_ipl.config import LoraRun, StyleRun, load_run
 from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
 from jittor_ipl.diffusion.style_files import files_beside
-from jittor_ipl.disk.integrity import file_sha256, read_sealed
+from jittor_ipl.disk.integrity import file_sha256, joint_sha256, read_sealed
 from jittor_ipl.disk.layout import CONFIG, DELTA, GENERATOR, LORA, MANIFEST, PROMPTS, REPORT, SEEDS
 from jittor_ipl.disk.names import image_names, inside, seed_name
 from jittor_ipl.disk.small_files import read_json
@@ -158,7 +160,7 @@ def entry_in(folder: Path, number: str, plan: StyleSeeds, generator: str = DELTA
     """Return the entry of a finished run or a released style: of its generator's file, or of its LoRA."""
     if not isinstance(plan.recipe, DiffusionRecipe):
         return SetEntry(number, plan, folder / generator, generator == DELTA, weights_sha256)
-    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=files_beside(folder))
+    return SetEntry(number, plan, folder / LORA, False, weights_sha256, beside=files_beside(folder, plan.recipe))
 
 
 def _runs(folder: Path) -> TestSet:
@@ -173,12 +175,18 @@ def _runs(folder: Path) -> TestSet:
     if len(suites) > 1:
         raise UserError(f"{str(folder)!r} mixes runs of the suites {', '.join(sorted(suites))}: one folder per suite")
     reports = [read_sealed(run / REPORT, "report") if (run / REPORT).is_file() else {} for run in finished]
-    entries = tuple(entry_in(run, f"{config.number:02d}", plan_of(config, run), GENERATOR,
-                             report.get("generator_sha256", report.get("lora_sha256")))
+    entries = tuple(_with_hash(entry_in(run, f"{config.number:02d}", plan_of(config, run), GENERATOR), run, report)
                     for config, run, report in zip(configs, finished, reports))
     if len({entry.number for entry in entries}) < len(entries):
         raise UserError(f"{str(folder)!r} holds two runs with one number: remove the one that is no longer wanted")
     return TestSet(suites.pop(), entries, tuple(run.name for run in runs if run not in finished))
+
+
+def _with_hash(entry: SetEntry, run: Path, report: Mapping[str, Any]) -> SetEntry:
+    """Return a run's entry with the hash that its report tells of its files."""
+    told = report.get("files", {GENERATOR: report.get("generator_sha256")})
+    hashes = [told.get(path.relative_to(run).as_posix()) for path in entry.files]
+    return replace(entry, weights_sha256=None if None in hashes else joint_sha256(hashes))
 
 
 def _hint(folder: Path) -> str:

@@ -77,7 +77,6 @@ def test_a_run_folder_holds_what_its_pictures_need(lora):
     assert all((folder / name).is_file() for name in (LORA, FEATURE, MEAN, "report.json", "samples/000000.png"))
     assert load_image(folder / MEAN).shape == (16, 16, 3)
     assert [path.name for path in (folder / SHOWN).iterdir()] == ["Cherry blossom.png"]
-    assert not (lora / "runs/tiny/00-waves" / SHOWN).exists()
     tensors, metadata = read_safetensors(folder / LORA)
     assert metadata["base_sha256"] == json.loads((folder / "report.json").read_text())["base_sha256"]
     assert {name.split(".")[0] for name in tensors} == {"unet", "text_encoder"}
@@ -206,6 +205,19 @@ def test_of_candidates_the_best_is_kept_and_recorded(lora, capsys):
     assert cli.main(["release", "--runs", "runs/tiny", "--seeds", "results/tiny/seeds.json"]) == 0
     recorded = json.loads((lora / "B_weight/tiny/seeds.json").read_text())["styles"]["00"]["images"]
     assert recorded == chosen
+
+
+def test_settings_of_the_sampling_ask_for_no_other_training(lora, capsys):
+    """img2img from the mean, style-aligned attention and StyleID: other pictures, and proved."""
+    seen = set()
+    for change in ("start=mean", "aligned=true", "style_id={on: true, steps: 2}"):
+        assert cli.main(["dreambooth", "--config", "suite.yaml", "--style", "00", "--set", f"sample.{change}"]) == 0
+        assert "finished before" in capsys.readouterr().out
+        assert cli.run_all([*RUNS, "--style", "00"]) == 0 and cli.verify([*RUNS, "--style", "00"]) == 0
+        seen.add((lora / "results/tiny/00/Ring.png").read_bytes())
+    assert len(seen) == 3
+    assert cli.main(["release", "--runs", "runs/tiny"]) == 0 and cli.verify([]) == 0
+    assert (lora / "B_weight/tiny/00" / SHOWN).exists() and not (lora / "B_weight/tiny/00" / MEAN).exists()
 
 
 def test_generate_paints_any_prompt(lora, capsys):
