@@ -66,10 +66,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     checked before a network is built. Raises UserError for a folder of another kind, a part that is missing, damaged or
     unsupported, and parts that do not fit each other.
     """
-    folder = _folder(ref)
-    pipeline = read_pipeline(folder)
-    if pipeline.problems:
-        raise UserError(f"{folder}: {'; '.join(pipeline.problems)}")
+    folder, pipeline = _pipeline(ref)
     stored = stored_parts(folder)
     unet, vae, text = _networks(pipeline)
     load_into(unet, stored["unet"], source=str(folder / "unet"))
@@ -81,7 +78,16 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
 
 def sha256_of(ref: str | os.PathLike) -> str:
     """Return the `base_sha256` of the model at `ref` without building it; UserError as in `load_diffusion`."""
-    return base_sha256(stored_parts(_folder(ref)))
+    return base_sha256(stored_parts(_pipeline(ref)[0]))
+
+
+def _pipeline(ref: str | os.PathLike) -> tuple[Path, Pipeline]:
+    """Return the folder that `ref` names and what it consists of; UserError where that is not sound."""
+    folder = _folder(ref)
+    pipeline = read_pipeline(folder)
+    if pipeline.problems:
+        raise UserError(f"{folder}: {'; '.join(pipeline.problems)}")
+    return folder, pipeline
 
 
 def _folder(ref: str | os.PathLike) -> Path:

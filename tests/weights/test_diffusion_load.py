@@ -13,7 +13,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights import refs
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
-from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion, save_diffusion, tensors_of
+from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion, save_diffusion, sha256_of, tensors_of
 from jittor_ipl.weights.inspect import inspect
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
@@ -144,6 +144,9 @@ UNET, TEXT = "unet/diffusion_pytorch_model.safetensors", "text_encoder/model.saf
     ("text_encoder/config.json", lambda path: change(path, vocab_size=7), "tokenizer knows 8 tokens")])
 def test_a_broken_folder_is_told_in_one_line(pipeline, place, harm, told):
     harm(pipeline / place)
+    if harm is not poison:      # a hash knows no wrong values
+        with pytest.raises(UserError, match=told):
+            sha256_of(pipeline)
     with pytest.raises(UserError, match=told) as caught:
         load_diffusion(pipeline)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600, str(caught.value)
