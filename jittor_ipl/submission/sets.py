@@ -77,21 +77,21 @@ def open_set(folder: Path, seeds: str | None = None) -> TestSet:
 
 
 def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | None = None,
-             truncation: float | None = None, noise: str | None = None, prompt: str | None = None) -> SetEntry:
-    """Return the entry that makes the `seeds` ("0,1,5-10") with the generator or LoRA `ref`, named by seed.
+             truncation: float | None = None, noise: str | None = None) -> SetEntry:
+    """Return the entry that makes the `seeds` ("0,1,5-10") with the generator `ref`, named by seed.
 
-    `truncation` and `noise` replace a generator's recipe; a LoRA needs a `prompt`, which its caption's blank takes.
-    Raises UserError when `ref` names nothing or several styles.
+    `truncation` and `noise` replace the style's recipe. Raises UserError when `ref` names nothing, several styles, or a
+    LoRA, whose pictures need a prompt.
     """
     images = {seed_name(seed): seed for seed in parse_seeds(seeds)}
     if Path(ref).is_dir():
-        entry = _one_of(Path(ref), style)
+        entry = one_of(Path(ref), style)
+        if entry.is_lora:
+            raise UserError(f"{entry.label} is a LoRA: say with --prompt what its pictures show")
     else:
         path = resolve(ref)
         plan = StyleSeeds(style=path.stem, source=source or ref, recipe=Recipe(), images=images)
         entry = SetEntry("00", plan, path, is_delta=source is not None, place=split_place(ref)[1])
-    if entry.is_lora or prompt is not None:
-        return _prompted(entry, images, prompt, truncation, noise)
     changes = {key: value for key, value in (("truncation", truncation), ("noise", noise)) if value is not None}
     if not -2 <= changes.get("truncation", 0) <= 2:
         raise UserError(f"truncation {truncation} is out of range; choose -2 to 2")
@@ -99,15 +99,8 @@ def open_one(ref: str, seeds: str, *, style: str | None = None, source: str | No
     return replace(entry, plan=entry.plan.model_copy(update={"recipe": recipe, "images": images}))
 
 
-def _prompted(entry: SetEntry, images: dict[str, int], prompt: str | None, *others: object) -> SetEntry:
-    if not entry.is_lora or prompt is None or any(other is not None for other in others):
-        raise UserError(f"{entry.label}: a LoRA's pictures need --prompt and know no --truncation or --noise-mode, a "
-                        "generator's the other way round")
-    recipe = entry.plan.recipe.model_copy(update={"caption": entry.plan.recipe.prompt(prompt)})
-    return replace(entry, plan=entry.plan.model_copy(update={"recipe": recipe, "images": images}))
-
-
-def _one_of(folder: Path, style: str | None) -> SetEntry:
+def one_of(folder: Path, style: str | None) -> SetEntry:
+    """Return the one entry of a folder, or the one of this style; UserError when there are several."""
     if style is None and (folder.parent / SEEDS).is_file():  # B_weight/<suite>/<NN>
         return choose(open_set(folder.parent), [folder.resolve().name]).entries[0]
     entries = choose(open_set(folder), [style] if style else []).entries

@@ -221,13 +221,34 @@ def test_settings_of_the_sampling_ask_for_no_other_training(lora, capsys):
 
 
 def test_generate_paints_any_prompt(lora, capsys):
-    words = ["generate", "--weights", "runs/tiny/01-dots", "--seeds", "0", "--outdir", "out"]
-    assert cli.main([*words, "--prompt", "Ring"]) == 0
-    cli.run_all([*RUNS, "--style", "dots"])
-    assert (load_image(lora / "out/seed0000.png") == load_image(lora / "results/tiny/01/Ring.png")).all()
-    for wrong in ([], ["--prompt", "Ring", "--trunc", "1"]):
-        assert cli.main([*words, *wrong]) == 2
-        assert "need --prompt and know no --truncation" in capsys.readouterr().err
+    cli.run_all([*RUNS, "--style", "waves"])
+    made = load_image(lora / "results/tiny/00/Ring.png")
+
+    def painted(*words: str) -> np.ndarray:
+        assert cli.main(["generate", "--seeds", "0", "--outdir", "out", *words]) == 0
+        return load_image(lora / "out/seed0000.png")
+    style = "runs/tiny/00-waves"
+    assert (painted("--weights", style, "--prompt", "Ring") == made).all()
+    by_file = ["--base", "pipeline", "--prompt", "Ring, style_00", "--steps", "2", "--guidance", "2"]
+    assert (painted("--weights", f"{style}/{LORA}", *by_file) == made).all()
+    alone = painted("--weights", "pipeline", *by_file[2:])
+    assert not (alone == made).all() and (painted("--weights", "pipeline", *by_file[2:]) == alone).all()
+    assert painted("--weights", style, "--prompt", "Ring", "--size", "32", "--sampler", "ddim").shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("words, told", [
+    (["runs/tiny/00-waves"], "is a LoRA: say with --prompt"),
+    (["runs/tiny/00-waves", "--steps", "3"], "steps: only pictures of a --prompt"),
+    (["runs/tiny/00-waves", "--prompt", "x", "--trunc", "1"], "are of generators"),
+    (["runs/tiny", "--prompt", "x"], "holds 2 styles"),
+    (["runs/tiny/00-waves", "--prompt", "x", "--guidance", "-1"], "guidance -1.0"),
+    (["runs/tiny/00-waves", "--prompt", "x", "--size", "15"], "multiples of"),
+    ([f"runs/tiny/00-waves/{LORA}", "--prompt", "x"], "name the base model of a LoRA file with --base"),
+    (["runs/tiny/00-waves/prompts.json", "--prompt", "x", "--base", "pipeline"], "prompts.json")])
+def test_a_wrong_call_of_generate_is_one_line(lora, words, told, capsys):
+    assert cli.main(["generate", "--seeds", "0", "--outdir", "out", "--weights", *words]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(error) == 1 and told in error[0] and not (lora / "out").exists()
 
 
 @pytest.mark.parametrize("spoil, told", [
