@@ -87,3 +87,22 @@ def test_damage_is_told_in_one_line(tmp_path, name, change_it, told):
     with pytest.raises(UserError, match=told) as caught:
         read_tokenizer(tmp_path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+ODD = (None, True, -1, 10**12, 0.5, 1e400, float("nan"), "", "x", [], [[1]], {}, {"content": 1}, {"1": "a"}, {"x": "y"},
+       {"7": {"content": "!"}}, {"9" * 5000: {"content": "z"}})
+
+
+def test_any_settings_give_a_tokenizer_or_one_line(tmp_path):
+    small(tmp_path)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        path = tmp_path / name
+        content = json.loads(path.read_text())
+        for field in ("pad_token", "bos_token", "model_max_length", "added_tokens_decoder"):
+            for value in ODD:
+                path.write_text(json.dumps({**content, field: value}))
+                try:
+                    assert read_tokenizer(tmp_path).padded(["a photo! x z"]).shape[0] == 1
+                except UserError as error:
+                    assert "\n" not in str(error) and len(str(error)) < 400, str(error)
+        path.write_text(json.dumps(content))
