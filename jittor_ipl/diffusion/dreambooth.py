@@ -83,7 +83,8 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
             context = context_of(model, examples, batch, states, feature)
             term = denoising_loss(model, schedule, batch, context) / float(settings.accumulation)
             new = jt.grad(term, list(params.values()))
-            grads = new if grads is None else [total + grad for total, grad in zip(grads, new)]
+            with jt.no_grad():            # a sum that knew where it came from would keep the graph of every part
+                grads = [grad.detach() if grads is None else grads[i] + grad for i, grad in enumerate(new)]
             jt.sync([term, *grads])       # before the next part: together they would need the memory of all
             loss += term.item()
             del term, new, context

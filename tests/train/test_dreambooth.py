@@ -107,6 +107,17 @@ def test_batches_are_summed_as_if_they_were_one(model):
         assert np.abs(one - other).max() <= 1e-5 * max(1e-3, np.abs(one).max())
 
 
+def test_accumulated_batches_keep_no_graph(model, monkeypatch):
+    """What is alive when a step's gradients are summed does not grow with the number of its batches."""
+    alive, norm = [], dreambooth.gradient_norm
+    monkeypatch.setattr(dreambooth, "gradient_norm", lambda grads: alive.append(jt.liveness_info()) or norm(grads))
+    for accumulation in (1, 4):
+        train(model, steps=2, accumulation=accumulation)
+    print(alive)
+    assert alive[3]["lived_vars"] <= 1.1 * alive[1]["lived_vars"]
+    assert alive[3]["lived_ops"] <= 1.1 * alive[1]["lived_ops"]
+
+
 def test_every_picture_is_seen_as_often_as_the_others(model):
     examples, schedule = Examples(model, pictures(3), pictures(2, 9)), noise_schedule(model.scheduler)
     numbers = settings(batch=2, accumulation=3, prior={"weight": 0.25})
