@@ -63,6 +63,7 @@ def _runs_of(config: Path, overrides: Sequence[str], styles: str, new_style: boo
     """Return the runs of the styles that STYLES names, of either kind of suite."""
     from jittor_ipl.config import choose_lora_runs, choose_runs, load_lora_suite, load_suite, method_of
     from jittor_ipl.submission.demo_data import data_folder
+    from jittor_ipl.weights.diffusion import sound_pipeline
     names = [part.strip() for part in styles.split(",") if part.strip()]
     if styles and not names:
         raise UserError(f"STYLES {styles!r} names no style: write disney,cubism, or nothing for all of the suite")
@@ -70,6 +71,7 @@ def _runs_of(config: Path, overrides: Sequence[str], styles: str, new_style: boo
         return choose_runs(load_suite(config, overrides), names, new_style)
     suite = load_lora_suite(config, overrides)
     data_folder(suite.data)     # once, before several workers look for it
+    sound_pipeline(suite.base)  # 28 styles would each tell the same
     return choose_lora_runs(suite, names)
 
 

@@ -42,7 +42,7 @@ from jittor_ipl.models.strict import load_into
 from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.train.stage import Stage, claim
 from jittor_ipl.train.state import State, part_of
-from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion, sha256_of
+from jittor_ipl.weights.diffusion import LatentDiffusion, sha256_of, shared_diffusion
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,10 @@ def train_style(run: LoraRun, data: StyleData, run_dir: Path, *, restart: bool =
     Raises `UserError` for a bad base model or picture, and `Interrupted` (exit code 130 or 143) after a signal.
     """
     with locked(run_dir), StopOnSignal() as stop:
-        base_sha256 = sha256_of(run.base)
-        identity = identity_of(run, data, base_sha256)
-        report = None if restart else _finished(run, run_dir, identity)
+        report = None if restart else _finished(run, data, run_dir)
         if report is None:
-            model = load_diffusion(run.base)        # checked before the folder is claimed
+            model = shared_diffusion(run.base)      # checked before the folder is claimed
+            identity = identity_of(run, data, model.sha256)
             claim(run_dir, identity, anew=restart)
             sweep(run_dir)
             report = _trained(run, data, model, run_dir, identity, stop, stream or sys.stderr)
@@ -94,13 +93,13 @@ def identity_of(run: LoraRun, data: StyleData, base_sha256: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _finished(run: LoraRun, run_dir: Path, identity: str) -> LoraReport | None:
+def _finished(run: LoraRun, data: StyleData, run_dir: Path) -> LoraReport | None:
     """Return the report of this run when it is finished and its weights are the reported ones."""
     try:
         report = LoraReport(**read_sealed(run_dir / REPORT, "report"))
     except (UserError, TypeError):
         return None
-    whole = report.identity == identity and report.files == files_of(run_dir)
+    whole = report.files == files_of(run_dir) and report.identity == identity_of(run, data, sha256_of(run.base))
     return replace(report, skipped=True) if whole else None
 
 

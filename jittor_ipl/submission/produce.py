@@ -19,7 +19,6 @@ from jittor_ipl.weights.refs import resolve
 if TYPE_CHECKING:
     from jittor_ipl.diffusion.style_files import Painter
     from jittor_ipl.models.stylegan2.generator import Generator
-    from jittor_ipl.weights.diffusion import LatentDiffusion
 
 CHUNK = 32  # pictures a worker takes at a time: small enough to share out, large enough to pay for loading the weights
 Made = tuple[str, str, np.ndarray]  # style number, image name, pixels uint8 [H, W, 3]
@@ -87,13 +86,6 @@ def source_of(ref: str) -> Generator:
     return load_generator(ref)
 
 
-@lru_cache(maxsize=1)
-def base_of(ref: str) -> LatentDiffusion:
-    """Load the base model that `ref` names, once per process; it has the style of whoever asked last."""
-    from jittor_ipl.weights.diffusion import load_diffusion
-    return load_diffusion(ref)
-
-
 def _made(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
     seeds = [entry.plan.images[name] for name in names]
     if entry.is_lora:
@@ -106,9 +98,10 @@ def _made(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
 def load_painter(entry: SetEntry) -> Painter:
     """Load an entry's LoRA into its base model; UserError when a file is not the recorded one, or does not fit."""
     from jittor_ipl.diffusion.style_files import painter
+    from jittor_ipl.weights.diffusion import shared_diffusion
     if entry.weights_sha256 is not None:
         _weights_sha256(entry)
-    return painter(base_of(entry.plan.source), entry.weights)
+    return painter(shared_diffusion(entry.plan.source), entry.weights)
 
 
 def _all_made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:

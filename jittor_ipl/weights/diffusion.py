@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     checked before a network is built. Raises UserError for a folder of another kind, a part that is missing, damaged or
     unsupported, and parts that do not fit each other.
     """
-    folder, pipeline = _pipeline(ref)
+    folder, pipeline = sound_pipeline(ref)
     stored = stored_parts(folder)
     unet, vae, text = _networks(pipeline)
     load_into(unet, stored["unet"], source=str(folder / "unet"))
@@ -76,13 +77,20 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     return LatentDiffusion(unet, vae, text, pipeline.tokenizer, pipeline.scheduler, base_sha256(stored))
 
 
+@lru_cache(maxsize=1)
+def shared_diffusion(ref: str) -> LatentDiffusion:
+    """Load the model at `ref` once per process, as `load_diffusion`; it has the LoRA of whoever asked last."""
+    return load_diffusion(ref)
+
+
 def sha256_of(ref: str | os.PathLike) -> str:
     """Return the `base_sha256` of the model at `ref` without building it; UserError as in `load_diffusion`."""
-    return base_sha256(stored_parts(_pipeline(ref)[0]))
+    return base_sha256(stored_parts(sound_pipeline(ref)[0]))
 
 
-def _pipeline(ref: str | os.PathLike) -> tuple[Path, Pipeline]:
-    """Return the folder that `ref` names and what it consists of; UserError where that is not sound."""
+def sound_pipeline(ref: str | os.PathLike) -> tuple[Path, Pipeline]:
+    """Return the folder that `ref` names and what it consists of, before any weights; UserError where it is not sound.
+    """
     folder = _folder(ref)
     pipeline = read_pipeline(folder)
     if pipeline.problems:

@@ -16,8 +16,8 @@ from jittor_ipl.diffusion.competition_data import read_style
 from jittor_ipl.diffusion.train_style import train_style
 from jittor_ipl.disk.layout import FEATURE, LORA, MEAN, SHOWN
 from jittor_ipl.images.files import load_image, save_png
-from jittor_ipl.submission import produce
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
+from jittor_ipl.weights.diffusion import shared_diffusion
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 SUITE = """
@@ -61,7 +61,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def lora(trained, tmp_path, monkeypatch) -> Path:
     """A fresh current folder with all that, to be changed at will."""
-    produce.base_of.cache_clear()       # by its name, which is the same in every folder
+    shared_diffusion.cache_clear()      # by its name, which is the same in every folder
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -275,6 +275,16 @@ def test_what_cannot_be_trained_is_told_in_one_line(lora, capsys):
         assert cli.main(["dreambooth", "--config", "suite.yaml", "--style", "00", *words]) == 2
         error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
         assert len(error) == 1 and told in error[0]
+
+
+def test_a_missing_base_or_data_is_told_once_for_all_styles(lora, capsys):
+    for change, told in (("base=nowhere", "nowhere"), ("base=data", "has no model_index.json"),
+                         ("data=nowhere", "there is no data folder 'nowhere'")):
+        assert cli.main(["train-all", "--config", "suite.yaml", "--set", change]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and told in error
+    assert cli.main(["train-all", "--config", "suite.yaml", "--method", "nada"]) == 2
+    assert "METHOD 'nada' does not fit suite.yaml, whose method is lora" in capsys.readouterr().err
 
 
 def test_a_folder_of_xl_or_of_a_broken_download_is_told(lora, capsys):
