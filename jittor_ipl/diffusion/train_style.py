@@ -17,6 +17,7 @@ from jittor_ipl.config import LoraRun, save_config
 from jittor_ipl.diffusion.competition_data import StyleData
 from jittor_ipl.diffusion.dreambooth import new_feature, train_lora
 from jittor_ipl.diffusion.examples import Examples, Picture
+from jittor_ipl.diffusion.memory import memory_warning
 from jittor_ipl.diffusion.recipe import DiffusionRecipe, recipe_of
 from jittor_ipl.diffusion.style_aligned import StyleReference
 from jittor_ipl.diffusion.style_files import (
@@ -122,6 +123,8 @@ def _trained(run: LoraRun, data: StyleData, model: LatentDiffusion, run_dir: Pat
         save_mean(run_dir, images)
         save_shown(run_dir, StyleReference(images[:1], data.descriptions[0]))
         show = _samples(run, data.prompts[:run.run.samples], model, pictures, run_dir) if run.run.samples else None
+        if problem := memory_warning(model, settings, side):
+            print(f"{run.folder}: {problem}", file=stream, flush=True)
         with Stage(run_dir, "lora", settings.steps, run.run, identity=identity, title=run.folder, stop=stop, show=show,
                    advice=f"lower lora.lr_unet (now {settings.lr_unet}) and lora.lr_text", stream=stream) as stage:
             trained = train_lora(model, pictures, settings, seed=run.training_seed, prior=prior, loop=stage)

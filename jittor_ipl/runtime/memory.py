@@ -55,9 +55,9 @@ def lack_of_memory(error: BaseException) -> str | None:
     limit, asked = resource.getrlimit(resource.RLIMIT_AS)[0], _asked_bytes(text)
     limited = limit != resource.RLIM_INFINITY
     pages = Path("/proc/self/statm").read_text().split()[0 if limited else 1]   # mapped, resident
-    used = _gib(int(pages) * resource.getpagesize())
-    return (f"it needs {f'{_gib(asked)} beside' if asked else 'more than'} the {used} in use"
-            + (f", and ulimit -v allows {_gib(limit)}" if limited else ""))
+    used = in_gib(int(pages) * resource.getpagesize())
+    return (f"it needs {f'{in_gib(asked)} beside' if asked else 'more than'} the {used} in use"
+            + (f", and ulimit -v allows {in_gib(limit)}" if limited else ""))
 
 
 def _asked_bytes(text: str) -> int:
@@ -70,5 +70,16 @@ def _asked_bytes(text: str) -> int:
     return sum(int(bits) // 8 * math.prod(map(int, sides.strip(",").split(","))) for bits, sides in shapes)
 
 
-def _gib(count: int) -> str:
+def available_bytes() -> int:
+    """Return how much memory this process can still get: what the system has to give, or `ulimit -v` leaves."""
+    found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+    free = int(found[1]) << 10 if found else 1 << 62
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize())
+    return max(free, 0)
+
+
+def in_gib(count: int) -> str:
+    """Return a number of bytes in GiB, or in MiB where it is less than one."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{max(1, round(count / 2**20))} MiB"
