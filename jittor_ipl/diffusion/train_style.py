@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
+
 from jittor_ipl.config import LoraRun, save_config
 from jittor_ipl.diffusion.competition_data import StyleData
 from jittor_ipl.diffusion.dreambooth import new_feature, train_lora
@@ -39,11 +41,13 @@ from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.images.sheets import grid
 from jittor_ipl.jobs.signals import StopOnSignal
+from jittor_ipl.models.lora import fused
 from jittor_ipl.models.strict import load_into
 from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.train.stage import Stage, claim
 from jittor_ipl.train.state import State, part_of
 from jittor_ipl.weights.diffusion import LatentDiffusion, sha256_of, shared_diffusion
+from jittor_ipl.weights.lora import from_tensors
 
 
 @dataclass(frozen=True)
@@ -153,14 +157,22 @@ def _samples(run: LoraRun, names: Sequence[str], model: LatentDiffusion, picture
             tensors = {name.removeprefix("feature."): array for name, array in part_of(state, "lora").items()
                        if name.startswith("feature.")}
             load_into(feature.projection, tensors, source="training")
-        # The networks have the LoRA as it is now.
         now = replace(untrained, feature=None if feature is None else feature.states(), mean=read_mean(run_dir),
                       shown=read_shown(run_dir))
-        made = list(now.paint(names, seeds, recipe))
+        # As the test set will be painted, to the bit: fused.
+        with fused({"unet": model.unet, "text_encoder": model.text}, changes_of(run, part_of(state, "lora"))):
+            made = list(now.paint(names, seeds, recipe))
         save_png(folder / f"{step:06d}{SUFFIX}", grid(made, columns=len(made)), {"step": str(step)})
     if not (folder / f"{0:06d}{SUFFIX}").exists():
         show(0, {})
     return show
+
+
+def changes_of(run: LoraRun, state: State) -> list[tuple[str, np.ndarray]]:
+    """Return what a training's state, "<module>.down" and ".up", changes in the weights: (module, change)."""
+    alpha = np.asarray(run.lora.alpha or run.lora.rank, np.float32)
+    alphas = {f"{name.removesuffix('.down')}.alpha": alpha for name in state if name.endswith(".down")}
+    return [(name, module.delta()) for name, module in from_tensors({**state, **alphas}).items()]
 
 
 def prior_recipe(run: LoraRun) -> DiffusionRecipe:

@@ -6,8 +6,9 @@ A LoRA is "<module>.down" [rank, in, *kernel], "<module>.up" [out, rank, 1, 1] a
 """
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -145,6 +146,20 @@ def unfuse(networks: Mapping[str, nn.Module]) -> None:
         if place.owner._base is not None:
             setattr(place.owner, _weight_name(place.owner), place.owner._base)
             place.owner._base = None
+
+
+@contextlib.contextmanager
+def fused(networks: Mapping[str, nn.Module], changes: Iterable[tuple[str, np.ndarray]]) -> Iterator[None]:
+    """While the `with` lasts the changes are fused, in place of branches that may be training; those come back."""
+    held = [(place.owner, place.owner._lora) for place in places(networks).values()]
+    detach(networks)
+    try:
+        fuse(networks, changes)
+        yield
+    finally:
+        unfuse(networks)
+        for owner, branches in held:
+            owner._lora = branches
 
 
 def require_known(known: Mapping[str, LoraPlace], lora: Mapping[str, np.ndarray]) -> list[str]:

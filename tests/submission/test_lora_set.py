@@ -107,6 +107,16 @@ def test_a_rerun_and_one_that_was_interrupted_give_the_same_bits(lora):
         assert (halfway / f"samples/{step:06d}.png").read_bytes() == before[f"samples/{step:06d}.png"]
 
 
+def test_looking_at_samples_changes_no_bit(lora):
+    suite = load_lora_suite(lora / "suite.yaml", ["run.samples=0"])
+    for run in suite.runs():
+        train_style(run, read_style(lora / "data", run.number, run.style), lora / "unseen" / run.folder)
+        assert not list((lora / "unseen" / run.folder).glob("samples/*"))
+        for name in (LORA, FEATURE):
+            made, seen = lora / "unseen" / run.folder / name, lora / "runs/tiny" / run.folder / name
+            assert made.is_file() == seen.is_file() and (not made.is_file() or made.read_bytes() == seen.read_bytes())
+
+
 def test_a_sample_of_the_training_is_the_picture_of_the_set(lora):
     """The grid has a border of two pixels around its one picture."""
     assert cli.run_all(RUNS) == 0
