@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 
 import numpy as np
 import pytest
 
-from jittor_ipl.ops import attention, bias_act, bmm, exponential, group_norm, norms, upfirdn2d
+from jittor_ipl.ops import attention, bias_act, bmm, exponential, geglu, group_norm, norms, upfirdn2d
 from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime.backend import jt
 
@@ -153,6 +154,21 @@ def test_the_exponential():
     assert error < 1.2e-7
     ends = kernel([[4]], [jt.array(np.array([-np.inf, -1e4, np.nan, 0], np.float32))])[0].numpy()
     assert ends[0] == ends[1] == 0 and np.isnan(ends[2]) and ends[3] == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (5, 70), (1, 1, 2)])
+def test_geglu(shape):
+    assert_operators_agree(geglu.geglu, geglu.geglu_reference, [draw(*shape, scale=3)], second=False)
+
+
+def test_the_gate_of_geglu_is_the_exact_gelu():
+    x = np.linspace(-13, 13, 20001).astype(np.float32)
+    want = np.array([v * math.erfc(-v / math.sqrt(2)) / 2 for v in x.astype(np.float64)])
+    got = geglu.geglu(jt.array(np.concatenate([np.ones_like(x), x])[None])).numpy()[0]
+    near = (abs(x) < 3) & (x != 0)
+    relative = np.abs(got[near] / want[near] - 1).max()
+    print(f"largest error {np.abs(got - want).max():.1e}, relative where |x| < 3 {relative:.1e}")
+    assert np.abs(got - want).max() < 1e-6 and relative < 1e-6
 
 
 def test_a_second_derivative_that_is_not_there_raises():

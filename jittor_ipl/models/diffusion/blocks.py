@@ -6,8 +6,9 @@ import math
 import numpy as np
 
 from jittor_ipl.models.layers import Conv, GroupNorm, LayerNorm, Linear, in_order
-from jittor_ipl.ops.activation import gelu, silu
+from jittor_ipl.ops.activation import silu
 from jittor_ipl.ops.attention import attention
+from jittor_ipl.ops.geglu import geglu
 from jittor_ipl.runtime.backend import jt, nn
 
 TRANSFORMER_EPS = 1e-6      # of the group norm before a transformer or an attention, whatever the config says
@@ -100,11 +101,10 @@ class Geglu(nn.Module):
     """One half of a linear layer gated by the GELU of the other, [..., width] -> [..., inner] (Shazeer 2020)."""
 
     def __init__(self, width: int, inner: int):
-        self.inner, self.proj = inner, Linear(width, 2 * inner)
+        self.proj = Linear(width, 2 * inner)
 
     def execute(self, x: jt.Var) -> jt.Var:
-        h = self.proj(x)
-        return h[:, :, :self.inner] * gelu(h[:, :, self.inner:])
+        return geglu(self.proj(x))
 
 
 class TransformerBlock(nn.Module):
