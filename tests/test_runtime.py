@@ -350,6 +350,17 @@ def test_a_lack_of_memory_is_one_line(kind, spare):
                         r"ulimit -v allows [\d.]+ [MG]iB; make it smaller\n", done.stdout), done.stdout
 
 
+def test_few_freed_blocks_are_kept():
+    """Jittor alone keeps every block that fits no later one: all of them here, 864 MiB."""
+    code = ("import resource\nfrom jittor_ipl.runtime.backend import jt\njt.ones((1 << 24,)).sync(True)\n"
+            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "for mib in range(64, 136, 8): jt.ones((mib << 18,)).sync(True)\n"
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)")
+    grown = int(python(code).stdout) >> 10
+    print(f"{grown} MiB at once, in blocks of 64 to 128 MiB")
+    assert grown < 512
+
+
 def test_a_block_larger_than_the_machine_is_refused_before_the_system_kills():
     code = ("from jittor_ipl.runtime.backend import jt\nfrom jittor_ipl.runtime.memory import lack_of_memory\n"
             "try: jt.ones((1 << 24, 1 << 20)).sync(True)\nexcept RuntimeError as error: print(lack_of_memory(error))")

@@ -1,4 +1,4 @@
-"""What a step of training will need, told before it is tried where that may be more than there is."""
+"""What a step of training or a picture will need, told before it is tried where that may be more than there is."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -16,6 +16,10 @@ RESNET, TRANSFORMER, LAYER, TEXT_LAYER = 3, 3, 24, 16
 # Measured peaks of a step over these, with half of Stable Diffusion 2.1's widths: 2.6 at 256 px, 2.7 at 512 px (the
 # gradients on their way and the kernels' workspaces are the rest), and what checkpointing leaves of it.
 PEAK, CHECKPOINTED = 2.7, 0.6
+
+# Of a picture, in tensors of a block's width at once: a transformer's GEGLU and what stands beside it; a ResNet block
+# and its input.
+GEGLU, RESNET_INPUT = 14, 3
 
 
 def activation_floats(config: UNetConfig, side: int) -> int:
@@ -60,3 +64,28 @@ def memory_warning(model: LatentDiffusion, settings: LoraTraining, side: int) ->
     advice += ["a smaller lora.batch with more lora.accumulation"] if settings.batch > 1 else []
     return (f"a step of {settings.batch} pictures of {side} px needs about {in_gib(needed)} beside the weights, "
             f"{in_gib(free)} are free; it may fail: set {', '.join([*advice, 'or a smaller lora.resolution'])}")
+
+
+def picture_bytes(model: LatentDiffusion, height: int, width: int, rows: int) -> int:
+    """Return about how much memory a picture of that many pixels takes beside the weights.
+
+    rows   of the U-Net at once, 2 with guidance
+    """
+    unet, decoder = model.unet.config, model.vae.config.block_out_channels[::-1]
+    pixels = height * width // model.vae.config.factor ** 2
+    skips = sum((pixels >> 2 * level) * out * (unet.layers_per_block[level] + 1)
+                for level, out in enumerate(unet.block_out_channels))
+    at_once = max((pixels >> 2 * level) * out * (GEGLU if unet.down_block_types[level] == CROSS_DOWN
+                                                 else 2 * RESNET_INPUT)
+                  for level, out in enumerate(unet.block_out_channels))
+    decoded = max((pixels << 2 * level) * RESNET_INPUT * decoder[max(level - 1, 0)] for level in range(len(decoder)))
+    return 4 * max(rows * (skips + at_once), decoded)
+
+
+def picture_warning(model: LatentDiffusion, height: int, width: int, rows: int) -> str | None:
+    """Return a line for who paints when a picture may need more memory than there is; None when it should fit."""
+    needed, free = picture_bytes(model, height, width, rows), available_bytes()
+    if needed <= 0.9 * free:
+        return None
+    return (f"a picture of {width} x {height} px needs about {in_gib(needed)} beside the weights, {in_gib(free)} are "
+            "free; it may fail: choose a smaller size")

@@ -5,6 +5,7 @@ the networks run in Jittor.
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import lru_cache, partial
@@ -14,6 +15,7 @@ import numpy as np
 
 from jittor_ipl.diffusion.attention_control import beside, inversion
 from jittor_ipl.diffusion.finite import finite
+from jittor_ipl.diffusion.memory import picture_warning
 from jittor_ipl.diffusion.samplers import Denoise, find_sampler, pndm, sampling_sigmas, start, steps_of
 from jittor_ipl.diffusion.schedule import Denoiser, NoiseSchedule, noise_schedule, to_preserving
 from jittor_ipl.diffusion.style_aligned import StyleReference, aligned
@@ -51,6 +53,10 @@ def generate(model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int
     assert len(prompts) == len(seeds), (len(prompts), len(seeds))
     seeds = [check_seed(seed) for seed in seeds]
     height, width = check_size(model, size)
+    shape = (1, model.unet.config.in_channels, *(side // model.vae.config.factor for side in (height, width)))
+    rows = (1 if sampling.guidance == 1 else 2) * (1 if reference is None else 2)
+    if problem := picture_warning(model, height, width, rows):
+        print(problem, file=sys.stderr, flush=True)
     schedule = noise_schedule(model.scheduler)
     sigmas = sampling_sigmas(schedule, sampling.sampler, sampling.steps)
     if pictures is not None:
@@ -60,7 +66,6 @@ def generate(model: LatentDiffusion, prompts: Sequence[str], seeds: Sequence[int
     encoded_start = lru_cache(maxsize=1)(lambda place: encoded(model, pictures[place][None]))
     path = None if reference is None else inversion(
         text_denoiser(model, schedule, states(reference.caption)), encoded(model, reference.picture), sigmas)
-    shape = (1, model.unet.config.in_channels, *(side // model.vae.config.factor for side in (height, width)))
     for index, (prompt, seed) in enumerate(zip(prompts, seeds)):
         z = first_noise(seed, shape)
         with lack_as_user_error(f"a picture of {width} x {height} px", "choose a smaller size"):

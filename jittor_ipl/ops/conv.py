@@ -56,7 +56,11 @@ class _Solve(jt.Function):
     """
 
     def __init__(self, wanted: str, geometry: _Geometry, **given: jt.Var):
-        self.wanted, self.geometry, self.given = wanted, geometry, given
+        self.wanted, self.geometry = wanted, geometry
+        self.constant = {name: var.is_stop_grad() for name, var in given.items()}
+        # Each is needed for the other's gradient alone: a frozen layer must not keep its input.
+        a, b = given
+        self.kept = ({} if self.constant[b] else {a: given[a]}) | ({} if self.constant[a] else {b: given[b]})
 
     def execute(self, a, b):
         stride, padding, size, kernel = self.geometry
@@ -65,9 +69,9 @@ class _Solve(jt.Function):
         return operation(a, b, *shape, stride, stride, *padding, 1, 1, 1, "abcd", "oihw", "abcd")
 
     def grad(self, g):
-        return tuple(None if var.is_stop_grad() else self._grad_of(name, g) for name, var in self.given.items())
+        return tuple(None if constant else self._grad_of(name, g) for name, constant in self.constant.items())
 
     def _grad_of(self, name: str, g: jt.Var) -> jt.Var:
-        known = {**self.given, self.wanted: g}
+        known = {**self.kept, self.wanted: g}
         operands = {key: known[key] for key in "xwy" if key != name}
         return _Solve(name, self.geometry, **operands)(*operands.values())

@@ -35,6 +35,13 @@ def keep_freed_memory() -> bool:
                ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
 
 
+def give_back_freed_memory() -> None:
+    """Return to the system what `keep_freed_memory` holds, as after the copies that loading a large network makes."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 @contextlib.contextmanager
 def lack_as_user_error(making: str, lower: str) -> Iterator[None]:
     """Raise a lack of memory inside as `UserError` in one line: `making` what, what was missing, what to `lower`."""

@@ -18,6 +18,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.config import TextConfig
 from jittor_ipl.models.diffusion.config import UNetConfig, VaeConfig
 from jittor_ipl.models.strict import load_into, named_tensors, numpy_tensors
+from jittor_ipl.runtime.memory import give_back_freed_memory
 from jittor_ipl.text.bpe_folder import write_tokenizer
 from jittor_ipl.text.tokenizer import Tokenizer
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -74,6 +75,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     load_into(vae, stored["vae"], source=str(folder / "vae"))
     packed = huggingface.to_ours(stored["text_encoder"], named_tensors(text))
     load_into(text, packed, source=str(folder / "text_encoder"))
+    give_back_freed_memory()
     return LatentDiffusion(unet, vae, text, pipeline.tokenizer, pipeline.scheduler, base_sha256(stored))
 
 

@@ -53,6 +53,7 @@ def networks(scale: str):
     from jittor_ipl.models.layers import freeze
     from jittor_ipl.models.strict import named_tensors
     from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.runtime.memory import give_back_freed_memory
     unet, vae, text = SCALES[scale]
     made = (UNet(UNetConfig.from_json(unet)), Vae(VaeConfig.from_json(vae)),
             TextTower(TextConfig(77, text["vocab_size"], text["hidden_size"], text["num_attention_heads"],
@@ -62,9 +63,12 @@ def networks(scale: str):
         for var in named_tensors(network).values():
             if var.ndim > 1:
                 deviation = 1 / math.sqrt(math.prod(var.shape[1:]))
-                var.assign(jt.array(random.standard_normal(var.shape, np.float32) * np.float32(deviation)))
+                values = random.standard_normal(var.shape, np.float32)
+                values *= np.float32(deviation)
+                var.assign(jt.array(values))
             var.sync()
         freeze(network)
+    give_back_freed_memory()    # as loading does
     return made
 
 

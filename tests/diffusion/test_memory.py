@@ -41,3 +41,15 @@ def test_only_a_step_that_may_not_fit_is_told(monkeypatch):
     told = memory.memory_warning(MODEL, settings, 512)
     assert told and "2 pictures of 512 px" in told and "6.0 GiB are free" in told and "lora.checkpointing (" in told
     assert "\n" not in told and available_bytes() > 1 << 20
+
+
+def test_a_picture_that_may_not_fit_is_told(monkeypatch):
+    def needed(side: int, rows: int = 2) -> int:
+        return memory.picture_bytes(MODEL, side, side, rows)
+    assert needed(256) < needed(512) == pytest.approx(4 * needed(256)) and needed(512, 1) <= needed(512)
+    assert 2**29 < needed(512) < 2**30
+    monkeypatch.setattr(memory, "available_bytes", lambda: 100 << 30)
+    assert memory.picture_warning(MODEL, 512, 512, 2) is None
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 28)
+    told = memory.picture_warning(MODEL, 512, 768, 2)
+    assert told.startswith("a picture of 768 x 512 px needs about 1.") and told.endswith("choose a smaller size")
