@@ -41,7 +41,7 @@ class LatentDiffusionRecipe:
     """How a diffusion model of the demo world is made."""
 
     styles: tuple[str, ...]
-    steps: int = 5600
+    steps: int = 5000
     batch: int = 64
     lr: float = 1.2e-3
     ema: float = .998
