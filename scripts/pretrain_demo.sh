@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Rebuild the demo world's assets (jittor_ipl/world/assets) with this project's own code; resumable, about two hours on 2 cores.
+# Rebuild the demo world's assets (jittor_ipl/world/assets) with this project's own code; resumable, some hours on 2 cores.
 #   bash scripts/pretrain_demo.sh            everything
 #   bash scripts/pretrain_demo.sh judge      only some parts
+#   bash scripts/pretrain_demo.sh diffusion  the diffusion model, its decoder first
 # Two parts train side by side, one core each: small networks gain more from that than from a second thread.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -13,7 +14,7 @@ if [ $# -gt 0 ]; then
 fi
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain --pools
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator pets-generator & second=$!
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator pets-generator diffusion & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

@@ -16,7 +16,6 @@ import numpy as np
 from jittor_ipl.config.sections import Run
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
-from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
@@ -133,15 +132,15 @@ def _decoder(part: str, options) -> dict:
 
 
 def _diffusion(part: str, options) -> dict:
+    path = _decoder_path(options.work)
+    if not path.exists():
+        print(json.dumps({"diffusion-decoder": _decoder("diffusion-decoder", options)}, indent=1), flush=True)
     recipe = _scaled(pretrain_diffusion.RECIPES[part], options.scale)
     faces = shared_pool("diffusion", options)
     vae = pretrain_vae.with_encoder(pretrain_vae.RECIPES["diffusion-decoder"], faces)
+    load_into(vae, read_network(path, kind="vae").tensors, source=str(path))
     with _stage(part, options, recipe) as stage:
         unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage)
-    path = _decoder_path(options.work)
-    if not path.exists():
-        raise UserError("the U-Net is trained; train diffusion-decoder too, then call this part again")
-    load_into(vae, read_network(path, kind="vae").tensors, source=str(path))
     save_diffusion(options.assets / part, unet, vae, text, codec, pretrain_diffusion.SCHEDULER, overwrite=True)
     return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
 

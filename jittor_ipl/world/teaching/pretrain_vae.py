@@ -26,7 +26,7 @@ from jittor_ipl.world.teaching.principal_encoder import write_encoder
 class VaeRecipe:
     """How the demo world's autoencoder is made."""
 
-    steps: int = 9000
+    steps: int = 4600
     batch: int = 8
     lr: float = 2e-3
     edge: float = .5            # weight of the differences between neighbouring pixels: what a person calls sharp
