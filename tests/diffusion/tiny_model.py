@@ -1,7 +1,7 @@
 """The Stable Diffusion of a few thousand weights in tests/fixtures/diffusion: 16 px pictures, predicts v."""
 from __future__ import annotations
 
-import tarfile
+import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +17,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "fil
 def load_tiny() -> LatentDiffusion:
     """Return the model, loaded once a process: leave its weights as they are."""
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(FIXTURES) as archive:
-            archive.extractall(folder, filter="data")
+        shutil.unpack_archive(FIXTURES, folder)
         return load_diffusion(Path(folder) / "pipeline")
 
 

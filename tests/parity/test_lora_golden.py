@@ -45,7 +45,7 @@ def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("lora")
     for family in ("lora", "diffusion"):
         with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
+            archive.extractall(folder)
     return folder
 
 

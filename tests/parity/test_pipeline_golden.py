@@ -21,7 +21,7 @@ FIXTURES = GOLDEN.parent / "fixtures" / "diffusion" / "files.tar.xz"
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion")
     with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return load_diffusion(folder / "pipeline")
 
 

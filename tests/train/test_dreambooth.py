@@ -25,7 +25,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("diffusion")
     with tarfile.open(FIXTURES / "diffusion" / "files.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return load_diffusion(folder / "pipeline")
 
 

@@ -31,7 +31,7 @@ def extract(folder: Path) -> Path:
         for path in family.iterdir():
             if path.name.endswith(".tar.xz"):
                 with tarfile.open(path) as archive:
-                    archive.extractall(folder / family.name, filter="data")
+                    archive.extractall(folder / family.name)
             else:
                 (folder / family.name / path.name).symlink_to(path)
     return folder

@@ -23,7 +23,7 @@ FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "fil
 def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("diffusion")
     with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return folder
 
 

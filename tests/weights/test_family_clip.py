@@ -60,7 +60,7 @@ VIT = dict(embed_dim=16, image_resolution=16, vision_layers=1, vision_width=64, 
 def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     with tarfile.open(FILES) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return folder
 
 

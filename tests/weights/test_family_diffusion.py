@@ -41,7 +41,7 @@ NETWORKS = {"unet": ("unet", guess_unet_config, unet_config, unet_schema),
 def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("diffusion")
     with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return folder
 
 

@@ -113,7 +113,7 @@ def pipeline(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     for family in ("diffusion", "lora"):
         with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
-            archive.extractall(folder, filter="data")
+            archive.extractall(folder)
     return folder
 
 
