@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.ops.conv import conv2d
+from jittor_ipl.ops.frozen import frozen_conv2d, frozen_linear
 from jittor_ipl.ops.group_norm import group_norm
 from jittor_ipl.ops.linear import linear
 from jittor_ipl.ops.norms import batch_norm_inference, layer_norm
@@ -45,8 +46,11 @@ class Conv(nn.Module):
         self.stride, self.padding = stride, padding
 
     def execute(self, x: jt.Var) -> jt.Var:
-        y = self._convolved(x, self.weight)
-        y = y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
+        if self.bias is not None and self.weight.is_stop_grad() and self.bias.is_stop_grad():
+            y = frozen_conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        else:
+            y = self._convolved(x, self.weight)
+            y = y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
         return y if self._lora is None else y + self._lora(x, self._convolved, conv2d)
 
     def _convolved(self, x: jt.Var, weight: jt.Var) -> jt.Var:
@@ -66,9 +70,14 @@ class Linear(nn.Module):
         self.product = linear if batch_free else nn.matmul_transpose
 
     def execute(self, x: jt.Var) -> jt.Var:
+        lora = self._lora
+        frozen = self.weight.is_stop_grad() and (self.bias is None or self.bias.is_stop_grad())
+        if frozen and self.product is not linear:
+            factors = () if lora is None else (lora.down, lora.up, lora.scale)
+            return frozen_linear(x, self.weight, self.bias, *factors)
         y = self.product(x, self.weight)
         y = y if self.bias is None else y + self.bias
-        return y if self._lora is None else y + self._lora(x, self.product, self.product)
+        return y if lora is None else y + lora(x, self.product, self.product)
 
 
 class LayerNorm(nn.Module):

@@ -33,6 +33,17 @@ def conv2d(x: jt.Var, weight: jt.Var, stride: int = 1, padding: int | tuple[int,
     return _Solve("y", geometry, x=x, w=weight)(x, weight)
 
 
+def conv2d_input_gradient(g: jt.Var, weight: jt.Var, size: tuple[int, int], stride: int,
+                          padding: int | tuple[int, int]) -> jt.Var:
+    """Return the gradient [B, I, *size] of the input of `conv2d` for the gradient `g` [B, O, h, w] of its result."""
+    if not _direct():
+        x = jt.zeros([g.shape[0], weight.shape[1], *size])
+        return jt.grad((conv2d(x, weight, stride, padding) * g).sum(), x)
+    padding = (padding, padding) if isinstance(padding, int) else padding
+    geometry = _Geometry(stride, padding, tuple(size), tuple(weight.shape[2:]))
+    return _Solve("x", geometry, w=weight, y=g)(weight, g)
+
+
 def conv_transpose2d(x: jt.Var, weight: jt.Var, stride: int = 1) -> jt.Var:
     """Spread `x` [B, I, H, W] with `weight` [I, O, kh, kw] to [B, O, (H - 1) stride + kh, ...]; `nn.conv_transpose`.
 

@@ -35,8 +35,9 @@ def keep_freed_memory() -> bool:
                ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
 
 
-def give_back_freed_memory() -> None:
-    """Return to the system what `keep_freed_memory` holds, as after the copies that loading a large network makes."""
+def give_back_freed_memory(jt) -> None:
+    """Give the freed memory that Jittor `jt` and `keep_freed_memory` hold to the system, as after loading a network."""
+    jt.gc()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -68,6 +68,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     checked before a network is built. Raises UserError for a folder of another kind, a part that is missing, damaged or
     unsupported, and parts that do not fit each other.
     """
+    from jittor_ipl.runtime.backend import jt
     folder, pipeline = sound_pipeline(ref)
     stored = stored_parts(folder)
     unet, vae, text = _networks(pipeline)
@@ -75,7 +76,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     load_into(vae, stored["vae"], source=str(folder / "vae"))
     packed = huggingface.to_ours(stored["text_encoder"], named_tensors(text))
     load_into(text, packed, source=str(folder / "text_encoder"))
-    give_back_freed_memory()
+    give_back_freed_memory(jt)
     return LatentDiffusion(unet, vae, text, pipeline.tokenizer, pipeline.scheduler, base_sha256(stored))
 
 

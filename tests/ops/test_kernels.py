@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from jittor_ipl.ops import attention, bias_act, bmm, exponential, geglu, group_norm, norms, upfirdn2d
+from jittor_ipl.ops import attention, bias_act, bmm, conv, exponential, frozen, geglu, group_norm, norms, upfirdn2d
 from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.runtime.backend import jt
 
@@ -169,6 +169,26 @@ def test_the_gate_of_geglu_is_the_exact_gelu():
     relative = np.abs(got[near] / want[near] - 1).max()
     print(f"largest error {np.abs(got - want).max():.1e}, relative where |x| < 3 {relative:.1e}")
     assert np.abs(got - want).max() < 1e-6 and relative < 1e-6
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_frozen_linear_layer(rank):
+    weight, bias = draw(6, 5, seed=1).stop_grad(), draw(6, seed=2).stop_grad()
+    inputs = [draw(2, 3, 5), *((draw(rank, 5, seed=3), draw(6, rank, seed=4)) if rank else ())]
+
+    def slow(x, down=None, up=None):
+        y = jt.nn.matmul_transpose(x, weight) + bias
+        return y if down is None else y + jt.nn.matmul_transpose(jt.nn.matmul_transpose(x, down), up) * 0.5
+
+    assert_operators_agree(lambda x, *lora: frozen.frozen_linear(x, weight, bias, *lora, scale=0.5), slow, inputs)
+
+
+@pytest.mark.parametrize("stride,padding", [(1, 1), (2, 1), (2, 0)])
+def test_a_frozen_convolution(stride, padding):
+    weight, bias = draw(6, 4, 3, 3, seed=1).stop_grad(), draw(6, seed=2).stop_grad()
+    assert_operators_agree(lambda x: frozen.frozen_conv2d(x, weight, bias, stride, padding),
+                           lambda x: conv.conv2d(x, weight, stride, padding) + bias.reshape(1, -1, 1, 1),
+                           [draw(2, 4, 9, 8)])
 
 
 def test_a_second_derivative_that_is_not_there_raises():
