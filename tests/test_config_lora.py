@@ -4,9 +4,34 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from jittor_ipl import cli
 from jittor_ipl.config import LoraSuite, choose_lora_runs, load_lora_suite, load_suite
+from jittor_ipl.diffusion.recipe import recipe_of
 from jittor_ipl.errors import UserError
+from jittor_ipl.submission.card import front_matter
+from jittor_ipl.submission.records import StyleSeeds
+
+
+def test_familiar_names_of_diffusers_set_what_they_mean(capsys):
+    words = ["dreambooth", "--style", "ukiyo-e", "--dry-run", "--gradient_checkpointing", "--mixed_precision", "fp16",
+             "--max_grad_norm", "null", "--instance_prompt", "null"]
+    assert cli.main(words) == 0
+    told = capsys.readouterr()
+    found = yaml.safe_load(told.out)
+    assert found["lora"]["checkpointing"] is True and found["lora"]["max_norm"] is None
+    assert found["captions"]["word"] == "null" and "--mixed-precision is not a setting here" in told.err
+
+
+@pytest.mark.parametrize("base, known, licence", [
+    ("demo:diffusion", "demo:diffusion", "apache-2.0"), ("models/mine", "mine", "other"),
+    ("models/stable-diffusion-2-1", "stabilityai/stable-diffusion-2-1", "openrail++")])
+def test_a_card_has_the_licence_of_the_base(tmp_path, base, known, licence):
+    run = suite(tmp_path, f"base: {base}").runs()[0]
+    plan = StyleSeeds(style=run.style, source=base, recipe=recipe_of(run), images={"a cat": 0})
+    head = front_matter(run, plan)
+    assert (head["base_model"], head["license"]) == (known, licence)
 
 
 def suite(folder: Path, text: str = "", styles: str = "[waves, {name: dots}]", *overrides: str) -> LoraSuite:

@@ -104,11 +104,13 @@ def test_the_method_lora_has_a_suite_of_its_own(checkout):
 
 
 def test_the_scripts_of_the_original_are_train_all_with_their_settings(checkout):
-    done = bash(checkout, "scripts/train_text_unet.sh", "--set", "seed=3", STYLES="05", LR_UNET="9e-5", BASE="models/x")
+    done = bash(checkout, "scripts/train_text_unet.sh", "--set", "seed=3", STYLES="05", LR_UNET="9e-5", BASE="models/x",
+                LORA_RANK="8", NAME="a-laptop-under-WSL", RANK="0")
     assert done.returncode == 0, done.stderr
+    assert "jittor_b, with " in done.stderr and "lora.rank=8" in done.stderr
     assert calls(checkout)[-1] == (
         '-m jittor_ipl train-all --config jittor_b --styles 05 --method lora --gpus  --set=suite="jittor_b-text-unet" '
-        "--set=lora.feature.on=false --set=base=models/x --set=lora.lr_unet=9e-5 --set seed=3")
+        "--set=lora.feature.on=false --set=base=models/x --set=lora.rank=8 --set=lora.lr_unet=9e-5 --set seed=3")
     done = bash(checkout, "scripts/train_text_unet_vae.sh", SUITE="demo_lora", LR_FEATURE="1e-3")
     assert done.returncode == 0, done.stderr
     assert calls(checkout)[-1].endswith('--set=suite="demo_lora-text-unet-vae" --set=lora.feature.on=true '

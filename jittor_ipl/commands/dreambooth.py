@@ -30,7 +30,7 @@ EXAMPLES = """  python -m jittor_ipl dreambooth --style ukiyo-e
 @click.option("--dry-run", "-n", is_flag=True, help="Print the resolved configuration and stop.")
 @lora_settings_options
 def command(config: Path, styles: tuple[str, ...], changes: tuple[str, ...], output: str | None, restart: bool,
-            dry_run: bool, **settings: str | None) -> int:
+            dry_run: bool, **settings: object) -> int:
     """Teach a diffusion model styles by DreamBooth with LoRA. Finished ones are skipped. 2 when a style failed."""
     from jittor_ipl.config import choose_lora_runs, load_lora_suite, to_yaml
     from jittor_ipl.disk.layout import CONFIG

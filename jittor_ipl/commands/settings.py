@@ -89,12 +89,19 @@ def settings_options(function: Function) -> Function:
                         ("--clip-models", "CLIPs: ViT-B/32 ..., files or demo:<name> (clip)")):
         option = click.option(names, cls=Option, heading=heading, several=True, metavar="VALUE ...", help=text)
         function = option(function)
-    for names, place in {**NOTED, **REFUSED}.items():
-        for name in names.removesuffix(" VALUE").split():
-            tell = partial(_tell, f"{name} is not a setting here: {place}", names in REFUSED)
-            function = click.option(name, is_flag=not names.endswith(" VALUE"), hidden=True, expose_value=False,
-                                    callback=tell)(function)
-    return function
+    return places_options(NOTED, REFUSED)(function)
+
+
+def places_options(noted: Mapping[str, str], refused: Mapping[str, str]) -> Callable[[Function], Function]:
+    """Return what decorates a command with names that are no settings: their place is told, or the call is refused."""
+    def decorate(function: Function) -> Function:
+        for names, place in {**noted, **refused}.items():
+            for name in names.removesuffix(" VALUE").split():
+                tell = partial(_tell, f"{name} is not a setting here: {place}", names in refused)
+                function = click.option(name, is_flag=not names.endswith(" VALUE"), hidden=True, expose_value=False,
+                                        callback=tell)(function)
+        return function
+    return decorate
 
 
 def _tell(text: str, refused: bool, ctx: click.Context, param: click.Parameter, value: object) -> None:

@@ -12,7 +12,7 @@ from jittor_ipl.config import LoraRun
 from jittor_ipl.disk.layout import FEATURE, LORA
 from jittor_ipl.submission.records import StyleSeeds
 
-LICENCE = "apache-2.0"      # of this project
+LICENCE, UNKNOWN = "apache-2.0", "other"      # of this project and its demo world; of a base that KNOWN lacks
 # By the usual name of their folder: base models on the hub, whose licences bind a LoRA too.
 KNOWN = {"stable-diffusion-2-1": ("stabilityai/stable-diffusion-2-1", "openrail++"),
          "stable-diffusion-2-1-base": ("stabilityai/stable-diffusion-2-1-base", "openrail++"),
@@ -23,7 +23,7 @@ def front_matter(run: LoraRun, plan: StyleSeeds) -> dict[str, Any]:
     """Return what a hub reads of a LoRA: base, trigger, tags, and a few prompts to try."""
     widgets = [{"text": plan.recipe.prompt(name)} for name in sorted(plan.images)[:3]]
     name = Path(run.base).name
-    base, licence = KNOWN.get(name, (run.base if run.base.startswith("demo:") else name, LICENCE))
+    base, licence = (run.base, LICENCE) if run.base.startswith("demo:") else KNOWN.get(name, (name, UNKNOWN))
     return {"base_model": base, "library_name": "diffusers", "license": licence, "instance_prompt": run.word,
             "tags": ["text-to-image", "diffusers", "lora", "dreambooth", "stable-diffusion", "jittor",
                      "template:sd-lora"], "widget": widgets}
