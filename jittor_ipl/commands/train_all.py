@@ -48,11 +48,14 @@ def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, 
         text = summary.table(summary.rows(runs, folder, results, results / VERIFIED))
     print(f"\n{text}\n")
     if (results / SEEDS).is_file():
-        if lora:
-            lora_summary.write_lora_sheet(results / SHEET, runs, results)
-        else:
-            summary.write_sheet(results / SHEET, results)
-        print(f"pictures: {results}   contact sheet: {results / SHEET}")
+        try:
+            if lora:
+                lora_summary.write_lora_sheet(results / SHEET, runs, results)
+            else:
+                summary.write_sheet(results / SHEET, results)
+            print(f"pictures: {results}   contact sheet: {results / SHEET}")
+        except UserError as error:      # what failed is still to be told
+            click.echo(f"warning: {error}", err=True)
     if failed:
         click.echo(f"failed: {', '.join(failed)} (see above; run again to retry)", err=True)
     print(f"{len(finished)} of {len(runs)} styles done in {time.monotonic() - started:.0f} s")

@@ -61,6 +61,7 @@ class Painter:
             raise UserError(f"the pictures start from the mean of the style's own, and there is no {MEAN}: train anew")
         if recipe.looks and self.shown is None:
             raise UserError(f"the pictures look at one of the style's own, and there is no folder {SHOWN}: train anew")
+        self._check_sides(recipe)
         size = None if recipe.size is None else (recipe.size, recipe.size)
         reference = self.shown._replace(caption=recipe.prompt(self.shown.caption)) if recipe.aligned else None
         made = generate(self.model, [recipe.prompt(name) for name in names], seeds, recipe, size=size,
@@ -68,6 +69,16 @@ class Painter:
                         reference=reference)
         return restyle(self.model, map(from_uint8, made), self.shown.picture, recipe.style_id) \
             if recipe.style_id.on else made
+
+    def _check_sides(self, recipe: DiffusionRecipe) -> None:
+        side = recipe.size or self.model.size
+        beside = {MEAN: self.mean} if recipe.start == "mean" else {}
+        beside |= {SHOWN: self.shown.picture} if recipe.looks else {}
+        for name, picture in beside.items():
+            height, width = picture.shape[2:]
+            if (height, width) != (side, side):
+                raise UserError(f"size {side}: this style's pictures need its {name}, which has {width} x {height} px: "
+                                f"choose size {height}, or train anew with lora.resolution={side}")
 
 
 def save_style(folder: Path, lora: Mapping[str, np.ndarray], feature: Feature | None, base_sha256: str,

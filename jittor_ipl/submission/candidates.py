@@ -21,6 +21,8 @@ from jittor_ipl.submission.demo_data import data_folder
 from jittor_ipl.submission.sets import SetEntry, TestSet
 
 FOLDER, STRIDE = "candidates", 1_000_000       # in the results; between a prompt's seeds
+WITHOUT = {"dino": 0.0, "hist": 0.0, "lpips": 1.0, "fid": 0.0, "clip_r": 1.0, "clip_iqa": 1.0}  # parts not computed
+TEXTS, PICTURES = 4096, 64      # remembered; of a picture 8 MiB (LPIPS), so that those of all styles would not fit
 Scorers = Mapping[str, tuple[Any, ...]]     # part of the score -> what `metrics.competition` computes it with
 
 
@@ -84,17 +86,16 @@ def picture_score(picture: Path, references: Sequence[Path], scorers: Scorers) -
     """Return the competition's score of one picture, of the parts that `scorers` has; FID, of many, is left out."""
     style = competition.Style("", (picture,), tuple(references))
     parts = {part: getattr(competition, part)([style], *needed) for part, needed in scorers.items() if part != "fid"}
-    looks = 0.2 * parts.get("dino", 0) + 0.4 * parts.get("hist", 0) + 0.4 * (1 - parts.get("lpips", 1))
-    return looks * (0.5 * parts.get("clip_r", 1) + 0.4 + 0.1 * parts.get("clip_iqa", 1))
+    return competition.total({**WITHOUT, **parts})
 
 
 def cached(scorers: Scorers) -> Scorers:
-    """Return the same scorers, functions of pictures and texts remembering what they gave: references come again."""
+    """Return the same scorers, their functions remembering what they gave for texts and the latest pictures."""
     return {part: tuple(_remembering(value) if callable(value) else value for value in needed)
             for part, needed in scorers.items()}
 
 
 def _remembering(function: Callable[[Any], np.ndarray]) -> Callable[[Any], np.ndarray]:
-    known = lru_cache(maxsize=4096)(lambda key, shape: function(
-        key if shape is None else np.frombuffer(key, np.uint8).reshape(shape)))
-    return lambda given: known(given, None) if isinstance(given, str) else known(given.tobytes(), given.shape)
+    of_text = lru_cache(TEXTS)(function)
+    of_picture = lru_cache(PICTURES)(lambda pixels, shape: function(np.frombuffer(pixels, np.uint8).reshape(shape)))
+    return lambda given: of_text(given) if isinstance(given, str) else of_picture(given.tobytes(), given.shape)

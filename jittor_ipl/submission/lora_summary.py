@@ -120,7 +120,10 @@ def lora_table(found: Sequence[LoraRow]) -> str:
 
 
 def write_lora_sheet(path: Path, runs: Sequence[LoraRun], results: Path) -> None:
-    """Write a contact sheet: of every style the pictures that taught it, the base model's and the LoRA's."""
+    """Write a contact sheet: of every style the pictures that taught it, the base model's and the LoRA's.
+
+    Raises UserError when no LoRA has a picture, or one does not load.
+    """
     plans, base, lines = read_seeds(results / SEEDS).styles, results.with_name(f"{results.name}-base"), []
     for run in runs:
         number = f"{run.number:02d}"
@@ -132,8 +135,11 @@ def write_lora_sheet(path: Path, runs: Sequence[LoraRun], results: Path) -> None
                              ("base", [base / number / f"{name}{SUFFIX}" for name in names]),
                              ("LoRA", [results / number / f"{name}{SUFFIX}" for name in names])):
             lines.append((label, [load_image(file) for file in paths if file.is_file()]))
-    side = min(LARGEST_TILE, max(picture.shape[0] for label, pictures in lines for picture in pictures
-                                 if label == "LoRA"))
+    sides = [picture.shape[0] for label, pictures in lines for picture in pictures if label == "LoRA"]
+    if not sides:
+        raise UserError(f"no contact sheet: {results} holds no picture of {', '.join(run.style for run in runs)}; "
+                        "make them with run_all.py first")
+    side = min(LARGEST_TILE, max(sides))
     tiles = [(label, [_tile(picture, side) for picture in pictures]) for label, pictures in lines if pictures]
     write_bytes(path, encode_sheet(contact_sheet(tiles)))
 

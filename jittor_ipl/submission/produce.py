@@ -48,16 +48,16 @@ def weight_hashes(entries: Sequence[SetEntry]) -> dict[str, tuple[str, str]]:
 
     Raises UserError when a file is missing, or a weight file is not the one that was recorded.
     """
-    sources = {entry.plan.source: source_sha256(entry) for entry in entries}
-    return {entry.number: (_weights_sha256(entry), sources[entry.plan.source]) for entry in entries}
+    of_source = lru_cache(maxsize=None)(source_sha256)      # gigabytes that many styles share
+    return {entry.number: (_weights_sha256(entry), of_source(entry.plan.source, entry.is_lora)) for entry in entries}
 
 
-def source_sha256(entry: SetEntry) -> str:
-    """Return the SHA-256 of the source generator's file, or of a base model; UserError when it is missing."""
-    if entry.is_lora:
+def source_sha256(ref: str, diffusion: bool) -> str:
+    """Return the SHA-256 of a source generator's file, or of a diffusion model; UserError when it is missing."""
+    if diffusion:
         from jittor_ipl.weights.diffusion import sha256_of
-        return sha256_of(entry.plan.source)
-    return file_sha256(resolve(entry.plan.source))
+        return sha256_of(ref)
+    return file_sha256(resolve(ref))
 
 
 def load(entry: SetEntry) -> Generator:

@@ -48,11 +48,8 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
         staged = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX, suffix=".tmp"))
         try:
             with atomic.as_user_error(target):
-                _fill(staged, test_set, half, batch, workers)
-                size = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file()) / 2**20
-                if size > limit_mib:
-                    raise UserError(f"the release takes {size:.1f} MiB, {limit_mib:g} are allowed: raise --limit-mib, "
-                                    "or release fewer styles")
+                _fill(staged, test_set, half, limit_mib, batch, workers)
+                _check_size(staged, limit_mib, "the release takes")
                 staged.chmod(0o755)  # mkdtemp made it private
                 atomic.replace_folder(staged, target)
         finally:
@@ -60,9 +57,16 @@ def release(runs: Path, root: Path, *, half: bool = True, limit_mib: float = 25.
     return target
 
 
-def _fill(folder: Path, test_set: TestSet, half: bool, batch: int, workers: int) -> None:
+def _check_size(folder: Path, limit_mib: float, what: str) -> None:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+    if size > limit_mib:
+        raise UserError(f"{what} {size:.1f} MiB, {limit_mib:g} are allowed: raise --limit-mib, or release fewer styles")
+
+
+def _fill(folder: Path, test_set: TestSet, half: bool, limit_mib: float, batch: int, workers: int) -> None:
     from jittor_ipl.runtime.device import fingerprint
     entries = [_store(folder, entry, half) for entry in test_set.entries]
+    _check_size(folder, limit_mib, "the weights alone take")    # before hours of pictures
     names = {entry.number: sorted(entry.plan.images) for entry in entries}
     pictures: dict[str, dict[str, np.ndarray]] = {}
     for number, name, image in produce(entries, names, batch=batch, workers=workers):

@@ -107,6 +107,7 @@ def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome
     """Compare the SHA-256 of every recorded file, of the weights and their sources, before anything is generated."""
     from jittor_ipl.runtime.device import fingerprint
     outcome = Outcome(test_set.suite, exact=manifest.fingerprint == fingerprint())
+    of_source = lru_cache(maxsize=None)(source_sha256)      # gigabytes that many styles share
     chosen = {SEEDS, *(entry.number for entry in test_set.entries)}
     for name, recorded in manifest.files.items():
         fault = _file_fault(record / name, recorded) if name.split("/")[0] in chosen else None
@@ -118,7 +119,7 @@ def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome
             fault = f"style {entry.label} does not name the pictures of {SEEDS}"
             outcome.add_difference(entry.number, f"{record / MANIFEST}: {fault}")
             continue
-        fault = _weights_fault(entry, style)
+        fault = _weights_fault(entry, style, of_source)
         if fault and entry.number not in outcome.differing:
             outcome.add_difference(entry.number, fault)
     if SEEDS in outcome.differing:  # nothing that follows from a changed seed list proves anything
@@ -126,13 +127,13 @@ def _judge_files(test_set: TestSet, record: Path, manifest: Manifest) -> Outcome
     return outcome
 
 
-def _weights_fault(entry: SetEntry, style: StyleRecord) -> str | None:
+def _weights_fault(entry: SetEntry, style: StyleRecord, of_source: Callable[[str, bool], str]) -> str | None:
     """Return what is wrong with an entry's weights or with what they were made from, None when nothing is."""
     missing = [path for path in entry.files if not path.is_file()]
     if missing:
         return f"{missing[0]}: missing"
     weights = _changed(files_sha256(entry.files), style.weights_sha256)
-    source = _changed(source_sha256(entry), style.source_sha256)
+    source = _changed(of_source(entry.plan.source, entry.is_lora), style.source_sha256)
     return f"{entry.weights}: {weights}" if weights else f"{entry.plan.source}: {source}" if source else None
 
 

@@ -16,6 +16,8 @@ from jittor_ipl.diffusion.competition_data import read_style
 from jittor_ipl.diffusion.train_style import train_style
 from jittor_ipl.disk.layout import FEATURE, LORA, MEAN, SHOWN
 from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.submission.produce import weight_hashes
+from jittor_ipl.submission.sets import open_set
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.diffusion import shared_diffusion
 
@@ -203,6 +205,32 @@ def test_the_base_alone_stands_beside(lora, capsys):
     assert load_image(lora / "sheet.png").shape[0] > 6 * 16
 
 
+def test_styles_without_a_picture_have_no_sheet(lora, capsys):
+    assert cli.run_all([*RUNS, "--style", "waves"]) == 0
+    assert cli.main(["summary", "--config", "suite.yaml", "--style", "dots", "--sheet", "sheet.png"]) == 2
+    assert "holds no picture of dots; make them with run_all.py" in capsys.readouterr().err
+    shutil.rmtree(lora / "data/01")
+    assert cli.main(["train-all", "--config", "suite.yaml", "--styles", "dots"]) == 1
+    error = capsys.readouterr().err
+    assert "no contact sheet: " in error and "failed: dots" in error and "internal fault" not in error
+
+
+def test_weights_over_the_limit_end_a_release_before_its_pictures(lora, monkeypatch, capsys):
+    monkeypatch.setattr("jittor_ipl.submission.release.produce", None)
+    assert cli.main(["release", "--runs", "runs/tiny", "--limit-mib", "0.001"]) == 2
+    assert "the weights alone take" in capsys.readouterr().err and not list((lora / "B_weight").iterdir())
+
+
+def test_the_base_that_styles_share_is_hashed_once(lora, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("jittor_ipl.weights.diffusion.sha256_of", lambda ref: hashed.append(ref) or "0" * 64)
+    weight_hashes(open_set(lora / "runs/tiny").entries)
+    assert hashed == ["pipeline"]
+    assert cli.run_all(RUNS) == 0
+    hashed.clear()
+    assert cli.verify(RUNS) == 0 and hashed == ["pipeline"]
+
+
 def test_of_candidates_the_best_is_kept_and_recorded(lora, capsys):
     assert cli.run_all([*RUNS, "--candidates", "2"]) == 0
     assert "candidates are chosen by hist" in capsys.readouterr().out
@@ -253,6 +281,7 @@ def test_generate_paints_any_prompt(lora, capsys):
     (["runs/tiny", "--prompt", "x"], "holds 2 styles"),
     (["runs/tiny/00-waves", "--prompt", "x", "--guidance", "-1"], "guidance -1.0"),
     (["runs/tiny/00-waves", "--prompt", "x", "--size", "15"], "multiples of"),
+    (["runs/tiny/01-dots", "--prompt", "x", "--size", "32"], "which has 16 x 16 px: choose size 16"),
     ([f"runs/tiny/00-waves/{LORA}", "--prompt", "x"], "name the base model of a LoRA file with --base"),
     (["runs/tiny/00-waves/prompts.json", "--prompt", "x", "--base", "pipeline"], "prompts.json")])
 def test_a_wrong_call_of_generate_is_one_line(lora, words, told, capsys):

@@ -57,6 +57,17 @@ def test_of_two_candidates_the_one_in_the_style_wins_and_memory_changes_nothing(
     assert picture_score(picture, given, {"hist": ()}) > 0
 
 
+def test_a_long_list_of_texts_is_remembered_and_few_pictures_are():
+    """An embedding for LPIPS takes 8 MiB: those of every candidate of every style would be tens of GiB."""
+    asked = []
+    part, = cached({"part": (lambda given: asked.append(given) or len(asked),)})["part"]
+    pictures = [np.full((2, 2, 3), value, np.uint8) for value in range(200)]
+    for given in [*pictures, *map(str, range(1000))] * 2:
+        part(given)
+    assert len(asked) == 1000 + 2 * 200
+    assert part(pictures[-1]) == part(pictures[-1]) and len(asked) == 1000 + 2 * 200
+
+
 def test_the_command_says_whose_networks_they_were(pictures, tmp_path, capsys):
     words = ["score", "--results", str(pictures / "true"), "--references", str(pictures / "data"), "--demo",
              "--json", str(tmp_path / "score.json")]
