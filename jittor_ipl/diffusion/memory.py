@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 # What the backward pass needs of a pixel, in tensors of a block's width: a ResNet block keeps what its first norm gives
 # (of the width that comes in) and three more, a transformer 3 of its own and 24 a layer.
 RESNET, TRANSFORMER, LAYER, TEXT_LAYER = 3, 3, 24, 16
-# Measured peaks of a step over these, with half of Stable Diffusion 2.1's widths: 2.6 at 256 px, 2.7 at 512 px (the
-# gradients on their way and the kernels' workspaces are the rest), and what checkpointing leaves of it.
-PEAK, CHECKPOINTED = 2.7, 0.6
+# Measured peaks of a step over these, with half of Stable Diffusion 2.1's widths: 1.7 at 256 px, 1.8 at 512 px (the
+# gradients on their way and the kernels' workspaces are the rest), and what checkpointing leaves of it at most.
+PEAK, CHECKPOINTED = 1.8, 0.6
 
 # Of a picture, in tensors of a block's width at once: a transformer's GEGLU and what stands beside it; a ResNet block
 # and its input.
