@@ -59,7 +59,7 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
         # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
         run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr)
         if run:
-            claim(run_dir, identity, anew=restart)
+            claim(run_dir, identity, restart, stream)
             for folder in (run_dir, run_dir / SAMPLES):
                 sweep(folder)
         save_config(config, run_dir / CONFIG)

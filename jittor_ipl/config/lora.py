@@ -161,8 +161,12 @@ class LoraRun(LoraShared):
         return text
 
     def training_hash(self) -> str:
-        """Return the SHA-256 (hex) of every setting that can change the weights; the pictures are not among them."""
-        settings = self.model_dump(by_alias=True, exclude={"run", "sample", "number", "suite", "data", "captions"})
+        """Return the SHA-256 (hex) of every setting that can change the weights.
+
+        Files are not among them, nor where they lie: who compares runs adds the hashes of base model and pictures.
+        """
+        settings = self.model_dump(by_alias=True,
+                                   exclude={"run", "sample", "number", "suite", "base", "data", "captions"})
         settings["caption"] = self.caption
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 

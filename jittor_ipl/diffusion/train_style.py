@@ -78,15 +78,15 @@ def train_style(run: LoraRun, data: StyleData, run_dir: Path, *, restart: bool =
     """
     with locked(run_dir), StopOnSignal() as stop:
         report = None if restart else _finished(run, data, run_dir)
-        if report is None:
-            model = shared_diffusion(run.base)      # checked before the folder is claimed
+        model = None if report else shared_diffusion(run.base)      # checked before the folder is claimed
+        if model:
             identity = identity_of(run, data, model.sha256)
-            claim(run_dir, identity, anew=restart)
+            claim(run_dir, identity, restart, stream)
             sweep(run_dir)
-            report = _trained(run, data, model, run_dir, identity, stop, stream or sys.stderr)
+        # Before the training: by its configuration an interrupted run is known as one that is not finished.
         save_config(run, run_dir / CONFIG)
         write_sealed(run_dir / PROMPTS, {"prompts": list(data.prompts)})
-        return report
+        return _trained(run, data, model, run_dir, identity, stop, stream or sys.stderr) if model else report
 
 
 def identity_of(run: LoraRun, data: StyleData, base_sha256: str) -> str:

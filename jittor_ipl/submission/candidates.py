@@ -51,28 +51,37 @@ def references_of(entry: SetEntry, references: Path | None = None) -> list[Path]
     return list_images((references or data_folder(run_of(entry).data)) / entry.number / "images")
 
 
-def best_of(test_set: TestSet, count: int, scorers: Scorers, root: Path, *, references: Path | None = None,
-            workers: int = 1, note: Callable[[str], None] = print) -> TestSet:
-    """Return the set with the best of `count` seeds for every picture, by the score of one picture on `scorers`.
+def counts_of(test_set: TestSet, asked: int | None, configured: bool) -> dict[str, int]:
+    """Return how many seeds a picture each style is tried with: `asked`, else the configured number, else one."""
+    return {entry.number: asked or (run_of(entry).sample.candidates if configured else 1)
+            for entry in test_set.entries}
 
-    All candidates are made in `root/candidates/<n>/<suite>` and stay there, so that an interrupted choice goes on. The
-    first candidate has the set's own seed. Raises UserError for a set of generators, or one without references.
+
+def best_of(test_set: TestSet, counts: Mapping[str, int], scorers: Scorers, root: Path, *,
+            references: Path | None = None, workers: int = 1, note: Callable[[str], None] = print) -> TestSet:
+    """Return the set with the best of `counts[number]` seeds for every picture, by one picture's score on `scorers`.
+
+    Styles of one seed stay as they are. All candidates are made in `root/candidates/<n>/<suite>` and stay there, so
+    that an interrupted choice goes on. The first candidate has the set's own seed.
+    Raises UserError for a set of generators, or one without references.
     """
-    shown = {entry.number: references_of(entry, references) for entry in test_set.entries}
-    scorers, folders = cached(scorers), []
-    for index in range(count):
+    several = [entry for entry in test_set.entries if counts[entry.number] > 1]
+    shown = {entry.number: references_of(entry, references) for entry in several}
+    scorers, folders, count = cached(scorers), [], max(counts.values())
+    for index in range(count if several else 0):
         entries = tuple(with_seeds(entry, lambda seed, by=index * STRIDE: (seed + by) % (MAX_SEED + 1))
-                        for entry in test_set.entries)
+                        for entry in several if index < counts[entry.number])
         built = build(TestSet(test_set.suite, entries), root / FOLDER / f"{index:02d}", workers=workers)
         note(f"candidates {index + 1} of {count}: {built.made} pictures made, {built.kept} kept")
         folders.append((built.folder, {entry.number: entry.plan.images for entry in entries}))
 
     def best(entry: SetEntry, name: str) -> int:
         scores = [picture_score(folder / entry.number / f"{name}{SUFFIX}", shown[entry.number], scorers)
-                  for folder, _ in folders]
+                  for folder, _ in folders[:counts[entry.number]]]
         return folders[int(np.argmax(scores))][1][entry.number][name]
     chosen = tuple(replace(entry, plan=entry.plan.model_copy(
-        update={"images": {name: best(entry, name) for name in entry.plan.images}})) for entry in test_set.entries)
+        update={"images": {name: best(entry, name) for name in entry.plan.images}}))
+        if counts[entry.number] > 1 else entry for entry in test_set.entries)
     return TestSet(test_set.suite, chosen, test_set.missing)
 
 

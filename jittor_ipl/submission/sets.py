@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +67,7 @@ def open_set(folder: Path, seeds: str | None = None) -> TestSet:
     """Open `runs/<suite>`, one run folder, or `B_weight/<suite>`, without reading any weights.
 
     `seeds` replaces the configured ones: "0,1,5-10", or a JSON file {image name: seed}, or {"00": {image name: seed}}.
+    A LoRA's prompts keep theirs where the file has none; a generator makes what the file names and nothing else.
     Raises UserError when nothing usable is there, a file is malformed, or a seed or a name is refused.
     """
     if not folder.is_dir():
@@ -189,15 +191,38 @@ def _hint(folder: Path) -> str:
 
 
 def _with_seeds(found: TestSet, seeds: str) -> TestSet:
-    """Replace every style's images by the list or the file that `seeds` names."""
+    """Replace every generator's images by the list or the file that `seeds` names, and the seeds of LoRA's prompts."""
+    if not seeds.endswith(".json") and any(entry.is_lora for entry in found.entries):
+        raise UserError(f"--seeds {seeds}: a LoRA's pictures have prompts: "
+                        'give a JSON file {number: {prompt: seed}}, such as {"00": {"Ring": 1724}}')
     wanted = _from_file(Path(seeds), found) if seeds.endswith(".json") else \
         dict.fromkeys((entry.number for entry in found.entries), {seed_name(s): s for s in parse_seeds(seeds)})
-    entries = tuple(replace(e, plan=e.plan.model_copy(update={"images": wanted[e.number]}))
-                    for e in found.entries if e.number in wanted)
-    if not entries:
+    if not any(entry.number in wanted for entry in found.entries):
         raise UserError(f"{seeds} names none of the styles of {found.suite!r}: "
                         + ", ".join(entry.label for entry in found.entries))
-    return TestSet(found.suite, entries, found.missing)
+    entries = []
+    for entry in found.entries:
+        images = wanted.get(entry.number, {})
+        if entry.is_lora:
+            images = _for_prompts(entry, images, seeds)
+        elif not images:
+            print(f"{seeds} does not name {entry.label}: left out", file=sys.stderr)
+            continue
+        entries.append(replace(entry, plan=entry.plan.model_copy(update={"images": images})))
+    return TestSet(found.suite, tuple(entries), found.missing)
+
+
+def _for_prompts(entry: SetEntry, given: Mapping[str, int], source: str) -> dict[str, int]:
+    """Return the entry's seeds with the given ones in their place; UserError for what is none of its prompts."""
+    known = entry.plan.images
+    for name in given:
+        if name not in known:
+            raise UserError(f"{source}: {entry.label} has no prompt {name!r}{nearest(name, known)}; "
+                            f"it has {len(known)}, such as {min(known)!r}")
+    if kept := [name for name in known if name not in given]:
+        print(f"{source} has no seeds for {len(kept)} of {len(known)} prompts of {entry.label}, which keep theirs: "
+              f"{', '.join(map(repr, kept[:3]))}{', ...' if kept[3:] else ''}", file=sys.stderr)
+    return {**known, **given}
 
 
 def _from_file(path: Path, found: TestSet) -> dict[str, dict[str, int]]:

@@ -100,19 +100,23 @@ class Stage(Loop):
         print(line, file=self.stream, flush=True)
 
 
-def claim(run_dir: Path, identity: str, anew: bool = False) -> bool:
+def claim(run_dir: Path, identity: str, anew: bool = False, stream: TextIO | None = None) -> bool:
     """Mark a run folder as this run's; what another run (other settings or weights) made there is removed first.
 
-    `anew` removes what this run made, too. Returns whether something was removed. Only the holder of the folder's lock
-    may call this.
+    `anew` removes what this run made, too. Returns whether something was removed, and says so on `stream` (stderr).
+    Only the holder of the folder's lock may call this.
     """
     try:
         known = read_sealed(run_dir / _MARK, "mark")["identity"]
     except (UserError, KeyError):      # no whole mark costs nothing: the checkpoints and the report carry it, too
         known = None
-    foreign = anew or known not in (None, identity)
+    made = (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
+    foreign = (anew or known not in (None, identity)) and any((run_dir / name).exists() for name in made)
     if foreign:
-        for name in (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES):
+        why = "as asked" if anew else "its settings or the files it reads have changed"
+        print(f"{run_dir.name} begins anew, {why}: the run that {run_dir} held is removed",
+              file=stream or sys.stderr, flush=True)
+        for name in made:
             remove_tree(run_dir / name)
     write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign

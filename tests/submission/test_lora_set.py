@@ -15,6 +15,7 @@ from jittor_ipl.config import load_lora_suite
 from jittor_ipl.diffusion.competition_data import read_style
 from jittor_ipl.diffusion.train_style import train_style
 from jittor_ipl.disk.layout import FEATURE, LORA, MEAN, SHOWN
+from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.submission.produce import weight_hashes
 from jittor_ipl.submission.sets import open_set
@@ -92,6 +93,60 @@ def test_finished_runs_are_kept_and_changed_ones_begin_anew(lora, capsys):
     assert cli.main(["dreambooth", "--config", "suite.yaml"]) == 0
     assert capsys.readouterr().out.count("finished before") == 1
     assert files(lora / "runs/tiny/00-waves")[LORA] != before[f"tiny/00-waves/{LORA}"]
+
+
+def test_a_run_that_begins_anew_says_so_and_the_place_of_the_base_is_no_setting(lora, capsys):
+    dreambooth = ["dreambooth", "--config", "suite.yaml", "--style", "waves"]
+    (lora / "pipeline").rename(lora / "moved")
+    assert cli.main([*dreambooth, "--set", "base=moved"]) == 0
+    assert "finished before" in capsys.readouterr().out
+    assert cli.main([*dreambooth, "--set", "base=moved", "--set", "lora.seed=9"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "begins anew" in line]
+    assert len(lines) == 1 and "00-waves begins anew, its settings or the files it reads have changed" in lines[0]
+
+
+def test_an_interrupted_style_is_named_and_can_be_restarted(lora, capsys, monkeypatch):
+    run = load_lora_suite(lora / "suite.yaml").runs()[0]
+    folder, data = lora / "runs/tiny" / run.folder, read_style(lora / "data", 0, "waves")
+    shutil.rmtree(folder)
+
+    def broken(*args, **settings):
+        raise UserError("the loss is not finite")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="not finite"):
+        patch.setattr("jittor_ipl.diffusion.train_style.train_lora", broken)
+        train_style(run, data, folder)
+    assert open_set(lora / "runs/tiny").missing == ("00-waves",)
+    assert cli.run_all([*RUNS, "--zip"]) == 0
+    assert "skipped: 00-waves is not finished" in capsys.readouterr().err
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints/old").write_text("")
+    assert cli.main(["dreambooth", "--config", "suite.yaml", "--style", "waves", "--restart"]) == 0
+    assert "00-waves begins anew, as asked" in capsys.readouterr().err
+    assert not (folder / "checkpoints/old").exists() and open_set(lora / "runs/tiny").missing == ()
+
+
+def test_a_list_of_seeds_keeps_every_prompt(lora, capsys):
+    (lora / "some.json").write_text('{"00": {"Ring": 1724}}')
+    found = open_set(lora / "runs/tiny", "some.json")
+    assert [dict(entry.plan.images) for entry in found.entries] == [
+        {"Ring": 1724, "a cat, asleep": 1}, {"Ring": 0, "a cat, asleep": 1}]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "1 of 2 prompts of 00 waves, which keep theirs: 'a cat, asleep'" in told[0]
+    assert "2 of 2 prompts of 01 dots" in told[1]
+    (lora / "some.json").write_text('{"Ring": 5, "a cat, asleep": 6}')
+    assert [entry.plan.images["Ring"] for entry in open_set(lora / "runs/tiny", "some.json").entries] == [5, 5]
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content, told", [
+    (None, "a LoRA's pictures have prompts: give a JSON file"),
+    ('{"00": {"Rings": 5}}', "00 waves has no prompt 'Rings' (did you mean 'Ring'?)"),
+    ('{"07": {"Ring": 5}}', "names none of the styles")])
+def test_seeds_of_no_prompt_are_refused(lora, content, told, capsys):
+    (lora / "some.json").write_text(content or "")
+    assert cli.run_all([*RUNS, "--seeds", "some.json" if content else "0-9"]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert len(error) == 1 and told in error[0] and not (lora / "results").exists()
 
 
 def test_a_rerun_and_one_that_was_interrupted_give_the_same_bits(lora):
@@ -243,6 +298,20 @@ def test_of_candidates_the_best_is_kept_and_recorded(lora, capsys):
     assert cli.main(["release", "--runs", "runs/tiny", "--seeds", "results/tiny/seeds.json"]) == 0
     recorded = json.loads((lora / "B_weight/tiny/seeds.json").read_text())["styles"]["00"]["images"]
     assert recorded == chosen
+
+
+def test_configured_candidates_are_each_styles_own_and_leave_given_seeds(lora, capsys):
+    path = lora / "runs/tiny/01-dots/config.yaml"
+    path.write_text(path.read_text().replace("candidates: 1", "candidates: 2"))
+    assert cli.run_all(RUNS) == 0
+    assert "candidates 2 of 2: 2 pictures made" in capsys.readouterr().out
+    assert not (lora / "results/candidates/00/tiny/00").exists()
+    assert cli.main(["release", "--runs", "runs/tiny"]) == 0
+    (lora / "seeds.json").write_text('{"00": {"Ring": 3, "a cat, asleep": 4}, "01": {"Ring": 3, "a cat, asleep": 4}}')
+    capsys.readouterr()
+    for words in ([*RUNS, "--seeds", "seeds.json"], ["--weights", "B_weight/tiny", "--output", "again"]):
+        assert cli.run_all(words) == 0 and "candidates" not in capsys.readouterr().out
+    assert json.loads((lora / "results/tiny/seeds.json").read_text())["styles"]["01"]["images"]["Ring"] == 3
 
 
 def test_settings_of_the_sampling_ask_for_no_other_training(lora, capsys):

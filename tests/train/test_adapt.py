@@ -210,7 +210,9 @@ def test_a_damaged_checkpoint_costs_steps_but_no_bits(networks, straight, tmp_pa
 
 def test_other_settings_start_the_folder_anew(networks, straight, tmp_path):
     run(config(networks, "generator.steps=1", "mapper.steps=1", "losses.range=0"), tmp_path)
-    assert not run(config(networks), tmp_path).skipped
+    told = io.StringIO()
+    assert not adapt_style(config(networks), tmp_path, stream=told).skipped
+    assert told.getvalue().count("begins anew, its settings or the files it reads have changed") == 1
     assert_same_weights(tmp_path, straight)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 8
 
@@ -337,7 +339,9 @@ def test_restart_begins_anew_only_when_everything_can_be_read(networks, finished
     with pytest.raises(UserError):
         adapt_style(config(networks, "source.generator=nowhere.pt"), finished, restart=True, stream=io.StringIO())
     assert run(config(networks), finished).skipped
-    assert not adapt_style(config(networks), finished, restart=True, stream=io.StringIO()).skipped
+    told = io.StringIO()
+    assert not adapt_style(config(networks), finished, restart=True, stream=told).skipped
+    assert told.getvalue().count("begins anew, as asked") == 1
     records = (finished / "metrics.jsonl").read_text().splitlines()
     assert len(records) == 8 and not list(finished.rglob("*.tmp"))
 
