@@ -92,7 +92,9 @@ def prepared(case: str, scale: str, size: int, checkpointing: bool) -> Callable[
     latents = draw(2 if case == "denoise" else 1, 4, side, side)
     if case != "lora":
         context = draw(2, 77, 1024)
-        return denoise if case == "denoise" else decode
+        call = denoise if case == "denoise" else decode
+        call.networks = unet, vae, text     # all three stay in memory
+        return call
 
     from jittor_ipl.models.lora import attach, initial, places, targets
     from jittor_ipl.ops.norms import mean
@@ -112,6 +114,7 @@ def prepared(case: str, scale: str, size: int, checkpointing: bool) -> Callable[
         adam.step(dict(zip(params, grads)), 1e-4)
         jt.sync(list(params.values()))
 
+    lora.networks = unet, vae, text
     return lora
 
 

@@ -44,7 +44,9 @@ def prepared(case: str, unet: dict, vae: dict, text: dict, size: int, checkpoint
         return vae.decode(latents / vae.config.scaling_factor).sample.numpy()
 
     if case != "lora":
-        return denoise if case == "denoise" else decode
+        call = denoise if case == "denoise" else decode
+        call.networks = unet, vae, text     # all three stay in memory, as on our side
+        return call
     for network, targets in ((unet, OURS.UNET_TARGETS), (text, OURS.TEXT_TARGETS)):
         network.add_adapter(LoraConfig(r=4, lora_alpha=4, init_lora_weights="gaussian", target_modules=targets))
     params = [p for network in (unet, text) for p in network.parameters() if p.requires_grad]
@@ -60,6 +62,7 @@ def prepared(case: str, unet: dict, vae: dict, text: dict, size: int, checkpoint
         adamw.step()
         adamw.zero_grad()
 
+    lora.networks = unet, vae, text
     return lora
 
 
