@@ -46,8 +46,7 @@ def trained(tmp_path_factory) -> Path:
     """A folder with the base model, suite.yaml, the data of two styles and their finished runs."""
     folder = tmp_path_factory.mktemp("lora")
     with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder, [member for member in archive if member.name.split("/")[0] == "pipeline"],
-                           filter="data")
+        archive.extractall(folder, [member for member in archive if member.name.split("/")[0] == "pipeline"])
     (folder / "suite.yaml").write_text(SUITE)
     random = np.random.default_rng(0)
     for number in range(2):
