@@ -2,7 +2,7 @@
 """Measure what each option of the demo's LoRA does to judges and score, beside the suite as it ships and the base.
 
     python scripts/lora_options.py                                     # every option; runs/ and results/ hold the rest
-    python scripts/lora_options.py --only text-frozen,mean-start
+    python scripts/lora_options.py --only text-frozen,noise-start
     python scripts/lora_options.py --write docs/demo_lora.md
 
 Trains the suite once for the options of sampling and once more for each option of training; finished ones are kept.
@@ -26,7 +26,7 @@ TRAINING = {"text-frozen": ["lora.text_targets=[]"],
             "attention-only": ["lora.unet_targets=[to_q,to_k,to_v,to_out.0,ff.net.0.proj]"],
             "prior": ["lora.prior.weight=1.0"],
             "min-snr": ["lora.min_snr=5.0"]}
-SAMPLING = {"mean-start": ["sample.start=mean"],
+SAMPLING = {"noise-start": ["sample.start=noise"],
             "aligned": ["sample.aligned=true"],
             "style-id": ["sample.style_id.on=true"],
             "candidates": ["sample.candidates=4"],
