@@ -19,12 +19,10 @@ EXAMPLES = """  python -m jittor_ipl adapt --style disney
 @options.styles
 @options.new_style
 @options.changes
-@click.option("--output", "--output-dir", "--outdir", metavar="DIR",
-              help="Folder of the runs.  [default: runs/<suite>]")
-@click.option("--resume", "--resume-from-checkpoint", is_flag=False, flag_value="latest", type=click.Choice(["latest"]),
-              expose_value=False, help="Go on after the last checkpoint: always done, accepted for habit's sake.")
-@click.option("--restart", is_flag=True, help="Forget what the run folder holds and begin anew.")
-@click.option("--dry-run", "-n", is_flag=True, help="Print the resolved configuration and stop.")
+@options.runs
+@options.resume
+@options.restart
+@options.dry_run
 @click.option("--list", "listing", is_flag=True, help="Print number, folder, state and name of every style and stop.")
 @settings_options
 def command(config: Path, styles: tuple[str, ...], new_style: bool, changes: tuple[str, ...], output: str | None,

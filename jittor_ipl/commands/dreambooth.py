@@ -22,12 +22,10 @@ EXAMPLES = """  python -m jittor_ipl dreambooth --style ukiyo-e
 @click.option("--style", "styles", multiple=True, metavar="NAME",
               help="A style of the suite, by name or number; may be given again.  [default: all of the suite]")
 @options.changes
-@click.option("--output", "--output-dir", "--outdir", metavar="DIR",
-              help="Folder of the runs.  [default: runs/<suite>]")
-@click.option("--resume", "--resume-from-checkpoint", is_flag=False, flag_value="latest", type=click.Choice(["latest"]),
-              expose_value=False, help="Go on after the last checkpoint: always done, accepted for habit's sake.")
-@click.option("--restart", is_flag=True, help="Forget what the run folder holds and begin anew.")
-@click.option("--dry-run", "-n", is_flag=True, help="Print the resolved configuration and stop.")
+@options.runs
+@options.resume
+@options.restart
+@options.dry_run
 @lora_settings_options
 def command(config: Path, styles: tuple[str, ...], changes: tuple[str, ...], output: str | None, restart: bool,
             dry_run: bool, **settings: object) -> int:

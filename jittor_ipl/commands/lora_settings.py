@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jittor_ipl.commands.options import Option
-from jittor_ipl.commands.settings import NOTED, places_options, scalar
+from jittor_ipl.commands.settings import HEADING, NOTED, named_options, parameter, places_options, scalar
 
 # names: (key, what it is); all other settings go by --set key=value.
 SETTINGS = {
@@ -40,7 +40,6 @@ SETTINGS = {
 }
 FLAGS = {"--gradient-checkpointing": ("lora.checkpointing", "compute activations again on the way back")}
 NULLABLE = ("lora.alpha", "lora.max_norm", "lora.min_snr", "lora.resolution")     # take the word null
-HEADING = "settings (each is short for --set)"
 
 
 def lora_settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,20 +48,12 @@ def lora_settings_options(function: Callable[..., Any]) -> Callable[..., Any]:
     function = places_options({precision: NOTED[precision]}, {})(function)
     for name, (key, text) in FLAGS.items():
         function = click.option(name, cls=Option, heading=HEADING, is_flag=True, help=f"{text} ({key})")(function)
-    for names, (key, text) in reversed(SETTINGS.items()):
-        function = click.option(*names.split(), cls=Option, heading=HEADING, metavar="VALUE",
-                                help=f"{text} ({key})")(function)
-    return function
+    return named_options(SETTINGS)(function)
 
 
 def as_lora_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Return the values of `lora_settings_options` as overrides of a suite."""
-    flags = [f"{key}=true" for name, (key, _) in FLAGS.items() if settings[_parameter(name)]]
-    values = {key: text for names, (key, _) in SETTINGS.items() if (text := settings[_parameter(names)]) is not None}
+    flags = [f"{key}=true" for name, (key, _) in FLAGS.items() if settings[parameter(name)]]
+    values = {key: text for names, (key, _) in SETTINGS.items() if (text := settings[parameter(names)]) is not None}
     return flags + [f"{key}={text if text == 'null' and key in NULLABLE else scalar(text)}"
                     for key, text in values.items()]
-
-
-def _parameter(names: str) -> str:
-    """Return by what name click hands over an option's value."""
-    return names.split()[0][2:].replace("-", "_")

@@ -127,6 +127,13 @@ made_styles = click.option("--style", "styles", multiple=True, metavar="NAME",
                            help="Only this style, by name or number; may be given again.")
 changes = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
                        help="Change any setting: generator.steps=10")
+runs = click.option("--output", "--output-dir", "--outdir", metavar="DIR",
+                    help="Folder of the runs.  [default: runs/<suite>]")
+resume = click.option("--resume", "--resume-from-checkpoint", is_flag=False, flag_value="latest",
+                      type=click.Choice(["latest"]), expose_value=False,
+                      help="Go on after the last checkpoint: always done, accepted for habit's sake.")
+restart = click.option("--restart", is_flag=True, help="Forget what the run folder holds and begin anew.")
+dry_run = click.option("--dry-run", "-n", is_flag=True, help="Print the resolved configuration and stop.")
 batch = click.option("--batch", "--batch-size", type=positive, default=8, metavar="N",
                      help="Pictures handed to Jittor at once; changes no pixel.")
 workers = click.option("--workers", type=positive, default=1, metavar="N", help="Processes; changes no pixel.")

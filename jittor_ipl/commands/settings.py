@@ -50,7 +50,7 @@ SETTINGS = {
     "--save-interval --checkpointing-steps --save-every-n-steps": ("run.checkpoint_every", "steps between checkpoints"),
     "--checkpoints-total-limit": ("run.keep", "checkpoints kept"),
 }
-KEYS = {names.split()[0][2:].replace("-", "_"): key for names, (key, _) in SETTINGS.items()}
+HEADING = "settings (each is short for --set)"
 
 # What these tools set and this project does not, with the place of that setting here. A name before VALUE takes one.
 NOTED = {
@@ -81,15 +81,27 @@ Function = Callable[..., Any]
 
 def settings_options(function: Function) -> Function:
     """Decorate a command with every name of SETTINGS, with CLIPs by name, and with the names that only tell a place."""
-    heading = "settings (each is short for --set)"
-    for names, (key, text) in reversed(SETTINGS.items()):
-        option = click.option(*names.split(), cls=Option, heading=heading, metavar="VALUE", help=f"{text} ({key})")
-        function = option(function)
+    function = named_options(SETTINGS)(function)
     for names, text in (("--clip-model-weights", "weights of their losses (clip)"),
                         ("--clip-models", "CLIPs: ViT-B/32 ..., files or demo:<name> (clip)")):
-        option = click.option(names, cls=Option, heading=heading, several=True, metavar="VALUE ...", help=text)
+        option = click.option(names, cls=Option, heading=HEADING, several=True, metavar="VALUE ...", help=text)
         function = option(function)
     return places_options(NOTED, REFUSED)(function)
+
+
+def named_options(settings: Mapping[str, tuple[str, str]]) -> Callable[[Function], Function]:
+    """Return what decorates a command with every name of `settings` (names -> key, what it is)."""
+    def decorate(function: Function) -> Function:
+        for names, (key, text) in reversed(settings.items()):
+            function = click.option(*names.split(), cls=Option, heading=HEADING, metavar="VALUE",
+                                    help=f"{text} ({key})")(function)
+        return function
+    return decorate
+
+
+def parameter(names: str) -> str:
+    """Return by what name click hands over the value of an option with these names."""
+    return names.split()[0][2:].replace("-", "_")
 
 
 def places_options(noted: Mapping[str, str], refused: Mapping[str, str]) -> Callable[[Function], Function]:
@@ -113,7 +125,8 @@ def _tell(text: str, refused: bool, ctx: click.Context, param: click.Parameter, 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Return the values of `settings_options` as overrides of a suite; UserError for a CLIP that is not there."""
-    named = [f"{key}={scalar(settings[name])}" for name, key in KEYS.items() if settings[name] is not None]
+    named = [f"{key}={scalar(text)}" for names, (key, _) in SETTINGS.items()
+             if (text := settings[parameter(names)]) is not None]
     return named + _clips(settings["clip_models"], settings["clip_model_weights"])
 
 

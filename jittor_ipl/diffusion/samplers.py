@@ -113,7 +113,6 @@ class Sampler:
     ends_clean    it ends at sigma 0, not at timestep 0
     file_decides  about that end, where the model's file says something (`set_alpha_to_one`)
     unit_start    text-to-image starts from a variance of 1 + sigma^2 whatever the spacing
-    stochastic    it draws noise at every step
     """
 
     run: Callable[..., Iterator[np.ndarray]]
@@ -123,25 +122,16 @@ class Sampler:
     ends_clean: bool = True
     file_decides: bool = False
     unit_start: bool = True
-    stochastic: bool = False
 
 
 SAMPLERS = {
-    "ddpm": Sampler(euler_ancestral, stochastic=True),
+    "ddpm": Sampler(euler_ancestral),
     "ddim": Sampler(euler, file_decides=True),
     "pndm": Sampler(pndm, ends_clean=False, file_decides=True),
     "euler": Sampler(euler, "linspace", rounded=False, unit_start=False),
-    "euler-a": Sampler(euler_ancestral, "linspace", rounded=False, unit_start=False, stochastic=True),
+    "euler-a": Sampler(euler_ancestral, "linspace", rounded=False, unit_start=False),
     "dpm++2m": Sampler(dpm_solver_2m, "linspace", one_more=True),
 }
-# Which of ours stands for a scheduler class of diffusers; every other class is a solver of higher order.
-_BY_CLASS = {"DDPM": "ddpm", "DDIM": "ddim", "DDIMInverse": "ddim", "PNDM": "pndm", "LMSDiscrete": "euler",
-             "EulerDiscrete": "euler", "EulerAncestralDiscrete": "euler-a", "KDPM2AncestralDiscrete": "euler-a"}
-
-
-def sampler_of(class_name: str) -> str:
-    """Return the name of the sampler that comes nearest to a scheduler class of diffusers, "dpm++2m" in doubt."""
-    return _BY_CLASS.get(class_name.removesuffix("Scheduler"), "dpm++2m")
 
 
 def find_sampler(name: str) -> Sampler:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.diffusion.noise import SPACINGS, Array, NoiseSchedule, betas
+from jittor_ipl.models.diffusion.noise import SPACINGS, Array, NoiseSchedule, alphas_cumprod
 
 if TYPE_CHECKING:
     from jittor_ipl.weights.pipeline import Scheduler
@@ -37,8 +37,9 @@ def noise_schedule(scheduler: Scheduler) -> NoiseSchedule:
         raise UserError(f"the scheduler's steps_offset must be a whole number in 0..99, the config says {offset!r:.60}")
     if clean not in (None, True, False):
         raise UserError(f"the scheduler's set_alpha_to_one must be true or false, the config says {clean!r:.60}")
-    steps = betas(scheduler.beta_schedule, scheduler.beta_start, scheduler.beta_end, scheduler.num_train_timesteps)
-    return NoiseSchedule(np.cumprod(1 - steps), scheduler.prediction_type, spacing, offset or 0, clean)
+    alphas = alphas_cumprod(scheduler.beta_schedule, scheduler.beta_start, scheduler.beta_end,
+                            scheduler.num_train_timesteps)
+    return NoiseSchedule(alphas, scheduler.prediction_type, spacing, offset or 0, clean)
 
 
 def timesteps(count: int, steps: int, spacing: str, offset: int = 0) -> np.ndarray:

@@ -12,7 +12,6 @@ from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.integrity import read_sealed
 from jittor_ipl.disk.layout import REPORT, SEEDS
 from jittor_ipl.disk.names import SUFFIX
-from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.images.pixels import from_uint8
@@ -21,7 +20,7 @@ from jittor_ipl.metrics import competition
 from jittor_ipl.submission.candidates import Scorers
 from jittor_ipl.submission.demo_data import DEMO, data_folder
 from jittor_ipl.submission.records import read_seeds
-from jittor_ipl.submission.summary import LARGEST_TILE, NONE, SHOWN
+from jittor_ipl.submission.summary import LARGEST_TILE, NONE, SHOWN, aligned, answer, reproducible_in
 
 COLUMNS = ("judge", "structure", "said", "hist", "score")       # see `figures_of`
 
@@ -41,15 +40,13 @@ class LoraRow:
         """Return the line's texts."""
         shares = [f"{self.figures[name]:.0%}" if name in self.figures else NONE for name in COLUMNS[:3]]
         scores = [f"{self.figures[name]:.3f}" if name in self.figures else NONE for name in COLUMNS[3:]]
-        verified = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
         seconds = NONE if self.seconds is None else f"{self.seconds:.0f}"
-        return [self.style, self.model, seconds, *shares, *scores, verified, self.note]
+        return [self.style, self.model, seconds, *shares, *scores, answer(self.reproducible), self.note]
 
 
 def lora_rows(runs: Sequence[LoraRun], folder: Path, results: Path, verified: Path | None) -> list[LoraRow]:
     """Return two rows per style, LoRA and base model, from reports, pictures and what `test.py --json` wrote."""
-    found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
-    reproducible = {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
+    reproducible = reproducible_in(verified)
     base, lines = results.with_name(f"{results.name}-base"), []
     scorers = scorers_of(runs)
     for run in runs:
@@ -113,10 +110,7 @@ def _judged(run: LoraRun, paths: Sequence[Path]) -> dict[str, float]:
 def lora_table(found: Sequence[LoraRow]) -> str:
     """Return the rows as aligned text with a heading; numbers stand right."""
     heading = ["style", "model", "seconds", "judge", "structure", "said", "Hist", "score", "reproducible", ""]
-    lines = [heading, *(row.cells() for row in found)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heading))]
-    return "\n".join("  ".join(cell.ljust(w) if i in (0, 1, 9) else cell.rjust(w)
-                               for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
+    return aligned([heading, *(row.cells() for row in found)], left=(0, 1, 9))
 
 
 def write_lora_sheet(path: Path, runs: Sequence[LoraRun], results: Path) -> None:

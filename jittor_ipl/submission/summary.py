@@ -41,15 +41,13 @@ class Row:
         """Return the line's texts."""
         def shown(value: float | None, form: str) -> str:
             return NONE if value is None else form.format(value)
-        verified = NONE if self.reproducible is None else "yes" if self.reproducible else "no"
         return [self.style, shown(self.seconds, "{:.0f}"), shown(self.similarity, "{:.3f}"),
-                shown(self.judge, "{:.0%}"), verified, self.note]
+                shown(self.judge, "{:.0%}"), answer(self.reproducible), self.note]
 
 
 def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path | None) -> list[Row]:
     """Return one row per style from its report, its pictures in `results` and the JSON that `test.py --json` wrote."""
-    found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
-    reproducible = {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
+    reproducible = reproducible_in(verified)
     plans = read_seeds(results / SEEDS).styles if (results / SEEDS).is_file() else {}
     lines = []
     for run in runs:
@@ -92,10 +90,26 @@ def _pictures(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[
 
 def table(found: Sequence[Row]) -> str:
     """Return the rows as aligned text with a heading; numbers stand right."""
-    lines = [["style", "seconds", "CLIP direction", "judge", "reproducible", ""], *(row.cells() for row in found)]
-    widths = [max(len(line[i]) for line in lines) for i in range(6)]
-    return "\n".join("  ".join(cell.ljust(w) if i in (0, 5) else cell.rjust(w)
+    heading = ["style", "seconds", "CLIP direction", "judge", "reproducible", ""]
+    return aligned([heading, *(row.cells() for row in found)], left=(0, 5))
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    """Return lines of equally many cells as text in columns, those at `left` flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(cell.ljust(w) if i in left else cell.rjust(w)
                                for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def reproducible_in(verified: Path | None) -> dict[str, bool]:
+    """Return, by style number, what `test.py --json` wrote of the pictures; {} without the file."""
+    found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
+    return {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
+
+
+def answer(reproducible: bool | None) -> str:
+    """Return whether pictures are reproducible, in a word."""
+    return NONE if reproducible is None else "yes" if reproducible else "no"
 
 
 def write_sheet(path: Path, results: Path) -> None:

@@ -12,14 +12,13 @@ from jittor_ipl.diffusion.samplers import (
     euler_ancestral,
     invert,
     pndm,
-    sampler_of,
     sampling_sigmas,
     start,
     steps_of,
 )
 from jittor_ipl.diffusion.schedule import Denoiser, NoiseSchedule, noise_schedule
 from jittor_ipl.errors import UserError
-from jittor_ipl.weights.pipeline import SCHEDULERS, read_scheduler
+from jittor_ipl.weights.pipeline import read_scheduler
 
 MEAN, SPREAD = 0.7, 0.5     # the "pictures": normal, alike in every place
 SHAPE = (1, 4, 8, 8)
@@ -147,7 +146,3 @@ def test_user_mistakes_are_one_line():
         with pytest.raises(UserError, match="strength"):
             steps_of(strength, 20)
     assert steps_of(1.0, 20) == 20 and steps_of(0.9, 10) == 9
-
-
-def test_every_scheduler_class_has_a_sampler():
-    assert {sampler_of(name) for name in SCHEDULERS} == {"ddpm", "ddim", "pndm", "euler", "euler-a", "dpm++2m"}

@@ -1,24 +1,21 @@
 """The Stable Diffusion of a few thousand weights in tests/fixtures/diffusion: 16 px pictures, predicts v."""
 from __future__ import annotations
 
-import shutil
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from fixture_files import unpack
 
 from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion
-
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 
 
 @lru_cache
 def load_tiny() -> LatentDiffusion:
     """Return the model, loaded once a process: leave its weights as they are."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.unpack_archive(FIXTURES, folder)
-        return load_diffusion(Path(folder) / "pipeline")
+        return load_diffusion(unpack(Path(folder), "diffusion") / "pipeline")
 
 
 def picture(seed: int, side: int = 16) -> np.ndarray:

@@ -1,12 +1,12 @@
 """LoRA and a DreamBooth step against diffusers and peft: recorded numbers of the tiny pipeline, from their files."""
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fixture_files import unpack
 from reference import run_reference
 
 from jittor_ipl.diffusion.dreambooth import Feature, context_of, denoising_loss
@@ -30,7 +30,7 @@ from jittor_ipl.weights.lora import (
     write_lora,
 )
 
-FIXTURES, GOLDEN = Path(__file__).resolve().parents[1] / "fixtures", Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # As in record_lora.py, which runs without our package.
 TOKENS = np.array([[6, 4, 5, 7, *[0] * 8], [6, 5, 4, 7, *[0] * 8], [6, 4, 7, *[0] * 9], [6, 7, *[0] * 10]], np.int32)
 OUTPUT_TOKENS = np.array([[6, 4, 5, 7, *[0] * 8], [6, 5, 1, 2, 4, 5, 1, 4, 5, 4, 5, 7]], np.int32)
@@ -42,11 +42,7 @@ FILES = [*(("plain", name) for name in ("diffusers", "diffusers-bin", "plain-koh
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("lora")
-    for family in ("lora", "diffusion"):
-        with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
-            archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("lora"), "lora", "diffusion")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """Whole pictures from prompts, with guidance and from start pictures, against diffusers (tests/golden/pipeline.npz)."""
 from __future__ import annotations
 
-import tarfile
-
 import numpy as np
 import pipeline_cases as cases
 import pytest
+from fixture_files import unpack
 from golden import GOLDEN, record, report
 from reference import run_reference
 
@@ -14,15 +13,10 @@ from jittor_ipl.diffusion import pipeline, style_id
 from jittor_ipl.diffusion.style_aligned import StyleReference
 from jittor_ipl.weights.diffusion import load_diffusion
 
-FIXTURES = GOLDEN.parent / "fixtures" / "diffusion" / "files.tar.xz"
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("diffusion")
-    with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder)
-    return load_diffusion(folder / "pipeline")
+    return load_diffusion(unpack(tmp_path_factory.mktemp("diffusion"), "diffusion") / "pipeline")
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from fixture_files import unpack
 
 from jittor_ipl import cli
 from jittor_ipl.config import load_lora_suite
@@ -22,7 +22,6 @@ from jittor_ipl.submission.sets import open_set
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.diffusion import shared_diffusion
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 SUITE = """
 suite: tiny
 method: lora
@@ -45,8 +44,7 @@ RUNS = ["--weights", "runs/tiny"]
 def trained(tmp_path_factory) -> Path:
     """A folder with the base model, suite.yaml, the data of two styles and their finished runs."""
     folder = tmp_path_factory.mktemp("lora")
-    with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder, [member for member in archive if member.name.split("/")[0] == "pipeline"])
+    shutil.move(unpack(tmp_path_factory.mktemp("fixtures"), "diffusion") / "pipeline", folder)
     (folder / "suite.yaml").write_text(SUITE)
     random = np.random.default_rng(0)
     for number in range(2):

@@ -1,11 +1,9 @@
 """DreamBooth on the tiny pipeline: what moves, resuming to the bit, batches, the prior, learning rates."""
 from __future__ import annotations
 
-import tarfile
-from pathlib import Path
-
 import numpy as np
 import pytest
+from fixture_files import unpack
 
 from jittor_ipl.config.lora import LoraTraining
 from jittor_ipl.diffusion import dreambooth
@@ -18,15 +16,10 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.state import Loop
 from jittor_ipl.weights.diffusion import load_diffusion
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("diffusion")
-    with tarfile.open(FIXTURES / "diffusion" / "files.tar.xz") as archive:
-        archive.extractall(folder)
-    return load_diffusion(folder / "pipeline")
+    return load_diffusion(unpack(tmp_path_factory.mktemp("diffusion"), "diffusion") / "pipeline")
 
 
 def pictures(count: int, seed: int = 0, side: int = 16) -> list[Picture]:

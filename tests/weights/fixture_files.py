@@ -24,14 +24,21 @@ def names() -> list[str]:
     return found
 
 
+def unpack(folder: Path, *families: str) -> Path:
+    """Unpack the files.tar.xz of these families into `folder`; return it."""
+    for family in families:
+        with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
+            archive.extractall(folder)
+    return folder
+
+
 def extract(folder: Path) -> Path:
     """Fill `folder` with links to the loose fixtures and with the unpacked ones; return it."""
     for family in (path for path in FIXTURES.iterdir() if path.is_dir()):
         (folder / family.name).mkdir(parents=True)
         for path in family.iterdir():
-            if path.name.endswith(".tar.xz"):
-                with tarfile.open(path) as archive:
-                    archive.extractall(folder / family.name)
+            if path.name == "files.tar.xz":
+                unpack(folder / family.name, family.name)
             else:
                 (folder / family.name / path.name).symlink_to(path)
     return folder

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_files import unpack
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.runtime.backend import jt
@@ -16,15 +16,10 @@ from jittor_ipl.weights.containers.safetensors import read_safetensors, write_sa
 from jittor_ipl.weights.diffusion import LatentDiffusion, load_diffusion, save_diffusion, sha256_of, tensors_of
 from jittor_ipl.weights.inspect import inspect
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("diffusion")
-    with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("diffusion"), "diffusion")
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_files import unpack
 from network_names import adopt, recognise
 
 from jittor_ipl import clip as library
@@ -33,7 +33,6 @@ from jittor_ipl.weights.network import read_network
 sys.path.insert(0, str(Path(__file__).parents[1] / "parity"))
 from reference import require_reference, run_reference  # noqa: E402
 
-FILES = Path(__file__).parents[1] / "fixtures" / "clip" / "files.tar.xz"
 LIMIT = 1e-5
 # file or folder -> (the record of what its library computes, its dialect, its activation)
 CASES = {
@@ -58,10 +57,7 @@ VIT = dict(embed_dim=16, image_resolution=16, vision_layers=1, vision_width=64, 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    with tarfile.open(FILES) as archive:
-        archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("clip"), "clip")
 
 
 def check(folder: Path, file: str, record: str) -> Clip:

@@ -4,11 +4,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_files import unpack
 from network_names import shapes_of
 from reference import run_reference
 
@@ -24,7 +24,6 @@ from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.pipeline import read_pipeline, read_scheduler
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "diffusion" / "files.tar.xz"
 SD21_UNET = {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True,
              "block_out_channels": [320, 640, 1280, 1280], "upcast_attention": True, "sample_size": 96}
 SD_VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4,
@@ -39,10 +38,7 @@ NETWORKS = {"unet": ("unet", guess_unet_config, unet_config, unet_schema),
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("diffusion")
-    with tarfile.open(FIXTURES) as archive:
-        archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("diffusion"), "diffusion")
 
 
 @pytest.fixture()

@@ -5,12 +5,12 @@ import hashlib
 import json
 import shutil
 import sys
-import tarfile
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from fixture_files import unpack
 from network_names import shapes_of
 from reference import run_reference
 
@@ -31,7 +31,6 @@ from jittor_ipl.weights.lora import (
     write_lora,
 )
 
-FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 PLAIN = ["diffusers", "diffusers-bin", "peft-names", "plain-kohya.safetensors", "plain-old.bin"]
 ALPHA = ["metadata", "alpha-kohya.safetensors"]
 TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -40,11 +39,7 @@ KOHYA_Q = kohya_name(TO_Q)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("lora")
-    for family in ("lora", "diffusion"):
-        with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
-            archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("lora"), "lora", "diffusion")
 
 
 @pytest.fixture(scope="module")

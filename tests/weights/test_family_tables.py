@@ -1,11 +1,11 @@
 """Every table of tensor names against its network: ours built small, others' by the names recorded of them."""
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fixture_files import unpack
 from network_names import FIXTURES, recorded
 
 from jittor_ipl.models.clip.config import ClipConfig
@@ -110,11 +110,7 @@ def test_a_library_s_file_has_the_names_of_the_table(file: str) -> None:
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("tables")
-    for family in ("diffusion", "lora"):
-        with tarfile.open(FIXTURES / family / "files.tar.xz") as archive:
-            archive.extractall(folder)
-    return folder
+    return unpack(tmp_path_factory.mktemp("tables"), "diffusion", "lora")
 
 
 @pytest.mark.parametrize("part", DIFFUSION)

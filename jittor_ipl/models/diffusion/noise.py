@@ -75,6 +75,11 @@ class NoiseSchedule:
         return np.sqrt(a2).astype(np.float32), np.sqrt(1 - a2).astype(np.float32)
 
 
+def alphas_cumprod(schedule: str, start: float, end: float, count: int) -> np.ndarray:
+    """Return the part of the variance that is still picture after each timestep, float64 [count]; see `betas`."""
+    return np.cumprod(1 - betas(schedule, start, end, count))
+
+
 def betas(schedule: str, start: float, end: float, count: int) -> np.ndarray:
     """Return the variance of the noise that each of `count` timesteps adds, float64 [count], from `start` to `end`.
 

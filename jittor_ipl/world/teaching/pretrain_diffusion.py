@@ -13,7 +13,7 @@ from jittor_ipl.models.clip.config import TextConfig
 from jittor_ipl.models.clip.model import TextTower
 from jittor_ipl.models.diffusion.config import CROSS_DOWN, CROSS_UP, PLAIN_DOWN, PLAIN_UP, UNetConfig
 from jittor_ipl.models.diffusion.initial import initialise
-from jittor_ipl.models.diffusion.noise import NoiseSchedule, betas
+from jittor_ipl.models.diffusion.noise import NoiseSchedule, alphas_cumprod
 from jittor_ipl.models.diffusion.unet import UNet
 from jittor_ipl.models.diffusion.vae import Vae
 from jittor_ipl.models.strict import named_tensors
@@ -114,8 +114,9 @@ def train(recipe: LatentDiffusionRecipe, vae: Vae, pool: Pool,
 
 def noise_schedule() -> NoiseSchedule:
     """The schedule that `SCHEDULER` says."""
-    steps = betas(SCHEDULER.beta_schedule, SCHEDULER.beta_start, SCHEDULER.beta_end, SCHEDULER.num_train_timesteps)
-    return NoiseSchedule(np.cumprod(1 - steps), SCHEDULER.prediction_type)
+    of = SCHEDULER
+    return NoiseSchedule(alphas_cumprod(of.beta_schedule, of.beta_start, of.beta_end, of.num_train_timesteps),
+                         of.prediction_type)
 
 
 def latents_of(vae: Vae, pool: Pool, styles: tuple[str, ...]) -> np.ndarray:
