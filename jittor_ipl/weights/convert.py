@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,17 @@ from jittor_ipl.weights.families.registry import Recognised, families, select
 from jittor_ipl.weights.folder import TENSORS_SHA256, FileSet, find_file_sets
 from jittor_ipl.weights.generator import adapted_tensors
 from jittor_ipl.weights.inspect import not_finite
+from jittor_ipl.weights.lora import BASE_KEY
 from jittor_ipl.weights.network import Opened, open_network, read_network, recognised
 from jittor_ipl.weights.refs import locate, split_place
 
-OURS = "ours"
+OURS, PEFT = "ours", "peft-lora"    # peft's is a folder for each part: `lora.write_peft_lora`
 DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = {"safetensors": ".safetensors", "pt": ".pt"}
 # Under which key other programs look for the network in a .pt file; all others take the names themselves.
 _HOLDERS = {"stylegan2": "g_ema", "prompt-mapper": "m"}
 _NEEDED = {"lora_adapter_metadata"}     # metadata without which the tensors would mean something else
+_KEPT = (BASE_KEY,)                     # metadata that goes along, whatever the dialect
 _BESIDE = ("latent_avg",)       # and what lies beside that key there
 
 
@@ -81,6 +83,7 @@ class _Network:
     tensors: dict[str, np.ndarray]
     format: str
     left_out: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)     # of the file, where it is about the network
 
 
 def convert(ref: str | os.PathLike, folder: str | os.PathLike,
@@ -126,7 +129,7 @@ def _networks(files: FileSet, place: str | None) -> Iterator[_Network | Refused]
         found, tensors, info = opened.network(path), opened.tensors, opened.info
         left_out = (*info.skipped, *(name for name in info.extras if name not in found.layout.extras),
                     *(name for name in select(found, tensors) if name not in found.layout.expected))
-        yield _Network(files.label, files, found, _finite(opened, path), info.format, left_out)
+        yield _Network(files.label, files, found, _finite(opened, path), info.format, left_out, info.metadata)
         for part in found.layout.parts:
             if inner := tensors.below(found.prefix + part):
                 where = f"{path}, under {part!r}"
@@ -174,7 +177,7 @@ def dialect_named(text: str) -> str:
     if text in known.values():
         return text
     if text not in known:
-        raise UserError(f"unknown dialect {text!r}{nearest(text, known)}; --as takes {', '.join(known)}")
+        raise UserError(f"unknown dialect {text!r}{nearest(text, known)}; --as takes {', '.join([*known, PEFT])}")
     return known[text]
 
 
@@ -251,7 +254,8 @@ def _metadata(network: _Network, dialect: str) -> dict[str, str]:
     # Of several shards the hash of the list of their hashes, as sha256sum prints it.
     source = hashes[files[0].name] if len(files) == 1 else hashlib.sha256(lines.encode()).hexdigest()
     ours = {"kind": layout.kind, "config": json.dumps(layout.config, sort_keys=True), "dialect": dialect,
-            "source_dialect": layout.dialect, "source_format": network.format, "source_sha256": source}
+            "source_dialect": layout.dialect, "source_format": network.format, "source_sha256": source,
+            **{key: network.metadata[key] for key in _KEPT if key in network.metadata}}
     # "format" is what Hugging Face's programs ask for before they read a file.
     return ours if dialect == OURS else {**ours, "format": "pt", **_their_metadata(network, dialect)}
 

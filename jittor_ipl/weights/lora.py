@@ -5,10 +5,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jittor_ipl.disk.atomic import make_folder, write_json
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import compare, require_fit
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from jittor_ipl.weights.diffusion import LatentDiffusion
 
 BASE_KEY = "base_sha256"        # in a file's metadata: `weights.diffusion.base_sha256` of the model it was trained on
+
 
 class LoraModule(NamedTuple):
     """The change of one module's weight: alpha / rank * up @ down; down [rank, in, *kernel], up [out, rank, 1, 1]."""
@@ -107,6 +110,25 @@ def weighted_sum(loras: Sequence[tuple[Mapping[str, LoraModule], float]]) -> Lor
     return total
 
 
+def read_sum(parts: Sequence[tuple[str | os.PathLike, float]]) -> tuple[Lora, dict[str, str]]:
+    """Read LoRA files and return their `weighted_sum`, and the metadata that name the base model where a file does.
+
+    A single one with a weight of 1 comes back as it is.
+
+    Raises UserError as `read_lora` does, and where two files name different base models.
+    """
+    read = [(*_read(ref, None), ref, weight) for ref, weight in parts]
+    bases = {metadata[BASE_KEY]: ref for _, metadata, ref, _ in read if BASE_KEY in metadata}
+    if len(bases) > 1:
+        (first, one), (second, other) = list(bases.items())[:2]
+        raise UserError(f"{one} was trained on the base model {first[:12]}, {other} on {second[:12]}: only LoRA of one "
+                        "base add up")
+    stated = {BASE_KEY: base for base in bases}
+    if len(read) == 1 and read[0][3] == 1:
+        return read[0][0], stated
+    return weighted_sum([(lora, weight) for lora, _, _, weight in read]), stated
+
+
 def from_tensors(tensors: Mapping[str, np.ndarray]) -> Lora:
     """Return the modules of a LoRA in our names."""
     return {module: LoraModule(tensors[f"{module}.{DOWN}"], tensors[f"{module}.{UP}"],
@@ -137,6 +159,23 @@ def write_diffusers_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule]
     tensors = export.folded(to_tensors(lora)) if fold_alpha else to_tensors(lora)
     facts = {**(metadata or {}), **export.diffusers_metadata(tensors)}
     write_safetensors(path, export.to_diffusers(tensors, {}), facts)
+
+
+def write_peft_lora(folder: str | os.PathLike, lora: Mapping[str, LoraModule],
+                    metadata: Mapping[str, str] | None = None) -> list[Path]:
+    """Write `<folder>/<part>/adapter_{model.safetensors,config.json}` for each part of a LoRA; return these folders.
+
+    They are what peft's `PeftModel.from_pretrained(network, folder)` loads, for "unet" and "text_encoder".
+    """
+    written = []
+    for part in (UNET, TEXT):
+        tensors, config = export.to_peft(to_tensors(lora), part)
+        if tensors:
+            target = make_folder(Path(folder) / part)
+            write_json(target / "adapter_config.json", config)
+            write_safetensors(target / "adapter_model.safetensors", tensors, {"format": "pt", **(metadata or {})})
+            written.append(target)
+    return written
 
 
 def write_kohya_lora(path: str | os.PathLike, lora: Mapping[str, LoraModule], *, base: str = "", title: str = "LoRA",

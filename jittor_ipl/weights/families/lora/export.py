@@ -36,6 +36,17 @@ def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
             for theirs, ours in roles}
 
 
+def to_peft(tensors: Tensors, part: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors of one part ("unet", "text_encoder") under peft's names, and its adapter_config.json."""
+    start = f"{part}."
+    mine = {module.removeprefix(start): module for module in modules_of(tensors) if module.startswith(start)}
+    named = {f"base_model.model.{path}.lora_{letter}.weight": tensors[f"{module}.{role}"]
+             for path, module in mine.items() for letter, role in (("A", DOWN), ("B", UP))}
+    ranks = {path: tensors[f"{module}.{DOWN}"].shape[0] for path, module in mine.items()}
+    alphas = {path: _whole(float(tensors[f"{module}.{ALPHA}"])) for path, module in mine.items()}
+    return named, {**_peft_config(ranks, alphas), "task_type": None, "base_model_name_or_path": None}
+
+
 def folded(tensors: Tensors) -> dict[str, np.ndarray]:
     """Return the same LoRA with one rank in each part and alpha = rank: what any release of diffusers reads right.
 
