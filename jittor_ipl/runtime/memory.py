@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jittor_ipl.errors import UserError
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4     # mallopt's parameters, malloc.h of glibc
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3     # mallopt's parameters, malloc.h of glibc
 # What our own allocator (repairs.h), oneDNN, C++, CUDA and NumPy say. Not "out of memory" alone: Jittor guesses it
 # behind every compiler that a signal ended.
 _LACK = re.compile("out of memory: [0-9]+ bytes|could not create a memory object|std::bad_alloc|Unable to allocate|"
@@ -32,7 +32,7 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(parameter, value) == 1 for parameter, value in
-               ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
+               ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 64 << 20)))
 
 
 def give_back_freed_memory(jt) -> None:

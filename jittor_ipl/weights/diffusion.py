@@ -76,6 +76,7 @@ def load_diffusion(ref: str | os.PathLike) -> LatentDiffusion:
     load_into(vae, stored["vae"], source=str(folder / "vae"))
     packed = huggingface.to_ours(stored["text_encoder"], named_tensors(text))
     load_into(text, packed, source=str(folder / "text_encoder"))
+    del packed      # it is as large as the text encoder, and what is freed later stays with the process
     give_back_freed_memory(jt)
     return LatentDiffusion(unet, vae, text, pipeline.tokenizer, pipeline.scheduler, base_sha256(stored))
 

@@ -67,6 +67,7 @@ def networks(scale: str):
                 var.assign(jt.array(values))
             var.sync()
         freeze(network)
+    del values
     give_back_freed_memory(jt)
     return made
 
