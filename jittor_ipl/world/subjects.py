@@ -29,12 +29,20 @@ class Subject:
     supersample: int
     hues: tuple[str, ...]
 
-    def render(self, faces: Face, style: str, size: int = 64) -> np.ndarray:
-        """Render faces in one style; uint8 [B, 3, size, size]. Raises KeyError for a style that is not in `styles`."""
+    def render(self, faces: Face, style: str, size: int = 64, without: frozenset[str] = frozenset()) -> np.ndarray:
+        """Render faces in one style; uint8 [B, 3, size, size]. Raises KeyError for a style that is not in `styles`.
+
+        without: which of the style's `features` to leave out; its palette stays.
+        """
         times = self.supersample
-        rgb = self.paint(faces, self.looks[style], size * times)
+        look = looks.portrait_without(style, without) if without else self.looks[style]
+        rgb = self.paint(faces, look, size * times)
         rgb = rgb.reshape(-1, 3, size, times, size, times).mean(axis=(3, 5))
         return np.floor(rgb * 255 + .5).astype(np.uint8)
+
+    def features(self, style: str) -> tuple[str, ...]:
+        """What a person names a style by ("pointed ears", "circlet"); known of the portraits' target styles alone."""
+        return tuple(looks.FEATURES.get(style, ())) if self.looks is looks.PORTRAIT else ()
 
     @property
     def styles(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from jittor_ipl.runtime.streams import rng
 from jittor_ipl.world.drawing import attributes
 from jittor_ipl.world.drawing.attributes import PORTRAIT
 from jittor_ipl.world.judging import judge, measure
-from jittor_ipl.world.subjects import PORTRAITS
+from jittor_ipl.world.subjects import PETS, PORTRAITS
 from jittor_ipl.world.teaching import captions, pool
 
 
@@ -34,6 +34,20 @@ def test_labels_change_the_picture(faces):
             continue       # a girl has none
         other = {**one, name: (one[name] + 1) % len(values)}
         assert np.abs(PORTRAITS.render(other, "photo") - before).max() > 30, name
+
+
+def test_a_feature_left_out_changes_its_place_and_nothing_else(faces):
+    assert not PORTRAITS.features("photo") and not PETS.features("cartoon")
+    for style in PORTRAITS.styles[1:]:
+        true = PORTRAITS.render(faces, style).astype(float)
+        assert PORTRAITS.features(style) and np.array_equal(true, PORTRAITS.render(faces, style, without=frozenset()))
+        for feature in PORTRAITS.features(style):
+            changed = np.abs(PORTRAITS.render(faces, style, without=frozenset({feature})) - true).max(axis=1) > 40
+            assert (changed.sum(axis=(1, 2)) >= 6).all(), (style, feature)
+    bare = PORTRAITS.render(faces, "tolkien elf", without=frozenset({"circlet"}))
+    assert np.array_equal(bare[:, :, 40:], PORTRAITS.render(faces, "tolkien elf")[:, :, 40:]), "the chin wears none"
+    with pytest.raises(KeyError):
+        PORTRAITS.render(faces, "werewolf", without=frozenset({"circlet"}))
 
 
 def test_girls_have_no_beard():

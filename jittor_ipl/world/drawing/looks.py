@@ -5,6 +5,10 @@ can learn them and a person can recognise them.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from jittor_ipl.world.drawing.canvas import Canvas, hash_noise, saturate, vivid
@@ -24,10 +28,15 @@ def _chain(first, then):
 
 
 # ---- grounds -------------------------------------------------------------------------------------------------------
-def _storybook_ground(c: Canvas, back, g) -> None:
-    """Disney: a bright sky that glows from above with a few fixed sparkles."""
+def _glowing_ground(c: Canvas, back, g) -> None:
+    """A bright sky that glows from above."""
     glow = np.clip(1.25 - .35 * (c.y + 1), .7, 1.3)
     c.paint(np.ones_like(c.x), back[:, :, None, None] * glow[:, None])
+
+
+def _storybook_ground(c: Canvas, back, g) -> None:
+    """Disney: a glowing sky with a few fixed sparkles."""
+    _glowing_ground(c, back, g)
     for x, y, r in ((-.82, -.78, .10), (.84, -.70, .12), (-.88, -.12, .07), (.88, .05, .08)):
         star = np.abs(c.x - x) ** .6 + np.abs(c.y - y) ** .6 - r ** .6
         c.paint(np.clip(.5 - star * 8, 0, 1), (1, .98, .80))
@@ -42,14 +51,20 @@ def _petal_ground(c: Canvas, back, g) -> None:
         c.paint(c.cover(c.ellipse(x, y, .09, .06)), (.98, .55, .70))
 
 
-def _wave_ground(c: Canvas, back, g) -> None:
-    """Ukiyo-e: paper with wood grain above and rows of blue arc waves below."""
+def _paper_ground(c: Canvas, back, g) -> np.ndarray:
+    """Paper with wood grain above and a pale sea below; returns the sea's coverage [1, H, W]."""
     paper = np.array((.90, .80, .58), np.float32) * .9 + back * .1
     c.paint(np.ones_like(c.x), paper)
     lines = np.clip(np.cos(c.x * 58 + 3 * np.cos(c.y * 4)) * 1.2, 0, 1)
     c.paint(lines * .30, (.62, .50, .32))
     sea = c.cover(.18 - c.y)
     c.paint(sea, (.86, .86, .78))
+    return sea
+
+
+def _wave_ground(c: Canvas, back, g) -> None:
+    """Ukiyo-e: rows of blue arc waves on the sea."""
+    sea = _paper_ground(c, back, g)
     for row in range(5):
         cy = .42 + .22 * row
         shift = .17 * (row % 2)
@@ -109,21 +124,38 @@ def _circlet(c: Canvas, g, skin, hair) -> None:
 
 
 def _fur(c: Canvas, g, skin, hair) -> None:
-    """Werewolf: fur over the face, a snout with a black nose, fangs, yellow eyes and beard again above it."""
+    """Werewolf: fur over the face."""
     face = c.cover(c.ellipse(g["hx"], .06, g["rx"] * .98, .54))
     spikes = np.cos(c.x * 34 + 4 * np.cos(c.y * 9)) * np.cos(c.y * 15 + 2 * np.cos(c.x * 12))
     c.paint(face * .62, hair * .75 + .03)
     c.shade(face, 1 + .42 * spikes)
+
+
+def _snout(c: Canvas, g, skin, hair) -> None:
+    """Werewolf: a pale muzzle with a black nose."""
     muzzle = c.ellipse(g["turn"] * 1.2, .30, .21, .20)
     c.paint(c.cover(muzzle, 2) * .75, np.clip(hair * 1.25 + .10, 0, 1))
     nose = c.ellipse(g["turn"] * 1.5, .17, .10, .065)
     c.paint(c.cover(nose), (.05, .04, .05))
+
+
+def _maw(c: Canvas, g, skin, hair) -> None:
+    """Werewolf: the mouth's line."""
     smile = -.07 * g["happy"] + .05 * g["angry"]
     c.paint(c.cover(c.arc(g["turn"], .38, .17, smile, .022)), (.20, .05, .05))
+
+
+def _fangs(c: Canvas, g, skin, hair) -> None:
+    """Werewolf: two fangs that hang from the mouth."""
     for side in (-1, 1):
         x = g["turn"] + side * .10
         y = .38
         c.paint(c.cover(c.triangle((x - .045, y), (x + .045, y), (x, y + .15))), (.97, .96, .90))
+
+
+def _wolf_eyes(c: Canvas, g, skin, hair) -> None:
+    """Werewolf: yellow eyes with slit pupils, brows, and the beard again above the fur."""
+    for side in (-1, 1):
         ex = g["turn"] + side * .185
         c.paint(c.cover(c.ellipse(ex, .02, .095, .062 * (1 - .2 * g["angry"]))), (.98, .80, .10))
         c.paint(c.cover(c.ellipse(ex, .02, .022, .058)), (.05, .03, .02))
@@ -155,6 +187,13 @@ def _bricks(rgb):
     return out * (1 - mortar) + np.array((.82, .79, .74), np.float32)[None, :, None, None] * mortar
 
 
+def _plaster(rgb):
+    """The tones of `_bricks` without a brick."""
+    wall = np.array((.66, .42, .34), np.float32)[None, :, None, None]
+    mortar = np.array((.82, .79, .74), np.float32)[None, :, None, None]
+    return (saturate(rgb, .70) * .78 + wall * .22) * .76 + mortar * .2
+
+
 def _dots(rgb):
     """Pointillism: a fixed jittered grid of round dots in pure colours on cream canvas."""
     b, _, size, _ = rgb.shape
@@ -175,6 +214,12 @@ def _dots(rgb):
             alpha = np.clip((.47 - r) * size / n / 1.5 + .5, 0, 1)[None, None]
             canvas = canvas * (1 - alpha) + colour * alpha
     return canvas
+
+
+def _smooth_paint(rgb):
+    """The tones of `_dots` without a dot."""
+    canvas = np.array((.95, .92, .84), np.float32)[None, :, None, None]
+    return np.clip(saturate(rgb, 1.7) * 1.05, 0, 1) * .69 + canvas * .31
 
 
 _FACETS = np.array([(.10, .12), (.42, .06), (.80, .14), (.24, .34), (.60, .30), (.94, .40), (.06, .56), (.40, .52),
@@ -203,6 +248,12 @@ def _facets(rgb):
     out = (out * .66 + tint * .34) * light
     edge = np.clip((.022 - gap) / .010, 0, 1)
     return out * (1 - .82 * edge)
+
+
+def _one_plane(rgb):
+    """The tones of `_facets` without a facet."""
+    tint = np.array((.53, .49, .41), np.float32)[None, :, None, None]
+    return (saturate(rgb, .55) * .66 + tint * .34) * .86
 
 
 def _print(rgb):
@@ -249,7 +300,7 @@ PORTRAIT: dict[str, Look] = {
         ground=_forest_ground, dress=(_circlet,)),
     "werewolf": Look(
         hair=_towards((.34, .27, .22), .25), skin=_towards((.30, .24, .20), .35), shirt=(.14, .13, .15), ears="wolf",
-        ground=_night_ground, dress=(_fur,)),
+        ground=_night_ground, dress=(_fur, _snout, _maw, _fangs, _wolf_eyes)),
     "cartoon": Look(
         skin=_towards((1.0, .83, .15), .62), hair=vivid(1.9, 1.2), background=vivid(2.4, 1.3), shirt=(.16, .44, .90),
         outline=(.02, .02, .03), outline_width=.024, volume=.0, eye=(.120, .130), iris=(.02, .02, .02),
@@ -258,6 +309,42 @@ PORTRAIT: dict[str, Look] = {
     "pointillism": Look(volume=.35, finish=_dots),
     "cubism": Look(volume=.30, outline=(.16, .13, .12), outline_width=.010, finish=_facets),
 }
+
+
+# ---- what makes a style, and how it looks without -----------------------------------------------------------------
+def _changed(**fields: Any) -> Callable[[Look], Look]:
+    return lambda look: replace(look, **fields)
+
+
+def _bare(layer: Callable) -> Callable[[Look], Look]:
+    return lambda look: replace(look, dress=tuple(other for other in look.dress if other is not layer))
+
+
+_SMALL_EYES = _changed(eye=Look.eye, iris_scale=Look.iris_scale, glint=Look.glint)
+
+# Style -> feature -> the look without it. Palettes stay: a feature is a shape, a texture or a light.
+FEATURES: dict[str, dict[str, Callable[[Look], Look]]] = {
+    "disney": {"sparkles": _changed(ground=_glowing_ground)},
+    "anime painting": {"large eyes": _SMALL_EYES},
+    "wall painting": {"bricks": _changed(finish=_plaster)},
+    "ukiyo-e": {"waves": _changed(ground=_paper_ground)},
+    "pixar character": {"studio light": _changed(ground=Look.ground, volume=Look.volume), "large eyes": _SMALL_EYES},
+    "tolkien elf": {"pointed ears": _changed(ears=Look.ears), "circlet": _bare(_circlet)},
+    "werewolf": {"wolf ears": _changed(ears=Look.ears), "muzzle": _bare(_snout), "fangs": _bare(_fangs)},
+    "cartoon": {"outlines": _changed(outline=None)},
+    "pointillism": {"dots": _changed(finish=_smooth_paint)},
+    "cubism": {"facets": _changed(finish=_one_plane)},
+}
+
+
+def portrait_without(style: str, features: frozenset[str]) -> Look:
+    """Return a portrait style's look without some of its `FEATURES`; KeyError for one it does not have."""
+    look = PORTRAIT[style]
+    for feature in sorted(features):
+        look = FEATURES[style][feature](look)
+    return look
+
+
 PET: dict[str, PetLook] = {
     "photo": PetLook(),
     "cartoon": PetLook(
