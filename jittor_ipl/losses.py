@@ -212,6 +212,27 @@ def _luminance(images: jt.Var) -> jt.Var:
     return average_pool(luma, by, by) if by > 1 else luma
 
 
+def regression(images: jt.Var, wanted: jt.Var, edges: float = .5, coarse: float = 1.0) -> jt.Var:
+    """Return how far images [B, 3, H, W] are from those that are wanted: mean absolute differences.
+
+    To those of the values the differences between neighbouring pixels are added with weight `edges`, and, with weight
+    `coarse`, the same of both at a quarter of the side.
+    """
+    loss = _difference(images, wanted, edges)
+    if not coarse or images.shape[2] < 8:
+        return loss
+    return loss + coarse * _difference(average_pool(images, 4, 4), average_pool(wanted, 4, 4), edges)
+
+
+def _difference(images: jt.Var, wanted: jt.Var, edges: float) -> jt.Var:
+    apart = images - wanted
+    loss = mean(jt.abs(apart))
+    if not edges:
+        return loss
+    down, right = apart[:, :, 1:] - apart[:, :, :-1], apart[:, :, :, 1:] - apart[:, :, :, :-1]
+    return loss + edges * (mean(jt.abs(down)) + mean(jt.abs(right)))
+
+
 def out_of_range(images: jt.Var) -> jt.Var:
     """Return the mean squared excess of pixel values beyond [-1, 1]: what a picture file would cut off."""
     excess = jt.maximum(jt.abs(images) - 1.0, 0.0)

@@ -22,7 +22,10 @@ from jittor_ipl.adaptation.report import Report, direction_similarity, read_repo
 from jittor_ipl.adaptation.samples import SampleGrid
 from jittor_ipl.adaptation.stage1 import train_mapper
 from jittor_ipl.adaptation.stage2 import train_generator
+from jittor_ipl.adaptation.taught import teach
 from jittor_ipl.config import StyleRun, class_prompts_of, prompts_of, save_config
+from jittor_ipl.config.sections import GeneratorTraining, MapperTraining
+from jittor_ipl.diffusion.teacher import load_teacher
 from jittor_ipl.disk.atomic import sweep
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CONFIG, GENERATOR, MAPPER, SAMPLES
@@ -82,6 +85,7 @@ class _Run:
         self.official = config.compat == "official"
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
+        self.teacher = load_teacher(config.teacher.model, config.teacher.lora) if config.teacher else None
         unknown = unknown_words([listener.clip for listener in self.listeners], config)
         if unknown:
             print(f"warning: {config.folder}: {', '.join(model.model for model in config.clip)} never saw "
@@ -119,7 +123,7 @@ class _Run:
             print(f"{config.folder}: {config.clip[0].model} knows {share:.0%} of the words in the list of prompts, "
                   "the others say nothing to it; mapper.prompts=demo is made of words it knows",
                   file=self.stream, flush=True)
-        with self._stage("mapper") as stage:
+        with self._stage("mapper", config.mapper) as stage:
             train_mapper(self.source, mapper, prompts, listener, config.mapper, seed=config.mapper_seed,
                          noise=config.generator.noise, loop=stage,
                          listed=encode_texts(listener.clip, listed) if listed else None)
@@ -147,18 +151,25 @@ class _Run:
                 shown.put(part_of(state, "ema"))
                 samples.save(step, shown)
 
-        with self._stage("generator", show) as stage:
-            averaged = train_generator(
-                self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
-                prompts=prompts, mapper=mapper, official=self.official, loop=stage)
-        self.stop.raise_if_received()
+        if config.method == "teacher":
+            averaged, seconds = teach(
+                config, self.run_dir, self.source, target, self.listeners, self.teacher,
+                lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream)
+        else:
+            with self._stage("generator", config.generator, show) as stage:
+                averaged = train_generator(
+                    self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
+                    prompts=prompts, mapper=mapper, official=self.official, loop=stage)
+            self.stop.raise_if_received()
+            seconds = stage.seconds()
         shown.put(unmoved_as_they_were(averaged, target, self.source))
         keep_center(shown, self.source)
         save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
-        return shown, stage.seconds()
+        return shown, seconds
 
-    def _stage(self, name: str, show: Callable[[int, State], None] | None = None) -> Stage:
-        config, settings = self.config, getattr(self.config, name)
+    def _stage(self, name: str, settings: MapperTraining | GeneratorTraining,
+               show: Callable[[int, State], None] | None = None) -> Stage:
+        config = self.config
         return Stage(self.run_dir, name, settings.steps, config.run, identity=self.identity, title=config.folder,
                      advice=f"lower {name}.lr (now {settings.lr})", stop=self.stop, show=show, renamed=_RENAMED,
                      stream=self.stream)

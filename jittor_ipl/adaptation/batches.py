@@ -56,6 +56,7 @@ class Batch:
     directions: list[jt.Var]        # per listener [1 or B, d], unit
     views: list[View]
     centers: np.ndarray             # [B, 2] of the patches
+    wanted: jt.Var | None = None    # [B, 3, H, W] as a teacher wants the pictures to be
 
     def part(self, rows: slice) -> Batch:
         """Return the batch of those rows alone."""
@@ -65,7 +66,7 @@ class Batch:
             self, ws=self.ws[rows], noise=noise_of(self.noise, rows), target_noise=noise_of(self.target_noise, rows),
             directions=[one[rows] if one.shape[0] > 1 else one for one in self.directions],
             views=[View(*(None if array is None else array[rows] for array in view)) for view in self.views],
-            centers=self.centers[rows])
+            centers=self.centers[rows], wanted=None if self.wanted is None else self.wanted[rows])
 
 
 def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows: Sequence[slice],

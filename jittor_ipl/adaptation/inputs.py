@@ -5,8 +5,12 @@ import hashlib
 from pathlib import Path
 
 from jittor_ipl.config import StyleRun, prompts_path
+from jittor_ipl.config.teacher import Teacher
 from jittor_ipl.disk.integrity import file_sha256
+from jittor_ipl.disk.layout import FEATURE
+from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images
+from jittor_ipl.text.descriptions import descriptions_path
 from jittor_ipl.text.questions import variations_path
 from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_file_sets
 from jittor_ipl.weights.refs import locate, resolve
@@ -31,7 +35,21 @@ def run_files(config: StyleRun) -> list[Path]:
         files.append(variations_path(config.generator.variations))
     if config.style_images is not None:
         files += list_images(config.style_images)
+    if config.teacher is not None:
+        files += _teacher_files(config.teacher)
     return files
+
+
+def _teacher_files(teacher: Teacher) -> list[Path]:
+    """Return every file below the teacher's folder, its LoRA, and the list of descriptions."""
+    folder = locate(teacher.model)
+    if not folder.is_dir():
+        raise UserError(f"the teacher {teacher.model!r} is no folder: name one in diffusers' layout, or demo:<name>")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if teacher.lora is not None:
+        lora = Path(teacher.lora)
+        files += [path for path in (lora, lora.with_name(FEATURE)) if path == lora or path.is_file()]
+    return files + ([] if teacher.describe is None else [descriptions_path(teacher.describe)])
 
 
 def _clip_files(ref: str) -> list[Path]:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from jittor_ipl.adaptation.batches import WHOLE, Batch, gradients, noise_of, sli
 from jittor_ipl.adaptation.consolidation import information_of
 from jittor_ipl.adaptation.directions import Prompts
 from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.adaptation.lessons import Lesson
 from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.config.sections import GeneratorTraining, Losses
 from jittor_ipl.models.mappers import Mapper
@@ -24,12 +26,12 @@ from jittor_ipl.train.state import Loop, State, Weights
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorTraining,
                     weights: Losses, *, seed: int, prompts: Prompts | None = None, mapper: Mapper | None = None,
-                    official: bool = False, loop: Loop | None = None,
-                    draws: Draws | None = None) -> dict[str, np.ndarray]:
+                    official: bool = False, loop: Loop | None = None, draws: Draws | None = None,
+                    lesson: Lesson | None = None) -> dict[str, np.ndarray]:
     """Train `target` in place for `settings.steps` steps, or until the loop's hook says so; return its average.
 
     source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own
-    text direction; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead.
+    text direction, none without listeners; a `lesson` says besides how the pictures should be; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead.
     `official` repeats the original code's layer choice, separate noise and unclamped images. A `loop` that goes on from
     the state of an earlier one ends with the same bits on a CPU. Returns name -> array of every parameter of the moving
     average. Metrics: loss, lr and each loss that has a weight.
@@ -44,19 +46,22 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     adam = Adam(trained, rate, betas)
     ema = Ema(params, settings.ema)
     choice = LayerChoice(source, target, listeners, settings, draws, names, official)
-    anchors = Anchors(source, listeners, draws, settings.anchors if weights.anchor else None, clamp=not official)
-    criterion = Criterion(listeners, settings, weights, clamp=not official)
+    anchors = Anchors(source, listeners, draws, settings.anchors if weights.anchor and listeners else None, clamp=not official)
+    criterion = Criterion(listeners, settings, weights, clamp=not official) if listeners else None
     # Before a state is restored: the target is still the source here.
-    information = information_of(target, names, draws) if weights.consolidation else {}
+    information = information_of(target, names, draws) if weights.consolidation and listeners else {}
     before = source.trainable()
     rows = [WHOLE] if weights.mean_direction or weights.covariance else slices(settings.batch, source.size)
 
     def compare(batch: Batch) -> dict[str, jt.Var]:
         """Return the weighted losses [1] of a pair of images."""
-        with jt.no_grad():
-            image_source = source.synthesis(batch.ws, batch.noise)                              # [B, 3, H, W]
-        image_target = target.synthesis(batch.ws, batch.target_noise)
-        terms = criterion(image_source, image_target, batch, anchors.images(batch.ws, batch.noise))
+        image_target, terms = target.synthesis(batch.ws, batch.target_noise), {}                # [B, 3, H, W]
+        if batch.wanted is not None:
+            terms["lesson"] = lesson.loss(image_target, batch.wanted)
+        if criterion:
+            with jt.no_grad():
+                image_source = source.synthesis(batch.ws, batch.noise)
+            terms |= criterion(image_source, image_target, batch, anchors.images(batch.ws, batch.noise))
         if information:
             terms["consolidation"] = weights.consolidation * losses.consolidation(params, before, information)
         return terms
@@ -78,6 +83,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
                 context = mapper(ws if mapper.per_level else w)                                 # [B, n_ctx, d_text]
                 directions[0] = prompts.directions(*prompts.learned(context))                   # [B, d]
         batch = draws.batch(step, ws, directions, separate_noise=official)
+        batch = batch if lesson is None else replace(batch, wanted=jt.array(lesson.wanted(step, batch, target)))
         loss, terms, grads = gradients(compare, batch, rows, [params[name] for name in train])
 
         lr = SCHEDULES[settings.schedule](rate, step, settings.steps)

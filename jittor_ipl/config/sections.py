@@ -194,19 +194,3 @@ class Run(Section):
     keep: int = Field(2, ge=1, le=1000)          # checkpoints kept
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
-
-
-class Shared(Section):
-    """What a suite and each of its style runs have in common."""
-
-    suite: SuiteName
-    seed: Seed = 2
-    source: Source = Source()
-    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
-    method: Literal["ipl", "nada"] = "ipl"           # prompts per image, or one text direction for all
-    compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
-    mapper: MapperTraining = MapperTraining()
-    generator: GeneratorTraining = GeneratorTraining()
-    losses: Losses = Losses()
-    generate: Generate = Generate()
-    run: Run = Run()

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from jittor_ipl.config.sections import Section, Seed, Shared, StyleName, Words
+from jittor_ipl.config.sections import Section, Seed, StyleName, Words
+from jittor_ipl.config.shared import Shared
 from jittor_ipl.config.styles import StyleList
 from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
 from jittor_ipl.errors import UserError
@@ -52,6 +53,8 @@ class StyleRun(Shared):
     def training_hash(self) -> str:
         """Return the SHA-256 (hex) of every setting that can change the weights: all but `run` and `generate`."""
         settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
+        if self.teacher is None:
+            del settings["teacher"]
         for loss, names in _YOUNGER.items():
             if not settings["losses"][loss]:
                 del settings["losses"][loss]
@@ -70,6 +73,7 @@ class StyleEntry(Section):
     method: Any = None
     compat: Any = None
     clip: list[Any] | None = None
+    teacher: dict[str, Any] = {}
     source: dict[str, Any] = {}
     mapper: dict[str, Any] = {}
     generator: dict[str, Any] = {}

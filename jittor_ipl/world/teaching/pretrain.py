@@ -20,7 +20,7 @@ from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.diffusion import save_diffusion
+from jittor_ipl.weights.diffusion import load_diffusion, save_diffusion
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
@@ -140,7 +140,8 @@ def _diffusion(part: str, options) -> dict:
     vae = pretrain_vae.with_encoder(pretrain_vae.RECIPES["diffusion-decoder"], faces)
     load_into(vae, read_network(path, kind="vae").tensors, source=str(path))
     with _stage(part, options, recipe) as stage:
-        unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage)
+        origin = load_diffusion(f"{options.assets / recipe.origin}") if recipe.origin else None
+        unet, text, codec = pretrain_diffusion.train(recipe, vae, faces, stage, origin)
     save_diffusion(options.assets / part, unet, vae, text, codec, pretrain_diffusion.SCHEDULER, overwrite=True)
     return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
 

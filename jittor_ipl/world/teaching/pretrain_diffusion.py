@@ -2,6 +2,7 @@
 
 `demo:diffusion` has seen the photo style and five of the ten target styles; the other five (`competition.UNSEEN`) never
 came before its U-Net and its text encoder. Its autoencoder: encoder `principal_encoder`, decoder `pretrain_vae`.
+`demo:diffusion-all`, the teacher of adaptation, goes on from it with all styles.
 """
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from jittor_ipl.text.bpe_folder import small_vocabulary
 from jittor_ipl.text.tokenizer import Tokenizer
 from jittor_ipl.train.optim import Adam, Ema, cosine, warmup
 from jittor_ipl.train.state import Loop, Weights
+from jittor_ipl.weights.diffusion import LatentDiffusion
 from jittor_ipl.weights.pipeline import Scheduler
 from jittor_ipl.world.competition import UNSEEN
 from jittor_ipl.world.subjects import PORTRAITS
@@ -41,6 +43,7 @@ class LatentDiffusionRecipe:
     """How a diffusion model of the demo world is made."""
 
     styles: tuple[str, ...]
+    origin: str = ""                # the part whose networks this training starts from
     steps: int = 5000
     batch: int = 64
     lr: float = 1.2e-3
@@ -57,7 +60,8 @@ class LatentDiffusionRecipe:
 
 
 SEEN = tuple(style for style in PORTRAITS.styles if style not in UNSEEN)
-RECIPES = {"diffusion": LatentDiffusionRecipe(SEEN)}
+RECIPES = {"diffusion": LatentDiffusionRecipe(SEEN),
+           "diffusion-all": LatentDiffusionRecipe(PORTRAITS.styles, origin="diffusion", steps=2000, lr=9e-4, seed=52)}
 
 
 def vocabulary() -> Tokenizer:
@@ -82,11 +86,11 @@ def networks(recipe: LatentDiffusionRecipe, vae: Vae, codec: Tokenizer) -> tuple
     return unet, text.initialise(rng(recipe.seed, "text-weights"))
 
 
-def train(recipe: LatentDiffusionRecipe, vae: Vae, pool: Pool,
-          loop: Loop | None = None) -> tuple[UNet, TextTower, Tokenizer]:
-    """Train U-Net and text encoder; what is returned are their moving averages."""
+def train(recipe: LatentDiffusionRecipe, vae: Vae, pool: Pool, loop: Loop | None = None,
+          origin: LatentDiffusion | None = None) -> tuple[UNet, TextTower, Tokenizer]:
+    """Train U-Net and text encoder, from those of `origin` on; what is returned are their moving averages."""
     codec = vocabulary()
-    unet, text = networks(recipe, vae, codec)
+    unet, text = (origin.unet, origin.text) if origin else networks(recipe, vae, codec)
     parameters = {**{f"unet.{name}": var for name, var in named_tensors(unet).items()},
                   **{f"text.{name}": var for name, var in named_tensors(text).items()}}
     optimiser = Adam(parameters, recipe.lr, betas=(.9, .99), weight_decay=.01, decoupled=True)

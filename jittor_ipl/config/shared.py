@@ -1,0 +1,45 @@
+"""What a suite and each of its style runs have in common."""
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from jittor_ipl.config.sections import (
+    ClipModel,
+    Generate,
+    GeneratorTraining,
+    Losses,
+    MapperTraining,
+    Run,
+    Section,
+    Seed,
+    Source,
+    SuiteName,
+)
+from jittor_ipl.config.teacher import Teacher
+from jittor_ipl.errors import UserError
+
+
+class Shared(Section):
+    """What a suite and each of its style runs have in common."""
+
+    suite: SuiteName
+    seed: Seed = 2
+    source: Source = Source()
+    clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
+    method: Literal["ipl", "nada", "teacher"] = "ipl"   # prompts per image, one text direction for all, or `teacher`
+    teacher: Teacher | None = None                   # a diffusion model, for method "teacher"
+    compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
+    mapper: MapperTraining = MapperTraining()
+    generator: GeneratorTraining = GeneratorTraining()
+    losses: Losses = Losses()
+    generate: Generate = Generate()
+    run: Run = Run()
+
+    @model_validator(mode="after")
+    def _the_teacher_is_asked(self) -> Shared:
+        if (self.method == "teacher") != (self.teacher is not None):
+            raise UserError("method teacher needs a section teacher" if self.method == "teacher" else
+                            f"a section teacher, but the method is {self.method}: set method to teacher")
+        return self

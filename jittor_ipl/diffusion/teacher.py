@@ -1,0 +1,169 @@
+"""A diffusion model as a teacher of generators: it redraws pictures in other words, and says how latents should change.
+
+The one door through which `adaptation` reaches this room. Pictures [B, 3, H, W] are in [-1, 1] and of any size: the
+teacher sees them at its own. What it computes is not differentiated; rows of a call are computed together.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jittor_ipl.diffusion.finite import finite
+from jittor_ipl.diffusion.pipeline import predicted, text_states
+from jittor_ipl.diffusion.samplers import euler, invert
+from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding, to_preserving
+from jittor_ipl.diffusion.style_files import painter
+from jittor_ipl.errors import UserError
+from jittor_ipl.images.resample import resized
+from jittor_ipl.weights.diffusion import load_diffusion
+
+if TYPE_CHECKING:
+    from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.weights.diffusion import LatentDiffusion
+
+# Weights that likelihood distillation gives the score's principal directions over the latents' channels, against a
+# drift of colours (arXiv 2411.13536); the last stands for all further ones.
+LIKELIHOOD_WEIGHTS = (1.0, .75, .5, .25)
+
+
+def load_teacher(ref: str, lora: str | None = None) -> DiffusionTeacher:
+    """Return the teacher whose model is at `ref` (`weights.diffusion.load_diffusion`), with a LoRA fused into it.
+
+    Raises UserError for files that cannot be read, and for a LoRA that does not fit.
+    """
+    model = load_diffusion(ref)
+    painter(model, None if lora is None else Path(lora))
+    return DiffusionTeacher(model)
+
+
+class DiffusionTeacher:
+    """What a latent diffusion model can teach; see `redraw` and `score`."""
+
+    def __init__(self, model: LatentDiffusion):
+        self.model, self.schedule = model, noise_schedule(model.scheduler)
+        self._states = lru_cache(maxsize=4096)(lambda text: text_states(model, text))
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures that the teacher sees."""
+        return self.model.size
+
+    def latent_shape(self, count: int) -> tuple[int, int, int, int]:
+        """Return the shape [B, C, h, w] of the latents of `count` pictures."""
+        unet = self.model.unet.config
+        return count, unet.in_channels, unet.sample_size, unet.sample_size
+
+    def latents(self, pictures: np.ndarray) -> np.ndarray:
+        """Return the scaled latents [B, C, h, w] of pictures [B, 3, H, W], without the autoencoder's noise."""
+        from jittor_ipl.runtime.backend import jt
+        seen = resized(pictures, self.size)
+        with jt.no_grad():
+            return np.concatenate([self.model.vae.encode(jt.array(part)).numpy() for part in self._parts(seen)])
+
+    def pictures(self, latents: np.ndarray) -> np.ndarray:
+        """Return what latents [B, C, h, w] show, [B, 3, size, size], about [-1, 1]."""
+        from jittor_ipl.runtime.backend import jt
+        with jt.no_grad():
+            return np.concatenate([
+                finite(self.model.vae, "autoencoder", lambda part=part: self.model.vae.decode(jt.array(part)))
+                for part in self._parts(latents)])
+
+    def redraw(self, pictures: np.ndarray, source: Sequence[str], target: Sequence[str], *, inversion: float = .75,
+               steps: int = 10, guidance: float = 2.0, residual: float = .5) -> np.ndarray:
+        """Return the pictures [B, 3, H, W] as the words `target` say, in their own composition.
+
+        Each is taken into the noise by DDIM inversion with its words `source`, as far as the share `inversion` of the
+        timesteps, and led back in as many `steps` by its words `target` (Song et al. 2021, section 4.3). A share
+        `residual` of what the autoencoder and the teacher's size lost on the source is added: edges keep their place
+        in an adaptation. Values are clipped to [-1, 1].
+        """
+        assert len(pictures) == len(source) == len(target)
+        visited = np.round(np.arange(steps, 0, -1) * ((inversion * len(self.schedule.sigmas) - 1) / steps))
+        if len(set(visited)) < steps:
+            raise UserError(f"{steps} steps over {inversion:.0%} of the teacher's {len(self.schedule.sigmas)} "
+                            "timesteps: lower sampling_steps")
+        sigmas = [*map(float, self.schedule.sigma(visited)), float(self.schedule.sigmas[0])]
+        clean = self.latents(pictures)
+        x = to_exploding(clean, sigmas[-1])
+        for x in invert(self._denoiser(source), x, sigmas):
+            pass
+        for x in euler(self._denoiser(target, guidance), x, sigmas):
+            pass
+        side = pictures.shape[2]
+        drawn = resized(self.pictures(to_preserving(x, sigmas[-1])), side)
+        lost = pictures - resized(self.pictures(clean), side)
+        return np.clip(drawn + np.float32(residual) * lost, -1, 1)
+
+    def score(self, way: str, pictures: np.ndarray, target: Sequence[str], noise: np.ndarray, timestep: int, *,
+              guidance: float, before: np.ndarray | None = None,
+              source: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return latents z of the pictures [B, 3, H, W] and the change g of them that the teacher wants less of.
+
+        With the noise e of this timestep in them, and s^2 its variance, g = 2 s^2 times
+
+        sds   e(z; target) - e                          score distillation (Poole et al. 2023, equation 3)
+        dds   e(z; target) - e(z0; source)              delta denoising (Hertz et al. 2023, equation 3); z0 the latents of
+                                                        the source's own pictures `before`, the same noise in both
+        ld    e(z; target), weighted by direction       likelihood distillation (see LIKELIHOOD_WEIGHTS)
+
+        e(z; words) with classifier-free guidance. `noise` [B, C, h, w] is standard.
+        """
+        z = self.latents(pictures)
+        said = self._noise_of(z, noise, timestep, target, guidance)
+        if way == "sds":
+            said = said - noise
+        elif way == "dds":
+            said = said - self._noise_of(self.latents(before), noise, timestep, source, guidance)
+        else:
+            assert way == "ld", way
+            said = _by_direction(said)
+        variance = 1 - float(self.schedule.alphas_cumprod[timestep])
+        return z, np.float32(2 * variance) * said
+
+    def step(self, z: np.ndarray, change: np.ndarray, side: int) -> np.ndarray:
+        """Return how pictures [B, 3, side, side] should change for their latents z to lose `change`.
+
+        Taken through the decoder, as a difference: the gradient of the encoder would leave a grid on the pictures.
+        """
+        both = self.pictures(np.concatenate([z, z - change]))
+        return resized(both[len(z):] - both[:len(z)], side)
+
+    def _noise_of(self, z: np.ndarray, noise: np.ndarray, timestep: int, words: Sequence[str],
+                  guidance: float) -> np.ndarray:
+        sigma = float(self.schedule.sigmas[timestep])
+        return self._denoiser(words, guidance)(z + sigma * noise, sigma)[1]
+
+    def _denoiser(self, words: Sequence[str], guidance: float = 1.0) -> Denoiser:
+        from jittor_ipl.runtime.backend import jt
+        states = [self._states(text) for text in words]
+        if guidance == 1:
+            return Denoiser(self.schedule, self._predictor(jt.concat(states)))
+        return Denoiser(self.schedule, self._predictor(jt.concat([self._states("")] * len(words) + states)), guidance)
+
+    def _predictor(self, states: jt.Var):
+        def predict(latents: np.ndarray, timestep: float) -> np.ndarray:
+            rows = self._parts(np.arange(len(latents)))
+            return np.concatenate([predicted(self.model, states[part[0]:part[-1] + 1], latents[part], timestep)
+                                   for part in rows])
+        return predict
+
+    def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return rows in parts of at most as many as a common machine has the memory for."""
+        most = max(1, ROWS_AT_64 * 64 ** 2 // self.size ** 2)
+        return [rows[i:i + most] for i in range(0, len(rows), most)]
+
+
+ROWS_AT_64 = 64
+
+
+def _by_direction(score: np.ndarray) -> np.ndarray:
+    """Weigh the principal directions over the channels of scores [B, C, h, w] by LIKELIHOOD_WEIGHTS."""
+    b, c, h, w = score.shape
+    left, values, right = np.linalg.svd(score.reshape(b, c, h * w), full_matrices=False)
+    weights = np.full(values.shape[1], LIKELIHOOD_WEIGHTS[-1], np.float32)
+    weights[:len(LIKELIHOOD_WEIGHTS)] = LIKELIHOOD_WEIGHTS[:len(weights)]
+    return ((left * (values * weights)[:, None]) @ right).reshape(score.shape).astype(np.float32)
