@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from jittor_ipl.config import StyleRun, prompts_path
@@ -22,6 +23,19 @@ def run_identity(config: StyleRun) -> str:
     Raises `UserError` when one of the files is missing.
     """
     parts = [config.training_hash(), *(file_sha256(path) for path in run_files(config))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def pairs_identity(config: StyleRun) -> str:
+    """Return the SHA-256 (hex) of all that decides a teacher's pairs, and not of how the generator learns from them."""
+    teacher = config.teacher.model_dump(include={"source", "target", "describe", "pairs"})
+    for name in ("steps", "batch", "lr", "at_once"):
+        del teacher["pairs"][name]
+    settings = [teacher, config.source.class_name, config.target, config.generator_seed,
+                [model.model_dump() for model in config.clip] if config.teacher.describe else []]
+    files = [resolve(config.source.generator), *_teacher_files(config.teacher),
+             *(file for model in config.clip if config.teacher.describe for file in _clip_files(model.model))]
+    parts = [json.dumps(settings, sort_keys=True), *map(file_sha256, files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -36,13 +36,13 @@ class Pairs:
 
 
 def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, settings: PairsTraining,
-               words: Callable[[np.ndarray], tuple[Sequence[str], Sequence[str]]], seed: int, *, title: str = "",
-               stop: StopOnSignal | None = None, stream: TextIO | None = None) -> Pairs:
+               words: Callable[[np.ndarray], tuple[Sequence[str], Sequence[str]]], seed: int, identity: str, *,
+               title: str = "", stop: StopOnSignal | None = None, stream: TextIO | None = None) -> Pairs:
     """Return the pairs of a run, made in parts of `settings.at_once`; parts that are in `folder` are read.
 
     words: what the teacher is told of pictures [B, 3, H, W] of the source, and of what it shall make of them. A part
-    appears whole or not at all, so that an interrupted run goes on after the last; the caller knows that what is there
-    was made with the same settings. `stop` is looked at after every part.
+    appears whole or not at all, so that an interrupted run goes on after the last, and counts only with the `identity`
+    of this run's (`inputs.pairs_identity`). `stop` is looked at after every part.
     """
     make_folder(folder)
     sweep(folder)
@@ -51,7 +51,7 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
     for first in range(0, settings.count, settings.at_once):
         part = z[first:first + settings.at_once]
         path = folder / f"{first:06d}.safetensors"
-        kept = _kept(path, len(part), source.size)
+        kept = _kept(path, len(part), source.size, identity)
         if kept is None:
             began = time.monotonic()
             before = np.clip(pictures(source, part), -1, 1)
@@ -59,7 +59,8 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
                                            steps=settings.sampling_steps, guidance=settings.guidance,
                                            residual=settings.residual))
             kept = made, time.monotonic() - began
-            write_safetensors(path, {"redrawn": made}, {"kind": "pairs", "seconds": f"{kept[1]:.2f}"})
+            write_safetensors(path, {"redrawn": made},
+                              {"kind": "pairs", "seconds": f"{kept[1]:.2f}", "identity": identity})
             print(f"{title} pairs {first + len(part)}/{settings.count} | {seconds + kept[1]:.0f} s",
                   file=stream or sys.stderr, flush=True)
         redrawn.append(kept[0])
@@ -69,11 +70,12 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
     return Pairs(z, np.concatenate(redrawn), seconds)
 
 
-def _kept(path: Path, count: int, size: int) -> tuple[np.ndarray, float] | None:
+def _kept(path: Path, count: int, size: int, identity: str) -> tuple[np.ndarray, float] | None:
     """Return a part's redrawn pictures and the seconds they took, None where there is none that is whole."""
     try:
         tensors, metadata = read_safetensors(path) if path.exists() else ({}, {})
         made, seconds = tensors["redrawn"], float(metadata["seconds"])
     except (UserError, KeyError, ValueError):
         return None
-    return (made, seconds) if made.shape == (count, size, size, 3) and made.dtype == np.uint8 else None
+    fits = made.shape == (count, size, size, 3) and made.dtype == np.uint8 and metadata.get("identity") == identity
+    return (made, seconds) if fits else None

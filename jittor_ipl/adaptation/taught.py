@@ -9,6 +9,7 @@ import numpy as np
 
 from jittor_ipl.adaptation.captions import captions
 from jittor_ipl.adaptation.draws import Draws
+from jittor_ipl.adaptation.inputs import pairs_identity
 from jittor_ipl.adaptation.lessons import PairDraws, PairLesson, ScoreLesson
 from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.adaptation.pairs import make_pairs
@@ -65,8 +66,8 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
         if averaged:
             target.put(averaged)
         if way == "pairs":
-            pairs = make_pairs(run_dir / PAIRS, source, teacher, config.teacher.pairs, told, seed, title=config.folder,
-                               stop=stop, stream=stream)
+            pairs = make_pairs(run_dir / PAIRS, source, teacher, config.teacher.pairs, told, seed,
+                               pairs_identity(config), title=config.folder, stop=stop, stream=stream)
             seconds += pairs.seconds
             draws = PairDraws(seed, source, numbers, pairs)
             lesson = PairLesson(draws, config.teacher)

@@ -111,13 +111,13 @@ def claim(run_dir: Path, identity: str, anew: bool = False, stream: TextIO | Non
         known = read_sealed(run_dir / _MARK, "mark")["identity"]
     except (UserError, KeyError):      # no whole mark costs nothing: the checkpoints and the report carry it, too
         known = None
-    made = (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, PAIRS, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
+    made = (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
     foreign = (anew or known not in (None, identity)) and any((run_dir / name).exists() for name in made)
     if foreign:
         why = "as asked" if anew else "its settings or the files it reads have changed"
         print(f"{run_dir.name} begins anew, {why}: the run that {run_dir} held is removed",
               file=stream or sys.stderr, flush=True)
-        for name in made:
+        for name in (*made, *([PAIRS] if anew else [])):       # pairs know by themselves what they were made with
             remove_tree(run_dir / name)
     write_sealed(run_dir / _MARK, {"identity": identity})
     return foreign
