@@ -126,7 +126,7 @@ def test_every_field_is_read_somewhere():
     ("mapper: {n_ctx: 5}", "init 'a photo of a' has 4 words but n_ctx is 5"),
     ("losses: {directional: 0, anchor: 1, consolidation: 1}", "nothing would train"),
     ("losses: {directional: 0}", "nothing would train"),
-    ("method: nda", "method: input should be 'ipl' or 'nada' (given: 'nda')"),
+    ("method: nda", "method: input should be 'ipl', 'nada' or 'teacher' (given: 'nda')"),
     ("seed: 4294967296", "seed"),
     ("seed: -1", "seed"),
     ("generate: {seeds: 0-4294967296}", "out of range"),

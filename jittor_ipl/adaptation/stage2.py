@@ -31,7 +31,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     """Train `target` in place for `settings.steps` steps, or until the loop's hook says so; return its average.
 
     source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own
-    text direction, none without listeners; a `lesson` says besides how the pictures should be; with `prompts` and `mapper` (IPL) the first one follows the prompts of each image instead.
+    text direction, none without listeners; a `lesson` says besides how the pictures should be; with `prompts` and
+    `mapper` (IPL) the first one follows the prompts of each image instead.
     `official` repeats the original code's layer choice, separate noise and unclamped images. A `loop` that goes on from
     the state of an earlier one ends with the same bits on a CPU. Returns name -> array of every parameter of the moving
     average. Metrics: loss, lr and each loss that has a weight.
@@ -46,7 +47,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     adam = Adam(trained, rate, betas)
     ema = Ema(params, settings.ema)
     choice = LayerChoice(source, target, listeners, settings, draws, names, official)
-    anchors = Anchors(source, listeners, draws, settings.anchors if weights.anchor and listeners else None, clamp=not official)
+    anchored = settings.anchors if weights.anchor and listeners else None
+    anchors = Anchors(source, listeners, draws, anchored, clamp=not official)
     criterion = Criterion(listeners, settings, weights, clamp=not official) if listeners else None
     # Before a state is restored: the target is still the source here.
     information = information_of(target, names, draws) if weights.consolidation and listeners else {}

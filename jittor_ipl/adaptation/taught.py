@@ -59,7 +59,8 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
     stage_of: the harness of a way's training, from its name and numbers. Raises Interrupted after a signal.
     """
     seed, told, seconds = config.generator_seed, Told(config, listeners), 0.0
-    hearing, weights = (listeners, scaled(config.losses, config.teacher.clip)) if config.teacher.clip else ([], Losses())
+    weights = scaled(config.losses, config.teacher.clip) if config.teacher.clip else Losses()
+    hearing = listeners if config.teacher.clip else []
     averaged: Mapping[str, np.ndarray] = {}
     for way in config.teacher.ways:
         numbers = numbers_of(config, way)

@@ -13,7 +13,7 @@ from jittor_ipl.errors import UserError
 
 # names: (key, what it is); all other settings go by --set key=value.
 SETTINGS = {
-    "--method": ("method", "ipl or nada"),
+    "--method": ("method", "ipl, nada or teacher"),
     "--seed": ("seed", "seed of both stages"),
     "--seed1": ("mapper.seed", "seed of stage 1"),
     "--seed2": ("generator.seed", "seed of stage 2"),
@@ -57,7 +57,7 @@ NOTED = {
     "--size --resolution --channel-multiplier VALUE": "read from the weight file of the source generator",
     "--source-model-type VALUE": "the source is the weight file of source.generator (--frozen-gen-ckpt)",
     "--auto-compute": "the size is read from the weights; --auto-layer-k says how many layers train",
-    "--run-stage1 --run-stage2": "stage 1 belongs to the method ipl, stage 2 to both: --method says which",
+    "--run-stage1 --run-stage2": "stage 1 belongs to the method ipl, stage 2 to all: --method says which",
     "--img2img-batch VALUE": "16 source pictures stand behind the pictures of a style",
     "--report-to --log-with --logging-dir VALUE": "metrics.jsonl and TensorBoard files lie in the run folder "
                                                   "(run.tensorboard)",

@@ -25,7 +25,7 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 @options.suite
 @click.option("--styles", default="", metavar="A,B", help="Only these, or any words.  [default: all of the suite]")
 @options.new_style
-@click.option("--method", default="", help="ipl, nada or lora.  [default: the suite's]")
+@click.option("--method", default="", help="ipl, nada, teacher or lora.  [default: the suite's]")
 @click.option("--gpus", default="", metavar="0,1", help="One process per GPU.  [default: the CPU]")
 @options.changes
 def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:

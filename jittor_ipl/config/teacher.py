@@ -56,15 +56,16 @@ class ScoreTraining(Section):
 class Teacher(Section):
     """The diffusion model that teaches, what it is told, and in which ways it teaches, one after the other.
 
-    Which tensors train, with which betas, schedule, average and noise, is `generator`'s to say.
+    `source` may name {class} and {description}, `target` {target} and {description}, which says of each picture what
+    a CLIP sees in it. Which tensors train, with which betas, schedule, average and noise, is `generator`'s to say.
     """
 
     model: str = Field("demo:diffusion-all", min_length=1)     # a folder in diffusers' layout, or demo:<name>
     lora: str | None = Field(None, min_length=1)   # a LoRA file that is fused into it
     ways: list[Way] = Field(["pairs"], min_length=1, max_length=4)
-    source: Words = Field("{class}", min_length=1)     # what it is told of the source's pictures: {class}, {description}
-    target: Words = Field("{target}", min_length=1)    # and of the adapted ones: {target}, {description}
-    describe: str | None = Field(None, min_length=1, max_length=4096)   # the list behind {description}: file or shipped
+    source: Words = Field("{class}", min_length=1)     # what it is told of the source's pictures
+    target: Words = Field("{target}", min_length=1)    # and of the adapted ones
+    describe: str | None = Field(None, min_length=1, max_length=4096)   # portraits, faces or a file
     pairs: PairsTraining = PairsTraining()
     scores: ScoreTraining = ScoreTraining()
     edges: Weight = 0.5                        # of the differences between neighbouring pixels in the regression

@@ -106,8 +106,8 @@ class DiffusionTeacher:
         With the noise e of this timestep in them, and s^2 its variance, g = 2 s^2 times
 
         sds   e(z; target) - e                          score distillation (Poole et al. 2023, equation 3)
-        dds   e(z; target) - e(z0; source)              delta denoising (Hertz et al. 2023, equation 3); z0 the latents of
-                                                        the source's own pictures `before`, the same noise in both
+        dds   e(z; target) - e(z0; source)              delta denoising (Hertz et al. 2023, equation 3); z0 the latents
+                                                        of the source's own pictures `before`, the same noise in both
         ld    e(z; target), weighted by direction       likelihood distillation (see LIKELIHOOD_WEIGHTS)
 
         e(z; words) with classifier-free guidance. `noise` [B, C, h, w] is standard.

@@ -6,7 +6,7 @@ from PIL import Image
 
 
 def resized(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Return float32 pictures [B, C, H, W] as [B, C, side, side] by Lanczos' filter, antialiased; themselves if equal."""
+    """Return float32 pictures [B, C, H, W] as [B, C, side, side] by Lanczos' filter, antialiased, or themselves."""
     if pictures.shape[2:] == (side, side):
         return pictures.astype(np.float32, copy=False)
     planes = pictures.reshape(-1, *pictures.shape[2:]).astype(np.float32, copy=False)

@@ -19,7 +19,7 @@ _SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
-class Slot:
+class Question:
     """One part of a description: the sentence {} that a CLIP compares with the picture, and what may stand there."""
 
     name: str
@@ -36,7 +36,7 @@ class Description:
     """A sentence with slots."""
 
     sentence: str
-    slots: tuple[Slot, ...]
+    slots: tuple[Question, ...]
 
     def filled(self, answers: dict[str, str]) -> str:
         """Return the sentence with an answer in every slot."""
@@ -69,7 +69,7 @@ def read_description(path: str | os.PathLike) -> Description:
         if parts[0] not in wanted or parts[0] in slots:
             raise UserError(f"{path}, line {number}: the first line must name {parts[0]!r} in braces, and one line "
                             "must describe it")
-        slots[parts[0]] = Slot(parts[0], parts[1], answers)
+        slots[parts[0]] = Question(parts[0], parts[1], answers)
     if missing := [name for name in wanted if name not in slots]:
         raise UserError(f"{path}: no line describes {', '.join(missing)}")
     return Description(lines[0][1], tuple(slots.values()))
