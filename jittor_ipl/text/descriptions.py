@@ -55,7 +55,7 @@ def read_description(path: str | os.PathLike) -> Description:
     names without describing it, and fewer than two different answers.
     """
     lines = [(number, line) for number, line in enumerate(read_lines(path, "description"), 1)
-             if not line.startswith("#")]
+             if line.strip() and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path} describes nothing: write a sentence with {{slots}}, then one line a slot")
     wanted, slots = list(dict.fromkeys(_SLOT.findall(lines[0][1]))), {}
