@@ -8,6 +8,7 @@ from typing import TextIO
 import numpy as np
 
 from jittor_ipl.adaptation.captions import captions
+from jittor_ipl.adaptation.cost import tell_cost
 from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.adaptation.inputs import pairs_identity
 from jittor_ipl.adaptation.lessons import PairDraws, PairLesson, ScoreLesson
@@ -62,6 +63,7 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
     weights = scaled(config.losses, config.teacher.clip) if config.teacher.clip else Losses()
     hearing = listeners if config.teacher.clip else []
     averaged: Mapping[str, np.ndarray] = {}
+    tell_cost(config.teacher, teacher, config.folder, stream)
     for way in config.teacher.ways:
         numbers = numbers_of(config, way)
         if averaged:

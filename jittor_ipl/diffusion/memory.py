@@ -71,15 +71,24 @@ def picture_bytes(model: LatentDiffusion, height: int, width: int, rows: int) ->
 
     rows   of the U-Net at once, 2 with guidance
     """
-    unet, decoder = model.unet.config, model.vae.config.block_out_channels[::-1]
-    pixels = height * width // model.vae.config.factor ** 2
+    return max(rows * unet_bytes(model, height * width), vae_bytes(model, height * width))
+
+
+def unet_bytes(model: LatentDiffusion, pixels: int) -> int:
+    """Return about how much memory one row of the U-Net takes beside the weights, for a picture of `pixels`."""
+    unet, pixels = model.unet.config, pixels // model.vae.config.factor ** 2
     skips = sum((pixels >> 2 * level) * out * (unet.layers_per_block[level] + 1)
                 for level, out in enumerate(unet.block_out_channels))
     at_once = max((pixels >> 2 * level) * out * (GEGLU if unet.down_block_types[level] == CROSS_DOWN
                                                  else 2 * RESNET_INPUT)
                   for level, out in enumerate(unet.block_out_channels))
-    decoded = max((pixels << 2 * level) * RESNET_INPUT * decoder[max(level - 1, 0)] for level in range(len(decoder)))
-    return 4 * max(rows * (skips + at_once), decoded)
+    return 4 * (skips + at_once)
+
+
+def vae_bytes(model: LatentDiffusion, pixels: int) -> int:
+    """Return about how much memory a picture of `pixels` takes on its way through the autoencoder, either way."""
+    decoder, pixels = model.vae.config.block_out_channels[::-1], pixels // model.vae.config.factor ** 2
+    return 4 * max((pixels << 2 * level) * RESNET_INPUT * decoder[max(level - 1, 0)] for level in range(len(decoder)))
 
 
 def picture_warning(model: LatentDiffusion, height: int, width: int, rows: int) -> str | None:

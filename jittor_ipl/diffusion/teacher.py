@@ -1,7 +1,8 @@
 """A diffusion model as a teacher of generators: it redraws pictures in other words, and says how latents should change.
 
 The one door through which `adaptation` reaches this room. Pictures [B, 3, H, W] are in [-1, 1] and of any size: the
-teacher sees them at its own. What it computes is not differentiated; rows of a call are computed together.
+teacher sees them at its own. What it computes is not differentiated; the rows of a call are computed together as far
+as a bounded memory reaches.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jittor_ipl.diffusion.finite import finite
+from jittor_ipl.diffusion.memory import unet_bytes, vae_bytes
 from jittor_ipl.diffusion.pipeline import predicted, text_states
 from jittor_ipl.diffusion.samplers import euler, invert
 from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding, to_preserving
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 # Weights that likelihood distillation gives the score's principal directions over the latents' channels, against a
 # drift of colours (arXiv 2411.13536); the last stands for all further ones.
 LIKELIHOOD_WEIGHTS = (1.0, .75, .5, .25)
+# What is computed together: as much as these bytes hold beside the weights, by the estimates of `memory`, and no more
+# rows than this. The same on every machine: a sum's order, and so its last bits, depends on the rows.
+BYTES, ROWS = 2 << 30, 64
+STATES = 512        # texts whose states are kept: 160 MB of Stable Diffusion 2.1's
 
 
 def load_teacher(ref: str, lora: str | None = None) -> DiffusionTeacher:
@@ -45,12 +51,27 @@ class DiffusionTeacher:
 
     def __init__(self, model: LatentDiffusion):
         self.model, self.schedule = model, noise_schedule(model.scheduler)
-        self._states = lru_cache(maxsize=4096)(lambda text: text_states(model, text))
+        self._states = lru_cache(maxsize=STATES)(lambda text: text_states(model, text))
 
     @property
     def size(self) -> int:
         """Side of the pictures that the teacher sees."""
         return self.model.size
+
+    @property
+    def rows(self) -> int:
+        """Rows of the U-Net that are computed together; guidance asks two of a picture."""
+        return _at_once(unet_bytes(self.model, self.size ** 2))
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory what is computed together takes beside the weights."""
+        whole = self.size ** 2
+        return max(self.rows * unet_bytes(self.model, whole), self._pictures_at_once * vae_bytes(self.model, whole))
+
+    @property
+    def _pictures_at_once(self) -> int:
+        return _at_once(vae_bytes(self.model, self.size ** 2))
 
     def latent_shape(self, count: int) -> tuple[int, int, int, int]:
         """Return the shape [B, C, h, w] of the latents of `count` pictures."""
@@ -62,15 +83,16 @@ class DiffusionTeacher:
         from jittor_ipl.runtime.backend import jt
         seen = resized(pictures, self.size)
         with jt.no_grad():
-            return np.concatenate([self.model.vae.encode(jt.array(part)).numpy() for part in self._parts(seen)])
+            return np.concatenate([self.model.vae.encode(jt.array(seen[rows])).numpy()
+                                   for rows in _parts(len(seen), self._pictures_at_once)])
 
     def pictures(self, latents: np.ndarray) -> np.ndarray:
         """Return what latents [B, C, h, w] show, [B, 3, size, size], about [-1, 1]."""
         from jittor_ipl.runtime.backend import jt
         with jt.no_grad():
             return np.concatenate([
-                finite(self.model.vae, "autoencoder", lambda part=part: self.model.vae.decode(jt.array(part)))
-                for part in self._parts(latents)])
+                finite(self.model.vae, "autoencoder", lambda rows=rows: self.model.vae.decode(jt.array(latents[rows])))
+                for rows in _parts(len(latents), self._pictures_at_once)])
 
     def redraw(self, pictures: np.ndarray, source: Sequence[str], target: Sequence[str], *, inversion: float = .75,
                steps: int = 10, guidance: float = 2.0, residual: float = .5) -> np.ndarray:
@@ -146,18 +168,19 @@ class DiffusionTeacher:
 
     def _predictor(self, states: jt.Var):
         def predict(latents: np.ndarray, timestep: float) -> np.ndarray:
-            rows = self._parts(np.arange(len(latents)))
-            return np.concatenate([predicted(self.model, states[part[0]:part[-1] + 1], latents[part], timestep)
-                                   for part in rows])
+            return np.concatenate([predicted(self.model, states[rows], latents[rows], timestep)
+                                   for rows in _parts(len(latents), self.rows)])
         return predict
 
-    def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return rows in parts of at most as many as a common machine has the memory for."""
-        most = max(1, ROWS_AT_64 * 64 ** 2 // self.size ** 2)
-        return [rows[i:i + most] for i in range(0, len(rows), most)]
+
+def _at_once(bytes_of_one: int) -> int:
+    """Return how many of something may be computed together."""
+    return max(1, min(ROWS, BYTES // bytes_of_one))
 
 
-ROWS_AT_64 = 64
+def _parts(count: int, most: int) -> list[slice]:
+    """Return 0 .. count in parts of at most `most`."""
+    return [slice(first, min(first + most, count)) for first in range(0, count, most)]
 
 
 def _by_direction(score: np.ndarray) -> np.ndarray:

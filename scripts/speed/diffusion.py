@@ -132,14 +132,15 @@ def measure(call: Callable[[], object], repeats: int) -> dict:
         return time.perf_counter() - wall, time.process_time() - cpu
 
     Path("/proc/self/clear_refs").write_text("5")       # the peak from here on, not that of the loading
-    loaded = _gib("VmRSS")
+    loaded = gib("VmRSS")
     timed()
     times = [timed() for _ in range(repeats)]
     return {"wall_s": round(min(wall for wall, _ in times), 2), "cpu_s": round(min(cpu for _, cpu in times), 2),
-            "loaded_gib": loaded, "peak_gib": _gib("VmHWM")}
+            "loaded_gib": loaded, "peak_gib": gib("VmHWM")}
 
 
-def _gib(line: str) -> float:
+def gib(line: str) -> float:
+    """Return a line of this process's status, such as VmRSS, in GiB."""
     status = Path("/proc/self/status").read_text().splitlines()
     return round(next(int(text.split()[1]) for text in status if text.startswith(f"{line}:")) / 2**20, 2)
 

@@ -132,3 +132,11 @@ def test_a_step_goes_where_the_latents_should(teacher, seen):
     change = .3 * (z - teacher.latents(seen[::-1]))
     moved = teacher.step(z, change, 16)
     assert np.abs(moved - (teacher.pictures(z - change) - teacher.pictures(z))).max() < 1e-5
+
+
+def test_rows_in_parts_give_the_same_pictures(teacher, seen, monkeypatch):
+    whole = teacher.redraw(seen, WORDS, WORDS[::-1], steps=3)
+    assert teacher.rows == module.ROWS and teacher.bytes < module.BYTES
+    monkeypatch.setattr(module, "ROWS", 1)
+    assert teacher.rows == 1
+    assert np.abs(teacher.redraw(seen, WORDS, WORDS[::-1], steps=3) - whole).max() < 1e-4
