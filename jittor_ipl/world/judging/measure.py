@@ -1,35 +1,74 @@
-"""Measure adapted demo generators with the independent judges, on seeds that no trial used."""
+"""Measure adapted demo generators against the truth and with the judges, on seeds that no trial used."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.runtime.streams import z_from_seeds
+from jittor_ipl.world.judging import truth
+from jittor_ipl.world.judging.features import JudgeFeatures
 from jittor_ipl.world.judging.judge import load
+from jittor_ipl.world.judging.shapes import load_shapes
 from jittor_ipl.world.subjects import PORTRAITS, Subject
 
 # Tuning looked at others: below a million, and from nine millions on.
 MEASURED_SEEDS = range(2_000_000, 2_000_256)
+FIRST_REFERENCE_SEED = 3_000_000        # of the latents whose true renders FID compares with, as in the benchmark
 
 
 class Panel:
-    """Both judges of a subject and what they see in the source generator's pictures."""
+    """The judges of a subject, the truth, and what they see in the source generator's pictures."""
 
     def __init__(self, source: Generator, seeds: Sequence[int] = MEASURED_SEEDS, subject: Subject = PORTRAITS):
         self.subject = subject
         self.colour, self.structure = load(f"{subject.prefix}judge"), load(f"{subject.prefix}judge-structure")
+        self.shape, self._network = load_shapes(subject), JudgeFeatures(subject)
         self.z = z_from_seeds(seeds, source.style_dim)
+        self._others = z_from_seeds(range(FIRST_REFERENCE_SEED, FIRST_REFERENCE_SEED + len(seeds)), source.style_dim)
         self.meant = subject.table.labels(subject.table.from_latent(self.z))
-        self.before = self.colour.attributes(_drawn(source, self.z))
+        self.source = _drawn(source, self.z)
+        self.before = self.colour.attributes(self.source)
+        self._truths: dict[str, tuple[np.ndarray, truth.SetFeatures, truth.SetFeatures]] = {}
 
     def verdict(self, target: Generator, style: str) -> dict[str, float]:
-        """Return the `shares` over the seeds, untruncated."""
-        images = _drawn(target, self.z)
-        return shares(self.subject, style, self.colour.predict(images), self.structure.style(images), self.before,
-                      self.meant)[0]
+        """Return the `figures` of a generator's untruncated pictures of all seeds."""
+        return self.figures(_drawn(target, self.z), style)
+
+    def ceiling(self, style: str) -> dict[str, float]:
+        """Return the `figures` of the true renders of all seeds: what a perfect generator would reach."""
+        return self.figures(_as_floats(self._truth(style)[0]), style)
+
+    def figures(self, images: np.ndarray, style: str) -> dict[str, float]:
+        """Return what is seen in a style's pictures float32 [N, 3, H, W] of all seeds, in their order, the truth first.
+
+        way, psnr, sharpness   as in `truth`, against the true renders of the same latents
+        fid                    to the true renders of as many other latents, from `FIRST_REFERENCE_SEED` on
+        shape                  share of pictures that show what makes the style; absent where no judge asks for that
+        judge, structure, kept, kept_uncoloured, meant    the `shares`
+        diversity              mean distance of all pairs of pictures over that of the true renders
+        """
+        renders, same, others = self._truth(style)
+        true, seen = _as_floats(renders), truth.SetFeatures(self._network, images)
+        found = {"way": truth.way(images, true, self.source), "psnr": truth.psnr(images, true), "fid": seen.fid(others),
+                 "sharpness": truth.sharpness(images, true)}
+        if self.shape is not None and self.subject.features(style):
+            found["shape"] = float(self.shape.shows(images, style).mean())
+        found |= shares(self.subject, style, self.colour.predict(images), self.structure.style(images), self.before,
+                        self.meant)[0]
+        return found | {"diversity": seen.spread / same.spread}
+
+    def _truth(self, style: str) -> tuple[np.ndarray, truth.SetFeatures, truth.SetFeatures]:
+        """True renders uint8 [N, 3, H, W] of the seeds, their features, and those of the other latents' renders."""
+        if style not in self._truths:
+            table, size = self.subject.table, self.source.shape[-1]
+            drawn = [self.subject.render(table.from_latent(z), style, size) for z in (self.z, self._others)]
+            features = [truth.SetFeatures(self._network, _as_floats(images)) for images in drawn]
+            self._truths[style] = drawn[0], *features
+        return self._truths[style]
 
     def by_attribute(self, target: Generator) -> dict[str, float]:
         """For every attribute, the share of pictures in which it is seen as the latent means it."""
@@ -63,4 +102,9 @@ def share_of(subject: Subject, style: str, labels: np.ndarray) -> float:
 
 
 def _drawn(generator: Generator, z: np.ndarray) -> np.ndarray:
-    return np.clip(pictures(generator, z), -1, 1)
+    """Pictures of latents as 8 bits hold them, like the true renders and those of the benchmark."""
+    return from_uint8(to_uint8(pictures(generator, z)))
+
+
+def _as_floats(renders: np.ndarray) -> np.ndarray:
+    return from_uint8(np.moveaxis(renders, 1, -1))

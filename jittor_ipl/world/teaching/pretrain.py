@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -30,11 +31,13 @@ from jittor_ipl.world.teaching import (
     pretrain_diffusion,
     pretrain_generator,
     pretrain_judge,
+    pretrain_shape,
     pretrain_vae,
 )
 
 WORK = Path("runs/pretrain")
 SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
+TEST_FACES = 128                  # of the shape judge's, which are drawn anew and not kept
 ZERO_BITS = 4                     # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
 POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000,
@@ -48,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
+    parser.add_argument("--adapted", type=Path, default=Path("B_weight/demo"),
+                        help="runs or release whose generators, where CLIP alone taught them, judge-shape says no to")
     parser.add_argument("--report", type=Path, help="only write the finished parts' figures as Markdown to this file")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")
     options = parser.parse_args(arguments)
@@ -114,6 +119,23 @@ def _judge(part: str, options) -> dict:
     return pretrain_judge.evaluate(judge, shared_pool(f"{prefix}test", options))
 
 
+def _shape(part: str, options) -> dict:
+    recipe, vae = _scaled(pretrain_shape.RECIPES[part], options.scale), load_diffusion("demo:diffusion").vae
+
+    def shapes(faces: int, first: int) -> pretrain_shape.Shapes:
+        z = pretrain_shape.latents(faces, first)
+        adapted = pretrain_shape.adapted_by_clip(options.adapted, z)
+        if absent := [style for style in pretrain_shape.STYLES if style not in adapted]:
+            print(f"{options.adapted} has no generator that CLIP alone taught {', '.join(absent)}: photos stand in",
+                  file=sys.stderr, flush=True)
+        return pretrain_shape.render(z, vae, adapted, first)
+    with _stage(part, options, recipe) as stage:
+        judge = pretrain_shape.train(recipe, shapes(recipe.faces, pretrain_shape.FIRST_SEED), stage)
+    _write_asset(options.assets / f"{part}.safetensors", "judge", judge, judge.config())
+    faces = max(4, int(TEST_FACES * min(1.0, options.scale * 4)))
+    return pretrain_shape.evaluate(judge, shapes(faces, pretrain_shape.FIRST_TEST_SEED))
+
+
 def _generator(part: str, options) -> dict:
     recipe = _scaled(pretrain_generator.RECIPES[part], options.scale)
     with _stage(part, options, recipe) as stage:
@@ -152,7 +174,7 @@ def _decoder_path(work: Path) -> Path:
 
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
          **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _decoder),
-         **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion)}
+         **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion), **dict.fromkeys(pretrain_shape.RECIPES, _shape)}
 
 
 def shared_pool(name: str, options) -> pool.Pool:
