@@ -45,6 +45,7 @@ class LatentDiffusionRecipe:
     styles: tuple[str, ...]
     origin: str = ""                # the part whose networks this training starts from
     steps: int = 5000
+    restart: int = 0                # step at which the learning rate begins anew (Loshchilov & Hutter 2017), 0 for none
     batch: int = 64
     lr: float = 1.2e-3
     ema: float = .998
@@ -61,7 +62,8 @@ class LatentDiffusionRecipe:
 
 SEEN = tuple(style for style in PORTRAITS.styles if style not in UNSEEN)
 RECIPES = {"diffusion": LatentDiffusionRecipe(SEEN),
-           "diffusion-all": LatentDiffusionRecipe(PORTRAITS.styles, origin="diffusion", steps=2000, lr=9e-4, seed=52)}
+           "diffusion-all": LatentDiffusionRecipe(PORTRAITS.styles, origin="diffusion", steps=4600, restart=2000,
+                                                lr=9e-4, seed=52)}
 
 
 def vocabulary() -> Tokenizer:
@@ -109,11 +111,18 @@ def train(recipe: LatentDiffusionRecipe, vae: Vae, pool: Pool, loop: Loop | None
         length = float(sum((g * g).sum() for g in gradients.values()).sqrt().item())
         if length > recipe.clip:
             gradients = {name: g * (recipe.clip / length) for name, g in gradients.items()}
-        optimiser.step(gradients, warmup(cosine(recipe.lr, step, recipe.steps, recipe.lr * .02), step, 100))
+        optimiser.step(gradients, warmup(rate(recipe, step), step, 100))
         average.update()
         loop.done({"loss": loss.item(), "norm": length})
     Weights(parameters).load_state(average.state())
     return unet, text, codec
+
+
+def rate(recipe: LatentDiffusionRecipe, step: int) -> float:
+    """The learning rate of a step: along a cosine's half wave, before and after the restart."""
+    first, last = (0, recipe.restart or recipe.steps) if step < (recipe.restart or recipe.steps) else (
+        recipe.restart, recipe.steps)
+    return cosine(recipe.lr, step - first, last - first, recipe.lr * .02)
 
 
 def noise_schedule() -> NoiseSchedule:
