@@ -29,7 +29,7 @@ def run_identity(config: StyleRun) -> str:
 def pairs_identity(config: StyleRun) -> str:
     """Return the SHA-256 (hex) of all that decides a teacher's pairs, and not of how the generator learns from them."""
     teacher = config.teacher.model_dump(include={"source", "target", "describe", "pairs"})
-    for name in ("steps", "batch", "lr", "at_once"):
+    for name in ("steps", "batch", "lr", "sharpen", "at_once"):
         del teacher["pairs"][name]
     settings = [teacher, config.source.class_name, config.target, config.generator_seed,
                 [model.model_dump() for model in config.clip] if config.teacher.describe else []]

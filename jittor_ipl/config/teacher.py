@@ -24,6 +24,7 @@ class PairsTraining(Section):
     sampling_steps: int = Field(10, ge=1, le=1000)   # of the inversion, and of the way back
     guidance: Guidance = 2.0                    # towards the target's words; 1 without
     residual: Fraction = 0.5                    # share of what the autoencoder lost on the source that is given back
+    sharpen: float = Field(0.0, ge=0, le=4)     # unsharp mask on what the generator learns from: regression blurs
     at_once: Batch = 32                         # pictures that the teacher redraws together
 
     @model_validator(mode="after")
