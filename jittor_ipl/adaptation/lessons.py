@@ -95,7 +95,7 @@ class ScoreLesson:
 
 
 def sharpened(images: np.ndarray, amount: float) -> np.ndarray:
-    """Return images [B, 3, H, W] plus `amount` times what a blur of 3 x 3 pixels (1-2-1) takes from them, in [-1, 1]."""
+    """Return images [B, 3, H, W] plus `amount` times what a blur (1-2-1) takes from them, clipped to [-1, 1]."""
     if not amount:
         return images
     p = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
