@@ -16,6 +16,7 @@ from typing import TextIO
 import numpy as np
 
 from jittor_ipl.adaptation.directions import Prompts, encode_texts
+from jittor_ipl.adaptation.few_shot import few_shot_teacher, style_pictures
 from jittor_ipl.adaptation.inputs import run_identity
 from jittor_ipl.adaptation.listeners import known_share, make_listeners, unknown_words
 from jittor_ipl.adaptation.report import Report, direction_similarity, read_report
@@ -86,7 +87,10 @@ class _Run:
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
         self.teacher = load_teacher(config.teacher.model, config.teacher.lora) if config.teacher else None
-        unknown = unknown_words([listener.clip for listener in self.listeners], config)
+        learns = self.teacher is not None and config.style_images is not None
+        self.shown = style_pictures(config.style_images, config.teacher.few_shot.resolution or self.teacher.size) \
+            if learns else None
+        unknown = [] if learns else unknown_words([listener.clip for listener in self.listeners], config)
         if unknown:
             print(f"warning: {config.folder}: {', '.join(model.model for model in config.clip)} never saw "
                   f"{', '.join(map(repr, unknown))}, so the pictures will not show it; use other words or a full CLIP",
@@ -152,9 +156,13 @@ class _Run:
                 samples.save(step, shown)
 
         if config.method == "teacher":
+            learning = 0.0
+            if self.shown is not None:
+                learning = self.learn_style()
             averaged, seconds = teach(
                 config, self.run_dir, self.source, target, self.listeners, self.teacher,
                 lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream)
+            seconds += learning
         else:
             with self._stage("generator", config.generator, show) as stage:
                 averaged = train_generator(
@@ -166,6 +174,16 @@ class _Run:
         keep_center(shown, self.source)
         save_generator(shown, self.run_dir / GENERATOR, {"suite": config.suite, "style": config.style})
         return shown, seconds
+
+    def learn_style(self) -> float:
+        """Teach the teacher the style of `config.style_images`; return the seconds."""
+        few = self.config.teacher.few_shot
+        stage = Stage(self.run_dir, "lora", few.steps, self.config.run, identity=self.identity,
+                      title=self.config.folder, stop=self.stop, stream=self.stream,
+                      advice=f"lower teacher.few_shot.lr_unet (now {few.lr_unet}) and lr_text")
+        self.teacher = few_shot_teacher(self.config, self.run_dir, self.teacher, [one.clip for one in self.listeners],
+                                        self.shown, stage)
+        return stage.seconds()
 
     def _stage(self, name: str, settings: MapperTraining | GeneratorTraining,
                show: Callable[[int, State], None] | None = None) -> Stage:

@@ -31,10 +31,13 @@ def pairs_identity(config: StyleRun) -> str:
     teacher = config.teacher.model_dump(include={"source", "target", "describe", "pairs"})
     for name in ("steps", "batch", "lr", "sharpen", "at_once"):
         del teacher["pairs"][name]
-    settings = [teacher, config.source.class_name, config.target, config.generator_seed,
+    settings = [teacher, config.source.class_name, config.taught_word, config.generator_seed,
                 [model.model_dump() for model in config.clip] if config.teacher.describe else []]
     files = [resolve(config.source.generator), *_teacher_files(config.teacher),
              *(file for model in config.clip if config.teacher.describe for file in _clip_files(model.model))]
+    if config.style_images is not None:
+        settings.append(config.teacher.few_shot.model_dump())
+        files += list_images(config.style_images)
     parts = [json.dumps(settings, sort_keys=True), *map(file_sha256, files)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

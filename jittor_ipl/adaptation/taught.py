@@ -36,7 +36,7 @@ class Told:
     def __call__(self, before: np.ndarray) -> tuple[list[str], list[str]]:
         """Return the words for pictures [B, 3, H, W] of the source: theirs, and the target's."""
         said = [""] * len(before) if self.description is None else captions(self.clips, self.description, before)
-        teacher, source, target = self.config.teacher, self.config.source.class_name, self.config.target
+        teacher, source, target = self.config.teacher, self.config.source.class_name, self.config.taught_word
         return ([teacher.source.format(**{"class": source}, description=text) for text in said],
                 [teacher.target.format(target=target, description=text) for text in said])
 

@@ -11,13 +11,16 @@ from jittor_ipl.commands.settings import as_overrides, settings_options
 EXAMPLES = """  python -m jittor_ipl adapt --style disney
   python -m jittor_ipl adapt --style "zombie" --config configs/ffhq.yaml
   python -m jittor_ipl adapt --style "anime painting" --method ipl --set generator.steps=60
-  python -m jittor_ipl adapt --style werewolf --learning-rate 0.002 --dry-run"""
+  python -m jittor_ipl adapt --style werewolf --learning-rate 0.002 --dry-run
+  python -m jittor_ipl adapt --style "my style" --style-images pictures/ --config ffhq_teacher"""
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
 @options.suite
 @options.styles
 @options.new_style
+@click.option("--style-images", "--style-img-dir", metavar="DIR",
+              help="A folder of pictures of the one --style: with a teacher some 3 to 10 that it learns first.")
 @options.changes
 @options.runs
 @options.resume
@@ -25,13 +28,16 @@ EXAMPLES = """  python -m jittor_ipl adapt --style disney
 @options.dry_run
 @click.option("--list", "listing", is_flag=True, help="Print number, folder, state and name of every style and stop.")
 @settings_options
-def command(config: Path, styles: tuple[str, ...], new_style: bool, changes: tuple[str, ...], output: str | None,
-            restart: bool, dry_run: bool, listing: bool, **settings: object) -> int:
+def command(config: Path, styles: tuple[str, ...], new_style: bool, style_images: str | None,
+            changes: tuple[str, ...], output: str | None, restart: bool, dry_run: bool, listing: bool,
+            **settings: object) -> int:
     """Adapt a generator to the styles of a suite, or to any words. Finished ones are skipped."""
-    from jittor_ipl.config import choose_runs, load_suite, to_yaml
+    from jittor_ipl.config import choose_runs, load_suite, to_yaml, with_images
     from jittor_ipl.disk.layout import CONFIG, REPORT
     suite = load_suite(config, [*as_overrides(settings), *changes])
     runs = choose_runs(suite, styles, new_style)
+    if style_images is not None:
+        runs = with_images(runs, style_images)
     root = Path(output or Path("runs") / suite.suite)
     if listing:
         for run in runs:

@@ -65,7 +65,6 @@ NOTED = {
     "--gradient-checkpointing": "not needed: memory follows generator.batch",
 }
 REFUSED = {
-    "--style-img-dir VALUE": "write it as style_images beside the style's name in the suite's list of styles",
     "--train-gen-ckpt --ckpt VALUE": "the target starts as a copy of source.generator (--frozen-gen-ckpt)",
     "--adapted-gen-ckpt VALUE": "pictures of an adapted generator are made by: generate --weights",
     "--sg3 --sgxl": "StyleGAN3 and StyleGAN-XL are not adapted here, StyleGAN2 is",

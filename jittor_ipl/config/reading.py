@@ -56,6 +56,16 @@ def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
     return suite
 
 
+def with_images(runs: Sequence[StyleRun], style_images: str) -> list[StyleRun]:
+    """Return the one run of `runs` with a folder of pictures of its style; `UserError` for several, or where it cannot.
+    """
+    if len(runs) != 1:
+        raise UserError(f"--style-images {style_images!r} shows one style: name it, any words will do, with one "
+                        f"--style; there are {len(runs)}")
+    settings = {**runs[0].model_dump(by_alias=True), "style_images": style_images}
+    return [_validated(StyleRun.model_validate, settings, runs[0].style)]
+
+
 def load_lora_suite(path: str | Path, overrides: Sequence[str] = ()) -> LoraSuite:
     """Read a suite with `method: lora`, as `load_suite` reads the others, which raises the same errors."""
     path, settings = _settings(path, overrides)

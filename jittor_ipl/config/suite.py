@@ -24,7 +24,7 @@ class StyleRun(Shared):
     number: int = Field(ge=0, lt=MAX_NUMBER)
     style: StyleName
     target: Words = Field(min_length=1)              # the target class in words
-    style_images: str | None = None                  # a folder of pictures that replaces the text direction
+    style_images: str | None = None     # a folder of pictures: CLIP's direction leads there, a teacher learns them
 
     @model_validator(mode="after")
     def _losses_can_act(self) -> StyleRun:
@@ -34,6 +34,17 @@ class StyleRun(Shared):
         if self.losses.covariance and self.generator.batch < 2:
             raise UserError("losses.covariance compares the images of a step: generator.batch must be 2 or more")
         return self
+
+    @model_validator(mode="after")
+    def _one_lora(self) -> StyleRun:
+        if self.style_images is not None and self.teacher is not None and self.teacher.lora is not None:
+            raise UserError("style_images make a LoRA of the teacher, and teacher.lora names another: leave one out")
+        return self
+
+    @property
+    def taught_word(self) -> str:
+        """What a teacher calls the adapted pictures: the target, or the token of a style that it learns first."""
+        return self.target if self.style_images is None else self.teacher.few_shot.token
 
     @property
     def folder(self) -> str:
@@ -55,6 +66,8 @@ class StyleRun(Shared):
         settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
         if self.teacher is None:
             del settings["teacher"]
+        elif self.style_images is None:
+            del settings["teacher"]["few_shot"]
         for loss, names in _YOUNGER.items():
             if not settings["losses"][loss]:
                 del settings["losses"][loss]

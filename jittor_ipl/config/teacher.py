@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from jittor_ipl.config.lora import UNET_TARGETS, LoraTraining, Target
 from jittor_ipl.config.sections import Batch, Fraction, Rate, Section, Steps, Weight, Words
 from jittor_ipl.errors import UserError
 
@@ -54,6 +55,28 @@ class ScoreTraining(Section):
         return self
 
 
+class FewShot(LoraTraining):
+    """The LoRA that a run's `style_images` make of the teacher: as in a suite of LoRA, with values for a few pictures.
+
+    The adapted pictures are then called by its `token`, in place of the target's name.
+    """
+
+    token: Words = Field("style_00", min_length=1)
+    rank: int = Field(8, ge=1, le=1024)
+    unet_targets: list[Target] = Field([*UNET_TARGETS, "conv1", "conv2"], min_length=1, max_length=100)
+    steps: Steps = 200
+    batch: int = Field(4, ge=1, le=256)
+    lr_unet: Rate = 1e-3
+    lr_text: Rate = 5e-4
+    caption_dropout: Fraction = 0.1
+
+    @model_validator(mode="after")
+    def _words_alone_tell_the_style(self) -> FewShot:
+        if self.feature.on or self.prior.weight:
+            raise UserError("teacher.few_shot has neither feature nor prior: leave them out")
+        return self
+
+
 class Teacher(Section):
     """The diffusion model that teaches, what it is told, and in which ways it teaches, one after the other.
 
@@ -71,6 +94,7 @@ class Teacher(Section):
     scores: ScoreTraining = ScoreTraining()
     edges: Weight = 0.5                        # of the differences between neighbouring pixels in the regression
     coarse: Weight = 1.0                       # of the same regression at a quarter of the side
+    few_shot: FewShot = FewShot()              # what a run with style_images makes of the model first
     clip: Weight = 0.0                         # of the suite's `losses` beside the teacher's
 
     @model_validator(mode="after")

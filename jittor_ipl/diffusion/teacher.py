@@ -6,7 +6,8 @@ as a bounded memory reaches.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,14 +19,19 @@ from jittor_ipl.diffusion.memory import PEAK, unet_bytes, vae_bytes
 from jittor_ipl.diffusion.pipeline import predicted, text_states
 from jittor_ipl.diffusion.samplers import euler, invert
 from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding, to_preserving
-from jittor_ipl.diffusion.style_files import painter
+from jittor_ipl.diffusion.style_files import save_style
+from jittor_ipl.disk.layout import LORA
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.resample import resized
 from jittor_ipl.weights.diffusion import load_diffusion
+from jittor_ipl.weights.lora import read_lora_for
 
 if TYPE_CHECKING:
+    from jittor_ipl.config.teacher import FewShot
     from jittor_ipl.runtime.backend import jt
+    from jittor_ipl.train.state import Loop
     from jittor_ipl.weights.diffusion import LatentDiffusion
+    from jittor_ipl.weights.lora import LoraModule
 
 # Weights that likelihood distillation gives the score's principal directions over the latents' channels, against a
 # drift of colours (arXiv 2411.13536); the last stands for all further ones.
@@ -37,21 +43,52 @@ STATES = 512        # texts whose states are kept: 160 MB of Stable Diffusion 2.
 
 
 def load_teacher(ref: str, lora: str | None = None) -> DiffusionTeacher:
-    """Return the teacher whose model is at `ref` (`weights.diffusion.load_diffusion`), with a LoRA fused into it.
+    """Return the teacher whose model is at `ref` (`weights.diffusion.load_diffusion`), with a LoRA.
 
     Raises UserError for files that cannot be read, and for a LoRA that does not fit.
     """
-    model = load_diffusion(ref)
-    painter(model, None if lora is None else Path(lora))
-    return DiffusionTeacher(model)
+    teacher = DiffusionTeacher(load_diffusion(ref))
+    return teacher if lora is None else teacher.with_lora(Path(lora))
+
+
+def few_shot_lora(teacher: DiffusionTeacher, pictures: np.ndarray, captions: Sequence[str], settings: FewShot,
+                  folder: Path, *, seed: int, loop: Loop) -> Path:
+    """Train a LoRA of the teacher's model on pictures [N, 3, H, W] and write it into `folder`; return its file.
+
+    A loop that ends before `settings.steps` leaves what it reached. See `dreambooth.train_lora`.
+    """
+    from jittor_ipl.diffusion.dreambooth import train_lora
+    from jittor_ipl.diffusion.examples import Picture
+    trained = train_lora(teacher.model, list(map(Picture, pictures, captions)), settings, seed=seed, loop=loop)
+    save_style(folder, trained.lora, trained.feature, teacher.model.sha256)
+    return folder / LORA
 
 
 class DiffusionTeacher:
-    """What a latent diffusion model can teach; see `redraw` and `score`."""
+    """What a latent diffusion model can teach; see `redraw` and `score`.
 
-    def __init__(self, model: LatentDiffusion):
-        self.model, self.schedule = model, noise_schedule(model.scheduler)
-        self._states = lru_cache(maxsize=STATES)(lambda text: text_states(model, text))
+    lora: a style that it has learnt. What it is told of the source's pictures it hears without: a LoRA of a few
+    pictures draws its style whatever is said, and pictures taken into the noise by it would lose what is their own.
+    """
+
+    def __init__(self, model: LatentDiffusion, lora: Mapping[str, LoraModule] | None = None):
+        self.model, self.schedule, self.lora = model, noise_schedule(model.scheduler), lora
+        self._states = lru_cache(maxsize=STATES)(lambda text, styled: text_states(model, text))
+
+    def with_lora(self, lora: Path) -> DiffusionTeacher:
+        """Return this teacher with the LoRA of a file; UserError for one that does not load or does not fit."""
+        return DiffusionTeacher(self.model, read_lora_for(self.model, lora))
+
+    @contextmanager
+    def _styled(self, styled: bool) -> Iterator[None]:
+        """While it lasts the LoRA, if there is one, is fused into the model."""
+        if self.lora is None or not styled:
+            yield
+        else:
+            from jittor_ipl.models.lora import fused
+            networks = {"unet": self.model.unet, "text_encoder": self.model.text}
+            with fused(networks, ((name, module.delta()) for name, module in self.lora.items())):
+                yield
 
     @property
     def size(self) -> int:
@@ -114,8 +151,9 @@ class DiffusionTeacher:
         x = to_exploding(clean, sigmas[-1])
         for x in invert(self._denoiser(source), x, sigmas):
             pass
-        for x in euler(self._denoiser(target, guidance), x, sigmas):
-            pass
+        with self._styled(True):
+            for x in euler(self._denoiser(target, guidance, styled=True), x, sigmas):
+                pass
         side = pictures.shape[2]
         drawn = resized(self.pictures(to_preserving(x, sigmas[-1])), side)
         lost = pictures - resized(self.pictures(clean), side)
@@ -136,7 +174,8 @@ class DiffusionTeacher:
         e(z; words) with classifier-free guidance. `noise` [B, C, h, w] is standard.
         """
         z = self.latents(pictures)
-        said = self._noise_of(z, noise, timestep, target, guidance)
+        with self._styled(True):
+            said = self._noise_of(z, noise, timestep, target, guidance, styled=True)
         if way == "sds":
             said = said - noise
         elif way == "dds":
@@ -156,16 +195,17 @@ class DiffusionTeacher:
         return resized(both[len(z):] - both[:len(z)], side)
 
     def _noise_of(self, z: np.ndarray, noise: np.ndarray, timestep: int, words: Sequence[str],
-                  guidance: float) -> np.ndarray:
+                  guidance: float, styled: bool = False) -> np.ndarray:
         sigma = float(self.schedule.sigmas[timestep])
-        return self._denoiser(words, guidance)(z + sigma * noise, sigma)[1]
+        return self._denoiser(words, guidance, styled)(z + sigma * noise, sigma)[1]
 
-    def _denoiser(self, words: Sequence[str], guidance: float = 1.0) -> Denoiser:
+    def _denoiser(self, words: Sequence[str], guidance: float = 1.0, styled: bool = False) -> Denoiser:
         from jittor_ipl.runtime.backend import jt
-        states = [self._states(text) for text in words]
+        states = [self._states(text, styled) for text in words]
         if guidance == 1:
             return Denoiser(self.schedule, self._predictor(jt.concat(states)))
-        return Denoiser(self.schedule, self._predictor(jt.concat([self._states("")] * len(words) + states)), guidance)
+        untold = [self._states("", styled)] * len(words)
+        return Denoiser(self.schedule, self._predictor(jt.concat(untold + states)), guidance)
 
     def _predictor(self, states: jt.Var):
         def predict(latents: np.ndarray, timestep: float) -> np.ndarray:

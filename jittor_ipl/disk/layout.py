@@ -8,6 +8,7 @@ LORA = "pytorch_lora_weights.safetensors"   # in place of a generator; the name 
 # and a folder with one of these, whose name says what it shows.
 FEATURE, MEAN, SHOWN = "style_feature.safetensors", "mean.png", "shown"
 PROMPTS = "prompts.json"                # of a LoRA's test set
+FEW_SHOT = "few-shot"                   # the LoRA that a few pictures made of a teacher
 PAIRS = "pairs"                         # the source's pictures as a teacher redrew them
 REPORT = "report.json"                  # written last: a folder with one is finished
 METRICS = "metrics.jsonl"

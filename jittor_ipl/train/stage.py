@@ -14,6 +14,7 @@ from jittor_ipl.disk.integrity import read_sealed, write_sealed
 from jittor_ipl.disk.layout import (
     CHECKPOINTS,
     FEATURE,
+    FEW_SHOT,
     GENERATOR,
     LORA,
     MAPPER,
@@ -111,7 +112,8 @@ def claim(run_dir: Path, identity: str, anew: bool = False, stream: TextIO | Non
         known = read_sealed(run_dir / _MARK, "mark")["identity"]
     except (UserError, KeyError):      # no whole mark costs nothing: the checkpoints and the report carry it, too
         known = None
-    made = (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, METRICS, CHECKPOINTS, TENSORBOARD, SAMPLES)
+    made = (REPORT, GENERATOR, MAPPER, LORA, FEATURE, MEAN, SHOWN, FEW_SHOT, METRICS, CHECKPOINTS, TENSORBOARD,
+            SAMPLES)
     foreign = (anew or known not in (None, identity)) and any((run_dir / name).exists() for name in made)
     if foreign:
         why = "as asked" if anew else "its settings or the files it reads have changed"
