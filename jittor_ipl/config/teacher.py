@@ -66,8 +66,8 @@ class FewShot(LoraTraining):
     unet_targets: list[Target] = Field([*UNET_TARGETS, "conv1", "conv2"], min_length=1, max_length=100)
     steps: Steps = 200
     batch: int = Field(4, ge=1, le=256)
-    lr_unet: Rate = 1e-3
-    lr_text: Rate = 5e-4
+    lr_unet: Rate = 2e-3
+    lr_text: Rate = 1e-3
     caption_dropout: Fraction = 0.1
 
     @model_validator(mode="after")
