@@ -12,6 +12,7 @@ from jittor_ipl import cli
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.few_shot import MOST, said_of, style_pictures
+from jittor_ipl.adaptation.inputs import pairs_identity
 from jittor_ipl.config import choose_runs, load_suite, with_images
 from jittor_ipl.diffusion.teacher import load_teacher
 from jittor_ipl.errors import UserError
@@ -102,6 +103,15 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(networks, straight, tmp_pat
     assert f"lora {after}/4" not in told.getvalue()
     ours, theirs = weights_of(straight), weights_of(tmp_path)
     assert [name for name in ours if ours[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def test_other_pictures_or_another_lora_ask_for_other_pairs(networks, tmp_path):
+    first, again = (pairs_identity(run_of(networks)) for _ in range(2))
+    assert first == again == pairs_identity(run_of(networks, "teacher.pairs.lr=0.1"))
+    others = with_images([run_of(networks)], str(draw_pictures(tmp_path / "others", 2)))[0]
+    unshown = load_suite(networks / "suite.yaml").runs()[0]
+    changed = run_of(networks, "teacher.few_shot.steps=5")
+    assert len({first, *map(pairs_identity, (others, unshown, changed))}) == 4
 
 
 def test_the_source_is_seen_without_the_lora(networks, straight):
