@@ -48,7 +48,7 @@ def dry(monkeypatch, capsys):
     import yaml
 
     def resolve(*options: str) -> dict:
-        assert cli.main(["adapt", "--style", "disney", "--dry-run", *options]) == 0
+        assert cli.main(["adapt", "--config", "demo_clip", "--style", "disney", "--dry-run", *options]) == 0
         return yaml.safe_load(capsys.readouterr().out)
     return resolve
 
@@ -62,6 +62,12 @@ def test_both_spellings_and_familiar_names(dry, options):
 def test_words_stay_words(dry):
     assert dry("--source_class", "no: 1, [x]")["source"]["class"] == "no: 1, [x]"
     assert dry("--frozen-gen-ckpt", "my_weights/a_b.pt")["source"]["generator"] == "my_weights/a_b.pt"
+
+
+def test_what_a_teacher_does_not_read_is_refused(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["adapt", "--style", "disney", "--dry-run", "--steps", "5"]) == 2
+    assert "a teacher does not read generator.steps: set teacher.pairs.steps" in capsys.readouterr().err
 
 
 def test_set_wins_over_the_familiar_name(dry):

@@ -39,9 +39,11 @@ def test_a_mistake_is_told_in_one_line(tmp_path, text, expected):
     assert expected in str(told.value) and "\n" not in str(told.value)
 
 
-def test_a_teacher_without_its_method_is_told(tmp_path):
-    with pytest.raises(UserError, match="a section teacher, but the method is nada: set method to teacher"):
-        load(tmp_path, "teacher: {}", "method: nada")
+def test_another_method_does_not_read_the_teacher(tmp_path):
+    without = load(tmp_path, "method: nada")
+    assert load(tmp_path, "teacher: {ways: [sds]}", "method: nada").training_hash() == without.training_hash()
+    with pytest.raises(UserError, match="method teacher needs a section teacher"):
+        load(tmp_path, "method: teacher")
 
 
 def test_the_training_hash_follows_the_teacher(tmp_path):

@@ -52,7 +52,7 @@ def run_files(config: StyleRun) -> list[Path]:
         files.append(variations_path(config.generator.variations))
     if config.style_images is not None:
         files += list_images(config.style_images)
-    if config.teacher is not None:
+    if config.method == "teacher":
         files += _teacher_files(config.teacher)
     return files
 

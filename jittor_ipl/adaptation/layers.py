@@ -12,7 +12,8 @@ from jittor_ipl.runtime.backend import jt
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
 _PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
-FINE_LEVEL = 2           # "fine" trains from the third doubling on: 32 px and larger, and every stored noise map
+# "fine" trains from the third doubling on, 32 px and larger, "medium" from the second on; and every stored noise map.
+LEVELS = {"medium": 1, "fine": 2}
 LossOfRows = Callable[[jt.Var, slice], jt.Var]
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
 
@@ -34,8 +35,8 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
              if group_of(name) in groups or ("modulation" in groups and name.endswith(".modulation.bias"))]
     if layers in ("auto", "all"):
         return names
-    if layers == "fine":
-        levels = range(FINE_LEVEL, len(generator.to_rgbs))
+    if layers in LEVELS:
+        levels = range(LEVELS[layers], len(generator.to_rgbs))
         prefixes = tuple(part for i in levels for part in (f"to_rgbs.{i}.", f"convs.{2 * i}.", f"convs.{2 * i + 1}."))
         return [name for name in names if name.startswith((*prefixes, "noises."))]
     convs = range(len(generator.convs))[_PHASES[layers]]

@@ -29,7 +29,7 @@ class Shared(Section):
     source: Source = Source()
     clip: list[ClipModel] = Field([ClipModel(model="demo:clip-local")], min_length=1, max_length=8)
     method: Literal["ipl", "nada", "teacher"] = "ipl"   # prompts per image, one text direction for all, or `teacher`
-    teacher: Teacher | None = None                   # a diffusion model, for method "teacher"
+    teacher: Teacher | None = None                   # a diffusion model; read by method "teacher" alone
     compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
     mapper: MapperTraining = MapperTraining()
     generator: GeneratorTraining = GeneratorTraining()
@@ -38,8 +38,7 @@ class Shared(Section):
     run: Run = Run()
 
     @model_validator(mode="after")
-    def _the_teacher_is_asked(self) -> Shared:
-        if (self.method == "teacher") != (self.teacher is not None):
-            raise UserError("method teacher needs a section teacher" if self.method == "teacher" else
-                            f"a section teacher, but the method is {self.method}: set method to teacher")
+    def _the_teacher_is_there(self) -> Shared:
+        if self.method == "teacher" and self.teacher is None:
+            raise UserError("method teacher needs a section teacher: teacher={} takes the embedded model")
         return self

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from jittor_ipl.config.sections import Section, Seed, StyleName, Words
+from jittor_ipl.config.sections import GeneratorTraining, Section, Seed, StyleName, Words
 from jittor_ipl.config.shared import Shared
 from jittor_ipl.config.styles import StyleList
 from jittor_ipl.disk.names import MAX_NUMBER, MAX_STYLES, check_distinct, folder_of, number_of, safe_name
@@ -46,6 +46,14 @@ class StyleRun(Shared):
         """What a teacher calls the adapted pictures: the target, or the token of a style that it learns first."""
         return self.target if self.style_images is None else self.teacher.few_shot.token
 
+    @model_validator(mode="after")
+    def _what_a_teacher_reads(self) -> StyleRun:
+        for name in ("steps", "batch", "lr") if self.method == "teacher" else ():
+            if getattr(self.generator, name) != GeneratorTraining.model_fields[name].default:
+                raise UserError(f"a teacher does not read generator.{name}: set teacher.pairs.{name} or "
+                                f"teacher.scores.{name}, or another method")
+        return self
+
     @property
     def folder(self) -> str:
         """The run's folder inside `runs/<suite>/`: `00-anime-painting`."""
@@ -64,7 +72,7 @@ class StyleRun(Shared):
     def training_hash(self) -> str:
         """Return the SHA-256 (hex) of every setting that can change the weights: all but `run` and `generate`."""
         settings = self.model_dump(by_alias=True, exclude={"run", "generate", "number", "suite"})
-        if self.teacher is None:
+        if self.method != "teacher":
             del settings["teacher"]
         elif self.style_images is None:
             del settings["teacher"]["few_shot"]
