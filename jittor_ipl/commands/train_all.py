@@ -84,7 +84,7 @@ def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
     own = method_of(config, changes)
     if "lora" in (method, own) and method not in ("", own):
         raise UserError(f"METHOD {method!r} does not fit {config}, whose method is {own}: suites of LoRA are "
-                        "demo_lora, jittor_a and jittor_b; the others take ipl and nada")
+                        "demo_lora, jittor_a and jittor_b; the others take ipl, nada and teacher")
     if not method or own == "lora":
         return list(changes)
     suite = load_suite(config, [*changes, f"method={method}"])
