@@ -41,6 +41,9 @@ def drawn(run) -> int:
     return run.generator.steps * run.generator.batch
 
 
+CLIP = "configs/demo_clip.yaml"
+
+
 @pytest.fixture(autouse=True)
 def at_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -49,7 +52,7 @@ def at_the_root(monkeypatch):
 @pytest.fixture
 def bench(tmp_path):
     """Write a benchmark file, with changes, and return its path."""
-    def write(steps: int = 1, more: str = "", suite: str = "configs/demo.yaml", change=lambda text: text) -> Path:
+    def write(steps: int = 1, more: str = "", suite: str = CLIP, change=lambda text: text) -> Path:
         path = tmp_path / "bench.yaml"
         path.write_text(change(BENCH.format(steps=steps, more=more, suite=suite)))
         return path
@@ -90,19 +93,23 @@ def quiet(cells, tmp_path, **options):
 def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
     benchmark = load_benchmark("configs/benchmark.yaml")
     cells = plan(benchmark, tmp_path)
-    assert list(benchmark.methods) == ["official", "nada-own", "ipl-own", "nada", "ipl", "nada-tuned", "ipl-tuned",
-                                       "ipl-v1", "ipl-v2", "ipl-v3", "ipl-levels", "ipl-star", "ours"]
-    assert (len(benchmark.styles()), len(benchmark.seeds), benchmark.samples) == (10, 3, 1000)
+    assert list(benchmark.methods) == ["ours", "pairs", "dds", "sds", "ld", "pairs-words", "pairs-clip", "clip", "nada",
+                                       "ipl", "nada-own", "ipl-own"]
+    assert (len(benchmark.styles()), benchmark.seeds, benchmark.samples) == (10, [3, 4, 5], 500)
     ablated = len(benchmark.ablations.variants) * len(benchmark.ablations.styles) * len(benchmark.ablations.seeds)
-    assert len(cells) == 10 * (13 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
+    assert len(cells) == 10 * (12 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
     assert min(benchmark.first_seed, benchmark.first_reference_seed) >= 2_000_000
     runs = {cell.method: cell.run for cell in cells if cell.key[1:] == ("cubism", 4)}
-    assert runs["official"].compat == "official" and runs["official"].generator.direction_floor == 0
     assert {run.generator_seed for run in runs.values()} == {run.mapper_seed for run in runs.values()} == {4}
-    for peer in sum(benchmark.peers.values(), []):
-        assert runs[peer].clip == runs["ours"].clip
-        assert runs[peer].generator.direction_floor == runs["ours"].generator.direction_floor
-        assert drawn(runs[peer]) == drawn(runs["ours"])
+    assert (runs["ours"].method, runs["clip"].method, runs["ipl"].method) == ("teacher", "nada", "ipl")
+    assert runs["pairs-words"].teacher.describe is None and runs["pairs-words"].teacher.target == "{target}"
+    assert runs["pairs-clip"].clip == runs["clip"].clip and runs["pairs-clip"].losses == runs["clip"].losses
+    for peer in benchmark.peers["CLIP alone"]:
+        assert runs[peer].method != "teacher" and runs[peer].clip == runs["clip"].clip
+        assert runs[peer].generator.direction_floor == runs["clip"].generator.direction_floor
+        assert drawn(runs[peer]) == drawn(runs["clip"])
+    hashes = [cell.run.training_hash() for cell in cells if cell.run]
+    assert len(set(hashes)) == len(hashes), "two rows are the same"
 
 
 @pytest.mark.parametrize("change, told", [
@@ -182,11 +189,34 @@ def test_a_size_for_lpips_makes_other_cells_and_none_leaves_them_alone(bench, tm
     assert plain.identity() == none.identity() != sized.identity()
 
 
+def test_a_row_may_name_a_suite_of_its_own(bench, tmp_path):
+    def change(text):
+        return text.replace("nada: {title: NADA, set: [method=nada,", f"nada: {{title: NADA, suite: {CLIP}, set: [")
+    more = "ablations: {base: nada, styles: [disney], seeds: [2], variants: {local: {set: [generator.views=0]}}}"
+    benchmark = load_benchmark(bench(suite="configs/demo.yaml", change=change, more=more))
+    runs = {cell.method: cell.run for cell in plan(benchmark, tmp_path) if cell.key[1:] == ("disney", 2)}
+    assert {name: run.suite for name, run in runs.items()} == \
+        {"nada": "demo_clip", "ours": "demo", "ablation-local": "demo_clip"}
+    text = markdown(benchmark, Results({}), None, "bash it.sh")
+    assert f"suite `{CLIP}`: `generator.steps=1`" in text
+
+
+def test_rows_that_were_not_run_are_left_out(bench, tmp_path):
+    def change(records):
+        for key in records:
+            if key[0] == "nada":
+                records[key] = None
+    benchmark, found = results(bench, tmp_path, change)
+    text = markdown(benchmark, found, None, "bash it.sh")
+    assert "| NADA | 0 / 4" not in text and "- its ancestor: NADA (not run)" in text
+    assert "| FID | 0 / 0 / 0, open 2 |" in text
+
+
 def test_other_weights_make_another_cell(bench, tmp_path):
     weights = tmp_path / "generator.safetensors"
     shutil.copy("jittor_ipl/world/assets/generator.safetensors", weights)
     suite = tmp_path / "suite.yaml"
-    suite.write_text(Path("configs/demo.yaml").read_text().replace("demo:generator", str(weights)))
+    suite.write_text(Path(CLIP).read_text().replace("demo:generator", str(weights)))
     cells = plan(load_benchmark(bench(suite=str(suite))), tmp_path / "cells")
     assert {cell.method for cell in cells} == {"source", "nada", "ours"}      # nobody knows the truth
     before = {cell.identity() for cell in cells}
@@ -214,7 +244,8 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     benchmark, found = results(bench, tmp_path, change)
     mean = found.mean("ours", "disney", "judge")
     assert (mean.value, mean.deviation) == (pytest.approx(0.93), pytest.approx(0.03 * 2**0.5)) and mean.whole
-    assert found.over_styles("nada", benchmark.styles(), "judge").done == 1
+    assert found.over_styles("nada", benchmark.styles(), "judge").done == 2
+    assert found.counts("nada") == (3, 4)
     text = markdown(benchmark, found, "sheet.png", "bash it.sh")
     lines = text.splitlines()
     assert lines[2] == "The demo judge serves."
@@ -223,10 +254,13 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert "chosen by lot" in lines
     assert "**11 of 12 cells (method, style, seed) are done**; - marks what is missing: nada ukiyo-e 3." in lines
     assert "| figure | its ancestor |" in lines and "- its ancestor: NADA" in lines
-    for title in ("Judge accuracy (%)", "the figures above at once", "Structure accuracy (%)"):
-        assert f"| {title} | 1 / 0 / 0, open 1 |" in lines
+    # With seed 2 alone, the one that both have.
+    assert "| Structure accuracy (%) | 2 / 0 / 0 |" in lines and "| FID | 2 / 0 / 0 |" in lines
+    assert "| Judge accuracy (%) | 1 / 1 / 0 |" in lines and "| the figures above at once | 2 / 0 / 0 |" in lines
+    assert any(line.startswith("| NADA | 3 / 4 | 50.0 | 0.50 |") and line.endswith(" 8 |") for line in lines)
+    assert any(line.startswith("| ours | 4 / 4 | **60.0** |") for line in lines)
     assert "Sources and target styles: portraits → disney, ukiyo-e." in lines
-    assert "| ours | 1 of 2 | 0 of 2 | 0 of 2 |" in lines and "| NADA | 0 of 1 | 0 of 1 | 0 of 1 |" in lines
+    assert "| ours | 2 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 | 0 of 2 |" in lines
     assert "| NADA | 3 | 0 | 1 | 2 | 8 | 3 |" in lines
     assert "| method | hair |" in lines and "| ours | 60.0 |" in lines
     assert "![The same latents, method by method](sheet.png)" in lines
@@ -237,10 +271,11 @@ def test_figures_that_no_source_can_have_are_in_no_table(bench, tmp_path):
     def change(records):
         for record in records.values():
             record["figures"] = {name: value for name, value in record["figures"].items()
-                                 if name not in (*MUST_HOLD, "kept_uncoloured", "meant") and "truth" not in name}
+                                 if name not in (*MUST_HOLD, "kept_uncoloured", "meant", "psnr")}
     benchmark, found = results(bench, tmp_path, change)
     text = markdown(benchmark, found, None, "bash it.sh")
-    assert "Judge accuracy" not in text and "What must hold" not in text and "| FID | 0 / 2 / 0 |" in text
+    assert "Judge accuracy" not in text and "Way" not in text and "What must hold" not in text
+    assert "| FID | 0 / 2 / 0 |" in text
 
 
 def test_ties_and_losses_are_no_wins(bench, tmp_path):
@@ -260,16 +295,17 @@ def test_nothing_done_and_ablations_are_shown_as_such(bench, tmp_path):
     ablated, = (cell for cell in cells if cell.method == "ablation-no-range")
     assert ablated.run.losses.range == 0 and ablated.run.generator.batch == 1          # over ours
     text = markdown(benchmark, Results({cell.key: cell.record() for cell in cells}), None, "bash it.sh")
-    assert "**0 of 13 cells" in text and "| no-range |" in text and "a \\| b" in text and "No cell is done." in text
+    assert "**0 of 13 cells" in text and "| `no-range` |" in text and "a \\| b" in text and "No cell is done." in text
+    assert "| no-range |" not in text
     _, found = results(bench, tmp_path,
                        lambda records: records.update({("ablation-no-range", "disney", 2): made_up(0.25)}), more=more)
-    assert "| no-range | 25.0 | 25.0 |" in markdown(benchmark, found, None, "bash it.sh")
+    assert "| no-range | 25.0 | 0.25 |" in markdown(benchmark, found, None, "bash it.sh")
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory) -> Path:
     """Anchors and one trained cell of the demo world, through the command."""
-    folder, path = tmp_path_factory.mktemp("real"), ROOT / "configs/demo.yaml"
+    folder, path = tmp_path_factory.mktemp("real"), ROOT / CLIP
     text = BENCH.format(steps=1, more="sheet: {columns: 3}", suite=path).replace("disney, ukiyo-e",
                                                                                  "disney").replace("[2, 3]", "[2]")
     (folder / "bench.yaml").write_text(text)
@@ -288,8 +324,10 @@ def test_a_real_cell(real):
     source, truth = (read_sealed(cells[name] / RECORD, "record") for name in ("source", "truth"))
     assert set(FIGURES) <= set(record["figures"]) and "demo:clip-local" in record["training"]["weights"]
     assert source["figures"]["kept"] == source["figures"]["structural_consistency_score"] == 1
-    assert truth["figures"]["judge"] > 0.9 and truth["figures"]["l1_to_truth"] == 0
-    assert "psnr_to_truth" not in truth["figures"]
+    assert truth["figures"]["judge"] > 0.9 and truth["figures"]["shape"] > 0.8
+    assert truth["figures"]["way"] == truth["figures"]["sharpness"] == truth["figures"]["diversity"] == 1
+    assert source["figures"]["way"] == 0 and source["figures"]["shape"] < 0.1
+    assert "psnr" not in truth["figures"]                # infinite
     assert truth["figures"]["frechet_inception_distance"] < record["figures"]["frechet_inception_distance"]
     assert record["training"]["steps_generator"] == 1 and set(record["attributes"]["hair"]) == {"kept", "meant"}
     assert not (cells["nada"] / "2/checkpoints").exists() and (cells["nada"] / "2/generator.safetensors").is_file()
@@ -317,13 +355,12 @@ def test_real_weights_withhold_what_needs_the_truth(bench, tmp_path):
         save_png(tmp_path / f"references/{number}.png",
                  np.random.default_rng(number).uniform(-1, 1, (3, 40, 32)).astype(np.float32))
     suite = tmp_path / "suite.yaml"
-    suite.write_text(Path("configs/demo.yaml").read_text().replace("demo:generator",
-                                                                   str(tmp_path / "generator.safetensors")))
+    suite.write_text(Path(CLIP).read_text().replace("demo:generator", str(tmp_path / "generator.safetensors")))
     path = bench(suite=str(suite),
                  change=lambda t: t.replace("title: portraits", f"references: {{disney: {tmp_path}/references}}"))
     cells = plan(load_benchmark(path), tmp_path / "cells")
     assert quiet(chosen(cells, "source"), tmp_path).done == 2
     with_references, without = (json.loads((cell.folder / RECORD).read_text())["figures"] for cell in cells[:2])
-    assert not {"judge", "structure", "kept", "meant", "l1_to_truth"} & set(with_references)
+    assert not {"judge", "structure", "kept", "meant", "way", "psnr", "shape"} & set(with_references)
     assert "frechet_inception_distance" in with_references and "frechet_inception_distance" not in without
     assert "intra_cluster_lpips" in without

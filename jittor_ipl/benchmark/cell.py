@@ -7,7 +7,7 @@ import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.adaptation.adapt import adapt_style
+from jittor_ipl.adaptation.taught import numbers_of
 from jittor_ipl.benchmark.figures import FIGURES
 from jittor_ipl.benchmark.plan import RECORD, Cell, Place, renderer_sha256
 from jittor_ipl.disk.atomic import remove_tree, write_bytes
@@ -24,8 +25,9 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.images.sheets import grid, shrunk
-from jittor_ipl.metrics import evaluate, pixels
+from jittor_ipl.metrics import evaluate
 from jittor_ipl.metrics.catalogue import METRICS, Sets, prefetch
+from jittor_ipl.metrics.clusters import mean_pair
 from jittor_ipl.metrics.extract import Extractor, FeatureSet
 from jittor_ipl.metrics.hashes import weights_sha256
 from jittor_ipl.metrics.image_set import ImageSet, from_array, from_folder
@@ -35,7 +37,8 @@ from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.world.judging import judge
 from jittor_ipl.world.judging.features import extractor_of
-from jittor_ipl.world.judging.measure import shares
+from jittor_ipl.world.judging.measure import against_truth, shares
+from jittor_ipl.world.judging.shapes import ShapeJudge, load_shapes
 from jittor_ipl.world.subjects import SUBJECTS
 
 STRIP = 16                  # pictures kept for the contact sheets
@@ -76,10 +79,14 @@ def run_cell(cell: Cell, folder: str) -> dict[str, Any]:
 
 def _trained(cell: Cell) -> dict[str, Any]:
     report, run = adapt_style(cell.run, cell.folder, stream=io.StringIO()), cell.run
+    stages = [numbers_of(run, way) for way in run.teacher.ways] if run.method == "teacher" else [run.generator]
+    refs = [run.source.generator, *(model.model for model in run.clip)]
+    refs += [run.teacher.model] if run.method == "teacher" else []
     return {"identity": report.identity, "config_hash": report.config_hash, "generator_sha256": report.generator_sha256,
-            "steps_mapper": run.mapper.steps if run.method == "ipl" else 0, "steps_generator": run.generator.steps,
-            "pictures_generator": run.generator.steps * run.generator.batch,
-            "weights": {ref: weights_sha256([ref]) for ref in (run.source.generator, *(c.model for c in run.clip))},
+            "steps_mapper": run.mapper.steps if run.method == "ipl" else 0,
+            "steps_generator": sum(one.steps for one in stages),
+            "pictures_generator": sum(one.steps * one.batch for one in stages),
+            "weights": {ref: weights_sha256([ref]) for ref in refs},
             "seconds_mapper": report.seconds_mapper, "seconds_generator": report.seconds_generator}
 
 
@@ -140,6 +147,11 @@ class StyleMaterial:
         prefix = self.place.judged.prefix
         return _judge(f"{prefix}judge"), _judge(f"{prefix}judge-structure")
 
+    @property
+    def shape(self) -> ShapeJudge | None:
+        """The judge of what makes a style, None for a subject that has none."""
+        return _shapes(self.place.judged.name)
+
     def _latents(self, first: int) -> np.ndarray:
         return z_from_seeds(range(first, first + self.place.samples), self.source.style_dim)
 
@@ -159,6 +171,11 @@ class StyleMaterial:
 # Cells of one style follow one another; the networks serve every style of a source.
 _material_of = lru_cache(maxsize=1)(StyleMaterial)
 _judge = cache(judge.load)
+
+
+@cache
+def _shapes(subject: str) -> ShapeJudge | None:
+    return load_shapes(SUBJECTS[subject])
 
 
 @cache
@@ -209,19 +226,14 @@ def figures(material: StyleMaterial, images: FeatureSet) -> dict[str, Any]:
         seen, structure = (predicted(each, images.images) for each in material.judges)
         verdict, attributes = shares(place.subject, place.style, seen, structure[:, 0], material.source_attributes,
                                      material.meant)
-        found |= verdict | against_truth(material.truth, images)
+        compared = [_floats(each.images) for each in (images, material.truth, material.before)]
+        found |= verdict | against_truth(place.subject, place.style, *compared, material.shape)
+        found["diversity"] = found["mean_pairwise_lpips"] / mean_pair(material.truth.distances(extractor.lpips))
     found = {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
     order = [*(name for name in FIGURES if name in found), *sorted(set(found) - set(FIGURES))]
     return {"figures": {name: float(found[name]) for name in order}, "attributes": attributes}
 
 
-def against_truth(truth: FeatureSet, images: FeatureSet) -> Mapping[str, float | None]:
-    """Return the mean distances of pictures to the true render of the same latent; no PSNR when all are equal."""
-    l1, psnr = [], []
-    for picture, true in zip(images.images.batches(64), truth.images.batches(64)):
-        l1.append(np.abs(picture.astype(np.float64) - true).mean(axis=(1, 2, 3)) / 255)
-        psnr.append(pixels.psnr(picture, true))
-    found = np.concatenate(psnr)
-    finite = found[np.isfinite(found)]
-    return {"l1_to_truth": float(np.concatenate(l1).mean()),
-            "psnr_to_truth": float(finite.mean()) if len(finite) else None}
+def _floats(images: ImageSet) -> np.ndarray:
+    """Return all pictures as float32 [N, 3, H, W] in [-1, 1]."""
+    return from_uint8(images.pixels(range(len(images))))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jittor_ipl.adaptation.inputs import run_files
-from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, BenchmarkSource, Networks
+from jittor_ipl.benchmark.settings import ANCHORS, Benchmark, BenchmarkSource, Method, Networks
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.integrity import canonical, read_sealed
 from jittor_ipl.errors import UserError, nearest
@@ -19,7 +19,7 @@ from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.world.drawing.attributes import LATENT_DIM
 from jittor_ipl.world.subjects import PORTRAITS, SUBJECTS, Subject, subject_of
 
-PROTOCOL = 1                # goes up when a figure of an unchanged picture would change
+PROTOCOL = 2                # goes up when a figure of an unchanged picture would change
 RECORD = "cell.json"
 ABLATION = "ablation-"
 _QUIET = ["run.samples=0", "run.tensorboard=false", "run.log_every=20", "run.keep=1"]
@@ -54,6 +54,7 @@ class Place:
     def protocol(self) -> dict[str, Any]:
         """Return all that decides the figures of given pictures, ready for JSON."""
         judges = [f"demo:{self.judged.prefix}{name}" for name in ("judge", "judge-structure")]
+        judges += ["demo:judge-shape"] if self.subject is PORTRAITS else []
         given = [self.networks.inception, *self.networks.lpips, self.networks.arcface, self.networks.clip]
         target = renderer_sha256(self.subject.name, self.style) if self.subject else \
             files_sha256(list_images(self.reference)) if self.reference else None
@@ -111,16 +112,18 @@ def plan(benchmark: Benchmark, root: str | Path) -> list[Cell]:
     Raises UserError for a suite, style, override or file that is not there, before anything is trained.
     """
     root, cells, trained, ablations = Path(root), [], [], benchmark.ablations
-    rows = {name: (method.set, benchmark.styles(), benchmark.seeds) for name, method in benchmark.methods.items()}
+    rows = {name: (method, benchmark.styles(), benchmark.seeds) for name, method in benchmark.methods.items()}
     if ablations:
-        base = benchmark.methods[ablations.base].set
-        rows |= {f"{ABLATION}{name}": ([*base, *variant.set], ablations.styles, ablations.seeds)
+        base = benchmark.methods[ablations.base]
+        rows |= {f"{ABLATION}{name}": (Method(suite=variant.suite or base.suite, set=[*base.set, *variant.set]),
+                                       ablations.styles, ablations.seeds)
                  for name, variant in ablations.variants.items()}
     for source in benchmark.sources:
-        suites = {name: benchmark.suite_of(source, [*overrides, *_QUIET])
-                  for name, (overrides, styles, _) in rows.items() if set(styles) & set(source.styles)}
+        own = benchmark.suite_of(source, [])
+        suites = {name: benchmark.suite_of(source, [*method.set, *_QUIET], method.suite)
+                  for name, (method, styles, _) in rows.items() if set(styles) & set(source.styles)}
         for style in source.styles:
-            place = _place(benchmark, source, next(iter(suites.values())).run_of(style))
+            place = _place(benchmark, source, own.run_of(style))
             cells += [Cell(name, place, None, None, root / name / _folder(place))
                       for name in ANCHORS if place.subject or name == "source"]
             trained += [_cell(name, place, seed, suites[name].run_of(style), root)
@@ -137,7 +140,7 @@ def chosen(cells: list[Cell], only: str) -> list[Cell]:
     """
     parts = [[word.strip() for word in part.split(",") if word.strip()] for part in only.split("/")]
     if len(parts) > 3:
-        raise UserError(f"--only {only!r}: write METHODS/STYLES/SEEDS, such as ours,ipl/disney/2 or //3")
+        raise UserError(f"--only {only!r}: write METHODS/STYLES/SEEDS, such as ours,ipl/disney/3 or //4")
     for position, (words, what) in enumerate(zip(parts, ("method", "style", "seed"))):
         known = list(dict.fromkeys(str(cell.key[position]) for cell in cells if cell.key[position] is not None))
         for word in words:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
-from jittor_ipl.benchmark.figures import FIGURES, MUST_HOLD
+from jittor_ipl.benchmark.figures import FIGURES, FIRST, MUST_HOLD
 from jittor_ipl.benchmark.plan import ABLATION
 from jittor_ipl.benchmark.results import Mean, Results, contests, holding
 from jittor_ipl.benchmark.settings import Benchmark, Method
@@ -22,8 +22,10 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command:
              _progress(results), f"![The same latents, method by method]({sheet})" if sheet else "",
              "## Ours against its peers", report.contests(),
              *(["## What must hold", report.holding()] if results.known(MUST_HOLD) else []), "## Summary",
-             "Mean over the styles of which every seed is done; in brackets how many, where some are missing.",
-             report.summary(), "## Figure by figure",
+             "Mean over the styles of their means over seeds, of the cells that are done; in brackets of how many "
+             "styles, where some have none. Seconds: the median of a cell, a teacher's pairs included, its own "
+             "training not.",
+             report.summary(), report.others(), "## Figure by figure",
              "Mean ± deviation over seeds; the best mean of the trained methods is bold. [n/m]: n of m seeds are done. "
              "Definitions: [metrics.md](metrics.md)."]
     for name in report.shown:
@@ -32,7 +34,7 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command:
     parts += report.by_attribute()
     if benchmark.ablations:
         parts += ["## Ablations", *report.ablations()]
-    methods = [[_title(method, name), _escaped(method.note), _code(method.set)]
+    methods = [[_title(method, name), _escaped(method.note), _suite(method) + _code(method.set)]
                for name, method in benchmark.methods.items()]
     parts += ["## Time", report.times(), "## Methods",
               "Suites: " + ", ".join(f"`{source.suite}`" for source in benchmark.sources) + ". Overrides of them:",
@@ -44,15 +46,17 @@ class _Tables:
     """The parts of the report that need both the plan and the records.
 
     shown   the figures that some record has
-    rows    name and title of every row: the methods, then the anchors that are planned
+    rows    name and title of every row that has a cell: the methods, then the anchors
     """
 
     def __init__(self, benchmark: Benchmark, results: Results) -> None:
         self.benchmark, self.results, self.styles = benchmark, results, benchmark.styles()
         self.shown = [name for name in FIGURES if any(name in record["figures"] for record in results.done())]
-        planned = {name for name, _, _ in results.records}
-        self.rows = [*((name, _title(method, name)) for name, method in benchmark.methods.items()),
-                     *((name, title) for name, title in ANCHOR_TITLES.items() if name in planned)]
+        self.first = [name for name in FIRST if name in self.shown]
+        self.there = {name for name, _, _ in results.records if results.counts(name)[0]}
+        self.rows = [(name, title) for name, title in [
+            *((name, _title(method, name)) for name, method in benchmark.methods.items()),
+            *ANCHOR_TITLES.items()] if name in self.there]
 
     def protocol(self, command: str) -> str:
         benchmark, networks = self.benchmark, self.benchmark.networks
@@ -79,11 +83,12 @@ class _Tables:
         rows = [[FIGURES[figure].title if figure else "the figures above at once",
                  *(f"{won} / {tied} / {lost}" + (f", open {left}" if left else "")
                    for won, tied, lost, left in (group[figure] for group in groups))] for figure in groups[0]]
-        members = [f"- {_escaped(group)}: {' and '.join(_title(methods[name], name) for name in names)}"
+        members = [f"- {_escaped(group)}: " + " and ".join(
+                       _title(methods[name], name) + ("" if name in self.there else " (not run)") for name in names)
                    for group, names in peers.items()]
         ours = _title(methods[self.benchmark.ours], self.benchmark.ours)
-        return (f"Styles on which {ours} is better / equal / worse than the best peer of a group, by means over seeds; "
-                "equal: as where both stand at 100 %. Open: a cell is missing.\n\n"
+        return (f"Styles on which {ours} is better / equal / worse than the best peer of a group, by means over the "
+                "seeds that all of them have; equal: as where both stand at 100 %. Open: there is no such seed.\n\n"
                 + table(["figure", *map(_escaped, peers)], rows) + "\n\n" + "\n".join(members))
 
     def holding(self) -> str:
@@ -92,15 +97,28 @@ class _Tables:
                 for name, title in self.rows]
         heads = [f"{FIGURES[figure].title.removesuffix(' (%)')} ≥ {MUST_HOLD[figure]:.0%}"
                  for figure in self.results.known(MUST_HOLD)]
-        return (f"Styles on which it holds, of those with every seed done ({len(self.styles)} in all).\n\n"
+        return ("Styles on which it holds, by the mean over the seeds that are done, of the styles that have one "
+                f"({len(self.styles)} in all).\n\n"
                 + table(["method", *heads], rows))
 
     def summary(self) -> str:
         if not self.shown:
             return "No cell is done."
-        grid = [[self.results.over_styles(method, self.styles, name) for name in self.shown] for method, _ in self.rows]
+        counts = ["{} / {}".format(*self.results.counts(method)) for method, _ in self.rows]
+        seconds = [_median(record["training"]["seconds_mapper"] + record["training"]["seconds_generator"]
+                           for style in self.styles for record in self.results.of(method, style)
+                           if record is not None and method not in ANCHOR_TITLES) for method, _ in self.rows]
+        lines = [[count, *texts, time] for count, texts, time in zip(counts, self._means(self.first), seconds)]
+        return self._table(["cells", *map(_head, self.first), "s training"], lines)
+
+    def others(self) -> str:
+        names = [name for name in self.shown if name not in self.first]
+        return self._table(map(_head, names), self._means(names)) if names else ""
+
+    def _means(self, names: Sequence[str]) -> list[list[str]]:
+        grid = [[self.results.over_styles(method, self.styles, name) for name in names] for method, _ in self.rows]
         # A mean over other styles is no better or worse: bold only where every style counts.
-        return self._table(map(_head, self.shown), self._texts(grid, self.shown, " [{0.done}]", bold_parts=False))
+        return self._texts(grid, names, " [{0.done}]", bold_parts=False)
 
     def by_style(self, name: str) -> str:
         grid = [[self.results.mean(method, style, name) for style in self.styles] for method, _ in self.rows]
@@ -126,21 +144,24 @@ class _Tables:
         rows = {ablations.base: f"{base} (all of it)",
                 **{f"{ABLATION}{name}": _title(variant, name) for name, variant in ablations.variants.items()}}
         lines = [[title, *(_shown(self.results.over_styles(method, ablations.styles, name, ablations.seeds), name,
-                                  " [{0.done}]") for name in self.shown)] for method, title in rows.items()]
+                                  " [{0.done}]") for name in self.first)]
+                 for method, title in rows.items() if method in self.there]
         notes = [[f"`{name}`", _escaped(variant.note), _code(variant.set)]
                  for name, variant in ablations.variants.items()]
         return [f"Mean over {', '.join(ablations.styles)}, seeds {', '.join(map(str, ablations.seeds))}; "
-                "[n]: only n styles have every seed.", table(["variant", *map(_head, self.shown)], lines),
+                "[n]: only n styles have one.", table(["variant", *map(_head, self.first)], lines),
                 table(["variant", "what it changes", f"overrides of `{ablations.base}`"], notes, 3)]
 
     def times(self) -> str:
         rows = []
-        for name, method in self.benchmark.methods.items():
+        for name, title in self.rows:
+            if name in ANCHOR_TITLES:
+                continue
             records = [record for style in self.styles for record in self.results.of(name, style) if record is not None]
             training = [record["training"] for record in records]
             counts = [_median((one[key] for one in training), int)
                       for key in ("steps_mapper", "steps_generator", "pictures_generator")]
-            rows.append([_title(method, name), str(len(records)), *counts,
+            rows.append([title, str(len(records)), *counts,
                          _median(one["seconds_mapper"] + one["seconds_generator"] for one in training),
                          _median(record["seconds_measuring"] for record in records)])
         heads = ["method", "cells", "steps of the mapper", "steps of the generator", "pictures", "s training",
@@ -195,6 +216,10 @@ def _head(name: str) -> str:
 
 def _code(settings: Iterable[str]) -> str:
     return ", ".join(f"`{_escaped(setting)}`" for setting in settings) or "none"
+
+
+def _suite(method: Method) -> str:
+    return f"suite `{_escaped(method.suite)}`: " if method.suite else ""
 
 
 def _escaped(text: str) -> str:

@@ -31,6 +31,7 @@ class Method(Section):
     """One row of the tables: overrides over the suite, as --set takes them."""
 
     title: Text | None = None
+    suite: Path_ | None = None         # another suite's file for this row; the source's own when not given
     set: list[str] = []
     note: Text = ""
 
@@ -112,9 +113,9 @@ class Benchmark(Section):
         """Return the styles of all sources, in order."""
         return [style for source in self.sources for style in source.styles]
 
-    def suite_of(self, source: BenchmarkSource, overrides: list[str]) -> Suite:
-        """Return a source's suite under a method's overrides; raises UserError when it lacks one of the styles."""
-        suite = load_suite(source.suite, overrides)
+    def suite_of(self, source: BenchmarkSource, overrides: list[str], path: str | None = None) -> Suite:
+        """Return a source's suite, or that at `path`, under overrides; UserError when it lacks one of the styles."""
+        suite = load_suite(path or source.suite, overrides)
         for style in source.styles:
             suite.run_of(style)
         return suite

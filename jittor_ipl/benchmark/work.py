@@ -85,7 +85,7 @@ def _reason(error: Exception) -> str:
 
 
 def _brief(figures: dict[str, float]) -> str:
-    parts = [f"{name} {100 * figures[name]:.0f} %" for name in ("judge", "structure", "kept") if name in figures]
+    parts = [f"{name} {100 * figures[name]:.0f} %" for name in ("way", "shape", "judge", "kept") if name in figures]
     if "frechet_inception_distance" in figures:
         parts.append(f"FID {figures['frechet_inception_distance']:.3g}")
     parts.append(f"diversity {figures['intra_cluster_lpips']:.3g}")

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 CACHE, SHEETS, REPORT = ".cache", "sheets", Path("docs/benchmark.md")
 SCRIPT = "bash scripts/benchmark_adaptation.sh"
 EXAMPLES = """  python -m jittor_ipl benchmark --jobs 2
-  python -m jittor_ipl benchmark --only ours,ipl/disney/2 --list"""
+  python -m jittor_ipl benchmark --only ours,ipl/disney/3 --list"""
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
 @click.option("--config", default="benchmark", metavar="FILE", help="A benchmark's file, or the name of a shipped one.")
 @click.option("--only", default="", metavar="METHODS/STYLES/SEEDS",
-              help="This part alone, each a comma list or empty for all: ours,ipl/disney/2, //3")
+              help="This part alone, each a comma list or empty for all: ours,ipl/disney/3, //4")
 @click.option("--jobs", type=options.positive, default=1, metavar="N", help="Processes side by side.")
 @click.option("--threads", type=options.positive, metavar="N", help="Threads of each process; another number "
               "changes the last bits of the weights.  [default: OMP_NUM_THREADS, else cores / jobs]")

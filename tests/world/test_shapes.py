@@ -129,7 +129,7 @@ def test_a_verdict_begins_with_the_truth():
     panel = measure.Panel(source, range(4_000_000, 4_000_032))
     verdict = panel.verdict(source, "werewolf")
     print(verdict)
-    assert list(verdict)[:5] == ["way", "psnr", "fid", "sharpness", "shape"]
+    assert list(verdict)[:5] == ["way", "psnr", "sharpness", "shape", "fid"]
     assert verdict["way"] == 0 and verdict["shape"] == 0 and verdict["kept"] == 1 and verdict["psnr"] < 12
     perfect = panel.ceiling("werewolf")
     assert perfect["way"] == 1 and perfect["psnr"] == np.inf and perfect["diversity"] == 1 and perfect["shape"] >= .9

@@ -12,7 +12,7 @@ from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.world.judging import truth
 from jittor_ipl.world.judging.features import JudgeFeatures
 from jittor_ipl.world.judging.judge import load
-from jittor_ipl.world.judging.shapes import load_shapes
+from jittor_ipl.world.judging.shapes import ShapeJudge, load_shapes
 from jittor_ipl.world.subjects import PORTRAITS, Subject
 
 # Tuning looked at others: below a million, and from nine millions on.
@@ -45,18 +45,15 @@ class Panel:
     def figures(self, images: np.ndarray, style: str) -> dict[str, float]:
         """Return what is seen in a style's pictures float32 [N, 3, H, W] of all seeds, in their order, the truth first.
 
-        way, psnr, sharpness   as in `truth`, against the true renders of the same latents
+        way, psnr, sharpness, shape    as `against_truth` says
         fid                    to the true renders of as many other latents, from `FIRST_REFERENCE_SEED` on
-        shape                  share of pictures that show what makes the style; absent where no judge asks for that
         judge, structure, kept, kept_uncoloured, meant    the `shares`
         diversity              mean distance of all pairs of pictures over that of the true renders
         """
         renders, same, others = self._truth(style)
-        true, seen = _as_floats(renders), truth.SetFeatures(self._network, images)
-        found = {"way": truth.way(images, true, self.source), "psnr": truth.psnr(images, true), "fid": seen.fid(others),
-                 "sharpness": truth.sharpness(images, true)}
-        if self.shape is not None and self.subject.features(style):
-            found["shape"] = float(self.shape.shows(images, style).mean())
+        seen = truth.SetFeatures(self._network, images)
+        found = against_truth(self.subject, style, images, _as_floats(renders), self.source, self.shape)
+        found["fid"] = seen.fid(others)
         found |= shares(self.subject, style, self.colour.predict(images), self.structure.style(images), self.before,
                         self.meant)[0]
         return found | {"diversity": seen.spread / same.spread}
@@ -74,6 +71,20 @@ class Panel:
         """For every attribute, the share of pictures in which it is seen as the latent means it."""
         agree = self.colour.attributes(_drawn(target, self.z)) == self.meant
         return dict(zip(self.subject.table.values, agree.mean(axis=0).tolist()))
+
+
+def against_truth(subject: Subject, style: str, images: np.ndarray, true: np.ndarray, source: np.ndarray,
+                  shape: ShapeJudge | None) -> dict[str, float]:
+    """Return what adapted pictures reach of the true renders; all float32 [N, 3, H, W] in [-1, 1], of the same latents.
+
+    way, psnr, sharpness   as in `truth`
+    shape                  share of pictures that show what makes the style; absent where no judge asks for that
+    """
+    found = {"way": truth.way(images, true, source), "psnr": truth.psnr(images, true),
+             "sharpness": truth.sharpness(images, true)}
+    if shape is not None and subject.features(style):
+        found["shape"] = float(shape.shows(images, style).mean())
+    return found
 
 
 def shares(subject: Subject, style: str, seen: np.ndarray, structure: np.ndarray, before: np.ndarray,
