@@ -35,6 +35,11 @@ class Pairs:
         return np.stack([from_uint8(picture) for picture in self.redrawn[rows]])
 
 
+def latents(seed: int, settings: PairsTraining, width: int) -> np.ndarray:
+    """Return the latents z [count, width] of a run's pairs."""
+    return rng(seed, "teacher.z").standard_normal((settings.count, width), np.float32)
+
+
 def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, settings: PairsTraining,
                words: Callable[[np.ndarray], tuple[Sequence[str], Sequence[str]]], seed: int, identity: str, *,
                title: str = "", stop: StopOnSignal | None = None, stream: TextIO | None = None) -> Pairs:
@@ -46,7 +51,7 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
     """
     make_folder(folder)
     sweep(folder)
-    z = rng(seed, "teacher.z").standard_normal((settings.count, source.style_dim), np.float32)
+    z = latents(seed, settings, source.style_dim)
     redrawn, seconds = [], 0.0
     for first in range(0, settings.count, settings.at_once):
         part = z[first:first + settings.at_once]

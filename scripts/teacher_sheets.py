@@ -1,0 +1,104 @@
+#!/usr/bin/env python
+"""Show the adapted demo generators beside the truth, at twice their size, and how the teacher gets there.
+
+    python scripts/teacher_sheets.py docs/demo-sheet.png                     each style: adapted, below it the true renders
+    python scripts/teacher_sheets.py blind.png --blind 7                     adapted rows alone, shuffled, numbered
+    python scripts/teacher_sheets.py docs/teacher-idea.png --runs runs/demo  source, teacher's redrawing, adapted, truth
+
+Faces are of seeds that no training draws; with --runs the pairs of each run.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SEEDS, SCALE = range(2_000_000, 2_000_008), 2
+SHOWN = ("tolkien elf", "werewolf", "wall painting", "cartoon")
+
+
+def main() -> None:
+    """Write the sheet to the path given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--weights", type=Path, default=Path("B_weight/demo"))
+    parser.add_argument("--blind", type=int, metavar="SEED", help="shuffle the styles by this seed, print the answers")
+    parser.add_argument("--runs", type=Path, help="finished runs with their pairs: show the idea")
+    options = parser.parse_args()
+    from jittor_ipl.disk.atomic import write_bytes
+    from jittor_ipl.images.sheets import contact_sheet, encode_sheet
+    rows = idea(options.runs) if options.runs else blind(options) if options.blind is not None \
+        else truth(options.weights)
+    print(write_bytes(options.path, encode_sheet(contact_sheet([(name, larger(tiles)) for name, tiles in rows]))))
+
+
+def truth(weights: Path) -> list:
+    """The source's row, and for each style the adapted generator's and the true renders'."""
+    z, source, entries = read(weights)
+    rows = [("source", drawn(source, z))]
+    for style, generator in entries:
+        rows += [(style, drawn(generator, z)), ("truth", rendered(z, style))]
+    return rows
+
+
+def blind(options: argparse.Namespace) -> list:
+    """The adapted rows in another order, with numbers for names."""
+    z, _, entries = read(options.weights)
+    order = np.random.default_rng(options.blind).permutation(len(entries))
+    print("answers:", {int(place) + 1: entries[index][0] for place, index in enumerate(order)}, file=sys.stderr)
+    return [(str(place + 1), drawn(entries[index][1], z)) for place, index in enumerate(order)]
+
+
+def idea(runs: Path) -> list:
+    """For some styles the first pairs of a run: the source's pictures, redrawn, adapted, and the truth."""
+    from jittor_ipl.adaptation.pairs import latents
+    from jittor_ipl.config import load_run
+    from jittor_ipl.disk.layout import CONFIG, GENERATOR, PAIRS
+    from jittor_ipl.weights.containers.safetensors import read_safetensors
+    from jittor_ipl.weights.generator import load_generator
+    rows = []
+    for folder in sorted(path.parent for path in runs.glob(f"*/{CONFIG}")):
+        run = load_run(folder / CONFIG)
+        if run.style not in SHOWN:
+            continue
+        z = latents(run.generator_seed, run.teacher.pairs, 128)[:len(SEEDS)]
+        redrawn = read_safetensors(folder / PAIRS / "000000.safetensors")[0]["redrawn"][:len(SEEDS)]
+        rows += [("source", drawn(load_generator(run.source.generator), z)), ("teacher", list(redrawn)),
+                 (run.style, drawn(load_generator(folder / GENERATOR), z)), ("truth", rendered(z, run.style))]
+    return rows
+
+
+def read(weights: Path) -> tuple:
+    """Latents of `SEEDS`, the source generator, and (style, generator) of a set of weights."""
+    from jittor_ipl.runtime.streams import z_from_seeds
+    from jittor_ipl.submission.produce import load, source_of
+    from jittor_ipl.submission.sets import open_set
+    entries = open_set(weights).entries
+    source = source_of(entries[0].plan.source)
+    return (z_from_seeds(SEEDS, source.style_dim), source, [(entry.plan.style, load(entry)) for entry in entries])
+
+
+def drawn(generator, z: np.ndarray) -> list:
+    """The generator's pictures of latents z, untruncated."""
+    from jittor_ipl.images.pixels import to_uint8
+    from jittor_ipl.models.stylegan2.pictures import pictures
+    return list(to_uint8(np.clip(pictures(generator, z), -1, 1)))
+
+
+def rendered(z: np.ndarray, style: str) -> list:
+    """The renderer's pictures of the faces that latents z stand for."""
+    from jittor_ipl.world.subjects import PORTRAITS
+    return list(np.moveaxis(PORTRAITS.render(PORTRAITS.table.from_latent(z), style), 1, -1))
+
+
+def larger(tiles: list) -> list:
+    """Tiles at `SCALE` times their size, smooth."""
+    from PIL import Image
+    side = tiles[0].shape[0] * SCALE
+    return [np.asarray(Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)) for tile in tiles]
+
+
+if __name__ == "__main__":
+    main()
