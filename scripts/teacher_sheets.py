@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Show the adapted demo generators beside the truth, at twice their size, and how the teacher gets there.
 
-    python scripts/teacher_sheets.py docs/demo-sheet.png                     each style: adapted, below it the true renders
+    python scripts/teacher_sheets.py docs/demo-sheet.png                     adapted pictures, below them the truth
     python scripts/teacher_sheets.py blind.png --blind 7                     adapted rows alone, shuffled, numbered
-    python scripts/teacher_sheets.py docs/teacher-idea.png --runs runs/demo  source, teacher's redrawing, adapted, truth
+    python scripts/teacher_sheets.py docs/teacher-idea.png --runs runs/demo  source, redrawn, adapted, truth
 
 Faces are of seeds that no training draws; with --runs the pairs of each run.
 """

@@ -101,7 +101,7 @@ def _suites(arguments: Namespace) -> dict[str, tuple[StyleRun, Path, float]]:
             "tiny, one checkpoint kept": load_suite(suite / "suite.yaml",
                                                     ["run.keep=1", "run.checkpoint_every=2"]).runs()[0]}
     if not arguments.short:
-        demo = ROOT / "configs" / "demo.yaml"
+        demo = ROOT / "configs" / "demo_clip.yaml"
         runs["tiny, NADA"] = load_suite(suite / "suite.yaml", ["method=nada", "run.keep=1"]).runs()[1]
         runs["demo suite"] = load_suite(demo, [*RUN, "run.keep=2"]).run_of("disney")
     found = {}

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: Namespace):
     count = arguments.count
-    return load_suite(ROOT / "configs" / "demo.yaml", [
+    return load_suite(ROOT / "configs" / "demo_clip.yaml", [
         "method=ipl", f"mapper.steps={count}", f"generator.steps={count}", "mapper.batch=4", "generator.batch=2",
         f"run.sample_every={count // 10}", f"run.checkpoint_every={count // 10}", "run.samples=4",
         "run.log_every=1", "run.tensorboard=true"]).run_of("disney")

@@ -14,12 +14,13 @@ from jittor_ipl.world.teaching import pretrain
 def test_a_trial_of_every_part(part, tmp_path_factory):
     work = tmp_path_factory.getbasetemp() / "pretrain"      # the pools are rendered once for all parts
     assets = work / "assets"
-    parts = ["clip-plain", part] if part.startswith("clip") else [part]
+    before = {"diffusion-all": ["diffusion"]}.get(part, ["clip-plain"] if part.startswith("clip") else [])
+    parts = [*before, part]
     pretrain.main([*parts, "--work", str(work), "--assets", str(assets), "--scale", "0.001"])
     assert not (assets / "clip-plain.safetensors").exists()
     figures = json.loads((work / part / "report.json").read_text())
     assert figures["seconds"] > 0
-    if part == "diffusion":
+    if part.startswith("diffusion"):
         model = load_diffusion(assets / part)
         assert model.size == 64 and all(np.isfinite(var.numpy()).all() for var in named_tensors(model.unet).values())
         return
