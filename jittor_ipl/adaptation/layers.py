@@ -24,8 +24,10 @@ def group_of(name: str) -> str:
     return group or ("noise" if name.endswith("noise.weight") else "rgb" if name.startswith("to_rgb") else "convs")
 
 
-def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
+def candidates(generator: Generator, groups: Iterable[str], layers: str, affine: bool = True) -> list[str]:
     """Return the names of the tensors of these groups, and of the phase `layers` ("auto" and "all": any).
+
+    affine: with the matrices that make a layer's styles of w (`modulation.weight`).
 
     "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact
     domain modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
@@ -33,6 +35,7 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
     groups = set(groups)
     names = [name for name in generator.trainable()
              if group_of(name) in groups or ("modulation" in groups and name.endswith(".modulation.bias"))]
+    names = [name for name in names if affine or not name.endswith(".modulation.weight")]
     if layers in ("auto", "all"):
         return names
     if layers in LEVELS:
