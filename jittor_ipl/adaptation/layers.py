@@ -12,7 +12,8 @@ from jittor_ipl.runtime.backend import jt
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
 _PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
-# "fine" trains from the third doubling on, 32 px and larger, "medium" from the second on; and every stored noise map.
+# "fine" trains from the third doubling on, 32 px and larger, "medium" from the second on but for the matrices that make
+# styles of w; and every stored noise map.
 LEVELS = {"medium": 1, "fine": 2}
 LossOfRows = Callable[[jt.Var, slice], jt.Var]
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
@@ -24,10 +25,8 @@ def group_of(name: str) -> str:
     return group or ("noise" if name.endswith("noise.weight") else "rgb" if name.startswith("to_rgb") else "convs")
 
 
-def candidates(generator: Generator, groups: Iterable[str], layers: str, affine: bool = True) -> list[str]:
+def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list[str]:
     """Return the names of the tensors of these groups, and of the phase `layers` ("auto" and "all": any).
-
-    affine: with the matrices that make a layer's styles of w (`modulation.weight`).
 
     "modulation" is the part of convs and rgb that is one vector a layer, added to every image's style: the compact
     domain modulation of HyperDomainNet (Alanov 2022), which multiplies where this adds.
@@ -35,13 +34,13 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str, affine:
     groups = set(groups)
     names = [name for name in generator.trainable()
              if group_of(name) in groups or ("modulation" in groups and name.endswith(".modulation.bias"))]
-    names = [name for name in names if affine or not name.endswith(".modulation.weight")]
     if layers in ("auto", "all"):
         return names
     if layers in LEVELS:
         levels = range(LEVELS[layers], len(generator.to_rgbs))
         prefixes = tuple(part for i in levels for part in (f"to_rgbs.{i}.", f"convs.{2 * i}.", f"convs.{2 * i + 1}."))
-        return [name for name in names if name.startswith((*prefixes, "noises."))]
+        names = [name for name in names if name.startswith((*prefixes, "noises."))]
+        return [name for name in names if layers == "fine" or not name.endswith(".modulation.weight")]
     convs = range(len(generator.convs))[_PHASES[layers]]
     prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
     return [name for name in names if name.startswith(prefixes)]

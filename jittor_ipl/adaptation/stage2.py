@@ -38,7 +38,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     average. Metrics: loss, lr and each loss that has a weight.
     """
     draws = draws or Draws(seed, source, settings)
-    names = layers.candidates(target, settings.train, settings.layers, settings.affine)
+    names = layers.candidates(target, settings.train, settings.layers)
     params = target.trainable()
     trained = {name: params[name] for name in names}
     for var in trained.values():

@@ -119,7 +119,6 @@ class GeneratorTraining(Section):
     auto_layers_iters: int = Field(1, ge=1, le=100)   # SGD steps on W+ before layers are ranked
     auto_layers_every: int = Field(1, ge=1, le=10_000_000)  # training steps between two choices
     train: list[TrainGroup] = ["convs"]          # parameter groups of the chosen layers that move
-    affine: bool = True                          # with the matrices that make each layer's styles of w
     maps_rate: float = Field(1.0, gt=0, le=1000)  # learning rate of the stored noise maps, as a multiple of lr
     views: int = Field(0, ge=0, le=16)           # random views of each image in the loss beside the plain one
     view_scale: float = Field(0.6, gt=0, le=1)   # smallest side of a view, as a part of the image's

@@ -76,8 +76,6 @@ class StyleRun(Shared):
             del settings["teacher"]
         elif self.style_images is None:
             del settings["teacher"]["few_shot"]
-        if settings["generator"]["affine"]:
-            del settings["generator"]["affine"]
         for loss, names in _YOUNGER.items():
             if not settings["losses"][loss]:
                 del settings["losses"][loss]
