@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train every method on every style and seed of configs/benchmark.yaml, measure 500 pictures of each, write
+# Train every method on every style and seed of configs/benchmark.yaml, measure 1000 pictures of each, write
 # docs/benchmark.md where docs is here: of the cells that are done, and of how many.
 #   bash scripts/benchmark_adaptation.sh --jobs 2                  hours; goes on where it was stopped
 #   bash scripts/benchmark_adaptation.sh --only ours/disney/3,4    this part alone

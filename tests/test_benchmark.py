@@ -95,7 +95,7 @@ def test_the_shipped_benchmark_is_the_promised_one(tmp_path):
     cells = plan(benchmark, tmp_path)
     assert list(benchmark.methods) == ["ours", "pairs", "dds", "sds", "ld", "pairs-words", "pairs-clip", "clip", "nada",
                                        "ipl", "nada-own", "ipl-own"]
-    assert (len(benchmark.styles()), benchmark.seeds, benchmark.samples) == (10, [3, 4, 5], 500)
+    assert (len(benchmark.styles()), benchmark.seeds, benchmark.samples) == (10, [3, 4, 5], 1000)
     ablated = len(benchmark.ablations.variants) * len(benchmark.ablations.styles) * len(benchmark.ablations.seeds)
     assert len(cells) == 10 * (12 * 3 + 2) + ablated and len({cell.folder for cell in cells}) == len(cells)
     assert min(benchmark.first_seed, benchmark.first_reference_seed) >= 2_000_000
