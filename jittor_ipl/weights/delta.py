@@ -42,6 +42,13 @@ def save_delta(path: str | os.PathLike, adapted: Mapping[str, np.ndarray], sourc
 
     `half` stores float32 changes as float16 differences (see the module). Values are compared by their bits.
     """
+    stored, facts = changes(adapted, source, half)
+    write_safetensors(path, stored, {**(metadata or {}), **facts})
+
+
+def changes(adapted: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray],
+            half: bool) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the tensors of a delta file and the metadata that `apply_delta` reads; arguments as of `save_delta`."""
     assert set(adapted) == set(source) and all(adapted[n].shape == source[n].shape for n in adapted)
     stored, values = {}, []
     for name in sorted(adapted):
@@ -52,9 +59,7 @@ def save_delta(path: str | os.PathLike, adapted: Mapping[str, np.ndarray], sourc
             stored[name] = adapted[name]
             values.append(name)
     facts = {"kind": _KIND, "delta": "difference" if half else "value", "source_sha256": fingerprint(source)}
-    if half:
-        facts["values"] = json.dumps(values)
-    write_safetensors(path, stored, {**(metadata or {}), **facts})
+    return stored, facts | ({"values": json.dumps(values)} if half else {})
 
 
 def _half_difference(adapted: np.ndarray, source: np.ndarray) -> np.ndarray | None:
