@@ -1,4 +1,4 @@
-"""Image resizing equal to PyTorch's `interpolate` with half-pixel centres (`align_corners=False`).
+"""Image resizing equal to PyTorch's `interpolate` with half-pixel centres (`align_corners=False`), one mode without.
 
 Each mode is a matrix per axis, made in NumPy in PyTorch's own float32 arithmetic. Its rows have few entries, side by
 side, so one kernel that gathers along an axis serves every mode, and with the transposed matrix the gradient as well.
@@ -50,17 +50,18 @@ GATHER = Kernel(
     if (n) ipl_resize<<<IPL_GRID(n)>>>(in0_p, in1_p, in2_p, out0_p, n, in0_shape1, out0_shape1, in0_shape2, in1_shape1);
     """)
 
-MODES = ("bicubic", "bilinear", "nearest", "area")
+MODES = ("bicubic", "bilinear", "bilinear-corners", "nearest", "area")
 
 
 def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antialias: bool = False) -> jt.Var:
     """Resize `x` [B, C, H, W] to `size` (h, w); a single number means a square. Differentiable any number of times.
 
     Without antialiasing the bicubic filter has a = -0.75, with it a = -0.5, both as in PyTorch (and Pillow);
-    `antialias` applies to bicubic and bilinear only. Bicubic results may overshoot the range of the input.
+    `antialias` applies to bicubic and bilinear only. "bilinear-corners" lays the centres of the corner samples on each
+    other (`align_corners=True`). Bicubic results may overshoot the range of the input.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    assert mode in MODES and not (antialias and mode in ("nearest", "area")), (mode, antialias)
+    assert mode in MODES and not (antialias and mode not in _FILTERS), (mode, antialias)
     b, c, h, w = x.shape
     assert min(height, width, h, w) >= 1, (x.shape, size)
     if h != height:
@@ -140,6 +141,9 @@ def _interpolated(source: int, target: int, mode: str) -> np.ndarray:
     elif mode == "nearest":
         scale = np.float32(source) / np.float32(target)
         position, reach, filter_ = np.arange(target, dtype=np.float32) * scale, range(1), np.ones_like
+    elif mode == "bilinear-corners":
+        scale = np.float32(source - 1) / np.float32(max(target - 1, 1))
+        position, reach, filter_ = np.arange(target, dtype=np.float32) * scale, range(2), triangle
     columns = np.floor(position).astype(int)[:, None] + np.array(reach)
     weights = filter_(position[:, None] - columns).astype(np.float32)
     matrix = np.zeros((target, source), np.float32)

@@ -5,13 +5,13 @@ works after them use. One core of an AMD EPYC handles 7.4 faces a second (PyTorc
 """
 from __future__ import annotations
 
+from jittor_ipl.models.features.ir_units import IR_UNITS
 from jittor_ipl.models.layers import BatchNorm, Conv, Linear, freeze, in_order
 from jittor_ipl.ops.norms import mean, unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt, nn
 
-UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}    # units per resolution, by the number of layers
-FACE, CROP = 256, (35, 223, 32, 220)                                    # rows, columns of a face in a 256 px portrait
+FACE, CROP = 256, (35, 223, 32, 220)      # rows, columns of a face in a 256 px portrait
 
 
 class PReLU(nn.Module):
@@ -57,7 +57,7 @@ class Unit(nn.Module):
 class Backbone(nn.Module):
     """Faces to unit vectors; frozen, zero until `weights.features.load_arcface` fills it.
 
-    layers       50, 100 or 152
+    layers       18, 34, 50, 100 or 152
     squeeze      whether units have squeeze-and-excitation ("ir_se")
     width        channels of the first layer
     input_size   side of a face, 112 or 224 px
@@ -67,11 +67,11 @@ class Backbone(nn.Module):
 
     def __init__(self, layers: int = 50, squeeze: bool = True, width: int = 64, input_size: int = 112,
                  features: int = 512, affine: bool = True):
-        assert layers in UNITS and input_size % 16 == 0, (layers, input_size)
+        assert layers in IR_UNITS and input_size % 16 == 0, (layers, input_size)
         self.input_size, self.layers, self.squeezes = input_size, layers, squeeze
         self.input_layer = nn.Sequential(Conv(3, width, 3, padding=1, bias=False), BatchNorm(width), PReLU(width))
         units, c_in = [], width
-        for stage, number in enumerate(UNITS[layers]):
+        for stage, number in enumerate(IR_UNITS[layers]):
             for index in range(number):
                 units.append(Unit(c_in, width * 2**stage, 2 if index == 0 else 1, squeeze))
                 c_in = width * 2**stage

@@ -10,22 +10,12 @@ from __future__ import annotations
 import math
 
 from jittor_ipl.errors import UserError
+from jittor_ipl.models.encoders.config import COARSE, MIDDLE, TYPES, UNITS
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.features.face_trunk import describe, trunk
 from jittor_ipl.weights.families.schema import TRACKED, Schema, batch_norm, conv, count, linear, prefixed, solve
 
 _PREFIX, _MEAN = "encoder.", "latent_avg"
-_COARSE, _MIDDLE = 3, 7                         # heads of the pyramid up to here read the coarse and middle maps
-_RESNET34 = (3, 4, 6, 3)
-# Classes by (trunk, heads); the second of a pair is the progressive one, whose heads but the first give differences.
-TYPES = {
-    ("ir", "pyramid"): ("GradualStyleEncoder", "Encoder4Editing"),
-    ("ir", "flat"): ("BackboneEncoder", "ProgressiveBackboneEncoder"),
-    ("ir", "w"): ("BackboneEncoderUsingLastLayerIntoW",),
-    ("ir", "w+"): ("BackboneEncoderUsingLastLayerIntoWPlus",),
-    ("resnet34", "pyramid"): ("ResNetGradualStyleEncoder",),
-    ("resnet34", "flat"): ("ResNetBackboneEncoder", "ResNetProgressiveBackboneEncoder"),
-}
 
 
 def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
@@ -36,7 +26,7 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     heads = _heads(encoder)
     if kind is None or heads is None or (kind, heads) not in TYPES:
         return None
-    config = _numbers(encoder, kind, heads) | {"encoder_type": _type(kind, heads, hints)}
+    config = _numbers(encoder, kind, heads, hints) | {"encoder_type": _type(kind, heads, hints)}
     expected, dim = prefixed(prefix, schema(config)), config["style_dim"]
     mean = shapes.get(_MEAN, hints.extras.get(_MEAN))
     if mean is not None:        # what codes are relative to: W+, or one W
@@ -62,8 +52,8 @@ def _heads(encoder: Shapes) -> str | None:
     return "w" if "linear.weight" in encoder and "output_layer.3.weight" not in encoder else None
 
 
-def _numbers(encoder: Shapes, kind: str, heads: str) -> dict:
-    """Return the sizes of an encoder: majority votes, or the published sizes where no tensor tells."""
+def _numbers(encoder: Shapes, kind: str, heads: str, hints: Hints) -> dict:
+    """Return the sizes of an encoder: majority votes, or the stored or published sizes where no tensor tells."""
     first = "input_layer.0" if kind == "ir" else "conv1"
     votes = solve({f"{first}.weight": ("w", "c", 3, 3), "input_layer.1.weight": ("w",), "input_layer.2.weight": ("w",),
                    "bn1.weight": ("w",), "relu.weight": ("w",), "linear.weight": ("lw", "ld"), "linear.bias": ("lw",),
@@ -72,8 +62,13 @@ def _numbers(encoder: Shapes, kind: str, heads: str) -> dict:
     style_dim = votes["s"] or votes["ld"] or 512
     layers, squeeze = describe(encoder) if kind == "ir" else (34, False)
     n_styles = votes["lw"] // style_dim if heads == "w+" else count(encoder, r"styles\.(\d+)\.")
+    halvings = (count(encoder, r"styles\.[012]\.convs\.(\d+)\.") + 1) // 2     # convolutions, with ReLUs between
+    size = 16 << halvings
+    if size == 16:
+        stored = hints.stored.get("input_size")
+        size = stored if isinstance(stored, int) and stored > 0 else 256
     return {"trunk": kind, "heads": heads, "layers": layers, "squeeze": squeeze, "width": votes["w"] or 64,
-            "input_channels": votes["c"] or 3, "style_dim": style_dim,
+            "input_channels": votes["c"] or 3, "input_size": size, "style_dim": style_dim,
             "n_styles": n_styles or (1 if heads == "w" else 18)}
 
 
@@ -95,11 +90,12 @@ def schema(config: dict) -> Schema:
     """Return the tensors of an encoder with these numbers, in the order of the original modules."""
     width, top, dim, n = config["width"], 8 * config["width"], config["style_dim"], config["n_styles"]
     ir = config["trunk"] == "ir"
+    size = config["input_size"]
     names = trunk(config["layers"], config["squeeze"], width, config["input_channels"]) if ir else _resnet(config)
     if config["heads"] in ("pyramid", "flat"):
         flat = config["heads"] == "flat"
         for index in range(n):
-            side = 16 if flat or index < _COARSE else 32 if index < _MIDDLE else 64       # of the map that it reads
+            side = size // 16 << (0 if flat or index < COARSE else 1 if index < MIDDLE else 2)    # of the map it reads
             names |= _head(f"styles.{index}", top if flat else dim, dim, side)
     if config["heads"] == "pyramid":
         names |= conv("latlayer1", dim, 4 * width, 1, bias=True) | conv("latlayer2", dim, 2 * width, 1, bias=True)
@@ -123,7 +119,7 @@ def _resnet(config: dict) -> Schema:
     """Return the tensors of ResNet-34's blocks behind a 7x7 convolution and a PReLU."""
     width = config["width"]
     names = conv("conv1", width, config["input_channels"], 7) | batch_norm("bn1", width) | {"relu.weight": (width,)}
-    depths = [width * 2**stage for stage, number in enumerate(_RESNET34) for _ in range(number)]
+    depths = [width * 2**stage for stage, number in enumerate(UNITS["resnet34"][34]) for _ in range(number)]
     for index, (c_in, c_out) in enumerate(zip([width, *depths], depths)):
         name = f"body.{index}"
         names |= conv(f"{name}.conv1", c_out, c_in, 3) | batch_norm(f"{name}.bn1", c_out)

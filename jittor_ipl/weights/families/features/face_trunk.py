@@ -6,20 +6,20 @@ eight times that at its end.
 """
 from __future__ import annotations
 
+from jittor_ipl.models.features.ir_units import IR_UNITS
 from jittor_ipl.weights.families.family import Shapes
 from jittor_ipl.weights.families.schema import Schema, batch_norm, conv, count
 
-UNITS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 152: (3, 8, 36, 3)}      # units per resolution, by depth
 SQUEEZE = 16
 
 
 def describe(shapes: Shapes) -> tuple[int, bool]:
     """Return (number of layers, whether units squeeze and excite) of a trunk with these names.
 
-    The depth is the one whose number of units is nearest to that of the names: 24, 49 or 50.
+    The depth is the one whose number of units is nearest to that of the names: 24 for 50 layers.
     """
     units = count(shapes, r"body\.(\d+)\.")
-    layers = min(UNITS, key=lambda layers: abs(sum(UNITS[layers]) - units))
+    layers = min(IR_UNITS, key=lambda layers: abs(sum(IR_UNITS[layers]) - units))
     return layers, any(".res_layer.5.fc" in name for name in shapes)
 
 
@@ -27,7 +27,7 @@ def trunk(layers: int, squeeze: bool, width: int, n_in: int) -> Schema:
     """Return the tensors of the input layer and the body."""
     schema = conv("input_layer.0", width, n_in, 3) | batch_norm("input_layer.1", width)
     schema |= {"input_layer.2.weight": (width,)}
-    widths = [width * 2**stage for stage, number in enumerate(UNITS[layers]) for _ in range(number)]
+    widths = [width * 2**stage for stage, number in enumerate(IR_UNITS[layers]) for _ in range(number)]
     for index, (c_in, c_out) in enumerate(zip([width, *widths], widths)):
         schema |= _unit(f"body.{index}", c_in, c_out, squeeze)
     return schema

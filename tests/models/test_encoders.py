@@ -1,0 +1,119 @@
+"""Inversion encoders: their numbers, what each class adds up to, first values, files in and out."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from network_names import FIXTURES
+
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.encoders.config import TYPES, EncoderConfig
+from jittor_ipl.models.encoders.encoder import InversionEncoder
+from jittor_ipl.models.encoders.initial import initialise
+from jittor_ipl.models.layers import BatchNorm, learn_statistics
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.encoder import load_encoder, save_encoder
+from jittor_ipl.weights.families.inversion import schema
+from jittor_ipl.weights.generator import load_generator
+
+CLASSES = [(trunk, heads, name) for (trunk, heads), names in TYPES.items() for name in names]
+
+
+def config(trunk: str, heads: str, name: str | None = None, **more) -> EncoderConfig:
+    """Return the numbers of a small encoder of one class."""
+    sizes = {"layers": 34 if trunk == "resnet34" else 18, "squeeze": trunk == "ir", "width": 2, "style_dim": 16,
+             "input_size": 32, "n_styles": 1 if heads == "w" else 8}
+    return EncoderConfig(trunk, heads, name, **sizes | more)
+
+
+def drawn(numbers: EncoderConfig, seed: int = 0) -> InversionEncoder:
+    return initialise(InversionEncoder(numbers), np.random.default_rng(seed))
+
+
+def faces(count: int = 2, channels: int = 3) -> jt.Var:
+    return jt.array(np.random.default_rng(1).standard_normal((count, channels, 32, 32)).astype(np.float32))
+
+
+@pytest.mark.parametrize("trunk, heads, name", CLASSES)
+def test_names_and_shapes_are_those_of_the_family(trunk, heads, name):
+    for numbers in (config(trunk, heads, name, input_channels=6), EncoderConfig(
+            trunk, heads, name, layers=34 if trunk == "resnet34" else 50, squeeze=trunk == "ir",
+            n_styles=1 if heads == "w" else 18)):
+        shapes = {name: tuple(var.shape) for name, var in named_tensors(InversionEncoder(numbers)).items()}
+        assert list(shapes.items()) == list(schema(numbers.to_json()).items())
+        assert EncoderConfig(**numbers.to_json()) == numbers
+
+
+@pytest.mark.parametrize("heads", ["pyramid", "flat"])
+def test_progressive_codes_are_the_first_head_and_differences(heads):
+    gradual, progressive = (drawn(config("ir", heads, name)) for name in TYPES["ir", heads])
+    with jt.no_grad():
+        plain, codes = gradual(faces()).numpy(), progressive(faces()).numpy()
+        stages = [progressive(faces(), deltas).numpy() for deltas in (0, 2)]
+    np.testing.assert_allclose(codes, np.concatenate([plain[:, :1], plain[:, :1] + plain[:, 1:]], 1), atol=1e-6)
+    np.testing.assert_array_equal(stages[0], np.repeat(codes[:, :1], 8, 1))
+    np.testing.assert_array_equal(stages[1][:, :3], codes[:, :3])
+    np.testing.assert_array_equal(stages[1][:, 3:], np.repeat(codes[:, :1], 5, 1))
+
+
+@pytest.mark.parametrize("numbers, words", [
+    (("ir", "deep"), "no encoder has a 'ir' trunk with 'deep' heads; there are ir with pyramid, "),
+    (("ir", "flat", "Encoder4Editing"), "BackboneEncoder or ProgressiveBackboneEncoder, not 'Encoder4Editing'"),
+    (("resnet34", "flat", None, 50), "no resnet34 trunk has 50 layers; there are 34"),
+    (("ir", "flat", None, 50, True, 64, 3, 100), "an encoder of 100 px pictures; a power of two in 32..1024"),
+    (("ir", "pyramid", None, 50, True, 16), "maps of 512 channels, as wide as a code; the trunk ends with 128"),
+    (("ir", "flat", None, 50, True, 64, 4), r"input_channels 4 \(3 or 6\)")])
+def test_numbers_that_make_no_encoder(numbers, words):
+    with pytest.raises(UserError, match=words):
+        EncoderConfig(*numbers)
+
+
+def test_first_values_have_pytorchs_spread():
+    encoder = drawn(config("ir", "flat", width=8, style_dim=64))
+    tensors = numpy_tensors(encoder)
+    bound = 1 / np.sqrt(64 * 9)
+    weight = tensors["styles.3.convs.0.weight"]
+    assert 0.95 * bound < np.abs(weight).max() <= bound and abs(weight.std() * np.sqrt(3) / bound - 1) < 0.03
+    assert abs(tensors["styles.3.linear.weight"].std() - 1) < 0.05 and not tensors["styles.3.linear.bias"].any()
+    assert (tensors["input_layer.2.weight"] == 0.25).all() and (tensors["input_layer.1.weight"] == 1).all()
+    assert set(encoder.trainable()) == {name for name in tensors if "running" not in name}
+
+
+def test_batch_norm_learns_its_statistics():
+    norm, x = BatchNorm(3), faces() * 2.0 + 1.0
+    learn_statistics(norm, 0.1)
+    y, values = norm(x).numpy(), x.numpy()
+    learn_statistics(norm, None)
+    mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3))
+    np.testing.assert_allclose(y, (values - mean[:, None, None]) / np.sqrt(variance + 1e-5)[:, None, None], atol=1e-5)
+    count = values.size // 3
+    np.testing.assert_allclose(norm.running_mean.numpy(), 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var.numpy(), 0.9 + 0.1 * variance * count / (count - 1), rtol=1e-5)
+    before = norm.running_mean.numpy()
+    norm(x).sync()
+    np.testing.assert_array_equal(norm.running_mean.numpy(), before)
+
+
+def test_a_file_of_our_own_comes_back(tmp_path):
+    encoder = drawn(config("ir", "flat", "ProgressiveBackboneEncoder", input_channels=6))
+    encoder.latent_avg = np.random.default_rng(2).standard_normal((8, 16)).astype(np.float32)
+    save_encoder(encoder, tmp_path / "encoder.safetensors", {"note": "kept"})
+    again = load_encoder(tmp_path / "encoder.safetensors")
+    assert again.config == encoder.config
+    np.testing.assert_array_equal(again.latent_avg, encoder.latent_avg)
+    with jt.no_grad():
+        np.testing.assert_array_equal(again(faces(channels=6)).numpy(), encoder(faces(channels=6)).numpy())
+    with pytest.raises(UserError, match="holds a ProgressiveBackboneEncoder, not 'BackboneEncoder'"):
+        load_encoder(tmp_path / "encoder.safetensors", "BackboneEncoder")
+    encoder.latent_avg = None
+    save_encoder(encoder, tmp_path / "absolute.safetensors")
+    with pytest.raises(UserError, match="there is no latent_avg"):
+        load_encoder(tmp_path / "absolute.safetensors")
+
+
+def test_a_published_checkpoint():
+    encoder = load_encoder(FIXTURES / "encoders" / "restyle.pt")
+    assert encoder.config.encoder_type == "ProgressiveBackboneEncoder" and encoder.config.input_channels == 6
+    assert encoder.latent_avg.shape == (encoder.config.n_styles, encoder.config.style_dim)
+    with pytest.raises(UserError, match="latent_avg .* differs between layers"):    # so it is the decoder that is read
+        load_generator(FIXTURES / "encoders" / "restyle.pt")
