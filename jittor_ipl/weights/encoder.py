@@ -39,7 +39,8 @@ def load_encoder(ref: str | os.PathLike, encoder_type: str | None = None) -> "In
     return encoder
 
 
-def save_encoder(encoder: "InversionEncoder", path: str | os.PathLike, metadata: Mapping[str, str] | None = None) -> None:
+def save_encoder(encoder: "InversionEncoder", path: str | os.PathLike,
+                 metadata: Mapping[str, str] | None = None) -> None:
     """Write all tensors of `encoder` and its mean w under the published names, with its numbers in the metadata."""
     mean = {} if encoder.latent_avg is None else {LATENT_AVG: encoder.latent_avg}
     facts = {"kind": KIND, "config": json.dumps(encoder.config.to_json(), sort_keys=True)}

@@ -45,7 +45,7 @@ class LeakyReLU(nn.Module):
 
 
 class StyleHead(nn.Module):
-    """pSp's map2style block: a map [B, c_in, side, side] halved until it is one code [B, dim]; `side` is a power of 2."""
+    """pSp's map2style block: a map [B, c_in, side, side] halved to one code [B, dim]; `side` is a power of 2."""
 
     def __init__(self, c_in: int, dim: int, side: int):
         layers = []
