@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from jittor_ipl.models.stylegan2.style_space import style_space
+from jittor_ipl.models.stylegan2.style_space import size_of, style_space
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes
 from jittor_ipl.weights.families.schema import Dim, Schema, fill, linear, prefixed, solve
 
@@ -26,13 +26,17 @@ def recognise(shapes: Shapes, hints: Hints) -> Layout | None:
     numbers = solve(schema, mapper)
     if "w" in numbers:
         config["style_dim"] = numbers["w"]
+    else:
+        config["widths"] = {layer.removeprefix("c"): width for layer, width in numbers.items()}
+    if "norm" in hints.stored:          # a mapper that was trained here tells; the published ones cannot
+        config["norm"] = hints.stored["norm"]
     expected = fill(prefixed(prefix, schema), numbers)
     return Layout("styleclip-mapper", "styleclip" if prefix else "ours", config, expected,
                   parts=("decoder.",) if prefix else ())
 
 
 def _describe(mapper: Shapes) -> tuple[dict, Schema]:
-    """Return which of the mappers has these names, and its tensors; the width of W+ is the unknown "w"."""
+    """Return which of the mappers has these names, and its tensors; unknown are "w", the width of W+, and "c0", ..."""
     levels = [level for level in _LEVELS if any(name.startswith(f"{level}_mapping.") for name in mapper)]
     if levels:
         return {"mapper_type": "LevelsMapper", "levels": levels}, _mlps({f"{level}_mapping": "w" for level in levels})
@@ -41,9 +45,12 @@ def _describe(mapper: Shapes) -> tuple[dict, Schema]:
     layers = {int(m[1]) for m in map(re.compile(r"mapper_(\d{1,2})\.").match, mapper) if m}
     if not layers:
         return {}, {}
-    full = {1, 4} <= layers         # the original describes the style space of a 1024 px config-f generator, no other
+    full = {1, 4} <= layers         # the original knows the style space of a 1024 px config-f generator, no other
+    size = size_of(max(layers) + (1 if full else 2))        # a generator's last layer is a ToRGB
+    if size is None:
+        return {}, {}
     return {"mapper_type": "FullStyleSpaceMapper" if full else "WithoutToRGBStyleSpaceMapper"}, _mlps({
-        f"mapper_{i}": layer.channels for i, layer in enumerate(style_space(1024)) if full or not layer.rgb})
+        f"mapper_{i}": f"c{i}" for i, layer in enumerate(style_space(size)) if full or not layer.rgb})
 
 
 def _mlps(widths: dict[str, Dim]) -> Schema:
@@ -54,4 +61,5 @@ def _mlps(widths: dict[str, Dim]) -> Schema:
 FAMILY = Family("styleclip-mapper", recognise, our_name=lambda name: name.removeprefix(_PREFIX),
                 landmarks=("mapper.course_mapping.mapping.1.weight", "mapper.fine_mapping.mapping.1.weight",
                            "mapper.mapper_0.mapping.1.weight"),
-                next_step="the generator under decoder. is written as a file of its own")
+                next_step="python -m jittor_ipl edit mapper --mapper {file} --seeds 0-3; the generator under decoder. is "
+                          "written as a file of its own")
