@@ -237,3 +237,28 @@ def out_of_range(images: jt.Var) -> jt.Var:
     """Return the mean squared excess of pixel values beyond [-1, 1]: what a picture file would cut off."""
     excess = jt.maximum(jt.abs(images) - 1.0, 0.0)
     return mean(excess * excess)
+
+
+# ---- Editing (StyleCLIP: Patashnik et al. 2021; identity: Richardson et al. 2021) ------------------------------
+
+def clip_distance(images: jt.Var, texts: jt.Var) -> jt.Var:
+    """Return the mean of 1 - cos between image features [B, d] and text features [1 or B, d]: StyleCLIP's D_CLIP.
+
+    The published 1 - logit / 100 with OpenAI's logit scale, which is 100 in all their models.
+    """
+    return mean(1.0 - (unit(images) * unit(texts)).sum(-1))
+
+
+def identity(before: jt.Var, now: jt.Var) -> jt.Var:
+    """Return the mean of 1 - cos between a face recogniser's unit vectors [B, d] of two sets of the same faces."""
+    return mean(1.0 - (before * now).sum(-1))
+
+
+def latent_distance(start: Sequence[jt.Var], now: Sequence[jt.Var]) -> jt.Var:
+    """Return the sum of squared differences of codes, of any shapes, to where they started (StyleCLIP, section 4)."""
+    return sum(((b - a) * (b - a)).sum() for a, b in zip(start, now))
+
+
+def latent_change(start: Sequence[jt.Var], now: Sequence[jt.Var]) -> jt.Var:
+    """Return the mean squared difference of W+ codes; of S the sum of that of every layer (StyleCLIP's code)."""
+    return sum(mean((b - a) * (b - a)) for a, b in zip(start, now))

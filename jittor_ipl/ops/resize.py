@@ -50,7 +50,7 @@ GATHER = Kernel(
     if (n) ipl_resize<<<IPL_GRID(n)>>>(in0_p, in1_p, in2_p, out0_p, n, in0_shape1, out0_shape1, in0_shape2, in1_shape1);
     """)
 
-MODES = ("bicubic", "bilinear", "bilinear-corners", "nearest", "area")
+MODES = ("bicubic", "bilinear", "bilinear-corners", "nearest", "area", "box")
 
 
 def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antialias: bool = False) -> jt.Var:
@@ -58,7 +58,8 @@ def resize(x: jt.Var, size: int | tuple[int, int], mode: str = "bicubic", antial
 
     Without antialiasing the bicubic filter has a = -0.75, with it a = -0.5, both as in PyTorch (and Pillow);
     `antialias` applies to bicubic and bilinear only. "bilinear-corners" lays the centres of the corner samples on each
-    other (`align_corners=True`). Bicubic results may overshoot the range of the input.
+    other (`align_corners=True`). Bicubic results may overshoot the range of the input. "area" is PyTorch's: the mean of
+    all pixels that a new one touches; "box" weighs them by the area that it covers.
     """
     height, width = (size, size) if isinstance(size, int) else size
     assert mode in MODES and not (antialias and mode not in _FILTERS), (mode, antialias)
@@ -105,6 +106,8 @@ def axis_matrix(source: int, target: int, mode: str, antialias: bool = False) ->
     assert source > 0 and target > 0, (source, target)
     if mode == "area":
         return _area(source, target)
+    if mode == "box":
+        return _box(source, target)
     if antialias:
         return _antialiased(source, target, *_FILTERS[mode])
     return _interpolated(source, target, mode)
@@ -157,6 +160,13 @@ def _area(source: int, target: int) -> np.ndarray:
     first, last = index * source // target, -(-(index + 1) * source // target)
     inside = (np.arange(source) >= first[:, None]) & (np.arange(source) < last[:, None])
     return (inside / (last - first)[:, None]).astype(np.float32)
+
+
+def _box(source: int, target: int) -> np.ndarray:
+    """Return the share of each new pixel that lies on each old one, in exact arithmetic until the last division."""
+    ends, pixel = np.arange(target + 1)[:, None] * source, np.arange(source) * target      # both in 1/target of a pixel
+    overlap = np.minimum(ends[1:], pixel + target) - np.maximum(ends[:-1], pixel)
+    return (np.maximum(overlap, 0) / source).astype(np.float32)
 
 
 def _antialiased(source: int, target: int, filter_: Callable[[np.ndarray], np.ndarray], radius: float) -> np.ndarray:

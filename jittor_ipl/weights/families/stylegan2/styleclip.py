@@ -61,5 +61,5 @@ def _mlps(widths: dict[str, Dim]) -> Schema:
 FAMILY = Family("styleclip-mapper", recognise, our_name=lambda name: name.removeprefix(_PREFIX),
                 landmarks=("mapper.course_mapping.mapping.1.weight", "mapper.fine_mapping.mapping.1.weight",
                            "mapper.mapper_0.mapping.1.weight"),
-                next_step="python -m jittor_ipl edit mapper --mapper {file} --seeds 0-3; the generator under decoder. is "
-                          "written as a file of its own")
+                next_step="python -m jittor_ipl edit mapper --mapper {file} --seeds 0-3; its generator, under "
+                          "decoder., is written as a file of its own")

@@ -1,0 +1,117 @@
+"""StyleCLIP's latent optimisation (Patashnik et al. 2021, section 4): one code follows a prompt by gradient descent."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jittor_ipl.editing.codes import Faces, Styles, layers_of, styles_of
+from jittor_ipl.editing.guidance import Guide, Recogniser
+from jittor_ipl.errors import UserError
+from jittor_ipl.losses import identity, latent_distance
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train.optim import Adam
+
+SPACES = ("W+", "S")
+Watcher = Callable[[int, float, Sequence[np.ndarray]], None]      # steps done, loss before the last, codes
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The published settings of the optimisation; `free` asks for the prompt alone and starts from the mean face."""
+
+    space: str = "W+"               # which codes move: W+, or S without the layers of ToRGB
+    steps: int = 300
+    lr: float = 0.1                 # at its highest
+    l2_lambda: float = 0.008        # weight of the squared distance to the start
+    id_lambda: float = 0.0          # weight of the identity loss
+    rampup: float = 0.05            # part of the steps in which the rate rises
+    rampdown: float = 0.25          # part of the steps in which it falls
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.lr > 0 or min(self.l2_lambda, self.id_lambda) < 0:
+            raise UserError(f"steps {self.steps}, lr {self.lr}, l2 {self.l2_lambda}, id {self.id_lambda}: steps and "
+                            "the learning rate are positive, weights are not below 0")
+
+
+def rate(lr: float, t: float, rampdown: float = 0.25, rampup: float = 0.05) -> float:
+    """Return the learning rate at the part t in [0, 1] of all steps: a linear rise, then a cosine down to 0.
+
+    StyleGAN2's projector (Karras et al. 2020, appendix D), which StyleCLIP took over.
+    """
+    down = min(1.0, (1.0 - t) / rampdown) if rampdown else 1.0
+    up = min(1.0, t / rampup) if rampup else 1.0
+    return lr * (0.5 - 0.5 * math.cos(down * math.pi)) * up
+
+
+def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence[Guide], settings: Descent,
+             recogniser: Recogniser | None = None, watch: Watcher | None = None) -> list[np.ndarray]:
+    """Return codes near those of one face, `start`, whose picture shows more of the guides' prompt.
+
+    start       [ws [1, n_latent, style_dim]], or S codes [1, C] in the order of `Generator.styles`; as the result
+    guides      the mean of their distances is what falls
+    recogniser  needed where `settings.id_lambda` is above 0
+    watch       called after every step
+
+    Raises UserError when the loss is not finite.
+    """
+    assert settings.free or not settings.id_lambda or recogniser, "an identity loss needs a recogniser"
+    codes = {str(i): jt.array(code.astype(np.float32)) for i, code in enumerate(start)}
+    moving = {name: codes[name] for name in _moving(generator, settings.space, len(start))}
+    fixed = [code.clone().stop_grad() for code in codes.values()]
+    before = None
+    if settings.id_lambda and not settings.free:
+        with jt.no_grad():
+            before = recogniser(_draw(generator, fixed)).stop_grad()
+    adam = Adam(moving, settings.lr)
+    for step in range(settings.steps):
+        images = _draw(generator, list(codes.values()))
+        loss = sum(guide.distance(images) for guide in guides) / float(len(guides))
+        if not settings.free:
+            loss = loss + settings.l2_lambda * latent_distance(fixed, list(codes.values()))
+        if before is not None:
+            loss = loss + settings.id_lambda * identity(before, recogniser(images))
+        value = loss.item()
+        if not math.isfinite(value):
+            raise UserError(f"the loss is not finite after {step} steps: lower --lr (now {settings.lr})")
+        adam.minimise(loss, rate(settings.lr, step / settings.steps, settings.rampdown, settings.rampup))
+        if watch is not None:
+            watch(step + 1, value, [code.numpy() for code in codes.values()])
+    return [code.numpy() for code in codes.values()]
+
+
+def _moving(generator: Generator, space: str, count: int) -> list[str]:
+    """Return the names of the codes that move: all of W+, those of S that belong to no ToRGB."""
+    if space == "W+":
+        return [str(i) for i in range(count)]
+    rgbs = 1 + len(generator.to_rgbs)
+    assert count == len(layers_of(generator)), count
+    return ["0", *map(str, range(2, count - rgbs + 1))]      # conv1, [to_rgb1], convs, [to_rgbs]
+
+
+def _draw(generator: Generator, codes: Sequence[jt.Var]) -> jt.Var:
+    return generator.synthesis(codes[0]) if codes[0].ndim == 3 else generator.synthesis_from_styles(codes)
+
+
+def start_of(faces: Faces, index: int, space: str) -> list[np.ndarray]:
+    """Return the codes of one face to start from; UserError for W+ of a face that has S codes alone."""
+    if space == "S":
+        return [code[index:index + 1] for code in faces.styles]
+    if faces.ws is None:
+        raise UserError(f"{faces.names[index]} has S codes, which no W+ code need have: add --work-in-stylespace")
+    return [faces.ws[index:index + 1]]
+
+
+def mean_face(generator: Generator, samples: int, seed: int) -> Faces:
+    """Return the mean face, from which free generation starts: the centre of truncation in all layers."""
+    ws = generator.broadcast(generator.center(samples, seed)).numpy()
+    return Faces(generator, styles_of(generator, ws), ("mean",), ws)
+
+
+def as_styles(generator: Generator, codes: Sequence[np.ndarray]) -> Styles:
+    """Return the S codes of what `optimise` returned."""
+    return styles_of(generator, codes[0]) if codes[0].ndim == 3 else tuple(codes)
