@@ -1,0 +1,58 @@
+"""What the actions that follow one prompt share: the prompt, the CLIPs that read it, the recogniser of the person."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jittor_ipl.commands import options
+from jittor_ipl.errors import UserError
+
+if TYPE_CHECKING:
+    from jittor_ipl.commands.edit.faces import OpenedGenerator
+    from jittor_ipl.editing.guidance import Guide, Recogniser
+
+DEMO_CLIPS = ("demo:clip-robust", "demo:clip-local")
+DEMO_IDENTITY = "demo:clip-local"       # no face recogniser knows drawn faces; a CLIP's picture half stands in for one
+_HEADING = {"cls": options.Option, "heading": "what guides the edit"}
+
+
+def guide_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate an action with `prompt`, `clips`, `identity_file` and `compat`."""
+    function = click.option("--compat", type=click.Choice(["none", "official"]), default="none",
+                            help="official: pictures go to CLIP without its normalisation, as in StyleCLIP's program.",
+                            **_HEADING)(function)
+    function = click.option("--identity", "--ir-se50-weights", "--arcface", "identity_file", metavar="FILE",
+                            help="What holds on to the person: ArcFace's model_ir_se50.pth, or a CLIP.  "
+                                 f"[default: {DEMO_IDENTITY} with the demo's CLIPs]", **_HEADING)(function)
+    function = click.option("--clip", "--clip-models", "clips", cls=options.Option, several=True, metavar="MODEL",
+                            heading="what guides the edit", help="CLIPs that read the prompt, a name or a file each.  "
+                            f"[default: {' '.join(DEMO_CLIPS)}]")(function)
+    return click.option("--prompt", "--description", "--target", "prompt", required=True, metavar="TEXT",
+                        help="What the pictures should show.", **_HEADING)(function)
+
+
+def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], compat: str = "none") -> list[Guide]:
+    """Return a guide for each CLIP, the demo's own where none is named for a generator of the demo world.
+
+    UserError for one that is not there, a prompt that one knows nothing of, and no CLIP for any other generator.
+    """
+    from jittor_ipl.text.tokenizer import shorten
+    if not clips and not opened.entry.plan.source.startswith("demo:"):
+        raise UserError(f"which CLIP shall read {shorten(prompt)}? name one with --clip, such as ViT-B/32 (the demo's "
+                        "own know nothing but the demo's drawings)")
+    from jittor_ipl import clip as clip_files
+    from jittor_ipl.editing.guidance import open_guide
+    return [open_guide(clip_files.find(name), prompt, compat == "official") for name in clips or DEMO_CLIPS]
+
+
+def open_identity(file: str | None, clips: Sequence[str], weight: float) -> Recogniser | None:
+    """Return the recogniser, None where the identity loss has no weight; UserError where none is named but needed."""
+    if not weight:
+        return None
+    if file is None and not all(name.startswith("demo:") for name in clips):
+        raise UserError("the identity loss needs a face recogniser: give --identity model_ir_se50.pth, or set "
+                        "--id-lambda 0")
+    from jittor_ipl.editing.guidance import open_recogniser
+    return open_recogniser(file or DEMO_IDENTITY)

@@ -1,0 +1,59 @@
+"""What an edit leaves in its folder: pictures before and after, one sheet of all, the codes, and how it went."""
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jittor_ipl.disk.atomic import output_folder, write_json
+from jittor_ipl.disk.names import SUFFIX, image_names
+from jittor_ipl.editing.codes import stored_styles
+from jittor_ipl.images.files import save_png
+from jittor_ipl.images.sheets import grid
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+
+SHEET, LATENTS, RECORD = "sheet.png", "latents.safetensors", "edit.json"
+
+
+def save_edit(folder: Path, names: Sequence[str], before: Sequence[np.ndarray] | None, after: Sequence[np.ndarray],
+              facts: Mapping[str, Any]) -> Path:
+    """Write `<name>-edited.png` of every face and, with `before`, the sheet of both rows; `facts` say how, in JSON.
+
+    Pictures are uint8 [H, W, 3]. Returns the sheet, or the one picture where there is no other row. UserError where the
+    folder cannot be written or two names are one file.
+    """
+    image_names([*names, *(f"{name}-edited" for name in names)])
+    output_folder(folder)
+    text = {"prompt": str(facts.get("prompt", ""))}
+    for name, picture in zip(names, after):
+        save_png(folder / f"{name}-edited{SUFFIX}", picture, text)
+    for name, picture in zip(names, before or ()):
+        save_png(folder / f"{name}{SUFFIX}", picture)
+    write_json(folder / RECORD, {**facts, "faces": list(names)})
+    if before is None and len(after) == 1:
+        return folder / f"{names[0]}-edited{SUFFIX}"
+    return save_png(folder / SHEET, grid([*(before or ()), *after], columns=len(after)), text)
+
+
+def save_codes(folder: Path, generator: Generator, codes: Sequence[np.ndarray]) -> Path:
+    """Write codes such that `--latent` reads them: [ws [N, n_latent, style_dim]], or S codes [N, C] of all layers."""
+    tensors = {"latents": codes[0]} if codes[0].ndim == 3 else stored_styles(generator, codes)
+    write_safetensors(folder / LATENTS, tensors, {"kind": "latents"})
+    return folder / LATENTS
+
+
+def slug(prompt: str) -> str:
+    """Return a prompt as part of a file's name, `happy-face`: its letters and digits; a hash where it has few."""
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60].strip("-")
+    return words if len(words) >= 2 else hashlib.sha256(prompt.encode()).hexdigest()[:12]
+
+
+def settings_of(settings: object) -> dict[str, Any]:
+    """Return a frozen dataclass's numbers ready for JSON."""
+    return json.loads(json.dumps(vars(settings), default=list))

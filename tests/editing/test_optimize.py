@@ -1,0 +1,115 @@
+"""Latent optimisation: the schedule, which codes move, what the loss reaches, and the command from seeds to files."""
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ipl import cli
+from jittor_ipl.editing.codes import faces_of_file, faces_of_seeds
+from jittor_ipl.editing.guidance import open_guide, open_recogniser
+from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, rate, start_of
+from jittor_ipl.errors import UserError
+from jittor_ipl.weights.generator import load_generator
+from tests.tiny_networks import write_networks
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> Path:
+    return write_networks(tmp_path_factory.mktemp("networks"), size=8)
+
+
+@pytest.fixture(scope="module")
+def generator(networks):
+    return load_generator(networks / "generator.safetensors")
+
+
+@pytest.fixture(scope="module")
+def guide(networks):
+    return open_guide(networks / "clip.safetensors", "a happy face")
+
+
+@pytest.mark.parametrize("t, part", [(0, 0), (0.025, 0.5), (0.05, 1), (0.5, 1), (0.75, 1),
+                                     (0.875, 0.5 - 0.5 * math.cos(math.pi / 2)), (1, 0)])
+def test_the_published_schedule(t, part):
+    assert rate(0.1, t) == pytest.approx(0.1 * part)
+
+
+@pytest.mark.parametrize("space", ["W+", "S"])
+def test_the_loss_falls_and_only_what_may_move_does(generator, guide, space):
+    faces, losses = faces_of_seeds(generator, [3]), []
+    settings = Descent(space, steps=12, lr=0.05, l2_lambda=0.001, id_lambda=0.1)
+    start = start_of(faces, 0, space)
+    end = optimise(generator, start, [guide], settings, lambda images: guide.features(images) / 4,
+                   lambda step, loss, codes: losses.append((step, loss)))
+    assert [step for step, _ in losses] == list(range(1, 13)) and losses[-1][1] < losses[0][1]
+    still = [i for i, (a, b) in enumerate(zip(start, end)) if np.array_equal(a, b)]
+    assert still == ([] if space == "W+" else [1, 4])           # the two ToRGB of an 8 px generator
+    assert all(np.isfinite(code).all() for code in as_styles(generator, end))
+
+
+def test_free_generation_forgets_the_start(generator, guide):
+    mean = mean_face(generator, 8, 2)
+    near, free = (optimise(generator, start_of(mean, 0, "W+"), [guide], Descent(
+        steps=4, l2_lambda=1e6, free=free))[0] for free in (False, True))
+    start = mean.ws
+    assert np.abs(free - start).max() > 0 and np.ptp(start, axis=1).max() == 0
+    assert np.abs(near - start).max() != np.abs(free - start).max()
+
+
+def test_what_stands_in_for_a_recogniser(networks):
+    recogniser = open_recogniser(networks / "clip.safetensors")
+    from jittor_ipl.runtime.backend import jt
+    vectors = recogniser(jt.array(np.random.default_rng(0).uniform(-1, 1, (2, 3, 8, 8)).astype(np.float32))).numpy()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def call(networks: Path, *more: str) -> int:
+    return cli.main(["edit", "optimize", "--weights", str(networks / "generator.safetensors"),
+                     "--clip", str(networks / "clip.safetensors"), "--steps", "3", *more])
+
+
+def test_from_seeds_to_files_and_back(networks, generator, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert call(networks, "--seeds", "0-1", "--description", "a happy face", "--results_dir", str(out),
+                "--save_intermediate_image_every", "2") == 0, capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == sorted([
+        "edit.json", "latents.safetensors", "sheet.png", *(f"seed000{i}{part}.png" for i in (0, 1)
+                                                           for part in ("", "-edited", "-00002", "-00003"))])
+    record = json.loads((out / "edit.json").read_text())
+    assert record["steps"] == 3 and record["l2_lambda"] == 0.008 and record["faces"] == ["seed0000", "seed0001"]
+    again = faces_of_file(generator, out / "latents.safetensors")
+    assert again.ws.shape == (2, generator.n_latent, generator.style_dim)
+    first = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    assert call(networks, "--seeds", "1", "--prompt", "a happy face", "--outdir", str(tmp_path / "one")) == 0
+    assert (tmp_path / "one" / "seed0001-edited.png").read_bytes() == first["seed0001-edited.png"]   # alone or not
+    assert call(networks, "--latent-path", str(out / "latents.safetensors"), "--prompt", "a boy", "--outdir",
+                str(tmp_path / "two"), "--work_in_stylespace") == 0
+    assert call(networks, "--latent", str(tmp_path / "two" / "latents.safetensors"), "--prompt", "x", "--outdir",
+                str(tmp_path / "three")) == 2
+    assert "add --work-in-stylespace" in capsys.readouterr().err and not (tmp_path / "three").exists()
+
+
+@pytest.mark.parametrize("words, told", [
+    (["--prompt", "  "], "the prompt is empty"),
+    (["--prompt", "a face", "--steps", "0"], "whole number from 1 on"),
+    (["--prompt", "a face", "--lr", "0"], "the learning rate are positive"),
+    (["--prompt", "a face", "--id-lambda", "0.1"], "--identity model_ir_se50.pth"),
+    (["--prompt", "a face", "--mode", "free_generation", "--seeds", "1"], "leave --seeds out"),
+    (["--prompt", "a face", "--identity", "nowhere.pth", "--id-lambda", "1"], "nowhere.pth"),
+])
+def test_mistakes_are_told_before_anything_is_written(networks, tmp_path, capsys, words, told):
+    assert call(networks, "--outdir", str(tmp_path / "out"), *words) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_prompt_that_the_demo_clip_does_not_know(capsys):
+    with pytest.raises(UserError, match="knows no word"):
+        open_guide("demo:clip-robust", "a zxqv of the qqq")
+    with pytest.raises(UserError, match="knows no word"):
+        open_guide("demo:clip-robust", "a photo of a")
+    open_guide("demo:clip-robust", "face with zxqv hair")
+    assert "never saw 'zxqv'" in capsys.readouterr().err
