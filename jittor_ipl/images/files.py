@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image, ImageChops, PngImagePlugin
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import read_small
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.headers import essential_png, read_header
+from jittor_ipl.images.headers import Header, essential_png, read_header
 from jittor_ipl.images.pixels import to_uint8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -47,13 +48,41 @@ def save_png(path: str | Path, image: np.ndarray, text: Mapping[str, str] | None
     return write_bytes(path, encode_png(pixels, text))
 
 
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture file as it was read: uint8 RGB pixels [H, W, 3], upright, and what had to be done to have them.
+
+    transparent   transparent parts of it became white
+    turned        its EXIF data said that it lies on its side, stands on its head or is mirrored
+    animated      further pictures follow, of which nothing was read
+    """
+
+    pixels: np.ndarray
+    transparent: bool = False
+    turned: bool = False
+    animated: bool = False
+
+    def remarks(self) -> list[str]:
+        """Return what its owner might not expect, in words."""
+        told = {"turned upright as its EXIF data says": self.turned,
+                "its transparent parts are white": self.transparent,
+                "the first picture of an animation": self.animated}
+        return [words for words, holds in told.items() if holds]
+
+
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, as `load_flattened` does, which raises the same errors."""
-    return load_flattened(path, max_pixels)[0]
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, as `read_picture` does, which raises the same errors."""
+    return read_picture(path, max_pixels).pixels
 
 
 def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, bool]:
-    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright, and say whether transparent parts of it became white.
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB and say whether transparent parts of it became white."""
+    picture = read_picture(path, max_pixels)
+    return picture.pixels, picture.transparent
+
+
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> PictureFile:
+    """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright.
 
     Transparent parts become white; 16-bit, grey, CMYK and palette pictures are converted; of an animated WebP the first
     frame counts, of an animated PNG the picture that still viewers show; colour profiles are not applied, as in CLIP's
@@ -66,7 +95,7 @@ def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.n
         header = read_header(data)
         if header.width * header.height > max_pixels:
             raise UserError(f"{header.width} x {header.height} pixels; at most {max_pixels} are read")
-        return _decoded(essential_png(data, header) if header.format == "PNG" else data, header.format)
+        return _decoded(essential_png(data, header) if header.format == "PNG" else data, header)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     except Image.DecompressionBombError:
@@ -78,16 +107,17 @@ def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.n
         raise UserError(f"{name}: a damaged picture: {reason}") from error
 
 
-def _decoded(data: bytes, kind: str) -> tuple[np.ndarray, bool]:
+def _decoded(data: bytes, header: Header) -> PictureFile:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")         # Pillow's remarks on metadata that is not used here
-        with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
+        with Image.open(io.BytesIO(data), formats=(header.format,)) as picture:
             picture.load()
             flattened, transparent = _flattened(picture)
             turn = None
             with suppress(*DECODER_ERRORS):     # damaged EXIF is as good as none
                 turn = _TURNS.get(picture.getexif().get(ORIENTATION))
-            return np.array(flattened if turn is None else flattened.transpose(turn)), transparent
+            pixels = np.array(flattened if turn is None else flattened.transpose(turn))
+            return PictureFile(pixels, transparent, turn is not None, header.animated)
 
 
 def _flattened(picture: Image.Image) -> tuple[Image.Image, bool]:

@@ -28,12 +28,16 @@ _FOREIGN = ((b"GIF8", "a GIF"), (b"II*\0", "a TIFF"), (b"MM\0*", "a TIFF"), (b"%
 
 @dataclass(frozen=True)
 class Header:
-    """Pillow's name of the format, the size in pixels of the stored picture (before any turning), a PNG's chunks."""
+    """Pillow's name of the format, the size in pixels of the stored picture (before any turning), a PNG's chunks.
+
+    `animated`: further pictures follow the first.
+    """
 
     format: str
     width: int
     height: int
     chunks: tuple[tuple[int, int], ...] = ()
+    animated: bool = False
 
 
 def read_header(data: bytes) -> Header:
@@ -57,7 +61,7 @@ def _png(data: bytes) -> Header:
     """Walk the chunks, each whole, from IHDR to IEND, and note (start, end) of those that make the picture."""
     if data[12:16] != b"IHDR" or data[8:12] != b"\0\0\0\x0d" or len(data) < 33:
         raise UserError("a damaged PNG: it does not begin with its header")
-    at, chunks = len(_PNG), []
+    at, chunks, frames = len(_PNG), [], 1
     for _ in range(MAX_CHUNKS):
         length, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
         end = at + 12 + length
@@ -69,8 +73,10 @@ def _png(data: bytes) -> Header:
             if zlib.crc32(memoryview(data)[at + 4:end - 4]) != int.from_bytes(data[end - 4:end], "big"):
                 raise UserError(f"a damaged PNG: the checksum of its {kind.decode()} chunk does not match")
             chunks.append((at, end))
+        if kind == b"acTL" and length == 8:
+            frames = int.from_bytes(data[at + 8:at + 12], "big")
         if kind == b"IEND":
-            return Header("PNG", *struct.unpack(">II", data[16:24]), tuple(chunks))
+            return Header("PNG", *struct.unpack(">II", data[16:24]), tuple(chunks), frames > 1)
         at = end
     raise UserError(f"a PNG of more than {MAX_CHUNKS} pieces")
 
@@ -143,4 +149,4 @@ def _webp(data: bytes) -> Header:
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     else:
         raise UserError("a damaged WebP: it does not begin with a picture")
-    return Header("WEBP", width, height)
+    return Header("WEBP", width, height, animated=kind == b"VP8X" and bool(data[20] & 0x02))
