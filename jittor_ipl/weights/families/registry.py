@@ -28,8 +28,9 @@ MODULES = {
     "style-statistics": "stylegan2.latents", "latents": "stylegan2.latents", "inversion-encoder": "inversion",
     "ir-se50": "features.arcface", "ir-face": "features.arcface", "moco-resnet50": "features.arcface",
     "inception-v3": "features.inception", "lpips": "features.lpips", "dinov2": "features.dinov2",
-    "unet": "diffusion.family", "vae": "diffusion.family", "text-encoder": "diffusion.family", "lora": "lora.family"}
-_STATED = ("delta", "tuned-generator", "judge")     # kinds of files that say themselves what they are
+    "compact-encoder": "registry", "unet": "diffusion.family", "vae": "diffusion.family",
+    "text-encoder": "diffusion.family", "lora": "lora.family"}
+_STATED = ("delta", "tuned-generator", "judge", "compact-encoder")     # kinds of files that say what they are
 _SHOWN = 5              # kinds of networks named in a message when none is near
 # What DataParallel, torch.compile, Lightning and others put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")
@@ -49,6 +50,7 @@ def _by_metadata(kind: str, next_step: str) -> Family:
 # What they must hold is checked where they are used: by the delta's hash of its source, by the judge's network.
 FAMILIES = (_by_metadata("delta", "python -m jittor_ipl generate --network {file} --source {source} --seeds 0-7"),
             _by_metadata("tuned-generator", "editing takes it together with the codes in it (docs/inversion.md)"),
+            _by_metadata("compact-encoder", "python -m jittor_ipl invert photo.png --encoder {file}"),
             _by_metadata("judge", "the demo world's measurements use it (docs/demo_results.md)"))
 
 

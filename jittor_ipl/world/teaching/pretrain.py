@@ -21,7 +21,9 @@ from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
 from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.delta import fingerprint
 from jittor_ipl.weights.diffusion import load_diffusion, save_diffusion
+from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
@@ -29,6 +31,7 @@ from jittor_ipl.world.teaching import (
     pool,
     pretrain_clip,
     pretrain_diffusion,
+    pretrain_encoder,
     pretrain_generator,
     pretrain_judge,
     pretrain_shape,
@@ -144,6 +147,16 @@ def _generator(part: str, options) -> dict:
     return pretrain_generator.evaluate(generator, SUBJECTS[recipe.subject])
 
 
+def _encoder(part: str, options) -> dict:
+    recipe, path = _scaled(pretrain_encoder.RECIPES[part], options.scale), options.assets / "generator.safetensors"
+    generator = load_generator(path if path.exists() else "demo:generator")
+    with _stage(part, options, recipe) as stage:
+        encoder = pretrain_encoder.train(recipe, generator, stage)
+    _write_asset(options.assets / f"{part}.safetensors", "compact-encoder", encoder, encoder.config.to_json(),
+                 facts={"source_sha256": fingerprint(numpy_tensors(generator))})
+    return pretrain_encoder.evaluate(encoder, generator)
+
+
 def _decoder(part: str, options) -> dict:
     recipe = _scaled(pretrain_vae.RECIPES[part], options.scale)
     with _stage(part, options, recipe) as stage:
@@ -173,7 +186,8 @@ def _decoder_path(work: Path) -> Path:
 
 
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
-         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_vae.RECIPES, _decoder),
+         **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_encoder.RECIPES, _encoder),
+         **dict.fromkeys(pretrain_vae.RECIPES, _decoder),
          **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion), **dict.fromkeys(pretrain_shape.RECIPES, _shape)}
 
 
@@ -197,9 +211,11 @@ def _stage(part: str, options, recipe) -> Stage:
     return Stage(options.work / part, part, recipe.steps, SETTINGS, checkpoints=options.work / part / CHECKPOINTS)
 
 
-def _write_asset(path: Path, kind: str, network, config: dict, more: dict[str, np.ndarray] | None = None) -> None:
+def _write_asset(path: Path, kind: str, network, config: dict, more: dict[str, np.ndarray] | None = None,
+                 facts: dict[str, str] | None = None) -> None:
     tensors = {name: _stored(value) for name, value in numpy_tensors(network).items()}
-    write_safetensors(path, {**tensors, **(more or {})}, {"kind": kind, "config": json.dumps(config, sort_keys=True)})
+    write_safetensors(path, {**tensors, **(more or {})},
+                      {"kind": kind, "config": json.dumps(config, sort_keys=True), **(facts or {})})
 
 
 def _scaled(recipe, scale: float):
