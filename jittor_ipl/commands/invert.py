@@ -49,8 +49,8 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
               "demo:encoder for demo:generator, else none]", **FINDING)
 @click.option("--steps", "--num-steps", "--first-inv-steps", type=click.IntRange(0), metavar="N",
               help="Of optimisation.  [default: 450; 100 up to 64 px, 30 after an encoder]", **FINDING)
-@click.option("--space", type=click.Choice(["w", "w+"]), help="One code for all layers or one each.  [default: w+ after "
-              "an encoder, else w]", **FINDING)
+@click.option("--space", type=click.Choice(["w", "w+"]), default="w",
+              help="One code for all layers, or one each.", **FINDING)
 @click.option("--lr", "--learning-rate", type=click.FloatRange(0, min_open=True), metavar="R",
               help="[default: 0.01; 0.03 up to 64 px]", **FINDING)
 @click.option("--noise-maps", type=click.Choice(["keep", "fit"]), default="keep",
@@ -58,7 +58,7 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--tune-steps", "--max-pti-steps", type=click.IntRange(0), metavar="N",
               help="0 leaves the generator as it is.  [default: 350; 30 up to 64 px]", **TUNING)
 @click.option("--tune-lr", "--pti-learning-rate", type=click.FloatRange(0, min_open=True), metavar="R",
-              help="[default: 0.0003; 0.003 up to 64 px]", **TUNING)
+              help="[default: 0.0003; 0.001 up to 64 px]", **TUNING)
 @click.option("--tune-parts", type=click.Choice(["convolutions", "synthesis"]), default="convolutions",
               help="Which weights move.", **TUNING)
 @click.option("--stop", "--lpips-threshold", type=click.FloatRange(0), default=0.06, metavar="D",
@@ -100,10 +100,10 @@ def settings_of(size: int, encoded: bool, maps: bool, seed: int,
     from jittor_ipl.inversion.tuning import Tuning
     small = size <= SMALL
     steps = 30 if encoded else 100 if small else 450
-    project = {"steps": steps, "lr": .03 if small else .01, "space": "w+" if encoded else "w"}
+    project = {"steps": steps, "lr": .03 if small else .01, "space": "w"}
     project |= {name: given[name] for name in project if given[name] is not None}
     moved = {} if encoded else {"noise": .05}
-    tune = {"steps": 30 if small else 350, "lr": 3e-3 if small else 3e-4}
+    tune = {"steps": 30 if small else 350, "lr": 1e-3 if small else 3e-4}
     tune |= {name: given[f"tune_{name}"] for name in ("steps", "lr", "parts") if given[f"tune_{name}"] is not None}
     return (Projection(**{"noise": 0.0, **moved, **project}, maps=maps, seed=seed),
             Tuning(**tune, stop=given["stop"], locality=given["locality"], seed=seed))
@@ -137,8 +137,8 @@ def _open(weights: str, encoder: str | None, lpips: str | None, arcface: str | N
     ref = None if named == "none" else named
     network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
-    hashes = {"generator": fingerprint(numpy_tensors(generator)), "encoder": _hash(ref), "lpips": extractor.lpips.sha256,
-              "identity": extractor.identity.sha256}
+    hashes = {"generator": fingerprint(numpy_tensors(generator)), "encoder": _hash(ref),
+              "lpips": extractor.lpips.sha256, "identity": extractor.identity.sha256}
     facts = hashes | {"styles": {number: list(pair) for number, pair in weight_hashes(entries).items()}}
     return _Work(weights, ref, Tools(generator, network, encode_with(ref, generator)), extractor, entries, facts)
 
@@ -183,8 +183,9 @@ def _styles(styles: str, release: str, weights: str) -> Sequence[SetEntry]:
         if entry.is_lora:
             raise UserError(f"{entry.label} of {release} is a LoRA: only adapted generators show an inverted picture")
         if entry.plan.source != weights and source_sha256(entry.plan.source, False) != mine:
-            raise UserError(f"{entry.label} of {release} was adapted from {entry.plan.source}, the pictures are inverted "
-                            f"in {weights}: give --weights {entry.plan.source}, another --release, or --styles none")
+            raise UserError(f"{entry.label} of {release} was adapted from {entry.plan.source}, the pictures are "
+                            f"inverted in {weights}: give --weights {entry.plan.source}, another --release, or "
+                            "--styles none")
     return entries
 
 

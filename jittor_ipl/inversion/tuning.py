@@ -49,8 +49,8 @@ def tune(source: Generator, latents: np.ndarray, matchings: Sequence[Matching], 
          report: Report | None = None) -> Generator:
     """Return a copy of `source` that draws `matchings`' targets at latents [N, n_latent, style_dim].
 
-    A step takes one picture, each in turn; the source is not changed. Ends early when the last N steps all found
-    their picture within `stop`.
+    A step takes one picture, each in turn, and passes over one that is within `stop`; ends early when all are. The
+    source is not changed.
     """
     twin = source.copy()
     twin.latent_avg = source.latent_avg
@@ -68,6 +68,8 @@ def tune(source: Generator, latents: np.ndarray, matchings: Sequence[Matching], 
             report(step + 1, {"perceptual": distance, "pixels": terms["pixels"].item()})
         if good >= len(latents):
             break
+        if good:
+            continue
         loss = settings.pixels * terms["pixels"] + settings.perceptual * terms["perceptual"]
         if settings.locality:
             loss = loss + settings.locality * locality(source, twin, latents[index], matching, settings, step)

@@ -1,0 +1,151 @@
+"""`invert` from a photograph to styles, seeded, kept on a second call, and its errors before anything is written."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jittor_ipl.cli import main
+from jittor_ipl.commands.invert import settings_of
+from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.runtime.streams import z_from_seeds
+from jittor_ipl.weights.generator import load_generator
+from jittor_ipl.weights.inspect import inspect
+from jittor_ipl.weights.tuned import load_tuned
+from jittor_ipl.world.drawing.attributes import LATENT_DIM
+from jittor_ipl.world.subjects import PORTRAITS
+
+RELEASE = Path(__file__).resolve().parents[2] / "B_weight" / "demo"
+QUICK = ["--steps", "3", "--tune-steps", "2", "--encoder", "none"]
+NOTHING = {"steps": None, "lr": None, "space": "w", "tune_steps": None, "tune_lr": None, "tune_parts": "convolutions",
+           "stop": .06, "locality": 0.0}
+
+
+def portrait(path: Path, seed: int) -> Path:
+    face = PORTRAITS.table.from_latent(z_from_seeds([seed], LATENT_DIM))
+    return save_png(path, np.moveaxis(PORTRAITS.render(face, PORTRAITS.source)[0], 0, -1))
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(["invert", *map(str, words)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_photograph_comes_out_in_styles_and_is_kept(tmp_path: Path, capsys) -> None:
+    photo = portrait(tmp_path / "ann.png", 4_000_000)
+    words = [photo, *QUICK, "--styles", "disney,06", "--release", RELEASE, "--outdir", tmp_path / "out"]
+    code, out, err = call(capsys, *words)
+    assert code == 0, err
+    folder = tmp_path / "out" / "ann"
+    made = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert made == {"aligned.png", "reconstruction.png", "strip.png", "latents.npy", "latents.safetensors",
+                    "report.json", "styles/00-disney.png", "styles/06-werewolf.png"}
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    rows = report["pictures"]["ann"]["distances"]
+    assert list(rows) == ["projection", "tuning"] and set(rows["tuning"]) == {"lpips", "identity", "psnr"}
+    assert "demo judge" in report["measured_by"]["lpips"] and "no LPIPS" in report["fitted_by"]
+    assert np.array_equal(load_image(folder / "aligned.png"), load_image(photo))
+    source = load_generator("demo:generator")
+    tuned = load_tuned(folder / "latents.safetensors", source)
+    assert tuned.names == ("ann",) and np.array_equal(tuned.latents, np.load(folder / "latents.npy"))
+    assert inspect(folder / "latents.safetensors").networks[0].kind == "tuned-generator"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    code, out, _ = call(capsys, *words)
+    assert code == 0 and "kept" in out and before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    (folder / "styles" / "06-werewolf.png").write_bytes(b"")
+    (tmp_path / "whole").mkdir()
+    assert call(capsys, *words)[0] == 0 and load_image(folder / "styles" / "06-werewolf.png").shape == (64, 64, 3)
+
+
+def test_pictures_share_a_tuning(tmp_path: Path, capsys) -> None:
+    for index in range(2):
+        portrait(tmp_path / "in" / f"p{index}.png", 4_000_001 + index)
+    words = [tmp_path / "in", *QUICK, "--styles", "none", "--together", "--outdir", tmp_path / "out"]
+    code, out, err = call(capsys, *words)
+    assert code == 0, err
+    folder = tmp_path / "out" / "together"
+    assert (folder / "p0" / "reconstruction.png").is_file() and (folder / "p1" / "aligned.png").is_file()
+    assert load_tuned(folder / "latents.safetensors", load_generator("demo:generator")).names == ("p0", "p1")
+    assert np.load(folder / "latents.npy").shape == (2, 10, LATENT_DIM)
+
+
+def animated(path: Path) -> Path:
+    frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    return path
+
+
+def bad_pictures(folder: Path) -> dict[Path, str]:
+    """Return pictures that nothing can be made of, each with what is said of it."""
+    folder.mkdir(parents=True)
+    Image.new("RGB", (12, 12)).save(folder / "tiny.png")
+    Image.new("RGB", (64, 48)).save(folder / "wide.png")
+    Image.new("1", (8000, 8000)).save(folder / "huge.png")
+    (folder / "text.png").write_text("no picture")
+    whole = portrait(folder / "whole.png", 4_000_003).read_bytes()
+    (folder / "corrupt.png").write_bytes(whole[:len(whole) // 2])
+    return {folder / "tiny.png": "too few", folder / "wide.png": "not square", folder / "huge.png": "at most",
+            folder / "text.png": "text.png", folder / "corrupt.png": "damaged", folder / "absent.png": "cannot read"}
+
+
+def test_bad_pictures_are_told_before_anything_is_written(tmp_path: Path, capsys) -> None:
+    for path, message in bad_pictures(tmp_path / "bad").items():
+        code, _, err = call(capsys, path, *QUICK, "--styles", "none", "--outdir", tmp_path / "out")
+        assert code == 2 and message in err and len(err.strip().splitlines()) == 1, (path, err)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_odd_pictures_are_read_as_people_see_them(tmp_path: Path) -> None:
+    from jittor_ipl.inversion.inputs import read_all
+    upright = load_image(portrait(tmp_path / "face.png", 4_000_004))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(upright).convert("L").save(tmp_path / "grey.png")
+    clear = Image.fromarray(upright).convert("RGBA")
+    clear.putalpha(0)
+    clear.save(tmp_path / "clear.png")
+    Image.fromarray(upright).resize((40, 40)).save(tmp_path / "small.png")
+    files = [tmp_path / f"{name}.png" for name in ("turned", "grey", "clear", "small")]
+    found, notes = read_all([*files, animated(tmp_path / "moving.webp")], 64, skip_bad=False)
+    assert np.array_equal(found["turned"], upright) and np.ptp(found["grey"], axis=2).max() == 0
+    assert (found["clear"] == 255).all() and np.abs(found["moving"][..., 0].astype(int) - 255).max() < 9
+    assert any("became white" in note for note in notes) and any("enlarged" in note for note in notes)
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--styles", "disny"], "did you mean 'disney'"), (["--release", "nowhere"], "no folder"),
+    (["--weights", "demo:pets-generator"], "was adapted from demo:generator"),
+    (["--encoder", "demo:generator"], "'compact-encoder' network is expected"), (["--steps", "-1"], "--steps"),
+    (["--steps", "0", "--encoder", "none", "--styles", "none"], "without an encoder"),
+    (["--seed", "-3"], "out of range")])
+def test_mistakes_of_a_call(tmp_path: Path, capsys, words: list[str], message: str) -> None:
+    photo = portrait(tmp_path / "ann.png", 4_000_000)
+    given = [] if "--release" in words else ["--release", RELEASE]
+    code, _, err = call(capsys, photo, *given, *words, "--outdir", tmp_path / "out")
+    assert code == 2 and message in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path: Path, capsys) -> None:
+    photos = [portrait(tmp_path / folder / "ann.png", 4_000_000) for folder in ("a", "b")]
+    code, _, err = call(capsys, *photos, "--styles", "none", "--outdir", tmp_path / "out")
+    assert code == 2 and "two pictures are called 'ann'" in err
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.png").write_text("no")
+    words = [photos[0], tmp_path / "bad" / "x.png", *QUICK, "--styles", "none", "--outdir", tmp_path / "out"]
+    code, out, err = call(capsys, *words, "--skip-bad")
+    assert code == 0 and "left out" in err and (tmp_path / "out" / "ann" / "report.json").is_file()
+
+
+def test_settings_are_the_published_ones_but_for_small_generators() -> None:
+    large, small = (settings_of(size, False, False, 0, NOTHING) for size in (1024, 64))
+    assert (large[0].steps, large[0].lr, large[0].noise) == (450, .01, .05)
+    assert (large[1].steps, large[1].lr, large[1].stop) == (350, 3e-4, .06)
+    assert small[0].steps < large[0].steps and small[1].steps < large[1].steps
+    assert settings_of(64, True, False, 0, NOTHING)[0].noise == 0, "an encoder's code is a place to stay near"
+    assert settings_of(64, False, True, 0, {**NOTHING, "steps": 7, "tune_lr": .5})[1].lr == .5
