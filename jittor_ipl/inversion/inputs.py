@@ -20,10 +20,11 @@ def picture_files(places: Sequence[str]) -> list[Path]:
     for place in places:
         path = Path(place)
         found += list_images(path) if path.is_dir() else [path]
-    image_names(names := [path.stem for path in found])
+    names = [path.stem for path in found]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"two pictures are called {twice!r}: their results would be one folder; rename one")
+    image_names(names)
     return found
 
 
