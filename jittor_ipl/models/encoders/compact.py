@@ -36,7 +36,7 @@ class CompactConfig:
         return {**asdict(self), "widths": list(self.widths)}
 
 
-class Block(nn.Module):
+class _Block(nn.Module):
     """Two 3x3 convolutions with group norms beside a 1x1 one, [B, c_in, H, W] -> [B, c_out, H, W]."""
 
     def __init__(self, c_in: int, c_out: int, groups: int):
@@ -55,7 +55,7 @@ class CompactEncoder(nn.Module):
     def __init__(self, config: CompactConfig):
         self.config, widths = config, config.widths
         self.stem = Conv(3, widths[0], 4, stride=2, padding=1)
-        self.blocks = nn.ModuleList([Block(before, after, config.groups)
+        self.blocks = nn.ModuleList([_Block(before, after, config.groups)
                                      for before, after in zip((widths[0], *widths), widths)])
         self.fc = Linear(widths[-1] * CELLS**2, config.hidden)
         self.head = Linear(config.hidden, config.style_dim)
