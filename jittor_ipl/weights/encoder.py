@@ -64,8 +64,8 @@ def _mean(network: StoredNetwork, config: EncoderConfig, source: str) -> np.ndar
 
     ReStyle's loop starts from the mean whatever its options say.
     """
-    mean, iterative = network.tensors.get(LATENT_AVG), config.input_channels == 6
-    if network.info.values.get("start_from_latent_avg") is False and not iterative:
+    mean = network.tensors.get(LATENT_AVG)
+    if network.info.values.get("start_from_latent_avg") is False and not config.iterative:
         return None
     if mean is None:
         raise UserError(f"{source}: its codes are relative to the generator's mean w, but there is no {LATENT_AVG}; "

@@ -65,6 +65,11 @@ class EncoderConfig:
         return self.encoder_type != TYPES[self.trunk, self.heads][0]
 
     @property
+    def iterative(self) -> bool:
+        """Whether it sees the picture that its last codes drew beside the one to encode (Alaluf et al. 2021)."""
+        return self.input_channels == 6
+
+    @property
     def units(self) -> tuple[int, ...]:
         """Units or blocks of the trunk's four resolutions."""
         return UNITS[self.trunk][self.layers]
