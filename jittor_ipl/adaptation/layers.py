@@ -12,9 +12,9 @@ from jittor_ipl.runtime.backend import jt
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
 _PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
-# "fine" trains from the third doubling on, 32 px and larger, "medium" from the second on but for the matrices that make
-# styles of w; and every stored noise map.
-LEVELS = {"medium": 1, "fine": 2}
+# "fine" trains from the third doubling on, 32 px and larger, "coarse" from the first on, "medium" from the second on but
+# for the matrices that make styles of w; and every stored noise map.
+LEVELS = {"coarse": 0, "medium": 1, "fine": 2}
 LossOfRows = Callable[[jt.Var, slice], jt.Var]
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)
 
@@ -40,7 +40,7 @@ def candidates(generator: Generator, groups: Iterable[str], layers: str) -> list
         levels = range(LEVELS[layers], len(generator.to_rgbs))
         prefixes = tuple(part for i in levels for part in (f"to_rgbs.{i}.", f"convs.{2 * i}.", f"convs.{2 * i + 1}."))
         names = [name for name in names if name.startswith((*prefixes, "noises."))]
-        return [name for name in names if layers == "fine" or not name.endswith(".modulation.weight")]
+        return [name for name in names if layers != "medium" or not name.endswith(".modulation.weight")]
     convs = range(len(generator.convs))[_PHASES[layers]]
     prefixes = ("input.", "conv1.", *(f"convs.{i}." for i in convs))
     return [name for name in names if name.startswith(prefixes)]
