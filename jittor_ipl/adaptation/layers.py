@@ -12,8 +12,8 @@ from jittor_ipl.runtime.backend import jt
 # Convolutions of each fixed phase; all but "all" also train the constant input and the first convolution.
 _PHASES = {"texture": slice(2, 10), "shape": slice(0, 2), "shape_expanded": slice(0, 3), "no_fine": slice(0, 10),
            "no_mapping": slice(None)}
-# "fine" trains from the third doubling on, 32 px and larger, "coarse" from the first, "medium" from the second but for the
-# matrices that make styles of w; and every stored noise map.
+# "fine" trains from the third doubling on, 32 px and larger, "coarse" from the first, "medium" from the second but for
+# the matrices that make styles of w; and every stored noise map.
 LEVELS = {"coarse": 0, "medium": 1, "fine": 2}
 LossOfRows = Callable[[jt.Var, slice], jt.Var]
 SELECTION_RATE = 0.01    # of the gradient step on W+ that ranks the layers (NADA, section 4.3)

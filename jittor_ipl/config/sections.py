@@ -24,7 +24,8 @@ SuiteName = Annotated[str, AfterValidator(partial(safe_name, what="suite name"))
 StyleName = Annotated[str, AfterValidator(partial(safe_name, what="style name", reserve=len("00-")))]
 # No mapping network: both generators are given the source's w, so the target's own mapping would never learn.
 TrainGroup = Literal["convs", "rgb", "modulation", "const", "noise", "maps"]
-Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "coarse", "medium", "fine"]
+Phase = Literal["auto", "all", "texture", "shape", "shape_expanded", "no_fine", "no_mapping", "coarse", "medium",
+                "fine"]
 
 
 class Section(BaseModel):

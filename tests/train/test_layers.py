@@ -69,12 +69,15 @@ def test_choose_ranks_by_the_change_of_each_latent(generator):
     assert chosen.tolist() == [5, 2, 7]
 
 
-def test_fine_layers_begin_at_32_px():
+@pytest.mark.parametrize("phase,first,affine", [("coarse", 0, True), ("medium", 1, False), ("fine", 2, True)])
+def test_phases_by_resolution(phase, first, affine):
+    """From 8, 16 and 32 px on, with every stored noise map; medium without the matrices that make styles of w."""
     from jittor_ipl.models.stylegan2.config import GeneratorConfig
     from jittor_ipl.models.stylegan2.generator import Generator
     generator = Generator(GeneratorConfig(64, 8, n_mlp=1, channels={4: 4, 8: 4, 16: 4, 32: 4, 64: 4}))
-    names = layers.candidates(generator, ("convs", "rgb", "const", "noise", "maps"), "fine")
+    names = layers.candidates(generator, ("convs", "rgb", "const", "noise", "maps"), phase)
     assert {name.split(".conv.")[0] for name in names if ".conv." in name} == {
-        "convs.4", "convs.5", "convs.6", "convs.7", "to_rgbs.2", "to_rgbs.3"}
-    assert "noises.noise_8" in names
+        *(f"convs.{i}" for i in range(2 * first, 8)), *(f"to_rgbs.{i}" for i in range(first, 4))}
+    assert any(name.endswith(".modulation.weight") for name in names) == affine
+    assert {"noises.noise_0", "noises.noise_8"} <= set(names)
     assert not any(name.startswith(("input.", "style.", "conv1.", "to_rgb1.")) for name in names)
