@@ -160,14 +160,8 @@ def encode_with(ref: str | None, generator: Generator) -> Callable[[np.ndarray],
     """Return picture float32 [1, 3, H, W] -> ws [n_latent, style_dim] of the encoder at `ref`; None without one."""
     if ref is None:
         return None
-    from jittor_ipl.runtime.backend import jt
-    from jittor_ipl.weights.compact_encoder import load_compact
-    encoder = load_compact(ref, generator)
-
-    def encode(picture: np.ndarray) -> np.ndarray:
-        with jt.no_grad():
-            return generator.broadcast(encoder(jt.array(picture))).numpy()[0]
-    return encode
+    from jittor_ipl.inversion import encode
+    return encode.encode_with(ref, generator)
 
 
 def _styles(styles: str, release: str, weights: str) -> Sequence[SetEntry]:

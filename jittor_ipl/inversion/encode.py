@@ -1,6 +1,9 @@
 """Codes of a picture by an encoder: pSp and e4e in one pass, ReStyle by correcting what its last codes drew."""
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 import numpy as np
 
 from jittor_ipl.errors import UserError
@@ -8,8 +11,30 @@ from jittor_ipl.models.encoders.encoder import InversionEncoder
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.compact_encoder import KIND as COMPACT
+from jittor_ipl.weights.compact_encoder import load_compact
+from jittor_ipl.weights.encoder import KIND, load_encoder
+from jittor_ipl.weights.network import kind_of
 
 STEPS = 5       # of ReStyle, as published
+
+
+def encode_with(ref: str | os.PathLike, generator: Generator, steps: int = STEPS) -> Callable[[np.ndarray], np.ndarray]:
+    """Return picture float32 [1, 3, H, W] in [-1, 1] -> codes [n_latent, style_dim] of the encoder in a file.
+
+    pSp, e4e and ReStyle (`steps` passes) in their published files, or a compact encoder. Raises UserError for any other
+    network and for an encoder that does not belong to the generator.
+    """
+    if kind_of(ref, (KIND, COMPACT)) == COMPACT:
+        compact = load_compact(ref, generator)
+
+        def encode(picture: np.ndarray) -> np.ndarray:
+            with jt.no_grad():
+                return generator.broadcast(compact(jt.array(picture))).numpy()[0]
+        return encode
+    encoder = load_encoder(ref)
+    check_pair(encoder, generator)
+    return lambda picture: encodings(encoder, generator, picture, steps)[-1]
 
 
 def encodings(encoder: InversionEncoder, generator: Generator, picture: np.ndarray, steps: int = STEPS

@@ -51,6 +51,12 @@ def read_network(ref: str | os.PathLike, *, kind: str | tuple[str, ...] = (),
     return StoredNetwork(ours, layout, info)
 
 
+def kind_of(ref: str | os.PathLike, kinds: tuple[str, ...]) -> str:
+    """Return which of `kinds` the network at `ref` is, told by names and shapes alone; UserError as `read_network`."""
+    path, (_, place) = locate(ref), split_place(ref)
+    return open_network(find_file_set(path), place, kinds).network(str(path)).layout.kind
+
+
 class Opened(NamedTuple):
     """What lies at one place of a weight file, and which network that is: `found`, or None and in `unknown` why."""
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.inversion.encode import encodings
+from jittor_ipl.inversion.encode import encode_with, encodings
 from jittor_ipl.models.encoders.config import EncoderConfig
 from jittor_ipl.models.encoders.encoder import InversionEncoder
 from jittor_ipl.models.encoders.initial import initialise
@@ -13,6 +13,7 @@ from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.resize import axis_matrix
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.encoder import save_encoder
 
 GENERATOR = Generator(GeneratorConfig(64, 16, 2, {4: 8, 8: 8, 16: 8, 32: 4, 64: 4}), np.random.default_rng(0))
 MEAN = np.random.default_rng(1).standard_normal((10, 16)).astype(np.float32)
@@ -67,3 +68,15 @@ def test_what_does_not_belong_together():
         encodings(encoder(6, mean=None), GENERATOR, PICTURE)
     with pytest.raises(UserError, match="takes 0 steps"):
         encodings(encoder(6), GENERATOR, PICTURE, 0)
+
+
+def test_an_encoder_in_a_file(tmp_path):
+    network = encoder(6)
+    save_encoder(network, tmp_path / "restyle.safetensors")
+    found = encode_with(tmp_path / "restyle.safetensors", GENERATOR, 2)(PICTURE)
+    np.testing.assert_array_equal(found, encodings(network, GENERATOR, PICTURE, 2)[-1])
+    save_encoder(encoder(3, n_styles=8, mean=MEAN[:8]), tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="take the encoder that was trained for it"):
+        encode_with(tmp_path / "other.safetensors", GENERATOR)
+    with pytest.raises(UserError, match="stylegan2"):
+        encode_with("demo:generator", GENERATOR)
