@@ -25,7 +25,7 @@ def encode_with(ref: str | os.PathLike, generator: Generator, steps: int = STEPS
     pSp, e4e and ReStyle (`steps` passes) in their published files, or a compact encoder. Raises UserError for any other
     network and for an encoder that does not belong to the generator.
     """
-    if kind_of(ref, (KIND, COMPACT)) == COMPACT:
+    if kind_of(ref, (COMPACT, KIND)) == COMPACT:
         compact = load_compact(ref, generator)
 
         def encode(picture: np.ndarray) -> np.ndarray:
