@@ -254,11 +254,11 @@ def identity(before: jt.Var, now: jt.Var) -> jt.Var:
     return mean(1.0 - (before * now).sum(-1))
 
 
-def latent_distance(start: Sequence[jt.Var], now: Sequence[jt.Var]) -> jt.Var:
-    """Return the sum of squared differences of codes, of any shapes, to where they started (StyleCLIP, section 4)."""
-    return sum(((b - a) * (b - a)).sum() for a, b in zip(start, now))
+def squared_length(changes: Sequence[jt.Var]) -> jt.Var:
+    """Return the sum of squares of changes of codes, of any shapes (StyleCLIP, section 4)."""
+    return sum((change * change).sum() for change in changes)
 
 
-def latent_change(start: Sequence[jt.Var], now: Sequence[jt.Var]) -> jt.Var:
-    """Return the mean squared difference of W+ codes; of S the sum of that of every layer (StyleCLIP's code)."""
-    return sum(mean((b - a) * (b - a)) for a, b in zip(start, now))
+def mean_square(changes: Sequence[jt.Var]) -> jt.Var:
+    """Return the mean square of a change of W+ codes; of S the sum of that of every layer (StyleCLIP's code)."""
+    return sum(mean(change * change) for change in changes)

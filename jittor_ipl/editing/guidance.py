@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.losses import clip_distance
+from jittor_ipl.losses import clip_distance, directional, text_direction
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.ops.resize import resize
@@ -27,6 +27,7 @@ from jittor_ipl.weights.refs import locate
 
 # Words that say nothing of a face.
 _STOP = {"a", "an", "the", "of", "with", "and", "or", "in", "on", "to", "is", "has", "who", "that", "photo", "picture"}
+FLOOR = 0.5     # about what one attribute of a face moves a unit feature by
 Recogniser = Callable[[jt.Var], jt.Var]      # pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, d]
 
 
@@ -36,19 +37,37 @@ class Guide:
 
     text        unit feature [1, d] of the prompt
     official    pictures keep their range, as in StyleCLIP's program
+    direction   unit vector [1, d] from a neutral text to the prompt; with one, pictures change along it
+    floor       shorter changes of a picture's unit feature are not stretched to unit length, see `losses.direction`
     """
 
     clip: Clip
     text: jt.Var
     official: bool = False
+    direction: jt.Var | None = None
+    floor: float = FLOOR
 
     def features(self, images: jt.Var) -> jt.Var:
         """Return the features [B, d], not normalised, of pictures [B, 3, H, W]."""
         return image_features(self.clip, images, self.official)
 
-    def distance(self, images: jt.Var) -> jt.Var:
-        """Return D_CLIP, the mean of 1 - cos between pictures [B, 3, H, W] and the prompt."""
-        return clip_distance(self.features(images), self.text)
+    def distance(self, images: jt.Var, before: jt.Var | None = None) -> jt.Var:
+        """Return how far pictures [B, 3, H, W] are from the prompt: D_CLIP, the mean of 1 - cos.
+
+        With a direction it is 1 - cos between that and the change from the features `before` [B, d] (StyleGAN-NADA's
+        loss), which leaves alone what the two texts share.
+        """
+        if self.direction is None:
+            return clip_distance(self.features(images), self.text)
+        assert before is not None, "a direction needs the features of the pictures before"
+        return directional(before, self.features(images), self.direction, self.floor)
+
+    def start(self, images: jt.Var) -> jt.Var | None:
+        """Return the features [B, d] of the pictures before, outside any gradient; None where none are needed."""
+        if self.direction is None:
+            return None
+        with jt.no_grad():
+            return self.features(images).stop_grad()
 
 
 def image_features(clip: Clip, images: jt.Var, official: bool = False) -> jt.Var:
@@ -57,14 +76,22 @@ def image_features(clip: Clip, images: jt.Var, official: bool = False) -> jt.Var
     return clip.encode_image(small if official else clip.preprocess(small))
 
 
-def open_guide(ref: str | os.PathLike, prompt: str, official: bool = False) -> Guide:
+def open_guide(ref: str | os.PathLike, prompt: str, official: bool = False, neutral: str | None = None) -> Guide:
     """Return the guide of a CLIP and a prompt; words that a small CLIP never saw are told on stderr.
 
-    Raises UserError for a file that holds no CLIP, and for a prompt that is empty, too long, or of which it knows no
-    word that says something.
+    `neutral`, what the pictures show before, makes it follow the direction between the two. Raises UserError for a file
+    that holds no CLIP, for a text that is empty, too long, or of which it knows no word that says something, and for
+    two texts that are one.
     """
-    clip = load_clip(ref)
-    return Guide(clip, text_feature(clip, prompt, os.fspath(ref)), official)
+    clip, label = load_clip(ref), os.fspath(ref)
+    text = text_feature(clip, prompt, label)
+    if neutral is None:
+        return Guide(clip, text, official)
+    before = text_feature(clip, neutral, label)
+    if np.abs(text.numpy() - before.numpy()).max() < 1e-6:
+        raise UserError(f"the prompt and the neutral text, {shorten(prompt)}, are one: there is no direction from one "
+                        "to the other")
+    return Guide(clip, text, official, text_direction(before, text).stop_grad())
 
 
 def text_feature(clip: Clip, prompt: str, label: str) -> jt.Var:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.editing.codes import Faces, Styles, faces_of_seeds, file_positions, layers_of, styles_of
+from jittor_ipl.editing.deviations import in_deviations
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.errors import UserError
-from jittor_ipl.losses import identity, latent_change
+from jittor_ipl.losses import identity, mean_square
 from jittor_ipl.models.latent_mappers import (
     PUBLISHED_LEVELS,
     SHARE,
@@ -124,12 +125,13 @@ def _shuffled(count: int, seed: int, place: int) -> int:
 
 def train_latent_mapper(generator: Generator, mapper: LatentMapper, faces: Callable[[int], Faces],
                         guides: Sequence[Guide], settings: MapperSettings, recogniser: Recogniser | None = None,
-                        loop: Loop | None = None) -> None:
+                        loop: Loop | None = None, units: Sequence[np.ndarray] | None = None) -> None:
     """Train `mapper` in place until edited faces show the guides' prompt and stay near what they were.
 
     faces       gives the faces of a step, counted from 0
     recogniser  needed where `settings.id_lambda` is above 0
     loop        resumes and reports; a plain one by default
+    units       in which the change of the codes counts, as `deviations` gives them; the codes' own when None
     """
     assert not settings.id_lambda or recogniser, "an identity loss needs a recogniser"
     params = named_tensors(mapper)
@@ -139,13 +141,15 @@ def train_latent_mapper(generator: Generator, mapper: LatentMapper, faces: Calla
         codes = [jt.array(code) for code in codes_of(faces(step), mapper)]
         new = moved(generator, mapper, codes)
         images = draw_codes(generator, new)
-        seen = sum(guide.distance(images) for guide in guides) / float(len(guides))
-        change = latent_change(codes, new)
+        with jt.no_grad():
+            before = draw_codes(generator, codes)       # not computed where nothing looks at it
+        seen = sum(guide.distance(images, guide.start(before)) for guide in guides) / float(len(guides))
+        change = mean_square(in_deviations([b - a for a, b in zip(codes, new)], units))
         loss, person = settings.clip_lambda * seen + settings.l2_lambda * change, None
         if settings.id_lambda:
             with jt.no_grad():
-                before = recogniser(draw_codes(generator, codes)).stop_grad()
-            person = identity(before, recogniser(images))
+                was = recogniser(before).stop_grad()
+            person = identity(was, recogniser(images))
             loss = loss + settings.id_lambda * person
         optimiser.minimise(loss)
         loop.done({"loss": loss.item(), "clip": seen.item(), "l2": change.item(), "lr": settings.lr,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.editing.codes import Faces, Styles, layers_of, styles_of
+from jittor_ipl.editing.codes import Faces, Styles, file_positions, layers_of, styles_of
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.errors import UserError
-from jittor_ipl.losses import identity, latent_distance
+from jittor_ipl.losses import identity, squared_length
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import Adam
@@ -49,48 +49,56 @@ def rate(lr: float, t: float, rampdown: float = 0.25, rampup: float = 0.05) -> f
 
 
 def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence[Guide], settings: Descent,
-             recogniser: Recogniser | None = None, watch: Watcher | None = None) -> list[np.ndarray]:
-    """Return codes near those of one face, `start`, whose picture shows more of the guides' prompt.
+             recogniser: Recogniser | None = None, watch: Watcher | None = None,
+             units: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+    """Return codes near those of a face, `start`, whose picture shows more of the guides' prompt.
 
-    start       [ws [1, n_latent, style_dim]], or S codes [1, C] in the order of `Generator.styles`; as the result
+    start       [ws [B, n_latent, style_dim]], or S codes [B, C] in the order of `Generator.styles`; as the result
     guides      the mean of their distances is what falls
     recogniser  needed where `settings.id_lambda` is above 0
     watch       called after every step
+    units       in which rate and distance count, as `deviations` gives them; the codes' own when None
 
     Raises UserError when the loss is not finite.
     """
     assert settings.free or not settings.id_lambda or recogniser, "an identity loss needs a recogniser"
-    codes = {str(i): jt.array(code.astype(np.float32)) for i, code in enumerate(start)}
-    moving = {name: codes[name] for name in _moving(generator, settings.space, len(start))}
-    fixed = [code.clone().stop_grad() for code in codes.values()]
-    before = None
-    if settings.id_lambda and not settings.free:
-        with jt.no_grad():
-            before = recogniser(_draw(generator, fixed)).stop_grad()
-    adam = Adam(moving, settings.lr)
+    fixed = [jt.array(code.astype(np.float32)) for code in start]
+    steps = {str(i): jt.zeros_like(fixed[i]) for i in _moving(generator, settings.space, len(start))}
+    scales = None if units is None else [jt.array(unit) for unit in units]
+
+    def codes() -> list[jt.Var]:
+        moved = list(fixed)
+        for name, step in steps.items():
+            moved[int(name)] = fixed[int(name)] + (step if scales is None else step * scales[int(name)])
+        return moved
+    faces = float(len(start[0]))        # several are independent of each other: sums, not means
+    with jt.no_grad():
+        images = _draw(generator, fixed)
+        seen = [guide.start(images) for guide in guides]
+        person = recogniser(images).stop_grad() if settings.id_lambda and not settings.free else None
+    adam = Adam(steps, settings.lr)
     for step in range(settings.steps):
-        images = _draw(generator, list(codes.values()))
-        loss = sum(guide.distance(images) for guide in guides) / float(len(guides))
+        images = _draw(generator, codes())
+        loss = sum(guide.distance(images, was) for guide, was in zip(guides, seen)) * (faces / len(guides))
         if not settings.free:
-            loss = loss + settings.l2_lambda * latent_distance(fixed, list(codes.values()))
-        if before is not None:
-            loss = loss + settings.id_lambda * identity(before, recogniser(images))
-        value = loss.item()
+            loss = loss + settings.l2_lambda * squared_length(list(steps.values()))
+        if person is not None:
+            loss = loss + settings.id_lambda * faces * identity(person, recogniser(images))
+        value = loss.item() / faces
         if not math.isfinite(value):
             raise UserError(f"the loss is not finite after {step} steps: lower --lr (now {settings.lr})")
         adam.minimise(loss, rate(settings.lr, step / settings.steps, settings.rampdown, settings.rampup))
         if watch is not None:
-            watch(step + 1, value, [code.numpy() for code in codes.values()])
-    return [code.numpy() for code in codes.values()]
+            watch(step + 1, value, [code.numpy() for code in codes()])
+    return [code.numpy() for code in codes()]
 
 
-def _moving(generator: Generator, space: str, count: int) -> list[str]:
-    """Return the names of the codes that move: all of W+, those of S that belong to no ToRGB."""
+def _moving(generator: Generator, space: str, count: int) -> list[int]:
+    """Return which codes move: all of W+, those of S that belong to no ToRGB."""
     if space == "W+":
-        return [str(i) for i in range(count)]
-    rgbs = 1 + len(generator.to_rgbs)
+        return list(range(count))
     assert count == len(layers_of(generator)), count
-    return ["0", *map(str, range(2, count - rgbs + 1))]      # conv1, [to_rgb1], convs, [to_rgbs]
+    return [place for place, layer in zip(file_positions(generator), layers_of(generator)) if not layer.rgb]
 
 
 def _draw(generator: Generator, codes: Sequence[jt.Var]) -> jt.Var:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.mappers import LR_MUL, level_slices
+from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.layers import EqualLinear
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt, nn
@@ -30,7 +31,7 @@ class LatentMapperConfig:
     """The numbers of a latent mapper, as its file says them; raises UserError for a type that there is not."""
 
     mapper_type: str                                    # one of TYPES
-    style_dim: int = 512                                # width of a code of W+
+    style_dim: int = 512                                # width of a code of W+; 0 for a mapper of S
     levels: Sequence[str] = PUBLISHED_LEVELS            # of a LevelsMapper: those that it moves
     widths: Mapping[str, int] = field(default_factory=dict)     # of S: channels of every style layer that it moves
     norm: str = "codes"     # what is brought to unit mean square: a code, or, as published, a channel over all layers
@@ -40,7 +41,11 @@ class LatentMapperConfig:
             raise UserError(f"no latent mapper is called {self.mapper_type!r}; there are {', '.join(TYPES)}")
         if self.norm not in NORMS:
             raise UserError(f"a mapper's norm is over {' or '.join(NORMS)}, not {self.norm!r}")
-        if self.mapper_type == "LevelsMapper" and not self.levels:
+        levels = tuple(self.levels) if self.mapper_type == "LevelsMapper" else ()
+        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "widths", dict(self.widths) if self.of_styles else {})
+        object.__setattr__(self, "style_dim", 0 if self.of_styles else self.style_dim)
+        if self.mapper_type == "LevelsMapper" and not levels:
             raise UserError("a LevelsMapper without any level moves nothing: leave one of --no-coarse-mapper, "
                             "--no-medium-mapper, --no-fine-mapper out")
 
@@ -74,11 +79,15 @@ class CodeNorm(nn.Module):
 
 
 class CodeMapper(nn.Module):
-    """A norm and four equalised linear layers with leaky ReLU and learning-rate factor 0.01, for codes [..., width]."""
+    """A norm and four equalised linear layers with leaky ReLU and learning-rate factor 0.01, for codes [..., width].
 
-    def __init__(self, width: int, norm: str, rng: np.random.Generator):
+    unit    [width], not negative: what the changes are counted in while it trains; see `published_tensors`
+    """
+
+    def __init__(self, width: int, norm: str, rng: np.random.Generator, unit: np.ndarray | None = None):
         layers = [EqualLinear(width, width, rng, lr_mul=LR_MUL, activate=True) for _ in range(DEPTH)]
         self.mapping = nn.Sequential(CodeNorm(norm), *layers)
+        self._unit = None if unit is None else np.asarray(unit, np.float32).reshape(width)
 
     def execute(self, x: jt.Var) -> jt.Var:
         """Map codes [B, width] or [B, L, width] to changes of the same shape."""
@@ -86,18 +95,27 @@ class CodeMapper(nn.Module):
         y = norm(x).reshape(-1, x.shape[-1])
         for layer in layers:
             y = layer(y)
-        return y.reshape(x.shape)
+        return (y if self._unit is None else y * jt.array(self._unit)).reshape(x.shape)
+
+    def published_tensors(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return its tensors with the unit as part of the last layer, whose leaky ReLU lets a factor through."""
+        tensors = {f"{prefix}.{name}": array for name, array in numpy_tensors(self).items()}
+        if self._unit is not None:
+            tensors[f"{prefix}.mapping.{DEPTH}.weight"] *= self._unit[:, None]
+            tensors[f"{prefix}.mapping.{DEPTH}.bias"] *= self._unit
+        return tensors
 
 
 class WPlusMapper(nn.Module):
     """A mapper for all layers of W+ ("SingleMapper"), or one each for the coarse, medium and fine ones."""
 
-    def __init__(self, config: LatentMapperConfig, rng: np.random.Generator | None = None):
+    def __init__(self, config: LatentMapperConfig, rng: np.random.Generator | None = None,
+                 units: Sequence[np.ndarray] | None = None):
         assert not config.of_styles, config
         self.settings, rng = config, rng or np.random.default_rng(0)
         single = config.mapper_type == "SingleMapper"
         for name in ("mapping",) if single else [f"{level}_mapping" for level in config.levels]:
-            setattr(self, name, CodeMapper(config.style_dim, config.norm, rng))
+            setattr(self, name, CodeMapper(config.style_dim, config.norm, rng, units[0] if units else None))
 
     def execute(self, ws: jt.Var) -> jt.Var:
         """Return the change [B, L, style_dim] of codes ws of that shape, 0 where no level is mapped; not yet scaled."""
@@ -116,11 +134,12 @@ class WPlusMapper(nn.Module):
 class StyleMapper(nn.Module):
     """A mapper for every style layer, or for all but those of ToRGB. Layers count from coarse to fine."""
 
-    def __init__(self, config: LatentMapperConfig, rng: np.random.Generator | None = None):
+    def __init__(self, config: LatentMapperConfig, rng: np.random.Generator | None = None,
+                 units: Sequence[np.ndarray] | None = None):
         assert config.of_styles, config
         self.settings, rng = config, rng or np.random.default_rng(0)
         for index, width in config.widths.items():
-            setattr(self, f"mapper_{index}", CodeMapper(width, "codes", rng))
+            setattr(self, f"mapper_{index}", CodeMapper(width, "codes", rng, units[int(index)] if units else None))
 
     def execute(self, styles: Sequence[jt.Var]) -> list[jt.Var]:
         """Return the change [B, C] of every S code [B, C], 0 for layers that are not mapped; not yet scaled."""
@@ -137,6 +156,16 @@ class StyleMapper(nn.Module):
 LatentMapper = "WPlusMapper | StyleMapper"
 
 
-def make_latent_mapper(config: LatentMapperConfig, rng: np.random.Generator | None = None) -> LatentMapper:
-    """Return the mapper of a configuration, its weights drawn by `rng` (a fixed seed when absent)."""
-    return (StyleMapper if config.of_styles else WPlusMapper)(config, rng)
+def make_latent_mapper(config: LatentMapperConfig, rng: np.random.Generator | None = None,
+                       units: Sequence[np.ndarray] | None = None) -> LatentMapper:
+    """Return the mapper of a configuration, its weights drawn by `rng` (a fixed seed when absent).
+
+    units   what changes are counted in: [one [style_dim]] of W+, one [C] a style layer, from coarse to fine, of S
+    """
+    return (StyleMapper if config.of_styles else WPlusMapper)(config, rng, units)
+
+
+def published_tensors(mapper: LatentMapper) -> dict[str, np.ndarray]:
+    """Return a mapper's tensors under the published names such that a mapper without units gives the same changes."""
+    return {name: array for prefix, part in vars(mapper).items() if isinstance(part, CodeMapper)
+            for name, array in part.published_tensors(prefix).items()}

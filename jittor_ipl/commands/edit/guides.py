@@ -19,7 +19,7 @@ _HEADING = {"cls": options.Option, "heading": "what guides the edit"}
 
 
 def guide_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate an action with `prompt`, `clips`, `identity_file` and `compat`."""
+    """Decorate an action with `prompt`, `neutral`, `clips`, `identity_file` and `compat`."""
     function = click.option("--compat", type=click.Choice(["none", "official"]), default="none",
                             help="official: pictures go to CLIP without its normalisation, as in StyleCLIP's program.",
                             **_HEADING)(function)
@@ -29,11 +29,15 @@ def guide_options(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--clip", "--clip-models", "clips", cls=options.Option, several=True, metavar="MODEL",
                             heading="what guides the edit", help="CLIPs that read the prompt, a name or a file each.  "
                             f"[default: {' '.join(DEMO_CLIPS)}]")(function)
+    function = click.option("--neutral", metavar="TEXT", help="What the faces are, in words: an edit then follows "
+                            "the direction from these to the prompt, and leaves alone what both share.",
+                            **_HEADING)(function)
     return click.option("--prompt", "--description", "--target", "prompt", required=True, metavar="TEXT",
                         help="What the pictures should show.", **_HEADING)(function)
 
 
-def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], compat: str = "none") -> list[Guide]:
+def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], compat: str = "none",
+                neutral: str | None = None) -> list[Guide]:
     """Return a guide for each CLIP, the demo's own where none is named for a generator of the demo world.
 
     UserError for one that is not there, a prompt that one knows nothing of, and no CLIP for any other generator.
@@ -44,7 +48,19 @@ def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], comp
                         "own know nothing but the demo's drawings)")
     from jittor_ipl import clip as clip_files
     from jittor_ipl.editing.guidance import open_guide
-    return [open_guide(clip_files.find(name), prompt, compat == "official") for name in clips or DEMO_CLIPS]
+    return [open_guide(clip_files.find(name), prompt, compat == "official", neutral) for name in clips or DEMO_CLIPS]
+
+
+def units_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate an action with `in_deviations`: in which unit codes move."""
+    return click.option("--in-deviations/--no-in-deviations", default=None,
+                        help="Move every number of a code by parts of its deviation from face to face.  [default: "
+                             "only the demo's generator, whose w has numbers that say nothing]")(function)
+
+
+def in_units(opened: OpenedGenerator, asked: bool | None) -> bool:
+    """Return whether codes move in deviations: as asked, else where the generator is the demo's or adapted from it."""
+    return opened.entry.plan.source.startswith("demo:") if asked is None else asked
 
 
 def open_identity(file: str | None, clips: Sequence[str], weight: float) -> Recogniser | None:

@@ -10,7 +10,14 @@ import click
 
 from jittor_ipl.commands import options
 from jittor_ipl.commands.edit.faces import face_options, open_faces, open_generator
-from jittor_ipl.commands.edit.guides import DEMO_CLIPS, guide_options, open_guides, open_identity
+from jittor_ipl.commands.edit.guides import (
+    DEMO_CLIPS,
+    guide_options,
+    in_units,
+    open_guides,
+    open_identity,
+    units_option,
+)
 from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
 @click.option("--steps", "--step", type=options.positive, default=300, metavar="N", help="Steps.", **_DESCENT)
 @click.option("--lr", "--learning-rate", type=float, default=0.1, metavar="X", help="Highest learning rate.",
               **_DESCENT)
+@units_option
 @click.option("--lr-rampup", type=float, default=0.05, metavar="PART", help="Part of the steps in which it rises.",
               **_DESCENT)
 @click.option("--l2-lambda", type=float, default=0.008, metavar="X", help="Weight of the distance to the start.",
@@ -45,10 +53,12 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
 @click.option("--save-intermediate-image-every", "--snapshot-every", "every", type=click.IntRange(0), default=0,
               metavar="N", help="Save the picture every so many steps; 0 for none.")
 @click.option("--outdir", "--output", "--results-dir", default="out", metavar="DIR", help="Folder of the results.")
-def command(seeds: str | None, latent: str | None, prompt: str, clips: tuple[str, ...], identity_file: str | None,
-            compat: str, mode: str, in_s: bool, steps: int, lr: float, lr_rampup: float, l2_lambda: float,
-            id_lambda: float, every: int, outdir: str, **weights: Any) -> int:
+def command(seeds: str | None, latent: str | None, prompt: str, neutral: str | None, clips: tuple[str, ...],
+            identity_file: str | None, compat: str, mode: str, in_s: bool, steps: int, lr: float, lr_rampup: float,
+            l2_lambda: float, id_lambda: float, every: int, outdir: str, in_deviations: bool | None,
+            **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
+    from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, start_of
     from jittor_ipl.editing.results import save_codes, save_edit, settings_of
@@ -62,20 +72,22 @@ def command(seeds: str | None, latent: str | None, prompt: str, clips: tuple[str
     recipe = opened.entry.plan.recipe
     faces = open_faces(opened, seeds, latent) if latent is not None or not free else \
         mean_face(opened.generator, recipe.mean_latent_samples, recipe.mean_latent_seed)
-    guides = open_guides(opened, prompt, clips, compat)
+    guides = open_guides(opened, prompt, clips, compat, neutral)
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
+    units = deviations(faces.generator, settings.space) if in_units(opened, in_deviations) else None
     folder, ends, losses, began = Path(outdir), [], [], time.monotonic()
     for index, name in enumerate(faces.names):
         watch, seen = _watcher(faces, name, folder, every, settings.steps)
         start = start_of(faces, index, settings.space)
-        ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch))
+        ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch, units))
         losses.append({"first": seen[0], "last": seen[-1]})
         click.echo(f"{name}: loss {seen[0]:.3f} -> {seen[-1]:.3f}", err=True)
     codes = [_joined(parts) for parts in zip(*ends)]
     before = None if free else list(draw(faces.generator, faces.styles))
     after = list(draw(faces.generator, as_styles(faces.generator, codes)))
     seconds = round(time.monotonic() - began, 2)
-    facts = {"method": "optimize", "prompt": prompt, "clip": list(clips or DEMO_CLIPS), "compat": compat,
+    facts = {"method": "optimize", "prompt": prompt, "neutral": neutral, "clip": list(clips or DEMO_CLIPS),
+             "compat": compat, "in_deviations": units is not None,
              **settings_of(settings), "losses": losses, "seconds": seconds}
     shown = save_edit(folder, faces.names, before, after, facts)
     save_codes(folder, faces.generator, codes)

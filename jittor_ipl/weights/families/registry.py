@@ -22,7 +22,8 @@ from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Te
 # Kind -> its module, in the order in which they are asked; among those that claim a file the one with the fewest
 # problems wins. A module is imported when one of its kinds is asked.
 MODULES = {
-    "delta": "registry", "tuned-generator": "registry", "judge": "registry", "stylegan2": "stylegan2.family",
+    "delta": "registry", "tuned-generator": "registry", "style-step": "registry", "judge": "registry",
+    "stylegan2": "stylegan2.family",
     "prompt-mapper": "prompt_mapper", "clip": "clip.family", "image-encoder": "clip.family",
     "styleclip-mapper": "stylegan2.styleclip", "style-directions": "stylegan2.latents",
     "style-statistics": "stylegan2.latents", "latents": "stylegan2.latents", "inversion-encoder": "inversion",
@@ -30,7 +31,7 @@ MODULES = {
     "inception-v3": "features.inception", "lpips": "features.lpips", "dinov2": "features.dinov2",
     "compact-encoder": "registry", "unet": "diffusion.family", "vae": "diffusion.family",
     "text-encoder": "diffusion.family", "lora": "lora.family"}
-_STATED = ("delta", "tuned-generator", "judge", "compact-encoder")     # kinds of files that say what they are
+_STATED = ("delta", "tuned-generator", "style-step", "judge", "compact-encoder")    # kinds of files that say it
 _SHOWN = 5              # kinds of networks named in a message when none is near
 # What DataParallel, torch.compile, Lightning and others put before every name.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "generator.", "g_ema.", "state_dict.")
@@ -51,6 +52,7 @@ def _by_metadata(kind: str, next_step: str) -> Family:
 FAMILIES = (_by_metadata("delta", "python -m jittor_ipl generate --network {file} --source {source} --seeds 0-7"),
             _by_metadata("tuned-generator", "editing takes it together with the codes in it (docs/inversion.md)"),
             _by_metadata("compact-encoder", "python -m jittor_ipl invert photo.png --encoder {file}"),
+            _by_metadata("style-step", "python -m jittor_ipl edit movie --direction {file} --seeds 0-3"),
             _by_metadata("judge", "the demo world's measurements use it (docs/demo_results.md)"))
 
 
