@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jittor_ipl.commands import options
+from jittor_ipl.commands.alignment import face_options
 from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from jittor_ipl.inversion.inputs import Align, Input
     from jittor_ipl.inversion.invert import Inverted, Tools
     from jittor_ipl.inversion.projection import Projection
     from jittor_ipl.inversion.tuning import Tuning
@@ -42,6 +44,8 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--release", "--adapted", default="B_weight/demo", type=options.shipped, metavar="DIR",
               help="Where the styles are: B_weight/<suite>, runs/<suite> or one run folder.")
 @click.option("--outdir", "--output", "--output-dir", default="inverted", metavar="DIR", help="Folder of the results.")
+@click.option("--align", "mode", type=click.Choice(["auto", "always", "never"]), default="auto",
+              help="Cut the face out as FFHQ's were: of pictures that are not square, of all, of none.")
 @click.option("--together", is_flag=True, help="One tuning for all pictures, in one file.")
 @options.skip_bad
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the noise on the code.")
@@ -65,30 +69,43 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
               help="LPIPS at which a picture is good enough.", **TUNING)
 @click.option("--locality", type=click.FloatRange(0), default=0.0, metavar="W",
               help="Weight of leaving faces nearby as they are.", **TUNING)
+@face_options
 @click.option("--lpips", help="LPIPS: one file, or heads and network as FILE,FILE.", **NETWORKS)
 @click.option("--arcface", help="IR-SE50, for the distance of identities.", **NETWORKS)
-def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, outdir: str, together: bool,
-            skip_bad: bool, seed: int, encoder: str | None, noise_maps: str, lpips: str | None, arcface: str | None,
+def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, outdir: str, mode: str, together: bool,
+            skip_bad: bool, seed: int, encoder: str | None, noise_maps: str, landmarks: str | None, eyes: str | None,
+            mouth: str | None, face: int, predictor: str | None, lpips: str | None, arcface: str | None,
             **numbers: Any) -> int:
     """Invert photographs: find their codes, tune the generator to them, show them in other styles."""
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.lock import locked
     from jittor_ipl.inversion.inputs import picture_files, read_all
+    from jittor_ipl.inversion.landmarks import given_landmarks
     from jittor_ipl.runtime.streams import check_seed
     check_seed(seed)
     files = picture_files(pictures)
+    given = given_landmarks(landmarks, eyes, mouth, len(files))
+    mode = "always" if given is not None and mode == "auto" else mode
     entries = _styles(styles, release, weights)
     work = _open(weights, encoder, lpips, arcface, entries)
-    found, notes = read_all(files, work.tools.generator.size, skip_bad)
-    for text in notes:
+    size = work.tools.generator.size
+    found, bad = read_all(files, size, mode, _aligning(size, given, predictor, face), skip_bad)
+    for text in [*(f"left out: {fault}" for fault in bad),
+                 *(f"{name}: {remark}" for name, one in found.items() for remark in one.remarks)]:
         options.note(text)
-    settings = settings_of(work.tools.generator.size, work.encoder is not None, noise_maps == "fit", seed, numbers)
-    jobs = [found] if together and len(found) > 1 else [{name: pixels} for name, pixels in found.items()]
+    settings = settings_of(size, work.encoder is not None, noise_maps == "fit", seed, numbers)
+    jobs = [found] if together and len(found) > 1 else [{name: one} for name, one in found.items()]
     folder = output_folder(Path(outdir))
     with locked(folder):
         for job in jobs:
             _invert(work, job, settings, folder)
     return 0
+
+
+def _aligning(size: int, landmarks: Any, predictor: str | None, face: int) -> Align:
+    from jittor_ipl.inversion.align import MAX_SIZE, aligned
+    return lambda path: aligned(path, size, transform_size=min(4 * size, MAX_SIZE), landmarks=landmarks,
+                                predictor=predictor, face=face)
 
 
 def settings_of(size: int, encoded: bool, maps: bool, seed: int,
@@ -183,7 +200,7 @@ def _styles(styles: str, release: str, weights: str) -> Sequence[SetEntry]:
     return entries
 
 
-def _invert(work: _Work, job: Mapping[str, np.ndarray], settings: tuple[Projection, Tuning], root: Path) -> None:
+def _invert(work: _Work, job: Mapping[str, Input], settings: tuple[Projection, Tuning], root: Path) -> None:
     """Make, or keep, the folder of one picture, or of those that share a tuning; print what came out."""
     import numpy as np
 
@@ -191,10 +208,10 @@ def _invert(work: _Work, job: Mapping[str, np.ndarray], settings: tuple[Projecti
     from jittor_ipl.inversion import results
     from jittor_ipl.inversion.invert import invert
     from jittor_ipl.weights.tuned import save_tuned
-    names, originals = tuple(job), np.stack(list(job.values()))
+    names, originals = tuple(job), np.stack([one.pixels for one in job.values()])
     folder = root / (names[0] if len(names) == 1 else results.TOGETHER)
     facts = {**work.facts, "projection": asdict(settings[0]), "tuning": asdict(settings[1])}
-    identity = results.identity_of(facts, job)
+    identity = results.identity_of(facts, {name: one.pixels for name, one in job.items()})
     report = results.kept(folder, identity)
     if report is None:
         made = invert(work.tools, names, from_uint8(originals), *settings, tick=_progress)
@@ -204,7 +221,7 @@ def _invert(work: _Work, job: Mapping[str, np.ndarray], settings: tuple[Projecti
                  for i, name in enumerate(names)}
         report = results.write(folder, views, made.tuned.latents, lambda path: save_tuned(
             made.tuned, work.tools.generator, path, {"source": work.weights}),
-            {"identity": identity, **_report(work, names, originals, made, settings), "facts": facts})
+            {"identity": identity, **_report(work, job, originals, made, settings), "facts": facts})
         print(_summary(folder, report))
     else:
         print(f"{folder}: kept, nothing has changed")
@@ -228,16 +245,20 @@ def _in_styles(work: _Work, made: Inverted) -> dict[str, np.ndarray]:
     return found
 
 
-def _report(work: _Work, names: Sequence[str], originals: np.ndarray, made: Inverted,
+def _report(work: _Work, job: Mapping[str, Input], originals: np.ndarray, made: Inverted,
             settings: tuple[Projection, Tuning]) -> dict[str, Any]:
     """Return what report.json says of a result besides files and identity."""
     from jittor_ipl.inversion.distances import distances, explained, verdict
     from jittor_ipl.inversion.invert import mean_picture
     mean = mean_picture(work.tools.generator, settings[0])
     by_stage = {stage: distances(work.extractor, originals, images) for stage, images in made.stages.items()}
-    shares = [explained(picture, image, mean) for picture, image in zip(originals, made.untuned)]
-    pictures = {name: {"distances": {stage: rows[i] for stage, rows in by_stage.items()}, "explained": shares[i],
-                       "verdict": verdict([shares[i]], bool(settings[1].steps))} for i, name in enumerate(names)}
+    shares = {stage: [explained(picture, image, mean) for picture, image in zip(originals, images)]
+              for stage, images in (("codes", made.untuned), ("tuning", made.final))}
+    tuned = "tuning" in made.stages
+    pictures = {name: {"distances": {stage: rows[i] for stage, rows in by_stage.items()},
+                       "explained": shares["codes"][i],
+                       "verdict": verdict(shares["codes"][i], shares["tuning"][i] if tuned else None), "alignment": one.alignment,
+                       "remarks": list(one.remarks)} for i, (name, one) in enumerate(job.items())}
     return {"pictures": pictures, "seconds": {stage: round(s, 2) for stage, s in made.seconds.items()},
             "measured_by": {"lpips": work.extractor.lpips.name, "identity": work.extractor.identity.name},
             "fitted_by": getattr(work.tools.network, "name", "LPIPS and squared differences"),

@@ -1,8 +1,6 @@
 """How far reconstructions are from their pictures, in the measures of `evaluate`."""
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from jittor_ipl.metrics.cosines import cosines
@@ -35,12 +33,18 @@ def explained(picture: np.ndarray, made: np.ndarray, mean: np.ndarray) -> float:
     return 1 - left / max(all_, 1e-12)
 
 
-def verdict(shares: Sequence[float], tuned: bool) -> str:
-    """Return a plain sentence on pictures of which codes alone reproduce these `shares` of what is `explained`."""
-    low = min(shares)
-    if low >= KNOWN:
-        return f"the generator knows such pictures: their codes alone reproduce at least {low:.0%} of them"
-    kept = "tuning has learned it by heart, and edits and styles will hold less well" if tuned else \
-        "tuning (--tune-steps) can learn it by heart, though edits and styles will hold less well"
-    return (f"outside of what this generator knows: a code alone reproduces only {low:.0%} of what tells the picture "
-            f"from the mean one ({KNOWN:.0%} and more for pictures of its kind); {kept}")
+def verdict(share: float, tuned: float | None) -> str:
+    """Return a plain sentence on a picture of which its code alone reproduces this `share` of what is `explained`.
+
+    `tuned` is the share after tuning, None without one.
+    """
+    if share >= KNOWN:
+        return f"the generator knows such pictures: the code alone reproduces {share:.0%} of it"
+    found = (f"outside of what this generator knows: a code alone reproduces only {max(share, 0):.0%} of what tells "
+             f"the picture from the mean one ({KNOWN:.0%} and more for pictures of its kind)")
+    more = "--space w+ and more --steps and --tune-steps come nearer, though edits and styles will hold less well"
+    if tuned is None:
+        return f"{found}; {more}"
+    if tuned < KNOWN:
+        return f"{found}, after tuning {max(tuned, 0):.0%}; {more}"
+    return f"{found}; tuning has learned the rest by heart ({tuned:.0%}), so edits and styles will hold less well"

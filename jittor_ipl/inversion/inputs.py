@@ -1,17 +1,36 @@
 """Pictures as they are inverted: upright, square, of the generator's size, under names that make good file names."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from jittor_ipl.disk.names import image_names
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import list_images, load_flattened
+from jittor_ipl.images.files import list_images, read_picture
+from jittor_ipl.inversion.align import Aligned
 
-SMALLEST = 32       # px of a picture's shorter side: below it no face can be told
+SMALLEST = 32       # px of a square picture's side: below it no face can be told
+ALIGN = ("auto", "always", "never")     # pictures that are not square, all, none
+Align = Callable[[Path], Aligned]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One picture as it is inverted.
+
+    pixels      uint8 [size, size, 3]
+    alignment   how it was cut out, as `Aligned.to_json` tells it; None for a picture that was square
+    remarks     what its owner might not expect, in words
+    """
+
+    pixels: np.ndarray
+    alignment: dict[str, Any] | None
+    remarks: tuple[str, ...]
 
 
 def picture_files(places: Sequence[str]) -> list[Path]:
@@ -28,23 +47,29 @@ def picture_files(places: Sequence[str]) -> list[Path]:
     return found
 
 
-def square(path: Path, size: int) -> tuple[np.ndarray, list[str]]:
-    """Read an aligned picture as uint8 [size, size, 3], and return what a person should know about it.
+def read_input(path: Path, size: int, mode: str, align: Align) -> Input:
+    """Read a picture as one of `size` px; `align` cuts out the face where `mode`, one of ALIGN, says so.
 
     Turned as its EXIF says; grey becomes RGB, transparent parts white; of an animation the first frame counts. Raises
-    UserError for a file that is no such picture (see `images.files.load_flattened`), is smaller than `SMALLEST`, or
-    is not square.
+    UserError for a file that is no such picture (see `images.files.read_picture`), is smaller than `SMALLEST`, has no
+    face where one is looked for, or is not square where none is.
     """
-    pixels, transparent = load_flattened(path)
-    height, width, _ = pixels.shape
-    notes = [f"{path.name}: transparent parts became white"] if transparent else []
+    assert mode in ALIGN, mode
+    picture = read_picture(path)
+    height, width, _ = picture.pixels.shape
     if min(height, width) < SMALLEST:
         raise UserError(f"{path}: {width} x {height} pixels are too few; at least {SMALLEST} x {SMALLEST} are needed")
+    if mode == "always" or mode == "auto" and height != width:
+        one = align(path)
+        return Input(resized(one.pixels, size), one.to_json(), one.remarks)
     if height != width:
-        raise UserError(f"{path}: {width} x {height} pixels are not square: align the face first (--align)")
+        raise UserError(f"{path}: {width} x {height} pixels are not square, and --align never cuts no face out")
+    remarks = picture.remarks()
+    if mode == "auto":
+        remarks.append("it is square, so it is taken for an aligned face (--align always cuts the face out)")
     if height < size:
-        notes.append(f"{path.name}: {width} px are enlarged to {size}: what they lack stays missing")
-    return resized(pixels, size), notes
+        remarks.append(f"its {width} px are enlarged to {size}: what they lack stays missing")
+    return Input(resized(picture.pixels, size), None, tuple(remarks))
 
 
 def resized(pixels: np.ndarray, size: int) -> np.ndarray:
@@ -54,20 +79,20 @@ def resized(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
 
 
-def read_all(paths: Iterable[Path], size: int, skip_bad: bool) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Return {name: pixels uint8 [size, size, 3]} of aligned pictures, and notes; UserError for the first bad one.
+def read_all(paths: Iterable[Path], size: int, mode: str, align: Align,
+             skip_bad: bool) -> tuple[dict[str, Input], list[str]]:
+    """Return {name: input} of pictures, and what was left out; UserError for the first bad one without `skip_bad`.
 
-    `skip_bad` turns that into a note; none left is an error all the same.
+    None left is an error all the same.
     """
-    found, notes = {}, []
+    found, bad = {}, []
     for path in paths:
         try:
-            found[path.stem], more = square(path, size)
-            notes += more
+            found[path.stem] = read_input(path, size, mode, align)
         except UserError as error:
             if not skip_bad:
                 raise
-            notes.append(f"left out: {error}")
+            bad.append(str(error))
     if not found:
-        raise UserError("no picture is left to invert: " + "; ".join(notes))
-    return found, notes
+        raise UserError("no picture is left to invert: " + "; ".join(bad))
+    return found, bad

@@ -85,8 +85,9 @@ def test_matching_is_nothing_at_the_target_and_sees_at_most_256_px() -> None:
 def test_what_is_explained() -> None:
     picture, mean = RNG.integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
     assert distances.explained(picture, picture, mean) == 1 and distances.explained(picture, mean, mean) == 0
-    assert distances.verdict([.95, .9], False).startswith("the generator knows")
-    assert "only 40%" in distances.verdict([.9, .4], True) and "by heart" in distances.verdict([.4], True)
+    assert distances.verdict(.95, None).startswith("the generator knows")
+    assert "only 40%" in distances.verdict(.4, None) and "by heart" in distances.verdict(.4, .9)
+    assert "after tuning 50%" in distances.verdict(.4, .5) and "only 0%" in distances.verdict(-.3, None)
 
 
 def test_an_unknown_space_is_refused() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from jittor_ipl.cli import main
 from jittor_ipl.commands.invert import settings_of
 from jittor_ipl.images.files import load_image, save_png
+from jittor_ipl.inversion.inputs import read_all
 from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.inspect import inspect
@@ -95,13 +96,13 @@ def bad_pictures(folder: Path) -> dict[Path, str]:
 
 def test_bad_pictures_are_told_before_anything_is_written(tmp_path: Path, capsys) -> None:
     for path, message in bad_pictures(tmp_path / "bad").items():
-        code, _, err = call(capsys, path, *QUICK, "--styles", "none", "--outdir", tmp_path / "out")
+        words = [path, *QUICK, "--styles", "none", "--align", "never", "--outdir", tmp_path / "out"]
+        code, _, err = call(capsys, *words)
         assert code == 2 and message in err and len(err.strip().splitlines()) == 1, (path, err)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_odd_pictures_are_read_as_people_see_them(tmp_path: Path) -> None:
-    from jittor_ipl.inversion.inputs import read_all
     upright = load_image(portrait(tmp_path / "face.png", 4_000_004))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -112,10 +113,24 @@ def test_odd_pictures_are_read_as_people_see_them(tmp_path: Path) -> None:
     clear.save(tmp_path / "clear.png")
     Image.fromarray(upright).resize((40, 40)).save(tmp_path / "small.png")
     files = [tmp_path / f"{name}.png" for name in ("turned", "grey", "clear", "small")]
-    found, notes = read_all([*files, animated(tmp_path / "moving.webp")], 64, skip_bad=False)
+    read, _ = read_all([*files, animated(tmp_path / "moving.webp")], 64, "auto", None, skip_bad=False)
+    found, notes = {name: one.pixels for name, one in read.items()}, sum((one.remarks for one in read.values()), ())
     assert np.array_equal(found["turned"], upright) and np.ptp(found["grey"], axis=2).max() == 0
     assert (found["clear"] == 255).all() and np.abs(found["moving"][..., 0].astype(int) - 255).max() < 9
-    assert any("became white" in note for note in notes) and any("enlarged" in note for note in notes)
+    assert all(any(words in note for note in notes) for words in ("are white", "enlarged", "upright", "animation"))
+
+
+def test_a_face_is_cut_out_where_it_is_said_to_be(tmp_path: Path, capsys) -> None:
+    portrait(tmp_path / "face.png", 4_000_004)
+    wide = np.full((96, 160, 3), 200, np.uint8)
+    wide[16:80, 60:124] = load_image(tmp_path / "face.png")
+    photo = save_png(tmp_path / "wide.png", wide)
+    words = [photo, *QUICK, "--styles", "none", "--outdir", tmp_path / "o"]
+    code, _, err = call(capsys, *words, "--eyes", "81,50,103,50", "--mouth", "92,66")
+    assert code == 0, err
+    report = json.loads((tmp_path / "o" / "wide" / "report.json").read_text(encoding="utf-8"))
+    assert report["pictures"]["wide"]["alignment"]["found_by"] == "given"
+    assert load_image(tmp_path / "o" / "wide" / "aligned.png").shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize(("words", "message"), [
