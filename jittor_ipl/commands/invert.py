@@ -49,8 +49,12 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--together", is_flag=True, help="One tuning for all pictures, in one file.")
 @options.skip_bad
 @click.option("--seed", type=int, default=0, metavar="N", help="Of the noise on the code.")
-@click.option("--encoder", metavar="FILE", help="demo:encoder, or none: start from the mean face.  [default: "
-              "demo:encoder for demo:generator, else none]", **FINDING)
+@click.option("--encoder", "--checkpoint-path", metavar="FILE", help="demo:encoder, a checkpoint of pSp, e4e or "
+              "ReStyle, or none: start from the mean face.  [default: demo:encoder for demo:generator, else none]",
+              **FINDING)
+@click.option("--encoder-type", metavar="CLASS", help="Where a checkpoint does not say it.", **FINDING)
+@click.option("--encoder-steps", "--n-iters-per-batch", type=options.positive, default=5, metavar="N",
+              help="Passes of ReStyle's loop.", **FINDING)
 @click.option("--steps", "--num-steps", "--first-inv-steps", type=click.IntRange(0), metavar="N",
               help="Of optimisation.  [default: 450; 100 up to 64 px, 30 after an encoder]", **FINDING)
 @click.option("--space", type=click.Choice(["w", "w+"]), default="w",
@@ -73,9 +77,9 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--lpips", help="LPIPS: one file, or heads and network as FILE,FILE.", **NETWORKS)
 @click.option("--arcface", help="IR-SE50, for the distance of identities.", **NETWORKS)
 def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, outdir: str, mode: str, together: bool,
-            skip_bad: bool, seed: int, encoder: str | None, noise_maps: str, landmarks: str | None, eyes: str | None,
-            mouth: str | None, face: int, predictor: str | None, lpips: str | None, arcface: str | None,
-            **numbers: Any) -> int:
+            skip_bad: bool, seed: int, encoder: str | None, encoder_type: str | None, encoder_steps: int,
+            noise_maps: str, landmarks: str | None, eyes: str | None, mouth: str | None, face: int,
+            predictor: str | None, lpips: str | None, arcface: str | None, **numbers: Any) -> int:
     """Invert photographs: find their codes, tune the generator to them, show them in other styles."""
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.lock import locked
@@ -87,7 +91,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, 
     given = given_landmarks(landmarks, eyes, mouth, len(files))
     mode = "always" if given is not None and mode == "auto" else mode
     entries = _styles(styles, release, weights)
-    work = _open(weights, encoder, lpips, arcface, entries)
+    work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
     size = work.tools.generator.size
     found, bad = read_all(files, size, mode, _aligning(size, given, predictor, face), skip_bad)
     for text in [*(f"left out: {fault}" for fault in bad),
@@ -138,9 +142,10 @@ class _Work:
     facts: Mapping[str, Any]
 
 
-def _open(weights: str, encoder: str | None, lpips: str | None, arcface: str | None,
+def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str | None, arcface: str | None,
           entries: Sequence[SetEntry]) -> _Work:
     """Load the generator, the encoder and the networks that measure; UserError for what does not fit together."""
+    from jittor_ipl.inversion.encode import encode_with
     from jittor_ipl.inversion.invert import Tools
     from jittor_ipl.inversion.matching import Edges
     from jittor_ipl.models.strict import numpy_tensors
@@ -150,14 +155,17 @@ def _open(weights: str, encoder: str | None, lpips: str | None, arcface: str | N
     from jittor_ipl.world.judging.features import extractor_of
     from jittor_ipl.world.subjects import subject_of
     generator = source_of(weights)
-    named = encoder or (DEMO_ENCODER if weights == DEMO and _ships(DEMO_ENCODER) else "none")
+    named = encoder[0] or (DEMO_ENCODER if weights == DEMO and _ships(DEMO_ENCODER) else "none")
     ref = None if named == "none" else named
     network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
     hashes = {"generator": fingerprint(numpy_tensors(generator)), "encoder": _hash(ref),
               "lpips": extractor.lpips.sha256, "identity": extractor.identity.sha256}
-    facts = hashes | {"styles": {number: list(pair) for number, pair in weight_hashes(entries).items()}}
-    return _Work(weights, ref, Tools(generator, network, encode_with(ref, generator)), extractor, entries, facts)
+    facts = hashes | {"encoding": list(encoder[1:]) if ref else None,
+                      "styles": {number: list(pair) for number, pair in weight_hashes(entries).items()}}
+    encode = encode_with(ref, generator, encoder[2], encoder[1]) if ref else None
+    tools = Tools(generator, network, encode)
+    return _Work(weights, ref, tools, extractor, entries, facts)
 
 
 def _ships(ref: str) -> bool:
@@ -171,14 +179,6 @@ def _ships(ref: str) -> bool:
 def _hash(ref: str | None) -> str | None:
     from jittor_ipl.metrics.hashes import weights_sha256
     return None if ref is None else weights_sha256([ref])
-
-
-def encode_with(ref: str | None, generator: Generator) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return picture float32 [1, 3, H, W] -> ws [n_latent, style_dim] of the encoder at `ref`; None without one."""
-    if ref is None:
-        return None
-    from jittor_ipl.inversion import encode
-    return encode.encode_with(ref, generator)
 
 
 def _styles(styles: str, release: str, weights: str) -> Sequence[SetEntry]:
@@ -257,8 +257,9 @@ def _report(work: _Work, job: Mapping[str, Input], originals: np.ndarray, made: 
     tuned = "tuning" in made.stages
     pictures = {name: {"distances": {stage: rows[i] for stage, rows in by_stage.items()},
                        "explained": shares["codes"][i],
-                       "verdict": verdict(shares["codes"][i], shares["tuning"][i] if tuned else None), "alignment": one.alignment,
-                       "remarks": list(one.remarks)} for i, (name, one) in enumerate(job.items())}
+                       "verdict": verdict(shares["codes"][i], shares["tuning"][i] if tuned else None),
+                       "alignment": one.alignment, "remarks": list(one.remarks)}
+                for i, (name, one) in enumerate(job.items())}
     return {"pictures": pictures, "seconds": {stage: round(s, 2) for stage, s in made.seconds.items()},
             "measured_by": {"lpips": work.extractor.lpips.name, "identity": work.extractor.identity.name},
             "fitted_by": getattr(work.tools.network, "name", "LPIPS and squared differences"),

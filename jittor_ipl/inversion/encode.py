@@ -19,20 +19,18 @@ from jittor_ipl.weights.network import kind_of
 STEPS = 5       # of ReStyle, as published
 
 
-def encode_with(ref: str | os.PathLike, generator: Generator, steps: int = STEPS) -> Callable[[np.ndarray], np.ndarray]:
+def encode_with(ref: str | os.PathLike, generator: Generator, steps: int = STEPS,
+                encoder_type: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
     """Return picture float32 [1, 3, H, W] in [-1, 1] -> codes [n_latent, style_dim] of the encoder in a file.
 
-    pSp, e4e and ReStyle (`steps` passes) in their published files, or a compact encoder. Raises UserError for any other
-    network and for an encoder that does not belong to the generator.
+    pSp, e4e and ReStyle (`steps` passes) in their published files, or a compact encoder; `encoder_type` as in
+    `weights.encoder.load_encoder`. Raises UserError for any other network and for an encoder that does not belong to
+    the generator.
     """
     if kind_of(ref, (COMPACT, KIND)) == COMPACT:
         compact = load_compact(ref, generator)
-
-        def encode(picture: np.ndarray) -> np.ndarray:
-            with jt.no_grad():
-                return generator.broadcast(compact(jt.array(picture))).numpy()[0]
-        return encode
-    encoder = load_encoder(ref)
+        return lambda picture: compact.code(picture, generator.n_latent)
+    encoder = load_encoder(ref, encoder_type)
     check_pair(encoder, generator)
     return lambda picture: encodings(encoder, generator, picture, steps)[-1]
 

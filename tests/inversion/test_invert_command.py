@@ -136,7 +136,7 @@ def test_a_face_is_cut_out_where_it_is_said_to_be(tmp_path: Path, capsys) -> Non
 @pytest.mark.parametrize(("words", "message"), [
     (["--styles", "disny"], "did you mean 'disney'"), (["--release", "nowhere"], "no folder"),
     (["--weights", "demo:pets-generator"], "was adapted from demo:generator"),
-    (["--encoder", "demo:generator"], "'compact-encoder' network is expected"), (["--steps", "-1"], "--steps"),
+    (["--encoder", "demo:generator"], "network is expected"), (["--steps", "-1"], "--steps"),
     (["--steps", "0", "--encoder", "none", "--styles", "none"], "without an encoder"),
     (["--seed", "-3"], "out of range")])
 def test_mistakes_of_a_call(tmp_path: Path, capsys, words: list[str], message: str) -> None:

@@ -68,6 +68,12 @@ class CompactEncoder(nn.Module):
             x = block(average_pool(x, 2, 2) if index else x)
         return self.head(nn.relu(self.fc(x.reshape(x.shape[0], -1))))
 
+    def code(self, picture: np.ndarray, layers: int) -> np.ndarray:
+        """Return ws float32 [layers, style_dim], one code for all, of a picture float32 [1, 3, size, size]."""
+        with jt.no_grad():
+            w = self(jt.array(picture)).numpy()
+        return np.repeat(w, layers, axis=0)
+
 
 def initialise(encoder: CompactEncoder, rng: np.random.Generator, mean_w: np.ndarray) -> CompactEncoder:
     """Draw He-normal weights; the encoder begins near the mean w [style_dim]."""
