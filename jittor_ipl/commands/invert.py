@@ -84,6 +84,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, 
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.lock import locked
     from jittor_ipl.inversion.inputs import picture_files, read_all
+    from jittor_ipl.inversion.invert import check
     from jittor_ipl.inversion.landmarks import given_landmarks
     from jittor_ipl.runtime.streams import check_seed
     check_seed(seed)
@@ -93,11 +94,12 @@ def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, 
     entries = _styles(styles, release, weights)
     work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
     size = work.tools.generator.size
+    settings = settings_of(size, work.encoder is not None, noise_maps == "fit", seed, numbers)
+    check(work.tools, len(files) if together else 1, settings[0])
     found, bad = read_all(files, size, mode, _aligning(size, given, predictor, face), skip_bad)
     for text in [*(f"left out: {fault}" for fault in bad),
                  *(f"{name}: {remark}" for name, one in found.items() for remark in one.remarks)]:
         options.note(text)
-    settings = settings_of(size, work.encoder is not None, noise_maps == "fit", seed, numbers)
     jobs = [found] if together and len(found) > 1 else [{name: one} for name, one in found.items()]
     folder = output_folder(Path(outdir))
     with locked(folder):

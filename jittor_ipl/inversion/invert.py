@@ -63,12 +63,17 @@ def invert(tools: Tools, names: tuple[str, ...], pictures: np.ndarray, projectio
     """
     size = tools.generator.size
     assert pictures.shape[1:] == (3, size, size) and len(names) == len(pictures), pictures.shape
-    if tools.encode is None and not projection.steps:
-        raise UserError("nothing finds a code without an encoder and without steps of projection: give one of them")
-    if projection.maps and len(names) > 1:
-        raise UserError("noise maps belong to one picture: invert these one by one, or keep the generator's")
+    check(tools, len(names), projection)
     with lack_as_user_error(f"inversion at {size} px", "free some memory, or leave the tuning out"):
         return _stages(tools, names, pictures, projection, tuning, tick)
+
+
+def check(tools: Tools, together: int, projection: Projection) -> None:
+    """Raise UserError for settings with which `invert` finds nothing, or not for so many pictures `together`."""
+    if tools.encode is None and not projection.steps:
+        raise UserError("nothing finds a code without an encoder and without steps of projection: give one of them")
+    if projection.maps and together > 1:
+        raise UserError("noise maps belong to one picture: invert these one by one, or keep the generator's")
 
 
 def _stages(tools: Tools, names: tuple[str, ...], pictures: np.ndarray, projection: Projection, tuning: Tuning,
