@@ -63,8 +63,8 @@ class Panel:
     def __init__(self, options: argparse.Namespace):
         import numpy as np
 
-        from jittor_ipl.inversion.encode import encode_with
         from jittor_ipl.errors import UserError
+        from jittor_ipl.inversion.encode import encode_with
         from jittor_ipl.runtime.streams import z_from_seeds
         from jittor_ipl.submission.produce import load, source_of
         from jittor_ipl.submission.sets import open_set

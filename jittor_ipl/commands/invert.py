@@ -1,7 +1,7 @@
 """`invert`: bring photographs into a generator, and out in other styles."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jittor_ipl.inversion.projection import Projection
     from jittor_ipl.inversion.tuning import Tuning
     from jittor_ipl.metrics.extract import Extractor
-    from jittor_ipl.models.stylegan2.generator import Generator
     from jittor_ipl.submission.sets import SetEntry
 
 EXAMPLES = """  python -m jittor_ipl invert photo.png --styles all
@@ -66,7 +65,7 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--tune-steps", "--max-pti-steps", type=click.IntRange(0), metavar="N",
               help="0 leaves the generator as it is.  [default: 350; 30 up to 64 px]", **TUNING)
 @click.option("--tune-lr", "--pti-learning-rate", type=click.FloatRange(0, min_open=True), metavar="R",
-              help="[default: 0.0003; 0.001 up to 64 px]", **TUNING)
+              help="[default: 0.0003; 0.003 up to 64 px]", **TUNING)
 @click.option("--tune-parts", type=click.Choice(["convolutions", "synthesis"]), default="convolutions",
               help="Which weights move.", **TUNING)
 @click.option("--stop", "--lpips-threshold", type=click.FloatRange(0), default=0.06, metavar="D",
@@ -126,7 +125,7 @@ def settings_of(size: int, encoded: bool, maps: bool, seed: int,
     project = {"steps": steps, "lr": .03 if small else .01, "space": "w"}
     project |= {name: given[name] for name in project if given[name] is not None}
     moved = {} if encoded else {"noise": .05}
-    tune = {"steps": 30 if small else 350, "lr": 1e-3 if small else 3e-4}
+    tune = {"steps": 30 if small else 350, "lr": 3e-3 if small else 3e-4}
     tune |= {name: given[f"tune_{name}"] for name in ("steps", "lr", "parts") if given[f"tune_{name}"] is not None}
     return (Projection(**{"noise": 0.0, **moved, **project}, maps=maps, seed=seed),
             Tuning(**tune, stop=given["stop"], locality=given["locality"], seed=seed))

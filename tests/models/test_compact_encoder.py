@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jittor_ipl.inversion.encode import encode_with
 from jittor_ipl.errors import UserError
+from jittor_ipl.inversion.encode import encode_with
 from jittor_ipl.models.encoders.compact import CompactConfig, CompactEncoder, initialise
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
