@@ -15,7 +15,7 @@ if [ $# -gt 0 ]; then
 fi
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain --pools
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator pets-generator diffusion judge-shape & second=$!
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator encoder pets-generator diffusion judge-shape & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

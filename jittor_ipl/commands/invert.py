@@ -26,7 +26,7 @@ EXAMPLES = """  python -m jittor_ipl invert photo.png --styles all
   python -m jittor_ipl invert faces/ --tune-steps 0 --outdir inverted
   python -m jittor_ipl invert a.png b.png --together --styles disney,cubism
   python -m jittor_ipl invert photo.png --weights ffhq.pkl --lpips vgg.pth,vgg16-397923af.pth --styles none"""
-DEMO, DEMO_ENCODER = "demo:generator", "demo:encoder"
+DEMO, DEMO_ENCODER, RELEASE = "demo:generator", "demo:encoder", "B_weight/demo"
 SMALL = 64          # px: generators up to here need fewer and longer steps than the published ones for 1024 px
 FINDING: dict[str, Any] = {"cls": options.Option, "heading": "finding the code"}
 TUNING: dict[str, Any] = {"cls": options.Option, "heading": "tuning the generator"}
@@ -38,10 +38,10 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURES...")
 @click.option("--weights", "--network", "--stylegan-weights", default=DEMO, metavar="FILE",
               help="The generator: a file or demo:<name>.")
-@click.option("--styles", "--style", default="all", metavar="LIST",
-              help="Styles to show the pictures in: all, none, or names and numbers.")
-@click.option("--release", "--adapted", default="B_weight/demo", type=options.shipped, metavar="DIR",
-              help="Where the styles are: B_weight/<suite>, runs/<suite> or one run folder.")
+@click.option("--styles", "--style", metavar="LIST", help="Styles to show the pictures in: all, none, or names and "
+              "numbers.  [default: all, none for other generators without --release]")
+@click.option("--release", "--adapted", type=options.shipped, metavar="DIR",
+              help="Where the styles are: B_weight/<suite>, runs/<suite> or one run folder.  [default: B_weight/demo]")
 @click.option("--outdir", "--output", "--output-dir", default="inverted", metavar="DIR", help="Folder of the results.")
 @click.option("--align", "mode", type=click.Choice(["auto", "always", "never"]), default="auto",
               help="Cut the face out as FFHQ's were: of pictures that are not square, of all, of none.")
@@ -75,13 +75,14 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @face_options
 @click.option("--lpips", help="LPIPS: one file, or heads and network as FILE,FILE.", **NETWORKS)
 @click.option("--arcface", help="IR-SE50, for the distance of identities.", **NETWORKS)
-def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, outdir: str, mode: str, together: bool,
-            skip_bad: bool, seed: int, encoder: str | None, encoder_type: str | None, encoder_steps: int,
-            noise_maps: str, landmarks: str | None, eyes: str | None, mouth: str | None, face: int,
+def command(pictures: tuple[str, ...], weights: str, styles: str | None, release: str | None, outdir: str, mode: str,
+            together: bool, skip_bad: bool, seed: int, encoder: str | None, encoder_type: str | None,
+            encoder_steps: int, noise_maps: str, landmarks: str | None, eyes: str | None, mouth: str | None, face: int,
             predictor: str | None, lpips: str | None, arcface: str | None, **numbers: Any) -> int:
     """Invert photographs: find their codes, tune the generator to them, show them in other styles."""
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.lock import locked
+    from jittor_ipl.inversion import results
     from jittor_ipl.inversion.inputs import picture_files, read_all
     from jittor_ipl.inversion.invert import check
     from jittor_ipl.inversion.landmarks import given_landmarks
@@ -90,7 +91,8 @@ def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, 
     files = picture_files(pictures)
     given = given_landmarks(landmarks, eyes, mouth, len(files))
     mode = "always" if given is not None and mode == "auto" else mode
-    entries = _styles(styles, release, weights)
+    entries = _styles(styles or ("all" if release or weights == DEMO else "none"),
+                      release or options.shipped(RELEASE), weights)
     work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
     size = work.tools.generator.size
     settings = settings_of(size, work.encoder is not None, noise_maps == "fit", seed, numbers)
@@ -102,6 +104,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str, release: str, 
     jobs = [found] if together and len(found) > 1 else [{name: one} for name, one in found.items()]
     folder = output_folder(Path(outdir))
     with locked(folder):
+        results.clean(folder)
         for job in jobs:
             _invert(work, job, settings, folder)
     return 0

@@ -27,6 +27,7 @@ ALIGNED, RECONSTRUCTION, STRIP, STYLES = "aligned.png", "reconstruction.png", "s
 LATENTS_NPY, LATENTS_FILE = "latents.npy", "latents.safetensors"
 TOGETHER = "together"       # the folder of pictures that share a tuning
 MOST_COLUMNS = 8            # of a strip
+_MAKING = ".making-"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ def kept(folder: Path, identity: str) -> dict[str, Any] | None:
     return report if whole and report.get("identity") == identity else None
 
 
+def clean(root: Path) -> None:
+    """Remove what killed processes left half-made in `root`; only the holder of its lock may call this."""
+    for left in root.glob(f".*{_MAKING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def write(folder: Path, views: Mapping[str, Views], latents: np.ndarray, save_latents: Any,
           report: Mapping[str, Any]) -> dict[str, Any]:
     """Write the folder of pictures `views` by name, which takes the place of an older one; return the whole report.
@@ -66,7 +73,7 @@ def write(folder: Path, views: Mapping[str, Views], latents: np.ndarray, save_la
     latents: float32 [N, n_latent, style_dim]; `save_latents` is called with the path of latents.safetensors. UserError
     where the disk refuses; then nothing has changed.
     """
-    making = folder.with_name(f".{folder.name}.making-{os.getpid()}")
+    making = folder.with_name(f".{folder.name}{_MAKING}{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
     try:
         make_folder(making)

@@ -11,7 +11,9 @@ from jittor_ipl.inversion.invert import Tools, drawn, invert
 from jittor_ipl.inversion.matching import Edges, Matching
 from jittor_ipl.inversion.projection import Projection, project
 from jittor_ipl.inversion.tuning import Tuning, tune, tuned_tensors
-from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.models.features.lpips import Lpips
+from jittor_ipl.models.layers import freeze
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
@@ -30,6 +32,19 @@ def target_of(generator: Generator, seed: int) -> np.ndarray:
         return np.clip(generator.synthesis(generator.mapping(jt.array(z))).numpy(), -1, 1)
 
 
+
+
+def test_lpips_leads_as_well() -> None:
+    network, random = Lpips("squeeze"), np.random.default_rng(2)
+    for var in named_tensors(network).values():
+        var.assign(jt.array(np.abs(.2 * random.standard_normal(tuple(var.shape))).astype(np.float32)))
+    freeze(network)
+    target = random.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
+    matching = Matching(jt.array(target), network, 0.0)
+    assert matching.terms(jt.array(target))["perceptual"].item() == pytest.approx(0, abs=1e-9)
+    drawn_ = jt.array(np.zeros_like(target)).start_grad()
+    gradient = jt.grad(matching.loss(matching.terms(drawn_)), drawn_).numpy()
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
 
 @pytest.mark.parametrize("space", ["w", "w+"])

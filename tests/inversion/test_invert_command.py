@@ -59,8 +59,10 @@ def test_a_photograph_comes_out_in_styles_and_is_kept(tmp_path: Path, capsys) ->
     code, out, _ = call(capsys, *words)
     assert code == 0 and "kept" in out and before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     (folder / "styles" / "06-werewolf.png").write_bytes(b"")
-    (tmp_path / "whole").mkdir()
+    left = tmp_path / "out" / ".ann.making-1"
+    left.mkdir()
     assert call(capsys, *words)[0] == 0 and load_image(folder / "styles" / "06-werewolf.png").shape == (64, 64, 3)
+    assert not left.exists()
 
 
 def test_pictures_share_a_tuning(tmp_path: Path, capsys) -> None:
