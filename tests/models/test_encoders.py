@@ -12,6 +12,8 @@ from jittor_ipl.models.encoders.initial import initialise
 from jittor_ipl.models.layers import BatchNorm, learn_statistics
 from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.encoder import load_encoder, save_encoder
 from jittor_ipl.weights.families.inversion import schema
 from jittor_ipl.weights.generator import load_generator
@@ -109,6 +111,31 @@ def test_a_file_of_our_own_comes_back(tmp_path):
     save_encoder(encoder, tmp_path / "absolute.safetensors")
     with pytest.raises(UserError, match="there is no latent_avg"):
         load_encoder(tmp_path / "absolute.safetensors")
+
+
+def test_a_class_that_nothing_tells(tmp_path):
+    encoder = drawn(config("ir", "flat"))
+    mean = np.random.default_rng(2).standard_normal(16).astype(np.float32)
+    write_safetensors(tmp_path / "bare.safetensors", numpy_tensors(encoder) | {"latent_avg": mean})
+    with pytest.raises(UserError, match="BackboneEncoder and ProgressiveBackboneEncoder are alike.*name one of"):
+        load_encoder(tmp_path / "bare.safetensors")
+    for name in TYPES["ir", "flat"]:
+        again = load_encoder(tmp_path / "bare.safetensors", name)
+        assert again.config.encoder_type == name and again.config.input_size == 32
+        np.testing.assert_array_equal(again.latent_avg, np.repeat(mean[None], 8, 0))
+    with pytest.raises(UserError, match="not 'Encoder4Editing'"):
+        load_encoder(tmp_path / "bare.safetensors", "Encoder4Editing")
+
+
+@pytest.mark.parametrize("channels, stated, relative", [(3, True, True), (3, False, False), (3, None, True),
+                                                        (6, False, True)])
+def test_codes_are_absolute_only_where_the_options_say_so(tmp_path, channels, stated, relative):
+    """pSp's option; ReStyle starts from the mean whatever it says."""
+    encoder = drawn(config("ir", "flat", input_channels=channels))
+    options = {"encoder_type": "BackboneEncoder"} | ({} if stated is None else {"start_from_latent_avg": stated})
+    write_torch(tmp_path / "psp.pt", {"latent_avg": np.ones((8, 16), np.float32), "opts": options, "state_dict": {
+        f"encoder.{name}": array for name, array in numpy_tensors(encoder).items()}})
+    assert (load_encoder(tmp_path / "psp.pt").latent_avg is not None) == relative
 
 
 def test_a_published_checkpoint():

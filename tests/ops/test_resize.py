@@ -37,3 +37,11 @@ def test_a_flat_image_stays_flat(mode, antialias):
 
 def test_number_means_square():
     assert resize(jt.zeros((1, 3, 5, 9)), 4).shape == [1, 3, 4, 4]
+
+
+def test_corners_lie_on_corners():
+    """`align_corners=True`: a ramp stays one, from the first sample to the last; a single sample spreads."""
+    for source, target in ((16, 32), (5, 9), (9, 5), (4, 4)):
+        ramp = axis_matrix(source, target, "bilinear-corners").astype(np.float64) @ np.linspace(-1, 2, source)
+        np.testing.assert_allclose(ramp, np.linspace(-1, 2, target), atol=1e-6)
+    assert (axis_matrix(1, 3, "bilinear-corners") == 1).all() and axis_matrix(3, 1, "bilinear-corners")[0, 0] == 1
