@@ -4,6 +4,7 @@ cell.
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -155,6 +156,14 @@ def test_cells_are_chosen(bench, tmp_path):
     with pytest.raises(UserError, match="did you mean 'disney'"):
         chosen(cells, "/disny")
     assert cli.main(["benchmark", "--config", str(bench()), "--output", str(tmp_path), "--only", "//9"]) == 2
+
+
+def test_cells_reach_worker_processes(bench, tmp_path):
+    """`--jobs 2` sends cells to other processes; a subject of the demo world stays one and the same object there."""
+    cells = plan(bench, tmp_path)
+    sent = pickle.loads(pickle.dumps(cells))
+    assert [cell.identity() for cell in sent] == [cell.identity() for cell in cells]
+    assert all(mine.place.subject is cell.place.subject for mine, cell in zip(sent, cells))
 
 
 def test_a_cell_is_done_once(bench, tmp_path, doing):

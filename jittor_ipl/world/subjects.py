@@ -29,6 +29,10 @@ class Subject:
     supersample: int
     hues: tuple[str, ...]
 
+    def __reduce__(self) -> tuple:
+        """A worker process takes its own subject of this name: functions without a name do not travel."""
+        return _subject_named, (self.name,)
+
     def render(self, faces: Face, style: str, size: int = 64, without: frozenset[str] = frozenset()) -> np.ndarray:
         """Render faces in one style; uint8 [B, 3, size, size]. Raises KeyError for a style that is not in `styles`.
 
@@ -68,6 +72,10 @@ class Subject:
 PORTRAITS = Subject("portraits", PORTRAIT, looks.PORTRAIT, portrait.paint, 1, ("skin", "hair", "background"))
 PETS = Subject("pets", PET, looks.PET, pet.paint, 2, ("coat", "eyes", "background"))
 SUBJECTS = {subject.name: subject for subject in (PORTRAITS, PETS)}
+
+
+def _subject_named(name: str) -> Subject:
+    return SUBJECTS[name]
 
 
 def subject_of(ref: str) -> Subject:
