@@ -160,7 +160,7 @@ def test_cells_are_chosen(bench, tmp_path):
 
 def test_cells_reach_worker_processes(bench, tmp_path):
     """`--jobs 2` sends cells to other processes; a subject of the demo world stays one and the same object there."""
-    cells = plan(bench, tmp_path)
+    cells = plan(load_benchmark(bench()), tmp_path)
     sent = pickle.loads(pickle.dumps(cells))
     assert [cell.identity() for cell in sent] == [cell.identity() for cell in cells]
     assert all(mine.place.subject is cell.place.subject for mine, cell in zip(sent, cells))
