@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pools", action="store_true", help="only render the shared pictures")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for checkpoints and logs")
     parser.add_argument("--assets", type=Path, default=ASSETS, help="folder the assets are written to")
-    parser.add_argument("--adapted", type=Path, default=Path("B_weight/demo"),
+    parser.add_argument("--adapted", type=Path, default=Path("runs/demo_clip"),
                         help="runs or release whose generators, where CLIP alone taught them, judge-shape says no to")
     parser.add_argument("--report", type=Path, help="only write the finished parts' figures as Markdown to this file")
     parser.add_argument("--scale", type=float, default=1.0, help="shorten every training, e.g. 0.01 for a trial")

@@ -87,7 +87,7 @@ def latents(faces: int, first: int = FIRST_SEED) -> np.ndarray:
 def adapted_by_clip(folder: Path, z: np.ndarray) -> dict[str, np.ndarray]:
     """By style, pictures uint8 [N, 3, 64, 64] of latents z by the generators in `folder` that CLIP alone taught.
 
-    folder: finished runs or a released suite, `B_weight/demo`. One that is not there holds none.
+    folder: finished runs or a released suite, such as `runs/demo_clip`. One that is not there holds none.
     """
     source, found = load_generator(SOURCE), {}
     for config in sorted(folder.glob(f"*/{CONFIG}")):
