@@ -7,25 +7,13 @@ import numpy as np
 
 from jittor_ipl.losses import text_direction
 from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.clip.texts import constant, encode_texts
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.text.tokenizer import ClassPrompt, fill_templates, tokenize
+from jittor_ipl.text.tokenizer import ClassPrompt
 
-BATCH = 128      # texts or images encoded at a time
+BATCH = 128      # images encoded at a time
 VARIED = 6       # text directions of the loss on covariance, as many as SVL has
-
-
-def encode_texts(clip: Clip, texts: Sequence[str]) -> jt.Var:
-    """Return the features [N, d] of `texts`, not normalised, outside any gradient."""
-    with jt.no_grad():
-        parts = [clip.encode_text(tokenize(list(texts[i:i + BATCH]), clip.context_length))
-                 for i in range(0, len(texts), BATCH)]
-        return constant(jt.concat(parts, 0))
-
-
-def template_features(clip: Clip, class_name: str) -> jt.Var:
-    """Return the unit features [79, d] of a class name in the 79 templates (Radford et al. 2021, section 3.1.4)."""
-    return constant(unit(encode_texts(clip, fill_templates(class_name))))
 
 
 def class_direction(source: jt.Var, target: jt.Var) -> jt.Var:
@@ -98,10 +86,3 @@ class Prompts:
 def mean_feature(features: jt.Var) -> jt.Var:
     """Return the mean [1, d] of features [N, d], outside any gradient."""
     return constant(features.sum(0, keepdims=True) / features.shape[0])
-
-
-def constant(value: jt.Var) -> jt.Var:
-    """Compute a value now, cut off from any graph, and return it."""
-    value = value.stop_grad()
-    value.sync()
-    return value

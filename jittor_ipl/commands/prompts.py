@@ -77,8 +77,8 @@ def remarks(prompts: Sequence[Prompt], style: str) -> list[str]:
 
 def understood(prompts: Sequence[Prompt], style: str, ref: str) -> str:
     """Return how much of the list the CLIP at `ref` knows, and how near its mean feature is to the style's own."""
-    from jittor_ipl.adaptation.directions import encode_texts, template_features
     from jittor_ipl.adaptation.listeners import known_share
+    from jittor_ipl.models.clip.texts import encode_texts, template_features
     from jittor_ipl.ops.norms import unit
     from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN, fill
     from jittor_ipl.weights.clip import load_clip

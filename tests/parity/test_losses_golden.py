@@ -3,7 +3,8 @@ import golden
 import pytest
 
 from jittor_ipl import losses
-from jittor_ipl.adaptation import directions, listeners, views
+from jittor_ipl.adaptation import listeners, views
+from jittor_ipl.models.clip import texts
 from jittor_ipl.runtime.backend import jt
 
 
@@ -17,7 +18,7 @@ def world():
 def test_template_features_and_direction(world):
     record, clip, one = world
     for name, text in (("templates_source", "photo"), ("templates_target", "disney")):
-        record.check(name, directions.template_features(clip, text), 1e-4)
+        record.check(name, texts.template_features(clip, text), 1e-4)
     record.check("text_direction", one.direction, 1e-4)
 
 

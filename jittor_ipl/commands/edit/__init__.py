@@ -8,7 +8,8 @@ import click
 from jittor_ipl.commands import options
 
 # The action's name -> the file in this folder and the function in it.
-ACTIONS: dict[str, str] = {
+ACTIONS = {
+    "direction": "direction.command", "prepare": "prepare.command",
     "optimize": "optimize.command", "train-mapper": "mapper.train", "mapper": "mapper.command",
     "fast": "fast.command", "movie": "movie.command"}
 EXAMPLES = """  python -m jittor_ipl edit direction --seeds 0-3 --neutral face --target "happy face"

@@ -1,0 +1,86 @@
+"""`edit direction`: edit faces by global directions, as StyleCLIP's third method and PaddleGAN's command do."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jittor_ipl.commands import options
+from jittor_ipl.commands.edit.faces import face_options
+from jittor_ipl.errors import UserError
+
+EXAMPLES = """  python -m jittor_ipl edit direction --seeds 0-3 --neutral face --target "happy face"
+  python -m jittor_ipl edit direction --neutral face --target "boy face" --direction-offset=-1,0,1,2,3,4,5
+  python -m jittor_ipl edit direction --target "happy face" --also B_weight/demo/00 --also B_weight/demo/03
+  python -m jittor_ipl edit direction --target "angry face" --keep "boy face" --beta-threshold .1,.3 --alpha 1,3
+  python -m jittor_ipl edit direction --latent dst.npy --weight-path stylegan2.pdparams --target "young face" \\
+      --direction-path directions.pdparams --stat-path stats.pdparams --direction-offset 5 --output-path output_dir"""
+
+
+@click.command(cls=options.Command, examples=EXAMPLES)
+@face_options
+@click.option("--neutral", default="face", metavar="TEXT", help="What the faces are, in words.")
+@click.option("--target", required=True, metavar="TEXT", help="What they become.")
+@click.option("--direction-offset", "--alpha", "offsets", default="auto", metavar="LIST",
+              help="Strength, or several: -1,0,1,2. auto: for each face the least with which CLIP sees the target.")
+@click.option("--beta-threshold", "--beta", "betas", default="auto", metavar="LIST",
+              help="Relevance below which a channel stays, or several for a grid with the strengths.")
+@click.option("--keep", multiple=True, metavar="TEXT",
+              help="What is not to change along with it (against the neutral words); may be given again.")
+@click.option("--also", multiple=True, type=options.shipped, metavar="WHAT",
+              help="Show the same edit in this adapted generator, too; may be given again.")
+@click.option("--clip", "clips", multiple=True, metavar="WHAT",
+              help="CLIP that the dictionary was measured with.  [default: demo:clip-local, else weights/ViT-B-32.pt]")
+@click.option("--direction-path", "--directions", metavar="FILE",
+              help="Dictionary: of edit prepare, fs3.npy, PaddleGAN's .pdparams.  [default: made once and kept]")
+@click.option("--stat-path", "--statistics", metavar="FILE",
+              help="Means and deviations: of edit prepare, S_mean_std, PaddleGAN's stats.")
+@click.option("--outdir", "--output", "--output-path", default="out", metavar="DIR", help="Folder of the pictures.")
+@options.batch
+def command(weights: str, style: str | None, source: str | None, seeds: str | None, latent: str | None,
+            truncation: float | None, neutral: str, target: str, offsets: str, betas: str, keep: tuple[str, ...],
+            also: tuple[str, ...], clips: tuple[str, ...], direction_path: str | None, stat_path: str | None,
+            outdir: str, batch: int, **numbers: Any) -> int:
+    """Edit faces by words with a global direction in the style space."""
+    from jittor_ipl.commands.edit.dictionaries import default_clips, find
+    from jittor_ipl.commands.edit.faces import open_faces, open_generator
+    from jittor_ipl.editing.dictionary import require_clips, require_generator
+    from jittor_ipl.editing.session import Edit, write_edit
+    from jittor_ipl.editing.words import text_direction, unknown_words
+    from jittor_ipl.weights.clip import load_clip
+    alphas, thresholds = numbers_of(offsets, "--direction-offset"), numbers_of(betas, "--beta-threshold")
+    if any(beta < 0 for beta in thresholds or ()):
+        raise UserError(f"--beta-threshold {betas}: a threshold is not negative")
+    opened = open_generator(weights, style=style, source=source, truncation=truncation, **numbers)
+    others = [open_generator(what) for what in also]
+    clips = default_clips(clips, opened.entry.plan.source)
+    loaded = [load_clip(ref) for ref in clips]
+    for word in dict.fromkeys(word for clip in loaded for text in (neutral, target, *keep)
+                              for word in unknown_words(clip, text)):
+        options.note(f"the CLIP has never seen {word!r}: it says nothing to it")
+    text = text_direction(loaded, neutral, target)
+    kept = [text_direction(loaded, neutral, one) for one in keep]
+    faces = open_faces(opened, seeds, latent)
+    dictionary, statistics = find([opened.generator, opened.source], clips, direction_path, stat_path)
+    require_clips(dictionary, clips, loaded)
+    for other in others if "generator_sha256" in dictionary.facts else ():
+        require_generator(dictionary.facts["generator_sha256"], [other.source, other.generator], other.name)
+    edit = Edit(dictionary, statistics, loaded, text, kept, neutral, target)
+    shown = {opened.name: faces.generator, **{other.name: other.generator for other in others}}
+    for line in write_edit(Path(outdir), edit, faces, shown, alphas, thresholds, batch):
+        print(line)
+    return 0
+
+
+def numbers_of(text: str, option: str) -> list[float] | None:
+    """Return the numbers of a list such as "-1,0,2.5", None for "auto"; UserError for anything else."""
+    if text.strip() == "auto":
+        return None
+    try:
+        found = [float(part) for part in text.strip("[] ").replace(" ", ",").split(",") if part]
+    except ValueError:
+        found = []
+    if not found or not all(abs(number) <= 100 for number in found):
+        raise UserError(f"{option} {text!r} is neither auto nor a list of numbers from -100 to 100, such as -1,0,2.5")
+    return found

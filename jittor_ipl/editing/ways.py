@@ -1,0 +1,157 @@
+"""The ways to a dictionary: sampled faces, all renders, or derivatives. Each is a number of blocks that add up.
+
+sampled      channels and CLIP features of random faces vary together: their covariance, a render a face
+full         StyleCLIP's: two renders for every channel of every face, sharing what channels have in common
+first-order  derivatives in place of renders: one backward pass for every axis of CLIP's space
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jittor_ipl.editing import responses
+from jittor_ipl.editing.codes import Styles, file_positions, layers_of
+from jittor_ipl.editing.dictionary import SAMPLED, measured_layers
+from jittor_ipl.editing.partial import steps_to
+from jittor_ipl.editing.statistics import PSI, Statistics, sampled_styles
+from jittor_ipl.errors import UserError
+from jittor_ipl.models.clip.model import Clip
+from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
+
+FULL, FIRST_ORDER = "full", "first-order"
+WAYS = (SAMPLED, FULL, FIRST_ORDER)
+FACES = {SAMPLED: 3000, FULL: 100, FIRST_ORDER: 100}        # StyleCLIP measures on 100
+Sums = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a dictionary is made.
+
+    name      one of WAYS
+    blocks    how many blocks add up
+    layers    names of the style layers that its rows run through, in the order of files
+    measure   block number -> arrays, to be summed over the blocks
+    finish    the sums -> directions float32 [rows, d]
+    sample    does a known part of one block, for the estimate, and returns that part
+    renders   of all blocks, for people
+    """
+
+    name: str
+    blocks: int
+    layers: list[str]
+    measure: Callable[[int], Sums]
+    finish: Callable[[Mapping[str, np.ndarray]], np.ndarray]
+    sample: Callable[[], float]
+    renders: int
+    facts: dict = field(default_factory=dict)
+
+
+def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics: Statistics, faces: int,
+             alpha: float = responses.ALPHA) -> Way:
+    """Return the way `name` over so many faces; UserError for an unknown one."""
+    if name not in WAYS:
+        raise UserError(f"no way {name!r} to a dictionary; choose from {', '.join(WAYS)}")
+    side = max(clip.settings.image_resolution for clip in clips)
+    if name == SAMPLED:
+        return _sampled(generator, clips, faces, side)
+    steps = steps_to(generator, side)
+    codes = next(sampled_styles(generator, faces, PSI)) if faces <= 2000 else None
+    if codes is None:
+        raise UserError(f"{faces} faces of the way {name}: 1 to 2000 are measured")
+    make = _full if name == FULL else _first_order
+    return make(generator, clips, statistics, codes, steps, measured_layers(generator, side), alpha)
+
+
+# ---- sampled -----------------------------------------------------------------------------------------------------
+
+def _sampled(generator: Generator, clips: Sequence[Clip], faces: int, side: int) -> Way:
+    steps, block = steps_to(generator, side), 2 * responses.at_once(side)
+    positions = _shown(generator, steps)
+    parts = list(sampled_styles(generator, faces, psi=1))
+    codes = [np.concatenate(layer) for layer in zip(*parts)]
+
+    def measure(index: int) -> Sums:
+        taken = [code[index * block:(index + 1) * block] for code in codes]
+        with jt.no_grad():
+            images = responses.picture_from(generator, 0, responses.start(generator), [jt.array(c) for c in taken],
+                                            generator.noises.as_list(), steps)
+            seen = responses.features(clips, images).numpy().astype(np.float64)
+        styles = np.concatenate([taken[position] for position in positions], axis=1).astype(np.float64)
+        return {"count": np.array([len(seen)], np.float64), "styles": styles.sum(0), "squares": (styles**2).sum(0),
+                "seen": seen.sum(0), "products": styles.T @ seen}
+
+    blocks = -(-faces // block)
+    return Way(SAMPLED, blocks, [_name(generator, position) for position in positions], measure, covariance,
+               lambda: (measure(0), 1.0)[1], faces, {"faces": faces, "psi": 1.0})
+
+
+def _shown(generator: Generator, steps: int) -> list[int]:
+    """Return the positions in `Generator.styles` of all layers that draw the picture of so many steps, coarse first."""
+    level = 4 << (steps // 2)
+    return [position for layer, position in zip(layers_of(generator), file_positions(generator))
+            if layer.resolution <= level]
+
+
+def _name(generator: Generator, position: int) -> str:
+    return layers_of(generator)[file_positions(generator).index(position)].name
+
+
+def covariance(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the covariance [rows, d] of CLIP's features with channels in deviations, the longest row of length 1.
+
+    It is E[(s - mean) (f . t)] for every text direction t at once: how far the codes of faces lean that CLIP finds to
+    say more of t. Channels that vary together move together, so that a step stays among the codes of faces.
+    """
+    count = sums["count"][0]
+    mean, seen = sums["styles"] / count, sums["seen"] / count
+    std = np.sqrt(np.maximum(sums["squares"] / count - mean**2, 0))
+    found = (sums["products"] / count - np.outer(mean, seen)) / np.maximum(std, 1e-12)[:, None]
+    found[std < 1e-9] = 0
+    return (found / max(np.linalg.norm(found, axis=1).max(), 1e-30)).astype(np.float32)
+
+
+# ---- full and first-order ----------------------------------------------------------------------------------------
+
+def _full(generator: Generator, clips: Sequence[Clip], statistics: Statistics, codes: Styles, steps: int,
+          layers: list[str], alpha: float) -> Way:
+    faces = len(codes[0])
+    channels = sum(layer.channels for layer in layers_of(generator) if layer.name in layers)
+    few = 2 * responses.at_once(4 << (steps // 2))
+
+    def face(index: int) -> Styles:
+        return tuple(code[index:index + 1] for code in codes)
+
+    def measure(index: int) -> Sums:
+        return {"unit": responses.unit_rows(responses.shared_responses(
+            generator, clips, face(index), statistics, steps, alpha).astype(np.float64))}
+
+    def sample() -> float:
+        measured = responses.shared_responses(generator, clips, face(0), statistics, steps, alpha, most=few)
+        return len(measured) / channels
+    return Way(FULL, faces, layers, measure, _mean_direction, sample, 2 * channels * faces,
+               {"faces": faces, "psi": PSI, "alpha": alpha})
+
+
+def _first_order(generator: Generator, clips: Sequence[Clip], statistics: Statistics, codes: Styles, steps: int,
+                 layers: list[str], alpha: float) -> Way:
+    faces, block = len(codes[0]), max(1, responses.at_once(4 << (steps // 2)) // 4)
+    axes = np.eye(sum(clip.settings.embed_dim for clip in clips))
+    responses.frozen(generator, *clips)
+
+    def derived(index: int, along: np.ndarray) -> np.ndarray:
+        taken = tuple(code[index * block:(index + 1) * block] for code in codes)
+        return responses.derived_responses(generator, clips, taken, statistics, steps, along)
+
+    def measure(index: int) -> Sums:
+        return {"unit": responses.unit_rows(derived(index, axes).astype(np.float64)).sum(0)}
+    return Way(FIRST_ORDER, -(-faces // block), layers, measure, _mean_direction,
+               lambda: (derived(0, axes[:8]), 8 / len(axes))[1], faces, {"faces": faces, "psi": PSI})
+
+
+def _mean_direction(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the unit mean [rows, d] of unit responses (StyleCLIP's fs3)."""
+    return responses.unit_rows(sums["unit"]).astype(np.float32)
