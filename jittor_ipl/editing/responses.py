@@ -23,7 +23,11 @@ _PIXELS = 32 * 64**2    # rendered at once: what fits a processor's cache and st
 
 
 def features(clips: Sequence[Clip], images: jt.Var) -> jt.Var:
-    """Return unit features [B, d] of pictures [B, 3, H, W] in [-1, 1], several CLIPs side by side with equal shares."""
+    """Return unit features [B, d] of pictures [B, 3, H, W], several CLIPs side by side with equal shares.
+
+    Values are held in [-1, 1], as a picture on the disk holds them.
+    """
+    images = jt.clamp(images, -1.0, 1.0)
     parts = [unit(clip.image_features(images)) for clip in clips]
     return parts[0] if len(parts) == 1 else jt.concat(parts, 1) * (1 / len(parts)**.5)
 

@@ -31,6 +31,10 @@ def text_direction(clips: Sequence[Clip], neutral: str, target: str) -> np.ndarr
     if tokenizer().split(neutral) == tokenizer().split(target):
         raise UserError(f"neutral and target both are {shorten(target)}: say what the target has that the neutral text "
                         "has not")
+    differ = [word for word in target.split() if word not in neutral.split()] or target.split()
+    if all(set(differ) <= set(unknown_words(clip, target)) for clip in clips):
+        raise UserError(f"the CLIP has never seen {', '.join(map(repr, differ))}, which is all that {shorten(target)} "
+                        f"has and {shorten(neutral)} has not: use other words, or another CLIP with --clip")
     parts = [_difference(clip, neutral, target) for clip in clips]
     return (np.concatenate(parts) / np.sqrt(len(parts))).astype(np.float32)
 
@@ -40,9 +44,8 @@ def _difference(clip: Clip, neutral: str, target: str) -> np.ndarray:
     difference = after - before
     length = np.linalg.norm(difference)
     if not length > _LEAST:
-        raise UserError(f"the CLIP sees no difference between {shorten(neutral)} and {shorten(target)}: it does not "
-                        f"know the words {', '.join(map(repr, unknown_words(clip, target))) or 'that differ'}; use "
-                        "others, or another CLIP with --clip")
+        raise UserError(f"the CLIP sees no difference between {shorten(neutral)} and {shorten(target)}: use other "
+                        "words, or another CLIP with --clip")
     return difference / length
 
 
@@ -56,5 +59,5 @@ def unknown_words(clip: Clip, text: str) -> list[str]:
     """Return the words of a text that a compact CLIP has no embedding for; none of a full one."""
     if clip.known_tokens is None:
         return []
-    return [word for word in dict.fromkeys(text.split()) if not np.isin(tokenizer().encode(word), clip.known_tokens
-                                                                        ).all()]
+    known = clip.known_tokens
+    return [word for word in dict.fromkeys(text.split()) if not np.isin(tokenizer().encode(word), known).all()]

@@ -16,18 +16,10 @@ from jittor_ipl.editing.codes import (
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import to_uint8
-from jittor_ipl.models.stylegan2.config import GeneratorConfig
-from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.pictures import picture
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-
-
-@pytest.fixture(scope="module")
-def generator() -> Generator:
-    return Generator(GeneratorConfig(32, style_dim=32, n_mlp=2, channels={4: 12, 8: 12, 16: 8, 32: 6}),
-                     np.random.default_rng(1))
 
 
 def test_codes_of_seeds_draw_the_pictures_of_generate(generator):

@@ -108,7 +108,7 @@ def recognise_directions(shapes: Shapes, hints: Hints) -> Layout | None:
     if len(shapes) != 1 or next(iter(shapes)) not in (BARE, "direction"):
         return None
     (name, shape), = shapes.items()
-    named = _named_directions(shapes, hints)
+    named = _named_directions(shapes, hints) or hints.metadata.get("kind") == "style-directions"
     if len(shape) != 2 or not (named or shape[1] in CLIP_DIMS and (name == "direction" or fits(shape[0]))):
         return None
     found = fits(shape[0])

@@ -1,0 +1,85 @@
+"""`edit prepare` and `edit direction` from end to end on tiny networks, and the demo world out of the box."""
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jittor_ipl import cli
+from jittor_ipl.images.files import load_image
+from jittor_ipl.weights.generator import load_generator, save_generator
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tiny_networks import write_networks  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory) -> Path:
+    return write_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture
+def edit(networks, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("jittor_ipl.editing.statistics.COUNT", 100)
+    monkeypatch.chdir(tmp_path)
+    of_tiny = ("--weights", str(networks / "generator.safetensors"), "--clip", str(networks / "clip.safetensors"))
+
+    def run(action: str, *more: str, tiny: bool = True) -> int:
+        return cli.main(["edit", action, *(of_tiny if tiny else ()), *more])
+    return run
+
+
+def test_an_edit_from_nothing(edit, tmp_path, capsys):
+    """The first edit prepares a dictionary and keeps it, the second finds it; strips, a side-by-side and a record."""
+    assert edit("prepare", "--faces", "6", "--output", "d") == 0
+    prepared = "--direction-path", "d/directions.safetensors"
+    assert edit("direction", "--seeds", "1,2", "--target", "happy face", "--direction-offset", "-1,0,2",
+                "--beta-threshold", "0.1", "--outdir", "strip", *prepared) == 0
+    zero, plain, two = (load_image(tmp_path / "strip" / f"seed0001{name}.png") for name in ("_+0", "", "_+2"))
+    assert np.array_equal(zero, plain) and not np.array_equal(two, plain)
+    record = json.loads((tmp_path / "strip" / "edit.json").read_text())
+    assert [edit["alphas"] for edit in record["edits"]] == [[-1, -1], [0, 0], [2, 2]]
+    assert record["dictionary"]["way"] == "sampled" and (tmp_path / "strip" / "sheet.png").is_file()
+    assert edit("direction", "--seeds", "1", "--target", "happy face", "--direction-offset", "2",
+                "--beta-threshold", "0.1", "--outdir", "one", *prepared) == 0
+    assert np.array_equal(load_image(tmp_path / "one" / "seed0001_+2.png"), two)
+    assert edit("direction", "--latent", "one/codes.safetensors", "--target", "happy face", "--direction-offset", "-2",
+                "--beta-threshold", "0.1", "--outdir", "back", *prepared) == 0
+    back = load_image(tmp_path / "back" / "codes_-2.png").astype(int)
+    assert np.abs(back - plain).max() <= 1
+    capsys.readouterr()
+
+
+def test_the_same_edit_in_an_adapted_generator(edit, networks, tmp_path, capsys):
+    adapted = load_generator(networks / "generator.safetensors")
+    adapted.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .3, np.float32)})
+    save_generator(adapted, tmp_path / "adapted.safetensors")
+    assert edit("prepare", "--faces", "4", "--output", "d") == 0
+    assert edit("direction", "--target", "boy face", "--also", "adapted.safetensors", "--direction-path",
+                "d/directions.safetensors") == 2
+    assert "was made for another generator" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("arguments", "why"), [
+    (["--target", "the"], "no word with a meaning"), (["--target", "face"], "neutral and target both are"),
+    (["--target", "boy face", "--seeds", "1", "--latent", "x.npy"], "give one of them"),
+    (["--target", "boy face", "--direction-offset", "much"], "neither auto nor a list of numbers"),
+    (["--target", "boy face", "--beta-threshold", "-1"], "a threshold is not negative"),
+    (["--target", "boy face", "--size", "64"], "has 32"),
+    (["--target", "boy face", "--latent", "nowhere.npy"], "no weight file")])
+def test_mistakes_cost_one_line_and_leave_nothing(edit, tmp_path, arguments, why, capsys):
+    assert edit("direction", *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and why in error and not (tmp_path / "out").exists()
+
+
+def test_the_demo_world_works_out_of_the_box(edit, tmp_path, capsys):
+    assert edit("direction", "--seeds", "3", "--target", "happy face", "--direction-offset", "2", tiny=False) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "codes.safetensors", "edit.json", "seed0003.png", "seed0003_+2.png", "sheet.png"]
+    assert edit("direction", "--seeds", "3", "--target", "golden face", tiny=False) == 2
+    assert "has never seen 'golden'" in capsys.readouterr().err
