@@ -12,7 +12,7 @@ import numpy as np
 
 from jittor_ipl.editing.codes import Styles
 from jittor_ipl.editing.dictionary import Dictionary
-from jittor_ipl.editing.statistics import Statistics
+from jittor_ipl.editing.statistics import StyleStatistics
 from jittor_ipl.errors import UserError
 
 # StyleCLIP's search for beta: the largest of .1, .11, ..., .3 that leaves more than so many channels.
@@ -59,7 +59,7 @@ def automatic_beta(dictionary: Dictionary, found: np.ndarray, size: int) -> floa
                 float(np.round(_BETAS[-1], 2)))
 
 
-def step_of(dictionary: Dictionary, statistics: Statistics, found: np.ndarray, beta: float) -> Step:
+def step_of(dictionary: Dictionary, statistics: StyleStatistics, found: np.ndarray, beta: float) -> Step:
     """Return the step of relevances `found` [rows] above `beta`; UserError when none is.
 
     Any alpha may be multiplied: alpha and -alpha are each other's inverse, 0 changes nothing.

@@ -11,7 +11,7 @@ import numpy as np
 
 from jittor_ipl.editing.codes import Styles
 from jittor_ipl.editing.partial import State, advance, picture_from, start, style_of
-from jittor_ipl.editing.statistics import Statistics
+from jittor_ipl.editing.statistics import StyleStatistics
 from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -56,7 +56,7 @@ def states(generator: Generator, styles: Sequence[jt.Var], steps: int) -> Iterat
             jt.sync([part for part in state if part is not None])
 
 
-def shared_responses(generator: Generator, clips: Sequence[Clip], face: Styles, statistics: Statistics, steps: int,
+def shared_responses(generator: Generator, clips: Sequence[Clip], face: Styles, statistics: StyleStatistics, steps: int,
                      alpha: float = ALPHA, most: int | None = None) -> np.ndarray:
     """Return the responses [rows, d] of all channels of the first `steps` styled convolutions on one face.
 
@@ -78,7 +78,7 @@ def shared_responses(generator: Generator, clips: Sequence[Clip], face: Styles, 
     return np.concatenate(found)
 
 
-def published_responses(generator: Generator, clips: Sequence[Clip], faces: Styles, statistics: Statistics,
+def published_responses(generator: Generator, clips: Sequence[Clip], faces: Styles, statistics: StyleStatistics,
                         position: int, channel: int, alpha: float = ALPHA) -> np.ndarray:
     """Return the responses [N, d] of one channel on N faces, as StyleCLIP's program computes them.
 
@@ -99,8 +99,8 @@ def published_responses(generator: Generator, clips: Sequence[Clip], faces: Styl
     return seen[::2] - seen[1::2]
 
 
-def derived_responses(generator: Generator, clips: Sequence[Clip], faces: Styles, statistics: Statistics, steps: int,
-                      axes: np.ndarray) -> np.ndarray:
+def derived_responses(generator: Generator, clips: Sequence[Clip], faces: Styles, statistics: StyleStatistics,
+                      steps: int, axes: np.ndarray) -> np.ndarray:
     """Return first-order responses [N, rows, K] of N faces along `axes` [K, d]: 2 deviations times a derivative.
 
     One pass forward for all axes, and one back for each (a vector-Jacobian product), whatever the number of channels.

@@ -13,7 +13,7 @@ from jittor_ipl.editing.codes import Faces, stored_styles
 from jittor_ipl.editing.dictionary import Dictionary
 from jittor_ipl.editing.direction import Step, automatic_beta, moved, relevances, step_of, without
 from jittor_ipl.editing.drawing import draw
-from jittor_ipl.editing.statistics import Statistics
+from jittor_ipl.editing.statistics import StyleStatistics
 from jittor_ipl.editing.strength import automatic_alphas, score_of_target
 from jittor_ipl.images.files import encode_png
 from jittor_ipl.images.sheets import contact_sheet, shrunk
@@ -33,7 +33,7 @@ class Edit:
     """
 
     dictionary: Dictionary
-    statistics: Statistics
+    statistics: StyleStatistics
     clips: Sequence[Clip]
     text: np.ndarray
     kept: Sequence[np.ndarray]

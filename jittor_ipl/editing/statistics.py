@@ -19,7 +19,7 @@ _AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
-class Statistics:
+class StyleStatistics:
     """Mean and deviation of S codes, float32 [C] a style layer in the order of `Generator.styles`."""
 
     mean: Styles
@@ -51,7 +51,7 @@ def sampled_styles(generator: Generator, count: int, psi: float = PSI, cutoff: i
         yield tuple(code.numpy() for code in codes)
 
 
-def measure_statistics(generator: Generator, count: int = COUNT, psi: float = PSI) -> Statistics:
+def measure_statistics(generator: Generator, count: int = COUNT, psi: float = PSI) -> StyleStatistics:
     """Return the statistics of `count` S codes as StyleCLIP draws them; sums in float64."""
     total = squares = None
     for codes in sampled_styles(generator, count, psi):
@@ -61,10 +61,10 @@ def measure_statistics(generator: Generator, count: int = COUNT, psi: float = PS
         squares = of_squares if squares is None else [a + b for a, b in zip(squares, of_squares)]
     mean = [one / count for one in total]
     std = [np.sqrt(np.maximum(one / count - np.square(m), 0)) for one, m in zip(squares, mean)]
-    return Statistics(tuple(m.astype(np.float32) for m in mean), tuple(s.astype(np.float32) for s in std))
+    return StyleStatistics(tuple(m.astype(np.float32) for m in mean), tuple(s.astype(np.float32) for s in std))
 
 
-def load_statistics(ref: str | os.PathLike, generator: Generator) -> Statistics:
+def load_statistics(ref: str | os.PathLike, generator: Generator) -> StyleStatistics:
     """Return the statistics in a file of StyleCLIP's (S_mean_std), PaddleGAN's (*-stats.pdparams) or this project's.
 
     UserError when it holds something else, belongs to a generator of another shape, or has values that are no
@@ -77,4 +77,4 @@ def load_statistics(ref: str | os.PathLike, generator: Generator) -> Statistics:
         parts.append(in_our_order(generator, values, label))
     if not all(np.isfinite(values).all() for part in parts for values in part) or min(v.min() for v in parts[1]) < 0:
         raise UserError(f"{label}: a mean or deviation in it is no number or negative; make it again with edit prepare")
-    return Statistics(*parts)
+    return StyleStatistics(*parts)

@@ -15,7 +15,7 @@ from jittor_ipl.editing import responses
 from jittor_ipl.editing.codes import Styles, file_positions, layers_of
 from jittor_ipl.editing.dictionary import SAMPLED, measured_layers
 from jittor_ipl.editing.partial import steps_to
-from jittor_ipl.editing.statistics import PSI, Statistics, sampled_styles
+from jittor_ipl.editing.statistics import PSI, StyleStatistics, sampled_styles
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -50,7 +50,7 @@ class Way:
     facts: dict = field(default_factory=dict)
 
 
-def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics: Statistics, faces: int,
+def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, faces: int,
              alpha: float = responses.ALPHA) -> Way:
     """Return the way `name` over so many faces; UserError for an unknown one."""
     if name not in WAYS:
@@ -116,7 +116,7 @@ def covariance(sums: Mapping[str, np.ndarray]) -> np.ndarray:
 
 # ---- full and first-order ----------------------------------------------------------------------------------------
 
-def _full(generator: Generator, clips: Sequence[Clip], statistics: Statistics, codes: Styles, steps: int,
+def _full(generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, codes: Styles, steps: int,
           layers: list[str], alpha: float) -> Way:
     faces = len(codes[0])
     channels = sum(layer.channels for layer in layers_of(generator) if layer.name in layers)
@@ -136,7 +136,7 @@ def _full(generator: Generator, clips: Sequence[Clip], statistics: Statistics, c
                {"faces": faces, "psi": PSI, "alpha": alpha})
 
 
-def _first_order(generator: Generator, clips: Sequence[Clip], statistics: Statistics, codes: Styles, steps: int,
+def _first_order(generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, codes: Styles, steps: int,
                  layers: list[str], alpha: float) -> Way:
     faces, block = len(codes[0]), max(1, responses.at_once(4 << (steps // 2)) // 4)
     axes = np.eye(sum(clip.settings.embed_dim for clip in clips))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jittor_ipl.editing.statistics import Statistics, measure_statistics
+from jittor_ipl.editing.statistics import StyleStatistics, measure_statistics
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
@@ -31,5 +31,5 @@ def clip() -> Clip:
 
 
 @pytest.fixture(scope="session")
-def statistics(small) -> Statistics:
+def statistics(small) -> StyleStatistics:
     return measure_statistics(small, count=500)

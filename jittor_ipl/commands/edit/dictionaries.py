@@ -10,7 +10,7 @@ from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
     from jittor_ipl.editing.dictionary import Dictionary
-    from jittor_ipl.editing.statistics import Statistics
+    from jittor_ipl.editing.statistics import StyleStatistics
     from jittor_ipl.models.stylegan2.generator import Generator
 
 DEMO_CLIP, FULL_CLIP = "demo:clip-local", "weights/ViT-B-32.pt"
@@ -56,7 +56,7 @@ def make(generator: Generator, clips: Sequence[str], way: str, faces: int | None
 
 
 def find(generators: Sequence[Generator], clips: Sequence[str], direction_path: str | None,
-         stat_path: str | None) -> tuple[Dictionary, Statistics]:
+         stat_path: str | None) -> tuple[Dictionary, StyleStatistics]:
     """Return the dictionary and the statistics to edit with; made where there are none yet, which is told.
 
     generators: the one that draws and the source that it was adapted from, whose dictionary serves both. UserError for
