@@ -14,7 +14,7 @@ from jittor_ipl.editing.dictionary import Dictionary
 from jittor_ipl.editing.direction import Step, automatic_beta, moved, relevances, step_of, without
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.statistics import StyleStatistics
-from jittor_ipl.editing.strength import automatic_alphas, score_of_target
+from jittor_ipl.editing.strength import automatic_alpha
 from jittor_ipl.images.files import encode_png
 from jittor_ipl.images.sheets import contact_sheet, shrunk
 from jittor_ipl.models.clip.model import Clip
@@ -46,26 +46,24 @@ class Edit:
         betas = [automatic_beta(self.dictionary, found, size)] if betas is None else betas
         return [step_of(self.dictionary, self.statistics, found, beta) for beta in betas]
 
-    def alphas(self, faces: Faces, step: Step) -> np.ndarray:
-        """Return the strength of each face [N] with which CLIP sees the target."""
-        wanted = score_of_target(faces.generator, self.clips, self.text)
-        return automatic_alphas(faces.generator, self.clips, faces.styles, step, self.text, wanted)
+    def alpha(self, generator: Generator, step: Step) -> float:
+        """Return the strength with which CLIP sees the target in most faces; see `automatic_alpha`."""
+        return automatic_alpha(generator, self.clips, step, self.text)
 
 
 def write_edit(folder: Path, edit: Edit, faces: Faces, generators: Mapping[str, Generator],
                alphas: Sequence[float] | None, betas: Sequence[float] | None, batch: int = 8) -> Iterator[str]:
     """Write the pictures of faces under every threshold and strength, a sheet of them and a record; yield what is told.
 
-    generators: by name, those that draw each face; the faces' own first. alphas None: each face's own strength.
+    generators: by name, those that draw each face; the faces' own first. alphas None: the automatic one.
     """
     steps = edit.steps(faces.generator.size, betas)
-    strengths = [[edit.alphas(faces, step)] if alphas is None else
-                 [np.full(len(faces.names), alpha, np.float32) for alpha in alphas] for step in steps]
+    strengths = [[edit.alpha(faces.generator, step)] if alphas is None else alphas for step in steps]
     in_each = {name: faces.in_generator(generator) for name, generator in generators.items()}
     folder, tiles = output_folder(folder), {}
     for name, generator in generators.items():
         where = "" if generator is faces.generator else f"_{name.replace(' ', '-')}"
-        for label, styles in _variants(in_each[name], steps, strengths, alphas is None):
+        for label, styles in _variants(in_each[name], steps, strengths):
             for face, image in zip(faces.names, draw(generator, styles, at_once=batch)):
                 write_bytes(folder / f"{face}{where}{label}{SUFFIX}",
                             encode_png(image, {"neutral": edit.neutral, "target": edit.target}))
@@ -82,28 +80,26 @@ def write_edit(folder: Path, edit: Edit, faces: Faces, generators: Mapping[str, 
     yield f"{sum(map(len, tiles.values()))} pictures of {len(faces.names)} faces -> {folder}"
 
 
-def _variants(styles: Sequence[np.ndarray], steps: Sequence[Step], strengths: Sequence[Sequence[np.ndarray]],
-              automatic: bool) -> Iterator[tuple[str, Sequence[np.ndarray]]]:
+def _variants(styles: Sequence[np.ndarray], steps: Sequence[Step],
+              strengths: Sequence[Sequence[float]]) -> Iterator[tuple[str, Sequence[np.ndarray]]]:
     """Yield what stands in the name of a file, and the S codes: the faces as they are, then every edit of them."""
     yield "", styles
-    for step, ways in zip(steps, strengths):
-        for alphas in ways:
-            beta = f"_b{step.beta:g}" if len(steps) > 1 else ""
-            label = "_edited" if automatic else f"_{alphas[0]:+g}"
-            yield f"{beta}{label}", moved(styles, step, alphas)
+    for step, alphas in zip(steps, strengths):
+        beta = f"_b{step.beta:g}" if len(steps) > 1 else ""
+        for alpha in alphas:
+            yield f"{beta}_{alpha:+g}", moved(styles, step, alpha)
 
 
-def _record(edit: Edit, faces: Faces, steps: Sequence[Step], strengths: Sequence[Sequence[np.ndarray]]) -> dict:
+def _record(edit: Edit, faces: Faces, steps: Sequence[Step], strengths: Sequence[Sequence[float]]) -> dict:
     return {"neutral": edit.neutral, "target": edit.target, "faces": list(faces.names),
             "dictionary": {"file": edit.dictionary.label,
                            **{key: edit.dictionary.facts[key] for key in ("way", "generator_sha256", "clips", "faces")
                               if key in edit.dictionary.facts}},
-            "edits": [{"beta": round(float(step.beta), 4), "channels": step.channels,
-                       "alphas": [round(float(alpha), 4) for alpha in alphas]}
-                      for step, ways in zip(steps, strengths) for alphas in ways]}
+            "edits": [{"beta": round(float(step.beta), 4), "channels": step.channels, "alpha": alpha}
+                      for step, alphas in zip(steps, strengths) for alpha in alphas]}
 
 
-def _told(steps: Sequence[Step], strengths: Sequence[Sequence[np.ndarray]], automatic: bool) -> Iterator[str]:
-    for step, ways in zip(steps, strengths):
-        chosen = f"; strengths {ways[0].min():g} to {ways[0].max():g}" if automatic else ""
+def _told(steps: Sequence[Step], strengths: Sequence[Sequence[float]], automatic: bool) -> Iterator[str]:
+    for step, alphas in zip(steps, strengths):
+        chosen = f"; strength {alphas[0]:g}" if automatic else ""
         yield f"beta {step.beta:g}: {step.channels} channels move{chosen}"

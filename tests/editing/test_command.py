@@ -42,7 +42,7 @@ def test_an_edit_from_nothing(edit, tmp_path, capsys):
     zero, plain, two = (load_image(tmp_path / "strip" / f"seed0001{name}.png") for name in ("_+0", "", "_+2"))
     assert np.array_equal(zero, plain) and not np.array_equal(two, plain)
     record = json.loads((tmp_path / "strip" / "edit.json").read_text())
-    assert [edit["alphas"] for edit in record["edits"]] == [[-1, -1], [0, 0], [2, 2]]
+    assert [edit["alpha"] for edit in record["edits"]] == [-1, 0, 2]
     assert record["dictionary"]["way"] == "sampled" and (tmp_path / "strip" / "sheet.png").is_file()
     assert edit("direction", "--seeds", "1", "--target", "happy face", "--direction-offset", "2",
                 "--beta-threshold", "0.1", "--outdir", "one", *prepared) == 0
@@ -81,5 +81,7 @@ def test_the_demo_world_works_out_of_the_box(edit, tmp_path, capsys):
     assert edit("direction", "--seeds", "3", "--target", "happy face", "--direction-offset", "2", tiny=False) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "codes.safetensors", "edit.json", "seed0003.png", "seed0003_+2.png", "sheet.png"]
+    assert edit("direction", "--seeds", "3", "--target", "happy face", "--outdir", "auto", tiny=False) == 0
+    assert 1 <= json.loads((tmp_path / "auto" / "edit.json").read_text())["edits"][0]["alpha"] <= 6
     assert edit("direction", "--seeds", "3", "--target", "golden face", tiny=False) == 2
     assert "has never seen 'golden'" in capsys.readouterr().err

@@ -23,7 +23,7 @@ EXAMPLES = """  python -m jittor_ipl edit direction --seeds 0-3 --neutral face -
 @click.option("--neutral", default="face", metavar="TEXT", help="What the faces are, in words.")
 @click.option("--target", required=True, metavar="TEXT", help="What they become.")
 @click.option("--direction-offset", "--alpha", "offsets", default="auto", metavar="LIST",
-              help="Strength, or several: -1,0,1,2. auto: for each face the least with which CLIP sees the target.")
+              help="Strength, or several: -1,0,1,2. auto: that with which CLIP sees the target in most faces.")
 @click.option("--beta-threshold", "--beta", "betas", default="auto", metavar="LIST",
               help="Relevance below which a channel stays, or several for a grid with the strengths.")
 @click.option("--keep", multiple=True, metavar="TEXT",
@@ -67,7 +67,9 @@ def command(weights: str, style: str | None, source: str | None, seeds: str | No
     for other in others if "generator_sha256" in dictionary.facts else ():
         require_generator(dictionary.facts["generator_sha256"], [other.source, other.generator], other.name)
     edit = Edit(dictionary, statistics, loaded, text, kept, neutral, target)
-    shown = {opened.name: faces.generator, **{other.name: other.generator for other in others}}
+    shown = {opened.name: faces.generator}
+    for other in others:
+        shown[other.name if other.name not in shown else f"{other.name} {len(shown)}"] = other.generator
     for line in write_edit(Path(outdir), edit, faces, shown, alphas, thresholds, batch):
         print(line)
     return 0
