@@ -3,6 +3,7 @@
 #   bash scripts/pretrain_demo.sh            everything
 #   bash scripts/pretrain_demo.sh judge      only some parts
 #   bash scripts/pretrain_demo.sh diffusion  the diffusion model, its decoder first
+#   bash scripts/pretrain_demo.sh directions the dictionary of edits by words, some minutes
 #   bash scripts/pretrain_demo.sh judge-shape    after it: pictures that went through its autoencoder are among the examples
 # Two parts train side by side, one core each: small networks gain more from that than from a second thread.
 set -euo pipefail
@@ -10,6 +11,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 use_environment requirements.txt
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+directions() {
+    local made
+    made=$(mktemp -d)
+    "$PYTHON" -m jittor_ipl edit prepare --weights demo:generator --clip demo:clip-local --output "$made"
+    mv "$made/directions.safetensors" jittor_ipl/world/assets/directions.safetensors
+    mv "$made/statistics.safetensors" jittor_ipl/world/assets/style-statistics.safetensors
+    rm -r "$made"
+}
+if [ "${1:-}" = directions ]; then
+    directions
+    exit
+fi
 if [ $# -gt 0 ]; then
     exec "$PYTHON" -m jittor_ipl.world.teaching.pretrain "$@"
 fi
@@ -19,4 +32,5 @@ fi
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?
+[ "$status" -eq 0 ] && directions
 exit "$status"
