@@ -32,5 +32,5 @@ fi
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?
-[ "$status" -eq 0 ] && directions
+if [ "$status" -eq 0 ]; then directions; fi
 exit "$status"
