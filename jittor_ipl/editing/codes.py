@@ -18,7 +18,9 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.style_space import StyleLayer, style_space
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seeds
-from jittor_ipl.weights.network import StoredNetwork, read_network
+from jittor_ipl.weights.network import read_network
+from jittor_ipl.weights.tuned import KIND as TUNED
+from jittor_ipl.weights.tuned import load_tuned
 
 Styles = tuple[np.ndarray, ...]
 
@@ -74,30 +76,26 @@ def faces_of_seeds(generator: Generator, seeds: Sequence[int], psi: float = 1.0,
 def faces_of_file(generator: Generator, ref: str | os.PathLike) -> Faces:
     """Return the faces whose W [N, style_dim], W+ [N, n_latent, style_dim] or S codes lie in a file of latents.
 
-    .npy, .pt, .pd, .pdparams and .safetensors of StyleCLIP, pSp, PaddleGAN and this project. UserError for a file
-    of another kind, codes that are not finite, and codes of another generator's shape.
+    .npy, .pt, .pd, .pdparams and .safetensors of StyleCLIP, pSp, PaddleGAN and this project. A file that carries the
+    delta of a generator tuned to its pictures (`weights.tuned`) gives the tuned one, here and nowhere else: who edits
+    takes the generator of the faces. UserError for a file of another kind, codes that are not finite, and codes of
+    another generator's shape.
     """
-    owner, stored = stored_latents(generator, ref)
-    space, label, ws = stored.layout.config["space"], os.fspath(ref), None
+    network, label = read_network(ref, kind=("latents", TUNED)), os.fspath(ref)
+    if network.layout.kind == TUNED:
+        tuned = load_tuned(ref, generator)
+        return Faces(tuned.generator, styles_of(tuned.generator, tuned.latents), tuned.names, tuned.latents)
+    space, ws = network.layout.config["space"], None
     if space == "S":
-        codes = in_our_order(owner, [stored.tensors[f"S.{i}"] for i in range(len(stored.tensors))], label)
+        codes = in_our_order(generator, [network.tensors[f"S.{i}"] for i in range(len(network.tensors))], label)
     else:
-        ws = _w_plus(owner, stored.tensors["latents"], space, label)
-        codes = styles_of(owner, ws)
+        ws = _w_plus(generator, network.tensors["latents"], space, label)
+        codes = styles_of(generator, ws)
     if not all(np.isfinite(code).all() for code in codes):
         raise UserError(f"{label}: its {space} codes are not finite; make the latents again")
     stem = Path(label.rpartition("#")[0] or label).name.split(".")[0]
     count = len(codes[0])
-    return Faces(owner, codes, (stem,) if count == 1 else tuple(f"{stem}-{i:03d}" for i in range(count)), ws)
-
-
-def stored_latents(generator: Generator, ref: str | os.PathLike) -> tuple[Generator, StoredNetwork]:
-    """Return a file of latents and the generator that its codes belong to.
-
-    That is `generator` for every file that holds codes alone. A file that carries the delta of a tuned generator beside
-    its latents gives the tuned one, here and nowhere else: who edits takes the generator that comes back.
-    """
-    return generator, read_network(ref, kind="latents")
+    return Faces(generator, codes, (stem,) if count == 1 else tuple(f"{stem}-{i:03d}" for i in range(count)), ws)
 
 
 def _w_plus(generator: Generator, codes: np.ndarray, space: str, label: str) -> np.ndarray:

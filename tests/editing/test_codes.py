@@ -20,6 +20,7 @@ from jittor_ipl.models.stylegan2.pictures import picture
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.tuned import Tuned, save_tuned
 
 
 def test_codes_of_seeds_draw_the_pictures_of_generate(generator):
@@ -90,3 +91,14 @@ def test_faces_in_an_adapted_generator_keep_their_w(generator):
     for code, wanted in zip(there, styles_of(twin, faces.ws)):
         np.testing.assert_array_equal(code, wanted)
     assert not np.array_equal(there[3], faces.styles[3])
+
+
+def test_a_tuned_generators_file_brings_its_own_generator(generator, tmp_path):
+    faces, tuned = faces_of_seeds(generator, [4]), generator.copy()
+    tuned.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .4, np.float32)})
+    save_tuned(Tuned(tuned, faces.ws, ("me",)), generator, tmp_path / "me.safetensors", half=False)
+    found = faces_of_file(generator, tmp_path / "me.safetensors")
+    assert found.names == ("me",) and found.generator is not generator
+    drawn, plain = (next(draw(one, found.styles)) for one in (found.generator, generator))
+    np.testing.assert_array_equal(drawn, next(draw(tuned, faces.styles)))
+    assert not np.array_equal(drawn, plain)

@@ -1,4 +1,4 @@
-"""The arithmetic of global directions against what PyTorch computed (tests/golden/editing.npz)."""
+"""The arithmetic of global directions against what PyTorch computed (tests/golden/directions.npz)."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -20,7 +20,7 @@ ROUNDING = 1e-5         # records are float64, steps float32
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, np.ndarray]:
-    return golden.record("editing")
+    return golden.record("directions")
 
 
 def test_text_direction(record, monkeypatch):
@@ -48,7 +48,7 @@ def test_steps(record):
 
 @pytest.mark.reference
 def test_the_record_is_made_again(tmp_path: Path, record):
-    run_reference("tests/parity/record_editing.py", tmp_path / "again.npz")
+    run_reference("tests/parity/record_directions.py", tmp_path / "again.npz")
     with np.load(tmp_path / "again.npz") as again:
         for name in again.files:
             np.testing.assert_allclose(again[name], record[name], atol=1e-9, err_msg=name)
