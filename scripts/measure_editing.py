@@ -79,6 +79,7 @@ class World:
         self.values = PORTRAITS.table.values
         self.dictionary, self.statistics = find([self.generator], (CLIP,), direction_path, stat_path)
         self.center = self.generator.center(4096, 2)
+        self._before: dict[float, np.ndarray] = {}
 
     def step(self, target: str, beta: float | None, alpha: float | None) -> tuple:
         """Return the step of a target and its strength, as `edit direction` finds them."""
@@ -100,13 +101,19 @@ class World:
         from jittor_ipl.images.pixels import from_uint8
         return self.judge.attributes(from_uint8(np.stack(list(draw(self.generator, styles, at_once=32)))))
 
+    def before(self, faces, truncation: float) -> np.ndarray:
+        """Return what the judge sees in the faces as they are, once for all targets."""
+        if truncation not in self._before:
+            self._before[truncation] = self.seen(faces.styles)
+        return self._before[truncation]
+
     def row(self, target: str, step, alpha: float, faces, truncation: float) -> str:
         """Return one row of the table."""
         from jittor_ipl.editing.direction import moved
         _, attribute, value, implied = PROMPTS[target]
         names = list(self.values)
         column, wanted = names.index(attribute), self.values[attribute].index(value)
-        before, after = self.seen(faces.styles), self.seen(moved(faces.styles, step, alpha))
+        before, after = self.before(faces, truncation), self.seen(moved(faces.styles, step, alpha))
         kept = {name: float((before[:, i] == after[:, i]).mean()) for i, name in enumerate(names) if i != column}
         free = [share for name, share in kept.items() if name not in implied]
         least = ", ".join(f"{name} {share:.0%}" for name, share in sorted(kept.items(), key=lambda one: one[1])[:2])

@@ -47,7 +47,12 @@ class Dictionary:
     @property
     def relative(self) -> bool:
         """Whether thresholds count in parts of the largest relevance: where rows are no unit vectors."""
-        return self.facts.get("way") == SAMPLED
+        return self.facts.get("way") == SAMPLED or bool(self.targets)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The only targets that it answers for, () for one that answers for any words."""
+        return tuple(self.facts.get("targets", ()))
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -58,9 +63,13 @@ class Dictionary:
 def save_dictionary(path: str | os.PathLike, directions: np.ndarray, facts: dict[str, Any], *,
                     half: bool = False) -> None:
     """Write directions [rows, d] with all that is known of them; `half` rounds to float16."""
-    metadata = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
-    write_safetensors(path, {NAME: directions.astype(np.float16 if half else np.float32)},
-                      {**metadata, "kind": KIND})
+    write_safetensors(path, {NAME: directions.astype(np.float16 if half else np.float32)}, metadata_of(facts))
+
+
+def metadata_of(facts: dict[str, Any]) -> dict[str, str]:
+    """Return what is known of a dictionary as its file's metadata."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    return {**texts, "kind": KIND}
 
 
 def load_dictionary(ref: str | os.PathLike, generators: Sequence[Generator]) -> Dictionary:

@@ -37,13 +37,23 @@ class Step:
 def relevances(dictionary: Dictionary, text: np.ndarray) -> np.ndarray:
     """Return how much every channel moves along `text` [d], float64 [rows]; in parts of the largest when `relative`.
 
-    UserError where no channel moves along it at all.
+    UserError where no channel moves along it at all, or the dictionary was measured for other targets.
     """
+    if dictionary.targets and not _answers(dictionary, text):
+        raise UserError(f"{dictionary.label} was measured for {', '.join(map(repr, dictionary.targets))} alone, from "
+                        f"{dictionary.facts.get('neutral', '')!r}: ask for one of them, or prepare another dictionary")
     found = dictionary.directions.astype(np.float64) @ text.astype(np.float64)
     largest = np.abs(found).max(initial=0)
     if not largest > 1e-8:
         raise UserError(f"no channel of {dictionary.label} moves along these words: the direction is zero; use others")
     return found / largest if dictionary.relative else found
+
+
+def _answers(dictionary: Dictionary, text: np.ndarray, tolerance: float = .02) -> bool:
+    """Tell whether a unit `text` [d] lies in the space that the rows of a dictionary of few targets span."""
+    _, _, axes = np.linalg.svd(dictionary.directions.astype(np.float64), full_matrices=False)
+    axes = axes[:len(dictionary.targets)]
+    return bool(np.linalg.norm(text - axes.T @ (axes @ text)) < tolerance)
 
 
 def automatic_beta(dictionary: Dictionary, found: np.ndarray, size: int) -> float:

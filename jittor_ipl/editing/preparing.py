@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jittor_ipl.disk.integrity import canonical
-from jittor_ipl.editing.dictionary import save_dictionary
+from jittor_ipl.editing.dictionary import metadata_of, save_dictionary
 from jittor_ipl.editing.ways import Way
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
@@ -37,6 +37,10 @@ def prepare(way: Way, folder: Path, facts: Mapping[str, Any], tell: Tell) -> Pat
     progress of another dictionary.
     """
     facts = {**facts, **way.facts, "way": way.name, "layers": way.layers}
+    path = folder / DIRECTIONS
+    if path.is_file() and read_safetensors(path)[1] == metadata_of(facts):
+        tell("this dictionary is there already: nothing is left to do")
+        return path
     done, sums = _progress(folder / PROGRESS, facts)
     if done:
         tell(f"going on after {done} of {way.blocks} blocks")
@@ -52,7 +56,6 @@ def prepare(way: Way, folder: Path, facts: Mapping[str, Any], tell: Tell) -> Pat
             write_safetensors(folder / PROGRESS, sums, {"facts": canonical(facts).decode(), "blocks": str(block + 1)})
             tell(f"{block + 1} of {way.blocks} blocks")
             last = time.monotonic()
-    path = folder / DIRECTIONS
     save_dictionary(path, way.finish(sums), facts, half=True)
     (folder / PROGRESS).unlink(missing_ok=True)
     return path

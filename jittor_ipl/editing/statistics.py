@@ -51,8 +51,9 @@ def sampled_styles(generator: Generator, count: int, psi: float = PSI, cutoff: i
         yield tuple(code.numpy() for code in codes)
 
 
-def measure_statistics(generator: Generator, count: int = COUNT, psi: float = PSI) -> StyleStatistics:
-    """Return the statistics of `count` S codes as StyleCLIP draws them; sums in float64."""
+def measure_statistics(generator: Generator, count: int | None = None, psi: float = PSI) -> StyleStatistics:
+    """Return the statistics of `count` S codes (100,000 when None) as StyleCLIP draws them; sums in float64."""
+    count = count or COUNT
     total = squares = None
     for codes in sampled_styles(generator, count, psi):
         wide = [code.astype(np.float64) for code in codes]

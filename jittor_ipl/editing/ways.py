@@ -51,8 +51,11 @@ class Way:
 
 
 def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, faces: int,
-             alpha: float = responses.ALPHA) -> Way:
-    """Return the way `name` over so many faces; UserError for an unknown one."""
+             alpha: float = responses.ALPHA, texts: np.ndarray | None = None) -> Way:
+    """Return the way `name` over so many faces; UserError for an unknown one.
+
+    texts: unit directions [K, d] of the only targets that first-order is to answer for; all of CLIP's space when None.
+    """
     if name not in WAYS:
         raise UserError(f"no way {name!r} to a dictionary; choose from {', '.join(WAYS)}")
     side = max(clip.settings.image_resolution for clip in clips)
@@ -62,8 +65,10 @@ def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics:
     codes = next(sampled_styles(generator, faces, PSI)) if faces <= 2000 else None
     if codes is None:
         raise UserError(f"{faces} faces of the way {name}: 1 to 2000 are measured")
-    make = _full if name == FULL else _first_order
-    return make(generator, clips, statistics, codes, steps, measured_layers(generator, side), alpha)
+    layers = measured_layers(generator, side)
+    if name == FULL:
+        return _full(generator, clips, statistics, codes, steps, layers, alpha)
+    return _first_order(generator, clips, statistics, codes, steps, layers, texts)
 
 
 # ---- sampled -----------------------------------------------------------------------------------------------------
@@ -137,9 +142,9 @@ def _full(generator: Generator, clips: Sequence[Clip], statistics: StyleStatisti
 
 
 def _first_order(generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, codes: Styles, steps: int,
-                 layers: list[str], alpha: float) -> Way:
+                 layers: list[str], texts: np.ndarray | None) -> Way:
     faces, block = len(codes[0]), max(1, responses.at_once(4 << (steps // 2)) // 4)
-    axes = np.eye(sum(clip.settings.embed_dim for clip in clips))
+    axes = np.eye(sum(clip.settings.embed_dim for clip in clips)) if texts is None else texts.astype(np.float64)
     responses.frozen(generator, *clips)
 
     def derived(index: int, along: np.ndarray) -> np.ndarray:
@@ -147,9 +152,22 @@ def _first_order(generator: Generator, clips: Sequence[Clip], statistics: StyleS
         return responses.derived_responses(generator, clips, taken, statistics, steps, along)
 
     def measure(index: int) -> Sums:
-        return {"unit": responses.unit_rows(derived(index, axes).astype(np.float64)).sum(0)}
-    return Way(FIRST_ORDER, -(-faces // block), layers, measure, _mean_direction,
-               lambda: (derived(0, axes[:8]), 8 / len(axes))[1], faces, {"faces": faces, "psi": PSI})
+        found = derived(index, axes).astype(np.float64)
+        return {"unit": (responses.unit_rows(found) if texts is None else found).sum(0)}
+
+    def sample() -> float:
+        few = axes[:8]
+        derived(0, few)
+        return len(few) / len(axes)
+    return Way(FIRST_ORDER, -(-faces // block), layers, measure,
+               _mean_direction if texts is None else lambda sums: _along(sums["unit"], axes), sample, faces,
+               {"faces": faces, "psi": PSI})
+
+
+def _along(sums: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Return directions [rows, d] in the space of `texts` [K, d] whose products with these are `sums` [rows, K]."""
+    found = sums @ np.linalg.pinv(texts).T
+    return (found / max(np.linalg.norm(found, axis=1).max(), 1e-30)).astype(np.float32)
 
 
 def _mean_direction(sums: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -54,6 +54,18 @@ def test_an_edit_from_nothing(edit, tmp_path, capsys):
     capsys.readouterr()
 
 
+def test_a_dictionary_of_few_targets_answers_for_them_alone(edit, capsys):
+    assert edit("prepare", "--way", "first-order", "--faces", "2", "--target", "boy face", "--target", "angry face",
+                "--output", "few") == 0
+    prepared = "--direction-path", "few/directions.safetensors", "--direction-offset", "1", "--seeds", "1"
+    assert edit("direction", "--target", "angry face", *prepared) == 0
+    assert edit("direction", "--target", "happy face", *prepared) == 2
+    assert "was measured for 'boy face', 'angry face' alone" in capsys.readouterr().err
+    assert edit("prepare", "--target", "boy face", "--output", "other") == 2
+    assert edit("prepare", "--way", "first-order", "--faces", "2", "--target", "boy face", "--target", "angry face",
+                "--output", "few") == 0 and "there already" in capsys.readouterr().err
+
+
 def test_the_same_edit_in_an_adapted_generator(edit, networks, tmp_path, capsys):
     adapted = load_generator(networks / "generator.safetensors")
     adapted.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .3, np.float32)})

@@ -35,23 +35,33 @@ def kept_in(facts: dict, way: str) -> Path:
     return Path.home() / ".cache" / "jittor_ipl" / "directions" / name
 
 
-def make(generator: Generator, clips: Sequence[str], way: str, faces: int | None, alpha: float,
-         folder: Path | None) -> Path:
-    """Make statistics and dictionary in `folder`, by default where they are kept; return the dictionary's file."""
+def make(generator: Generator, clips: Sequence[str], way: str, faces: int | None, alpha: float, folder: Path | None,
+         neutral: str = "face", targets: Sequence[str] = ()) -> Path:
+    """Make statistics and dictionary in `folder`, by default where they are kept; return the dictionary's file.
+
+    targets: what alone a first-order dictionary is to answer for, from the `neutral` words.
+    """
+    import numpy as np
+
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.disk.lock import locked
     from jittor_ipl.editing.preparing import STATISTICS, prepare, write_statistics
     from jittor_ipl.editing.statistics import measure_statistics
-    from jittor_ipl.editing.ways import FACES, WAYS, make_way
+    from jittor_ipl.editing.ways import FACES, FIRST_ORDER, WAYS, make_way
+    from jittor_ipl.editing.words import text_direction
     from jittor_ipl.weights.clip import load_clip
     if way not in WAYS:
         raise UserError(f"no way {way!r} to a dictionary; choose from {', '.join(WAYS)}")
-    facts = facts_of(generator, clips)
+    if targets and (way != FIRST_ORDER or folder is None):
+        raise UserError(f"--target is of --way {FIRST_ORDER}, and of a folder of its own: give --output")
+    facts, loaded = facts_of(generator, clips), [load_clip(ref) for ref in clips]
+    facts |= {"neutral": neutral, "targets": list(targets)} if targets else {}
     folder = output_folder(folder or kept_in(facts, way))
     with locked(folder):
         statistics = measure_statistics(generator)
         write_statistics(folder / STATISTICS, statistics.tensors(generator), facts["generator_sha256"])
-        chosen = make_way(way, generator, [load_clip(ref) for ref in clips], statistics, faces or FACES[way], alpha)
+        texts = np.stack([text_direction(loaded, neutral, target) for target in targets]) if targets else None
+        chosen = make_way(way, generator, loaded, statistics, faces or FACES[way], alpha, texts)
         return prepare(chosen, folder, facts, _tell)
 
 

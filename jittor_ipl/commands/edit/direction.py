@@ -49,6 +49,7 @@ def command(weights: str, style: str | None, source: str | None, seeds: str | No
     from jittor_ipl.editing.session import Edit, write_edit
     from jittor_ipl.editing.words import text_direction, unknown_words
     from jittor_ipl.weights.clip import load_clip
+    from jittor_ipl.weights.tuned import carried_over
     alphas, thresholds = numbers_of(offsets, "--direction-offset"), numbers_of(betas, "--beta-threshold")
     if any(beta < 0 for beta in thresholds or ()):
         raise UserError(f"--beta-threshold {betas}: a threshold is not negative")
@@ -68,8 +69,10 @@ def command(weights: str, style: str | None, source: str | None, seeds: str | No
         require_generator(dictionary.facts["generator_sha256"], [other.source, other.generator], other.name)
     edit = Edit(dictionary, statistics, loaded, text, kept, neutral, target)
     shown = {opened.name: faces.generator}
+    tuned = faces.generator is not opened.generator         # by the latents' own file: the others get what it changed
     for other in others:
-        shown[other.name if other.name not in shown else f"{other.name} {len(shown)}"] = other.generator
+        name = other.name if other.name not in shown else f"{other.name} {len(shown)}"
+        shown[name] = carried_over(faces.generator, opened.generator, other.generator) if tuned else other.generator
     for line in write_edit(Path(outdir), edit, faces, shown, alphas, thresholds, batch):
         print(line)
     return 0

@@ -11,6 +11,7 @@ from jittor_ipl.commands.edit.faces import generator_options
 
 EXAMPLES = """  python -m jittor_ipl edit prepare --weights demo:generator
   python -m jittor_ipl edit prepare --way full --faces 100 --output directions/demo-full
+  python -m jittor_ipl edit prepare --way first-order --target "happy face" --target "boy face" --output directions/two
   python -m jittor_ipl edit prepare --weights weights/stylegan2-ffhq-config-f.pt --clip weights/ViT-B-32.pt"""
 
 
@@ -25,15 +26,18 @@ EXAMPLES = """  python -m jittor_ipl edit prepare --weights demo:generator
 @click.option("--faces", "--num-images", type=options.positive, metavar="N",
               help="Faces behind it.  [default: 3000 sampled, else 100]")
 @click.option("--alpha", type=float, default=5.0, metavar="A", help="Of full: deviations to either side.")
+@click.option("--target", "targets", multiple=True, metavar="TEXT",
+              help="Of first-order: what alone it is to answer for, a pass back each; may be given again.")
+@click.option("--neutral", default="face", metavar="TEXT", help="The neutral words of these targets.")
 @click.option("--output", "--output-path", "--outdir", metavar="DIR",
               help="Folder of the files.  [default: ~/.cache/jittor_ipl/directions, where edit direction finds them]")
 def command(weights: str, style: str | None, source: str | None, clips: tuple[str, ...], way: str, faces: int | None,
-            alpha: float, output: str | None, **numbers: Any) -> int:
+            alpha: float, targets: tuple[str, ...], neutral: str, output: str | None, **numbers: Any) -> int:
     """Measure what each channel of a generator's style space changes in CLIP's space; may be stopped and goes on."""
     from jittor_ipl.commands.edit.dictionaries import default_clips, make
     from jittor_ipl.commands.edit.faces import open_generator
     opened = open_generator(weights, style=style, source=source, **numbers)
     clips = default_clips(clips, opened.entry.plan.source)
-    path = make(opened.generator, clips, way, faces, alpha, Path(output) if output else None)
+    path = make(opened.generator, clips, way, faces, alpha, Path(output) if output else None, neutral, targets)
     print(f"{path.parent}: {', '.join(sorted(file.name for file in path.parent.glob('*.safetensors')))}")
     return 0
