@@ -3,7 +3,7 @@
 
     python scripts/measure_editing.py                              # six prompts, 200 faces, the shipped dictionary
     python scripts/measure_editing.py --direction-path d/directions.safetensors --stat-path d/statistics.safetensors
-    python scripts/measure_editing.py --sheet docs/editing-sheet.png --write figures.md
+    python scripts/measure_editing.py --sheet docs/editing-sheet.png
 
 reached  share of faces that the judge sees with the wanted attribute after the edit
 kept     share of all other attributes that the judge sees as before the edit; those that a word itself implies (a
@@ -47,11 +47,14 @@ def main() -> None:
     parser.add_argument("--stat-path", help="its statistics")
     parser.add_argument("--only", nargs="+", choices=PROMPTS, metavar="TARGET", help="only these prompts")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
-    parser.add_argument("--sheet", type=Path, help="PNG file to draw the strips of one face to")
-    parser.add_argument("--face", type=int, default=FIRST_SEED, help="seed of that face")
+    parser.add_argument("--sheet", type=Path, help="PNG file to draw strips to, in place of measuring")
+    parser.add_argument("--face", type=int, nargs="+", default=[2001567, 2000083], help="seeds of their faces")
     options = parser.parse_args()
     world = World(options.direction_path, options.stat_path)
-    edits = {target: world.step(target, options.beta, options.alpha) for target in options.only or PROMPTS}
+    targets = options.only or list(PROMPTS)
+    if options.sheet:
+        return world.sheet(options.sheet, targets, options.beta, options.face)
+    edits = {target: world.step(target, options.beta, options.alpha) for target in targets}
     lines = ["| target | channels | alpha | truncation | before | reached | kept | kept, implied aside | least kept |",
              "|---|---:|---:|---:|---:|---:|---:|---:|---|"]
     for truncation in options.truncation:
@@ -62,8 +65,6 @@ def main() -> None:
     if options.write:
         from jittor_ipl.disk.atomic import write_bytes
         write_bytes(options.write, ("\n".join(lines) + "\n").encode())
-    if options.sheet:
-        world.sheet(options.sheet, edits, options.face)
 
 
 class World:
@@ -122,15 +123,17 @@ class World:
                  f"{np.mean(list(kept.values())):.1%}", f"{np.mean(free):.1%}", least]
         return f"| {' | '.join(map(str, cells))} |"
 
-    def sheet(self, path: Path, edits: dict, seed: int) -> None:
-        """Draw one strip a target: a face under the strengths of the PaddleGAN page, the source first."""
+    def sheet(self, path: Path, targets: Sequence[str], beta: float | None, seeds: Sequence[int]) -> None:
+        """Draw a strip of every target and face under the strengths of the PaddleGAN page."""
         from jittor_ipl.disk.atomic import write_bytes
         from jittor_ipl.editing.direction import moved
         from jittor_ipl.editing.drawing import draw
         from jittor_ipl.images.sheets import contact_sheet, encode_sheet
-        face = self.faces([seed], .7)
-        rows = [(target, [next(draw(self.generator, moved(face.styles, step, alpha))) for alpha in STRIP])
-                for target, (step, _) in edits.items()]
+        faces, rows = self.faces(seeds, .7), []
+        for target in targets:
+            step, _ = self.step(target, beta, alpha=1)
+            strips = [list(draw(self.generator, moved(faces.styles, step, alpha))) for alpha in STRIP]
+            rows += [(target if i == 0 else " ", [tiles[i] for tiles in strips]) for i in range(len(seeds))]
         write_bytes(path, encode_sheet(contact_sheet(rows)))
 
 
