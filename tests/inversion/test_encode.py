@@ -9,11 +9,14 @@ from jittor_ipl.inversion.encode import encode_with, encodings
 from jittor_ipl.models.encoders.config import EncoderConfig
 from jittor_ipl.models.encoders.encoder import InversionEncoder
 from jittor_ipl.models.encoders.initial import initialise
+from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.resize import axis_matrix
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.weights.containers.torch_writer import write_torch
 from jittor_ipl.weights.encoder import save_encoder
+from jittor_ipl.weights.generator import load_generator
 
 GENERATOR = Generator(GeneratorConfig(64, 16, 2, {4: 8, 8: 8, 16: 8, 32: 4, 64: 4}), np.random.default_rng(0))
 MEAN = np.random.default_rng(1).standard_normal((10, 16)).astype(np.float32)
@@ -80,3 +83,16 @@ def test_an_encoder_in_a_file(tmp_path):
         encode_with(tmp_path / "other.safetensors", GENERATOR)
     with pytest.raises(UserError, match="stylegan2"):
         encode_with("demo:generator", GENERATOR)
+
+
+def test_a_published_checkpoint_is_encoder_and_generator_in_one(tmp_path):
+    network, options = encoder(6), {"encoder_type": "BackboneEncoder", "output_size": 64, "input_nc": 6}
+    tensors = {f"encoder.{name}": array for name, array in numpy_tensors(network).items()}
+    tensors |= {f"decoder.{name}": array for name, array in numpy_tensors(GENERATOR).items()}
+    mean = np.repeat(MEAN[:1], 10, 0)
+    write_torch(tmp_path / "restyle_psp.pt", {"state_dict": tensors, "latent_avg": mean, "opts": options})
+    generator = load_generator(tmp_path / "restyle_psp.pt")
+    np.testing.assert_array_equal(generator.latent_avg, MEAN[0])
+    network.latent_avg = mean
+    found = encode_with(tmp_path / "restyle_psp.pt", generator, 2)(PICTURE)
+    np.testing.assert_allclose(found, encodings(network, GENERATOR, PICTURE, 2)[-1], atol=1e-6)
