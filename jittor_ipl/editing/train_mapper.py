@@ -56,7 +56,7 @@ class MapperRun:
     """All that a training needs: `shown` are the faces of its samples, `files` the hashes of what it reads."""
 
     prompt: str
-    neutral: str | None
+    neutral: str                # empty: the prompt alone
     truncation: float           # of the faces that are drawn
     config: LatentMapperConfig
     settings: MapperSettings

@@ -19,7 +19,7 @@ from jittor_ipl.commands.edit.guides import (
 )
 from jittor_ipl.errors import UserError
 
-EXAMPLES = """  python -m jittor_ipl edit fast --prompt "happy face" --neutral face
+EXAMPLES = """  python -m jittor_ipl edit fast --prompt "happy face"
   python -m jittor_ipl edit fast --prompt "gold hair" --seeds 0-7 --strengths=-2,2,4 --outdir out/gold
   python -m jittor_ipl edit fast --weights ffhq.pt --clip ViT-B/32 --prompt "a tanned person" --find-on 1-128 \\
       --identity-power medium --ir-se50-weights model_ir_se50.pth"""
@@ -41,7 +41,7 @@ _SEARCH = {"cls": options.Option, "heading": "the search (StyleMC's numbers)"}
 @click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="3", metavar="LIST",
               help="Show the faces with so much of it: -1,0,2.5")
 @click.option("--outdir", "--output", default="out", metavar="DIR", help="Folder of the direction and the pictures.")
-def command(seeds: str | None, latent: str | None, prompt: str, neutral: str | None, clips: tuple[str, ...],
+def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
             identity_file: str | None, compat: str, find_on: str, batch_size: int, identity_power: str, resolution: int,
             step: float, in_deviations: bool | None, strengths: str, outdir: str, **more: Any) -> int:
     """Find one direction for a prompt in seconds; edit movie and edit direction apply its file."""
@@ -66,7 +66,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str | N
     units = deviations(generator, "S") if in_units(opened, in_deviations) else None
     deltas = fast.find_step(generator, shown.styles, guides, settings, units, recogniser)
     seconds = round(time.monotonic() - began, 2)
-    facts = {"prompt": prompt, "neutral": neutral or "", "clip": " ".join(clips or DEMO_CLIPS)}
+    facts = {"prompt": prompt, "neutral": neutral, "clip": " ".join(clips or DEMO_CLIPS)}
     folder = output_folder(Path(outdir))
     file = folder / f"{slug(prompt)}.safetensors"
     fast.save_step(file, generator, deltas, facts)

@@ -21,7 +21,7 @@ _HEADING = {"cls": options.Option, "heading": "what guides the edit"}
 def guide_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate an action with `prompt`, `neutral`, `clips`, `identity_file` and `compat`."""
     function = click.option("--compat", type=click.Choice(["none", "official"]), default="none",
-                            help="official: pictures go to CLIP without its normalisation, as in StyleCLIP's program.",
+                            help="official: as StyleCLIP's program, by the prompt alone, without CLIP's normalisation.",
                             **_HEADING)(function)
     function = click.option("--identity", "--ir-se50-weights", "--arcface", "identity_file", metavar="FILE",
                             help="What holds on to the person: ArcFace's model_ir_se50.pth, or a CLIP.  "
@@ -29,26 +29,29 @@ def guide_options(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option("--clip", "--clip-models", "clips", cls=options.Option, several=True, metavar="MODEL",
                             heading="what guides the edit", help="CLIPs that read the prompt, a name or a file each.  "
                             f"[default: {' '.join(DEMO_CLIPS)}]")(function)
-    function = click.option("--neutral", metavar="TEXT", help="What the faces are, in words: an edit then follows "
-                            "the direction from these to the prompt, and leaves alone what both share.",
-                            **_HEADING)(function)
+    function = click.option("--neutral", metavar="TEXT", default="face", help="What the faces are, in words: an edit "
+                            "follows the direction from these to the prompt, and leaves alone what both share. Empty: "
+                            "the prompt alone, as published.", **_HEADING)(function)
     return click.option("--prompt", "--description", "--target", "prompt", required=True, metavar="TEXT",
                         help="What the pictures should show.", **_HEADING)(function)
 
 
 def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], compat: str = "none",
-                neutral: str | None = None) -> list[Guide]:
+                neutral: str = "") -> list[Guide]:
     """Return a guide for each CLIP, the demo's own where none is named for a generator of the demo world.
 
+    Without a neutral text, and with `compat` official, they follow the prompt alone.
     UserError for one that is not there, a prompt that one knows nothing of, and no CLIP for any other generator.
     """
     from jittor_ipl.text.tokenizer import shorten
-    if not clips and not opened.entry.plan.source.startswith("demo:"):
+    if not clips and not of_the_demo(opened):
         raise UserError(f"which CLIP shall read {shorten(prompt)}? name one with --clip, such as ViT-B/32 (the demo's "
                         "own know nothing but the demo's drawings)")
     from jittor_ipl import clip as clip_files
     from jittor_ipl.editing.guidance import open_guide
-    return [open_guide(clip_files.find(name), prompt, compat == "official", neutral) for name in clips or DEMO_CLIPS]
+    official = compat == "official"
+    before = None if official or not neutral else neutral
+    return [open_guide(clip_files.find(name), prompt, official, before) for name in clips or DEMO_CLIPS]
 
 
 def units_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,9 +61,14 @@ def units_option(function: Callable[..., Any]) -> Callable[..., Any]:
                              "only the demo's generator, whose w has numbers that say nothing]")(function)
 
 
+def of_the_demo(opened: OpenedGenerator) -> bool:
+    """Tell whether a generator is the demo's, or adapted from it, for which the published numbers are not made."""
+    return opened.entry.plan.source.startswith("demo:")
+
+
 def in_units(opened: OpenedGenerator, asked: bool | None) -> bool:
     """Return whether codes move in deviations: as asked, else where the generator is the demo's or adapted from it."""
-    return opened.entry.plan.source.startswith("demo:") if asked is None else asked
+    return of_the_demo(opened) if asked is None else asked
 
 
 def open_identity(file: str | None, clips: Sequence[str], weight: float) -> Recogniser | None:

@@ -14,6 +14,7 @@ from jittor_ipl.commands.edit.guides import (
     DEMO_IDENTITY,
     guide_options,
     in_units,
+    of_the_demo,
     open_guides,
     open_identity,
     units_option,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from jittor_ipl.editing.latent_mapper import MapperSettings
     from jittor_ipl.models.latent_mappers import LatentMapperConfig
 
-EXAMPLES = """  python -m jittor_ipl edit train-mapper --prompt "face with curly hair" --neutral face
+EXAMPLES = """  python -m jittor_ipl edit train-mapper --prompt "face with curly hair"
   python -m jittor_ipl edit train-mapper --prompt "angry face" --no-fine-mapper --exp-dir runs/angry
   python -m jittor_ipl edit train-mapper --weights ffhq.pt --clip ViT-B/32 --ir-se50-weights model_ir_se50.pth \\
       --latents-train-path train_faces.pt --description "mohawk hairstyle" --no-fine-mapper"""
@@ -37,7 +38,9 @@ USE_EXAMPLES = """  python -m jittor_ipl edit mapper --mapper runs/mapper/face-w
 _TRAINING = {"cls": options.Option, "heading": "the training (StyleCLIP's numbers)"}
 _NETWORK = {"cls": options.Option, "heading": "the mapper"}
 _RUN = {"cls": options.Option, "heading": "what is written meanwhile"}
-_ON_THE_DEMO = {"steps": 300, "batch": 4, "lr": 0.1}     # a 64 px generator needs less, and a gentler rate
+# A 64 px generator needs few steps, and Ranger only begins to move after as many.
+_ON_THE_DEMO = {"steps": 80, "batch": 4, "lr": 2.0, "optimiser": "adam", "id_lambda": 0.0, "l2_lambda": 0.4}
+_ON_THE_DEMO_IN_S = {**_ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over layers, not a mean
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
@@ -56,11 +59,13 @@ _ON_THE_DEMO = {"steps": 300, "batch": 4, "lr": 0.1}     # a 64 px generator nee
               help=f"Faces a step.  [default: 2; {_ON_THE_DEMO['batch']} for the demo's generator]", **_TRAINING)
 @click.option("--learning-rate", "--lr", type=float, metavar="X",
               help=f"Learning rate.  [default: 0.5; {_ON_THE_DEMO['lr']} for the demo's generator]", **_TRAINING)
-@click.option("--optim-name", type=click.Choice(["ranger", "adam"]), default="ranger", help="Optimiser.", **_TRAINING)
+@click.option("--optim-name", type=click.Choice(["ranger", "adam"]),
+              help="Optimiser.  [default: ranger; adam for the demo's generator]", **_TRAINING)
 @click.option("--clip-lambda", type=float, default=1.0, metavar="X", help="Weight of the CLIP loss.", **_TRAINING)
-@click.option("--latent-l2-lambda", "l2_lambda", type=float, default=0.8, metavar="X",
-              help="Weight of the mean squared change of the codes.", **_TRAINING)
-@click.option("--id-lambda", type=float, default=0.1, metavar="X", help="Weight of the identity loss.", **_TRAINING)
+@click.option("--latent-l2-lambda", "l2_lambda", type=float, metavar="X", help="Weight of the mean squared change of "
+              "the codes.  [default: 0.8; 0.4, of S 0.1, for the demo's generator]", **_TRAINING)
+@click.option("--id-lambda", type=float, metavar="X", help="Weight of the identity loss.  [default: 0.1; 0 for the "
+              "demo's generator]", **_TRAINING)
 @units_option
 @click.option("--latents-train-path", "--latent", "latents", metavar="FILE",
               help="Train on the faces of these codes.  [default: new ones at every step]", **_TRAINING)
@@ -77,7 +82,7 @@ _ON_THE_DEMO = {"steps": 300, "batch": 4, "lr": 0.1}     # a 64 px generator nee
               "[default: runs/mapper/<prompt>]")
 @options.resume
 @options.restart
-def train(prompt: str, neutral: str | None, clips: tuple[str, ...], identity_file: str | None, compat: str,
+def train(prompt: str, neutral: str, clips: tuple[str, ...], identity_file: str | None, compat: str,
           mapper_type: str | None, in_s: bool, latents: str | None, truncation: float | None, image_interval: int,
           board_interval: int, save_interval: int, exp_dir: str | None, restart: bool,
           in_deviations: bool | None, **more: Any) -> int:
@@ -90,8 +95,9 @@ def train(prompt: str, neutral: str | None, clips: tuple[str, ...], identity_fil
     check_seed(more["seed"])
     _settings(more)         # a mistake is told before anything is read
     opened = open_generator(truncation=truncation, **more)
-    settings = _settings(more, **(_ON_THE_DEMO if opened.entry.plan.source == "demo:generator" else {}))
     config = _config(opened, mapper_type, in_s, compat, more)
+    usual = _ON_THE_DEMO_IN_S if config.of_styles else _ON_THE_DEMO
+    settings = _settings(more, **(usual if of_the_demo(opened) else {}))
     faces, shown = _faces(opened, latents, settings)
     guides = open_guides(opened, prompt, clips, compat, neutral)
     recogniser = open_identity(identity_file, clips, settings.id_lambda)
@@ -99,8 +105,8 @@ def train(prompt: str, neutral: str | None, clips: tuple[str, ...], identity_fil
             *([latents] if latents else [])]
     truncation = opened.entry.plan.recipe.truncation
     shown = shown or faces_of_seeds(opened.generator, range(4), truncation, _center(opened))
-    run = MapperRun(prompt, neutral, truncation, config, settings, shown, faces, guides, recogniser, _hashes(read),
-                    in_units(opened, in_deviations))
+    run = MapperRun(prompt, neutral if compat == "none" else "", truncation, config, settings, shown, faces, guides,
+                    recogniser, _hashes(read), in_units(opened, in_deviations))
     logging = Run(sample_every=image_interval, samples=len(run.shown.names), checkpoint_every=save_interval,
                   log_every=board_interval)
     folder = Path(exp_dir or Path("runs") / "mapper" / slug(prompt))
@@ -112,10 +118,10 @@ def train(prompt: str, neutral: str | None, clips: tuple[str, ...], identity_fil
 def _settings(given: dict[str, Any], **defaults: Any) -> MapperSettings:
     """Return the settings of the training; `defaults` in place of the published numbers where none is given."""
     from jittor_ipl.editing.latent_mapper import MapperSettings
-    names = {"max_steps": "steps", "batch_size": "batch", "learning_rate": "lr"}
+    names = {"max_steps": "steps", "batch_size": "batch", "learning_rate": "lr", "optim_name": "optimiser"}
+    names |= {name: name for name in ("clip_lambda", "l2_lambda", "id_lambda", "seed")}
     chosen = {ours: given[theirs] for theirs, ours in names.items() if given[theirs] is not None}
-    same = {name: given[name] for name in ("clip_lambda", "l2_lambda", "id_lambda", "seed")}
-    return MapperSettings(**{**defaults, **chosen, **same}, optimiser=given["optim_name"])
+    return MapperSettings(**{**defaults, **chosen})
 
 
 def _config(opened: OpenedGenerator, mapper_type: str | None, in_s: bool, compat: str,

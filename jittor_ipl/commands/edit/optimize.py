@@ -14,6 +14,7 @@ from jittor_ipl.commands.edit.guides import (
     DEMO_CLIPS,
     guide_options,
     in_units,
+    of_the_demo,
     open_guides,
     open_identity,
     units_option,
@@ -32,6 +33,7 @@ EXAMPLES = """  python -m jittor_ipl edit optimize --seeds 0-1 --prompt "happy f
   python -m jittor_ipl edit optimize --weights ffhq.pt --clip ViT-B/32 --latent-path face.pt --prompt "purple hair"
   python -m jittor_ipl edit optimize --clip ViT-B/32 --weights ffhq.pt --l2-lambda 0.005 --id-lambda 0.005 \\
       --ir-se50-weights model_ir_se50.pth --prompt "beard" --compat official"""
+_ON_THE_DEMO = {"steps": 60, "lr": 0.15, "l2_lambda": 0.001}       # in deviations of its codes
 _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)"}
 
 
@@ -41,22 +43,23 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
 @click.option("--mode", type=click.Choice(["edit", "free_generation"]), default="edit",
               help="free_generation: from the mean face, led by the prompt alone.", **_DESCENT)
 @click.option("--work-in-stylespace", "in_s", is_flag=True, help="Move S codes in place of W+.", **_DESCENT)
-@click.option("--steps", "--step", type=options.positive, default=300, metavar="N", help="Steps.", **_DESCENT)
-@click.option("--lr", "--learning-rate", type=float, default=0.1, metavar="X", help="Highest learning rate.",
-              **_DESCENT)
+@click.option("--steps", "--step", type=options.positive, metavar="N",
+              help=f"Steps.  [default: 300; {_ON_THE_DEMO['steps']} for the demo's generator]", **_DESCENT)
+@click.option("--lr", "--learning-rate", type=float, metavar="X",
+              help=f"Highest learning rate.  [default: 0.1; {_ON_THE_DEMO['lr']} for the demo's generator]", **_DESCENT)
 @units_option
 @click.option("--lr-rampup", type=float, default=0.05, metavar="PART", help="Part of the steps in which it rises.",
               **_DESCENT)
-@click.option("--l2-lambda", type=float, default=0.008, metavar="X", help="Weight of the distance to the start.",
-              **_DESCENT)
+@click.option("--l2-lambda", type=float, metavar="X", help="Weight of the distance to the start.  [default: 0.008; "
+              f"{_ON_THE_DEMO['l2_lambda']} for the demo's generator]", **_DESCENT)
 @click.option("--id-lambda", type=float, default=0.0, metavar="X", help="Weight of the identity loss.", **_DESCENT)
 @click.option("--save-intermediate-image-every", "--snapshot-every", "every", type=click.IntRange(0), default=0,
               metavar="N", help="Save the picture every so many steps; 0 for none.")
 @click.option("--outdir", "--output", "--results-dir", default="out", metavar="DIR", help="Folder of the results.")
-def command(seeds: str | None, latent: str | None, prompt: str, neutral: str | None, clips: tuple[str, ...],
-            identity_file: str | None, compat: str, mode: str, in_s: bool, steps: int, lr: float, lr_rampup: float,
-            l2_lambda: float, id_lambda: float, every: int, outdir: str, in_deviations: bool | None,
-            **weights: Any) -> int:
+def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
+            identity_file: str | None, compat: str, mode: str, in_s: bool, steps: int | None, lr: float | None,
+            lr_rampup: float, l2_lambda: float | None, id_lambda: float, every: int, outdir: str,
+            in_deviations: bool | None, **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
@@ -65,14 +68,18 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str | N
     if not 0 <= lr_rampup <= 1:
         raise UserError(f"--lr-rampup {lr_rampup} is no part of the steps; choose 0 to 1")
     free = mode == "free_generation"
-    settings = Descent("S" if in_s else "W+", steps, lr, l2_lambda, id_lambda, lr_rampup, free=free)
+    given = {name: value for name, value in (("steps", steps), ("lr", lr), ("l2_lambda", l2_lambda))
+             if value is not None}
+    same = {"space": "S" if in_s else "W+", "id_lambda": id_lambda, "rampup": lr_rampup, "free": free}
+    Descent(**given, **same)         # a mistake is told before anything is read
     if free and seeds is not None:
         raise UserError("--mode free_generation starts from the mean face, or from --latent: leave --seeds out")
     opened = open_generator(**weights)
+    settings = Descent(**{**(_ON_THE_DEMO if of_the_demo(opened) else {}), **given, **same})
     recipe = opened.entry.plan.recipe
     faces = open_faces(opened, seeds, latent) if latent is not None or not free else \
         mean_face(opened.generator, recipe.mean_latent_samples, recipe.mean_latent_seed)
-    guides = open_guides(opened, prompt, clips, compat, neutral)
+    guides = open_guides(opened, prompt, clips, compat, "" if free else neutral)
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
     units = deviations(faces.generator, settings.space) if in_units(opened, in_deviations) else None
     folder, ends, losses, began = Path(outdir), [], [], time.monotonic()
