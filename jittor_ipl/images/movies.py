@@ -16,7 +16,7 @@ SUFFIXES = (*PILLOW, *FFMPEG)
 MOST_FPS = 50               # a GIF counts in hundredths of a second, and viewers slow down what is shorter than two
 _CODECS = {".mp4": "libx264", ".webm": "libvpx-vp9"}
 _PALETTE_PIXELS = 1 << 18   # that the palette of a GIF is chosen from
-_MOST_SPREAD = 12           # levels between the darkest and the lightest place of the pattern below
+_MOST_SPREAD = 8            # levels between the darkest and the lightest place of the pattern below
 
 
 def write_movie(path: str | Path, frames: Sequence[np.ndarray], fps: float = 24.0) -> Path:
@@ -69,9 +69,10 @@ def with_one_palette(frames: Sequence[np.ndarray]) -> list[Image.Image]:
     pixels = np.concatenate([frame.reshape(-1, 3)[i % every::every] for i, frame in enumerate(frames)])
     sample = Image.fromarray(pixels[None])
     palette = sample.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
-    # Colours that lie d levels apart miss by d / sqrt(12) on average; where every colour is there, nothing is added.
+    # Colours that lie d levels apart miss by d / sqrt(12): half of d breaks up bands and is hard to see, nothing is
+    # added where every colour is there.
     nearest = np.asarray(sample.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB"))[0]
-    spread = min(_MOST_SPREAD, np.sqrt(12 * ((nearest - pixels.astype(float))**2).mean()))
+    spread = min(_MOST_SPREAD, np.sqrt(3 * ((nearest - pixels.astype(float))**2).mean()))
     height, width, _ = frames[0].shape
     pattern = np.tile(_bayer(8) * spread, (-(-height // 8), -(-width // 8)))[:height, :width, None]
     return [Image.fromarray(np.clip(np.round(frame + pattern), 0, 255).astype(np.uint8)).quantize(
