@@ -38,7 +38,7 @@ _SEARCH = {"cls": options.Option, "heading": "the search (StyleMC's numbers)"}
 @click.option("--step", type=float, default=0.1, metavar="X",
               help="How far a gradient moves the channel that it moves most.", **_SEARCH)
 @units_option
-@click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="3", metavar="LIST",
+@click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="2", metavar="LIST",
               help="Show the faces with so much of it: -1,0,2.5")
 @click.option("--outdir", "--output", default="out", metavar="DIR", help="Folder of the direction and the pictures.")
 def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],

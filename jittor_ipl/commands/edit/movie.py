@@ -27,7 +27,7 @@ _EDIT = {"cls": options.Option, "heading": "an edit (else a walk from face to fa
 @click.option("--mapper", "mapper_file", metavar="WHAT", help="A latent mapper: its strength changes.", **_EDIT)
 @click.option("--from", "first", type=float, default=0.0, metavar="X", help="First strength.", **_EDIT)
 @click.option("--to", "last", type=float, metavar="X",
-              help="Last strength.  [default: 3 of a direction, 1 of a mapper]", **_EDIT)
+              help="Last strength.  [default: 2 of a direction, 1 of a mapper]", **_EDIT)
 @click.option("--through", multiple=True, type=options.shipped, metavar="WHAT",
               help="Turn the generator into this one, adapted from the same source; may be given again.")
 @click.option("--levels", type=click.Choice(["all", "coarse", "medium", "fine"]), default="all",
@@ -71,7 +71,7 @@ def _edit(opened: OpenedGenerator, faces: Faces, direction: str | None,
     if direction:
         from jittor_ipl.editing.fast import load_step
         deltas, _ = load_step(direction, [opened.generator, opened.source])
-        return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), 3.0
+        return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), 2.0
     from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.latent_mapper import edit_faces
     from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_generator
