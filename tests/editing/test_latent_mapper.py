@@ -155,7 +155,8 @@ def test_a_listed_face_comes_as_often_as_any_other(generator):
 
 def test_a_released_mapper_runs_with_the_generator_beside_it(tmp_path, capsys):
     out = tmp_path / "out"
-    assert cli.main(["edit", "mapper", "--checkpoint_path", str(RELEASED), "--seeds", "0-1", "--outdir", str(out)]) == 0
+    assert cli.main(["edit", "mapper", "--checkpoint_path", str(RELEASED), "--seeds", "0-1", "--outdir", str(out),
+                     "--couple_outputs"]) == 0
     record = json.loads((out / "edit.json").read_text())
     assert record["prompt"] == "a face with a beard" and (out / "seed0001-edited.png").is_file()
     stored = load_latent_mapper(RELEASED)

@@ -155,3 +155,10 @@ def test_mistakes_of_the_command(networks, tmp_path, monkeypatch, capsys, words,
     monkeypatch.chdir(tmp_path)
     assert call(networks, *words) == 2
     assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(networks, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("jittor_ipl.editing.movie.walk_frames", None)
+    assert call(networks, "--seeds", "0-1", "--output", str(tmp_path / "file" / "a.gif")) == 2
+    assert "file" in capsys.readouterr().err

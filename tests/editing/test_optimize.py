@@ -98,6 +98,8 @@ def test_from_seeds_to_files_and_back(networks, generator, tmp_path, capsys):
     (["--prompt", "a face", "--steps", "0"], "whole number from 1 on"),
     (["--prompt", "a face", "--lr", "0"], "the learning rate are positive"),
     (["--prompt", "a face", "--id-lambda", "0.1"], "--identity model_ir_se50.pth"),
+    (["--prompt", "a face", "--stylegan-size", "1024"], "has 8; leave the option out"),
+    (["--prompt", "face", "--neutral", "face"], "are one"),
     (["--prompt", "a face", "--mode", "free_generation", "--seeds", "1"], "leave --seeds out"),
     (["--prompt", "a face", "--identity", "nowhere.pth", "--id-lambda", "1"], "nowhere.pth"),
 ])

@@ -26,7 +26,8 @@ _CHECKED: dict[str, Any] = {"cls": options.Option, "heading": "numbers of the ge
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate an action with the options that name a generator: `weights`, `style`, `source`, `numbers` of it."""
     for name, text in reversed(NUMBERS.items()):
-        function = click.option(f"--{name}", type=options.positive, metavar="N", help=text, **_CHECKED)(function)
+        names = (f"--{name}", *(["--stylegan-size"] if name == "size" else []))
+        function = click.option(*names, type=options.positive, metavar="N", help=text, **_CHECKED)(function)
     function = click.option("--model-type", metavar="NAME", help="Read from the weight file.", **_CHECKED)(function)
     function = click.option("--cpu", is_flag=True, help="The default; JITTOR_IPL_DEVICE=cuda asks for a GPU.",
                             **_CHECKED)(function)

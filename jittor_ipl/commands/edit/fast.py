@@ -60,14 +60,13 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     guides = open_guides(opened, prompt, clips, compat, neutral)
     recogniser = open_identity(identity_file, clips, settings.id_lambda)
     faces = open_faces(opened, seeds, latent)
-    began = time.monotonic()
+    folder, began = output_folder(Path(outdir)), time.monotonic()
     center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
     shown = faces_of_seeds(generator, found_on, recipe.truncation, center)
     units = deviations(generator, "S") if in_units(opened, in_deviations) else None
     deltas = fast.find_step(generator, shown.styles, guides, settings, units, recogniser)
     seconds = round(time.monotonic() - began, 2)
     facts = {"prompt": prompt, "neutral": neutral, "clip": " ".join(clips or DEMO_CLIPS)}
-    folder = output_folder(Path(outdir))
     file = folder / f"{slug(prompt)}.safetensors"
     fast.save_step(file, generator, deltas, facts)
     sheet = _pictures(folder, faces, deltas, alphas, prompt)

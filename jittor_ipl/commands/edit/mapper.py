@@ -171,6 +171,7 @@ def _hashes(refs: list[str]) -> list[str]:
 @click.option("--latents-test-path", "test_latents", metavar="FILE", help="The same as --latent.")
 @click.option("--strength", type=float, default=1.0, metavar="X", help="Times the published step; 0 changes nothing, "
               "a negative one goes the other way.")
+@click.option("--couple-outputs", is_flag=True, expose_value=False, help="Before and after: always done.")
 @click.option("--outdir", "--output", "--exp-dir", default="out", metavar="DIR", help="Folder of the results.")
 def command(weights: str, seeds: str | None, latent: str | None, test_latents: str | None, mapper_file: str,
             strength: float, outdir: str, **more: Any) -> int:

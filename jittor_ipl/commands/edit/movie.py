@@ -43,6 +43,7 @@ def command(seeds: str | None, latent: str | None, direction: str | None, mapper
             last: float | None, through: tuple[str, ...], levels: str, frames: int, fps: float, once: bool, side: int,
             output: str, **more: Any) -> int:
     """Make a movie of an edit, of a walk between faces, or between generators."""
+    from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.editing import movie
     from jittor_ipl.images.movies import check_movie, enlarged, write_movie
     check_movie(output, fps)
@@ -51,8 +52,10 @@ def command(seeds: str | None, latent: str | None, direction: str | None, mapper
     opened = open_generator(**more)
     others = [open_generator(what) for what in through]
     faces = open_faces(opened, seeds, latent)
-    if direction or mapper_file:
-        edited, usual = _edit(opened, faces, direction, mapper_file)
+    edit = _edit(opened, faces, direction, mapper_file) if direction or mapper_file else None
+    output_folder(Path(output).parent)          # before the work, not after
+    if edit is not None:
+        edited, usual = edit
         shown = list(movie.edit_frames(faces, edited, first, usual if last is None else last, frames))
         shown = shown if once else movie.there_and_back(shown)
     elif others:

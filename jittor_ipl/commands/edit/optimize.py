@@ -61,6 +61,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
             lr_rampup: float, l2_lambda: float | None, id_lambda: float, every: int, outdir: str,
             in_deviations: bool | None, **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
+    from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, start_of
@@ -82,10 +83,10 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     guides = open_guides(opened, prompt, clips, compat, "" if free else neutral)
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
     units = deviations(faces.generator, settings.space) if in_units(opened, in_deviations) else None
-    folder, ends, losses, began = Path(outdir), [], [], time.monotonic()
-    for index, name in enumerate(faces.names):
+    starts = [start_of(faces, index, settings.space) for index in range(len(faces.names))]
+    folder, ends, losses, began = output_folder(Path(outdir)), [], [], time.monotonic()
+    for name, start in zip(faces.names, starts):
         watch, seen = _watcher(faces, name, folder, every, settings.steps)
-        start = start_of(faces, index, settings.space)
         ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch, units))
         losses.append({"first": seen[0], "last": seen[-1]})
         click.echo(f"{name}: loss {seen[0]:.3f} -> {seen[-1]:.3f}", err=True)
