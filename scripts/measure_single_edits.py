@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from measure_editing import FIRST_SEED, GENERATOR, PROMPTS  # noqa: E402
 
 METHODS = ("fast", "mapper", "mapper-s", "optimize", "optimize-s")
-STRENGTH = 2        # of a fast direction, as the command's default
 FOUND_ON = range(4_000_000, 4_000_128)
 Editor = Callable[[object], tuple]      # faces -> their edited S codes
 
@@ -81,7 +80,7 @@ class World:
 
     def fast(self, guides: list) -> Editor:
         from jittor_ipl.editing.deviations import deviations
-        from jittor_ipl.editing.fast import FastSettings, find_step
+        from jittor_ipl.editing.fast import STRENGTH, FastSettings, find_step
         deltas = find_step(self.generator, self.faces(FOUND_ON).styles, guides, FastSettings(id_lambda=0),
                            deviations(self.generator, "S"))
         return lambda faces: tuple(code + STRENGTH * delta for code, delta in zip(faces.styles, deltas))

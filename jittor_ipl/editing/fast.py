@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.editing.codes import Styles, file_positions, in_file_order, in_our_order, layers_of
+from jittor_ipl.editing.dictionary import Dictionary, generator_sha256
+from jittor_ipl.editing.direction import Step
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.editing.partial import picture_from, start, steps_to
 from jittor_ipl.errors import UserError
@@ -19,11 +21,13 @@ from jittor_ipl.losses import identity
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.latent_mapper import generator_sha256
-from jittor_ipl.weights.network import read_network
+from jittor_ipl.weights.folder import find_file_set
+from jittor_ipl.weights.network import open_network, read_network
+from jittor_ipl.weights.refs import locate
 
 KIND = "style-step"
 IDENTITY = {"high": 2.0, "medium": 0.5, "low": 0.1, "none": 0.0}        # StyleMC's weights
+STRENGTH = 2.0                      # of a direction, where none is asked for
 _COARSE = range(8, 65)              # resolutions in pixels whose convolutions move
 
 
@@ -144,3 +148,39 @@ def load_step(ref: str | os.PathLike, generators: Sequence[Generator]) -> tuple[
     if not all(np.isfinite(delta).all() for delta in deltas):
         raise UserError(f"{label}: a direction in it is not finite; find it again with edit fast")
     return deltas, dict(facts)
+
+
+@dataclass(frozen=True)
+class FoundEdit:
+    """A direction from a file in place of one that is looked up in a dictionary; see `session.Edit`."""
+
+    step: Step
+    dictionary: Dictionary      # without a row: what the file says of itself
+    neutral: str
+    target: str
+
+    def steps(self, size: int, betas: Sequence[float] | None) -> list[Step]:
+        """Return the one step that there is."""
+        return [self.step]
+
+    def alpha(self, generator: Generator, step: Step) -> float:
+        """Return the usual strength."""
+        return STRENGTH
+
+
+def found_edit(ref: str | os.PathLike, generators: Sequence[Generator]) -> FoundEdit:
+    """Return the edit of a file that `edit fast` wrote; raises the UserErrors of `load_step`."""
+    deltas, facts = load_step(ref, generators)
+    told = {"way": "fast", "clips": facts.get("clip", "").split(), **facts}
+    dictionary = Dictionary(np.zeros((0, 0), np.float32), (), told, os.fspath(ref))
+    step = Step(deltas, sum(int((delta != 0).sum()) for delta in deltas), 0.0)
+    return FoundEdit(step, dictionary, facts.get("neutral", ""), facts.get("prompt", ""))
+
+
+def is_step(ref: str | os.PathLike) -> bool:
+    """Tell whether a file is one direction, not a dictionary of them; any other file, or none, is not."""
+    try:
+        opened = open_network(find_file_set(locate(ref)))
+    except UserError:
+        return False
+    return opened.found is not None and opened.found.layout.kind == KIND

@@ -13,6 +13,7 @@ from jittor_ipl.editing.codes import Faces, stored_styles
 from jittor_ipl.editing.dictionary import Dictionary
 from jittor_ipl.editing.direction import Step, automatic_beta, moved, relevances, step_of, without
 from jittor_ipl.editing.drawing import draw
+from jittor_ipl.editing.fast import FoundEdit
 from jittor_ipl.editing.statistics import StyleStatistics
 from jittor_ipl.editing.strength import automatic_alpha
 from jittor_ipl.images.files import encode_png
@@ -51,7 +52,7 @@ class Edit:
         return automatic_alpha(generator, self.clips, step, self.text)
 
 
-def write_edit(folder: Path, edit: Edit, faces: Faces, generators: Mapping[str, Generator],
+def write_edit(folder: Path, edit: Edit | FoundEdit, faces: Faces, generators: Mapping[str, Generator],
                alphas: Sequence[float] | None, betas: Sequence[float] | None, batch: int = 8) -> Iterator[str]:
     """Write the pictures of faces under every threshold and strength, a sheet of them and a record; yield what is told.
 
@@ -90,7 +91,7 @@ def _variants(styles: Sequence[np.ndarray], steps: Sequence[Step],
             yield f"{beta}_{alpha:+g}", moved(styles, step, alpha)
 
 
-def _record(edit: Edit, faces: Faces, steps: Sequence[Step], strengths: Sequence[Sequence[float]]) -> dict:
+def _record(edit: Edit | FoundEdit, faces: Faces, steps: Sequence[Step], strengths: Sequence[Sequence[float]]) -> dict:
     return {"neutral": edit.neutral, "target": edit.target, "faces": list(faces.names),
             "dictionary": {"file": edit.dictionary.label,
                            **{key: edit.dictionary.facts[key] for key in ("way", "generator_sha256", "clips", "faces")

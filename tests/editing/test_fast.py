@@ -12,6 +12,7 @@ from jittor_ipl.editing.codes import faces_of_seeds
 from jittor_ipl.editing.fast import FastSettings, find_step, load_step, moving_layers, pruned, save_step
 from jittor_ipl.editing.guidance import open_guide
 from jittor_ipl.errors import UserError
+from jittor_ipl.images.files import load_image
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator, Undrawn
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
@@ -99,6 +100,15 @@ def test_from_a_prompt_to_a_file_and_pictures(networks, generator, tmp_path, cap
     record = json.loads((out / "edit.json").read_text())
     assert facts["prompt"] == "a happy face" and record["channels"] == sum(int((d != 0).sum()) for d in deltas)
     assert cli.main(["inspect", str(out / "a-happy-face.safetensors")]) == 0
+    file, edited = ["--direction-path", str(out / "a-happy-face.safetensors")], tmp_path / "edited"
+    apply = ["edit", "direction", "--weights", str(networks / "generator.safetensors"), "--seeds", "0", *file]
+    assert cli.main([*apply, "--alpha=-1,2", "--outdir", str(edited)]) == 0, capsys.readouterr().err
+    assert np.array_equal(*(load_image(folder / "seed0000_+2.png") for folder in (out, edited)))
+    for words, told in ((["--keep", "boy"], "choose in a dictionary"), (["--target", "x"], "found for 'a happy face'"),
+                        (["--weights", "demo:generator"], "found for another generator")):
+        assert cli.main([*apply, *words, "--outdir", str(tmp_path / "no")]) == 2
+        assert told in capsys.readouterr().err and not (tmp_path / "no").exists()
+    assert cli.main(["edit", "direction", "--seeds", "0"]) == 2 and "--target" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words, told", [

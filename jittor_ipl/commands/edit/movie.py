@@ -72,9 +72,9 @@ def _edit(opened: OpenedGenerator, faces: Faces, direction: str | None,
           mapper_file: str | None) -> tuple[Callable[[float], Styles], float]:
     """Return what edits all faces with a strength, and its usual strength."""
     if direction:
-        from jittor_ipl.editing.fast import load_step
+        from jittor_ipl.editing.fast import STRENGTH, load_step
         deltas, _ = load_step(direction, [opened.generator, opened.source])
-        return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), 2.0
+        return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), STRENGTH
     from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.latent_mapper import edit_faces
     from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_generator
