@@ -58,3 +58,10 @@ def test_the_numbers_of_a_way_take_the_place_of_the_generators(tmp_path):
     pairs, scores = (numbers_of(run, way) for way in ("pairs", "dds"))
     assert (pairs.steps, pairs.batch, pairs.lr, pairs.mixing, pairs.noise) == (7, 3, 0.1, 0.0, "const")
     assert (scores.steps, scores.mixing, scores.noise) == (9, 0.5, "random") and pairs.ema == scores.ema == 0.9
+
+
+def test_the_distance_of_scores_is_in_the_hash_once_it_is_named(tmp_path):
+    """Weights trained before there was a choice keep their hash."""
+    hashes = [load(tmp_path, f"teacher: {{scores: {{{named}}}}}").training_hash()
+              for named in ("", "distance: auto", "distance: squared", "distance: absolute")]
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3

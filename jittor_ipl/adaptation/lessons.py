@@ -14,6 +14,7 @@ from jittor_ipl.config.sections import GeneratorTraining
 from jittor_ipl.config.teacher import ScoreTraining, Teacher
 from jittor_ipl.diffusion.teacher import DiffusionTeacher
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 
@@ -64,12 +65,19 @@ class PairLesson:
 
 
 class ScoreLesson:
-    """The generator's own pictures, moved as the teacher's score says (`DiffusionTeacher.score`)."""
+    """The generator's own pictures, moved as the teacher's score says (`DiffusionTeacher.score`).
+
+    first: whether the way begins with the source generator, which decides on the distance where the settings do not.
+    The gradient of the squared distance is the step itself, as the ways were published; that of the absolute one keeps
+    the step's signs alone, so that noise weighs as much as what it hides. After pairs, where steps are small and should
+    mend details, it is the better one.
+    """
 
     def __init__(self, way: str, teacher: DiffusionTeacher, source: Generator, words: Words, settings: Teacher,
-                 seed: int):
+                 seed: int, first: bool = False):
         self.way, self.teacher, self.source, self.words, self.settings = way, teacher, source, words, settings
-        self.seed = seed
+        self.seed, wanted = seed, settings.scores.distance
+        self.squared = first if wanted == "auto" else wanted == "squared"
 
     def wanted(self, step: int, batch: Batch, target: Generator) -> np.ndarray:
         """Return the target's pictures of this step, moved."""
@@ -85,7 +93,10 @@ class ScoreLesson:
         return now + self.teacher.step(z, np.float32(numbers.strength) * change, now.shape[2])
 
     def loss(self, images: jt.Var, wanted: jt.Var) -> jt.Var:
-        """See `losses.regression`."""
+        """See `losses.regression`, or the mean squared difference."""
+        if self.squared:
+            apart = images - wanted
+            return mean(apart * apart)
         return losses.regression(images, wanted, self.settings.edges, self.settings.coarse)
 
     def _timestep(self, numbers: ScoreTraining, step: int, random: np.random.Generator) -> int:

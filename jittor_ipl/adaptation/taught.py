@@ -76,7 +76,7 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
             lesson = PairLesson(draws, config.teacher)
         else:
             draws = Draws(seed, source, numbers)
-            lesson = ScoreLesson(way, teacher, source, told, config.teacher, seed)
+            lesson = ScoreLesson(way, teacher, source, told, config.teacher, seed, first=not averaged)
         with stage_of(way, numbers) as stage:
             averaged = train_generator(source, target, hearing, numbers, weights, seed=seed, loop=stage, draws=draws,
                                        lesson=lesson)

@@ -76,6 +76,8 @@ class StyleRun(Shared):
             del settings["teacher"]
         elif self.style_images is None:
             del settings["teacher"]["few_shot"]
+        if self.method == "teacher" and self.teacher.scores.distance == "auto":
+            del settings["teacher"]["scores"]["distance"]       # younger than published weights
         for loss, names in _YOUNGER.items():
             if not settings["losses"][loss]:
                 del settings["losses"][loss]

@@ -10,6 +10,7 @@ from jittor_ipl.config.lora import UNET_TARGETS, LoraTraining, Target
 from jittor_ipl.config.sections import Batch, Fraction, Rate, Section, Steps, Weight, Words
 from jittor_ipl.errors import UserError
 
+Distance = Literal["auto", "absolute", "squared"]
 Way = Literal["pairs", "dds", "sds", "ld"]
 Guidance = Annotated[float, Field(ge=0, le=100)]
 
@@ -46,6 +47,7 @@ class ScoreTraining(Section):
     noise_to: Fraction = 0.98                   # upper end at the first step ...
     noise_last: Fraction = 0.5                  # ... and at the last
     strength: Weight = 1.0                      # of a step in latents
+    distance: Distance = "auto"                 # squared where the way begins with the source, absolute after another
 
     @model_validator(mode="after")
     def _a_range(self) -> ScoreTraining:

@@ -10,12 +10,14 @@ import pytest
 
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
+from jittor_ipl.adaptation.lessons import ScoreLesson
 from jittor_ipl.adaptation.pairs import Pairs, make_pairs
 from jittor_ipl.config import StyleRun, load_suite
-from jittor_ipl.config.teacher import PairsTraining
+from jittor_ipl.config.teacher import PairsTraining, Teacher
 from jittor_ipl.diffusion.teacher import DiffusionTeacher, load_teacher
 from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.safetensors import read_safetensors
 from jittor_ipl.weights.generator import load_generator
 from tests.tiny_networks import write_networks, write_suite
@@ -164,3 +166,15 @@ def test_the_other_ways_train_with_clip_beside_them(networks, tmp_path, way):
                         "run.samples=0"), tmp_path)
     told = (tmp_path / "metrics.jsonl").read_text()
     assert "lesson" in told and "directional" in told and report.seconds > 0
+
+
+@pytest.mark.parametrize("distance, first, squared", [
+    ("auto", True, True), ("auto", False, False), ("squared", False, True), ("absolute", True, False)])
+def test_the_distance_that_a_score_is_learnt_by(distance, first, squared):
+    """Squared, the gradient is the step itself, which is how the ways of scores were published."""
+    settings = Teacher(scores={"distance": distance})
+    lesson = ScoreLesson("dds", None, None, None, settings, 0, first)
+    step = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    images = jt.array(np.zeros_like(step))
+    gradient = jt.grad(lesson.loss(images, jt.array(step)), images).numpy()
+    assert np.allclose(gradient, -2 * step / step.size, atol=1e-7) == squared
