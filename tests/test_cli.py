@@ -113,9 +113,9 @@ def test_any_words_name_a_style(monkeypatch, capsys, tmp_path):
     zombie, oil = yaml.safe_load_all(capsys.readouterr().out)
     assert (zombie["style"], zombie["target"], oil["style"]) == ("zombie", "zombie", "oil painting")
     assert 99 < zombie["number"] != oil["number"] > 99
-    assert cli.main(["adapt", "--style", "disney", "--dry-run"]) == 0
-    disney = yaml.safe_load(capsys.readouterr().out)
-    assert {**disney, "style": "zombie", "target": "zombie", "number": zombie["number"]} == zombie
+    assert cli.main(["adapt", "--style", "cubism", "--dry-run"]) == 0
+    cubism = yaml.safe_load(capsys.readouterr().out)
+    assert {**cubism, "style": "zombie", "target": "zombie", "number": zombie["number"]} == zombie
     assert cli.main(["adapt", "--style", "zombie", "--list"]) == 0
     assert capsys.readouterr().out == f"{zombie['number']}\truns/demo/{zombie['number']}-zombie\topen\tzombie\n"
     assert cli.main(["adapt", "--style", "disny", "--dry-run", "--new-style"]) == 0
