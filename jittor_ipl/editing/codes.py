@@ -20,7 +20,7 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.tuned import KIND as TUNED
-from jittor_ipl.weights.tuned import load_tuned
+from jittor_ipl.weights.tuned import carried_over, load_tuned
 
 Styles = tuple[np.ndarray, ...]
 
@@ -33,12 +33,19 @@ class Faces:
     styles      their S codes, float32 [N, C] a style layer
     names       what each is called in the names of files
     ws          their W+ codes, float32 [N, n_latent, style_dim]; None where S codes were given
+    source      where `generator` is a tuned one, the one that it was tuned from
     """
 
     generator: Generator
     styles: Styles
     names: tuple[str, ...]
     ws: np.ndarray | None
+    source: Generator | None = None
+
+    def shown_in(self, other: Generator) -> Generator:
+        """Return what draws these faces as `other` does, which was adapted from their source: with their tuning."""
+        return other if self.source is None or other is self.generator else \
+            carried_over(self.generator, self.source, other)
 
     def in_generator(self, other: Generator) -> Styles:
         """Return the S codes of these faces in a generator adapted from theirs; the same codes where there is no w."""
@@ -84,7 +91,8 @@ def faces_of_file(generator: Generator, ref: str | os.PathLike) -> Faces:
     network, label = read_network(ref, kind=("latents", TUNED)), os.fspath(ref)
     if network.layout.kind == TUNED:
         tuned = load_tuned(ref, generator)
-        return Faces(tuned.generator, styles_of(tuned.generator, tuned.latents), tuned.names, tuned.latents)
+        return Faces(tuned.generator, styles_of(tuned.generator, tuned.latents), tuned.names, tuned.latents,
+                     generator)
     space, ws = network.layout.config["space"], None
     if space == "S":
         codes = in_our_order(generator, [network.tensors[f"S.{i}"] for i in range(len(network.tensors))], label)

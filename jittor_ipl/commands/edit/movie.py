@@ -59,7 +59,7 @@ def command(seeds: str | None, latent: str | None, direction: str | None, mapper
         shown = list(movie.edit_frames(faces, edited, first, usual if last is None else last, frames))
         shown = shown if once else movie.there_and_back(shown)
     elif others:
-        generators = [faces.generator, *(other.generator for other in others)]
+        generators = [faces.generator, *(faces.shown_in(other.generator) for other in others)]
         shown = list(movie.weight_frames(faces, generators, frames, not once))
     else:
         shown = list(movie.walk_frames(faces, frames, levels, not once))
