@@ -69,7 +69,7 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.option("--tune-parts", type=click.Choice(["convolutions", "synthesis"]), default="convolutions",
               help="Which weights move.", **TUNING)
 @click.option("--stop", "--lpips-threshold", type=click.FloatRange(0), default=0.06, metavar="D",
-              help="LPIPS at which a picture is good enough.", **TUNING)
+              help="Perceptual distance at which a picture is good enough.", **TUNING)
 @click.option("--locality", type=click.FloatRange(0), default=0.0, metavar="W",
               help="Weight of leaving faces nearby as they are.", **TUNING)
 @face_options
@@ -128,7 +128,7 @@ def settings_of(size: int, encoded: bool, maps: bool, seed: int,
     project = {"steps": steps, "lr": .03 if small else .01, "space": "w"}
     project |= {name: given[name] for name in project if given[name] is not None}
     moved = {} if encoded else {"noise": .05}
-    tune = {"steps": 30 if small else 350, "lr": 3e-3 if small else 3e-4}
+    tune = {"steps": 30 if small else 350, "lr": 3e-3 if small else 3e-4, "distance": 5.0 if small else 30.0}
     tune |= {name: given[f"tune_{name}"] for name in ("steps", "lr", "parts") if given[f"tune_{name}"] is not None}
     return (Projection(**{"noise": 0.0, **moved, **project}, maps=maps, seed=seed),
             Tuning(**tune, stop=given["stop"], locality=given["locality"], seed=seed))

@@ -16,7 +16,6 @@ from jittor_ipl.inversion.matching import Matching
 from jittor_ipl.inversion.noise import autocorrelation, standardised
 from jittor_ipl.models.stylegan2.config import noise_sizes
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam
@@ -32,8 +31,6 @@ class Projection:
     space        "w" or "w+"
     noise        largest deviation of noise on the code, as a share of the spread of w
     maps         whether noise maps are fitted too (and then belong to the picture); else the generator's own are used
-    apart        weight of the mean squared distance of a W+ code's layers from their mean: what keeps it editable
-    near         weight of the mean squared distance of the code from where it started
     """
 
     space: str = "w+"
@@ -42,8 +39,6 @@ class Projection:
     noise: float = 0.05
     maps: bool = False
     regulariser: float = 1e5    # of the noise maps
-    apart: float = 0.0
-    near: float = 0.0
     samples: int = 600          # of z, behind mean and spread of w
     seed: int = 0
 
@@ -90,14 +85,14 @@ def project(generator: Generator, matching: Matching, settings: Projection, star
     centre, spread = mean_and_spread(generator, settings.samples, settings.seed)
     code = _trainable(_begin(generator, centre if start is None else start, settings.space))
     maps = _maps(generator, settings)
-    origin, drawn = code.numpy(), list(maps.values()) or "const"
+    shape, drawn = tuple(code.shape), list(maps.values()) or "const"
     adam = Adam({"code": code, **maps}, settings.lr)
     for step in range(settings.steps):
         random = rng(settings.seed, "projection", step)
-        moved = strength(spread, settings.noise, step, settings.steps) * random.standard_normal(origin.shape)
+        moved = strength(spread, settings.noise, step, settings.steps) * random.standard_normal(shape)
         ws = generator.broadcast(code + jt.array(moved.astype(np.float32)))
         terms = matching.terms(generator.synthesis(ws, drawn))
-        loss = matching.loss(terms) + _prior(code, origin, settings)
+        loss = matching.loss(terms)
         if maps:
             loss = loss + settings.regulariser * autocorrelation(list(maps.values()))
         adam.minimise(loss, rate(settings.lr, step, settings.steps))
@@ -118,17 +113,6 @@ def _begin(generator: Generator, start: np.ndarray, space: str) -> np.ndarray:
     if space == "w":
         return (start if start.ndim == 1 else start.mean(0))[None].astype(np.float32)
     return np.broadcast_to(start, wanted)[None].astype(np.float32)
-
-
-def _prior(code: jt.Var, origin: np.ndarray, settings: Projection) -> jt.Var | float:
-    total = 0.0
-    if settings.near:
-        away = code - jt.array(origin)
-        total = total + settings.near * mean(away * away)
-    if settings.apart and code.ndim == 3:
-        layers = code - mean(code, 1, keepdims=True)
-        total = total + settings.apart * mean(layers * layers)
-    return total
 
 
 def _maps(generator: Generator, settings: Projection) -> dict[str, jt.Var]:

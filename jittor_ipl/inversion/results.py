@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def clean(root: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def write(folder: Path, views: Mapping[str, Views], latents: np.ndarray, save_latents: Any,
+def write(folder: Path, views: Mapping[str, Views], latents: np.ndarray, save_latents: Callable[[Path], object],
           report: Mapping[str, Any]) -> dict[str, Any]:
     """Write the folder of pictures `views` by name, which takes the place of an older one; return the whole report.
 

@@ -15,12 +15,14 @@ from jittor_ipl.train.optim import Adam
 
 Report = Callable[[int, dict[str, float]], object]
 PARTS = ("convolutions", "synthesis")
+_SAMPLES = 600      # of z, behind the mean w of a generator that brings none
 
 
 @dataclass(frozen=True)
 class Tuning:
     """How a generator is tuned; the numbers are PTI's.
 
+    pixels     weight of the mean squared difference, `perceptual` of the network's distance: for the `Matching`s
     parts      what moves: the weights of the "convolutions" alone, or all of "synthesis" but the noise maps
     stop       perceptual distance at which a picture is good enough; the tuning ends when all are
     locality   weight of staying what the generator was at codes nearby; PTI's is off, too
@@ -58,6 +60,7 @@ def tune(source: Generator, latents: np.ndarray, matchings: Sequence[Matching], 
     for name, var in twin.trainable().items():
         var.requires_grad = name in moving
     adam, good = Adam(moving, settings.lr), 0
+    centre = source.center(_SAMPLES, settings.seed) if settings.locality else None
     for step in range(settings.steps):
         index = step % len(latents)
         ws, matching = jt.array(latents[index:index + 1]), matchings[index]
@@ -70,25 +73,24 @@ def tune(source: Generator, latents: np.ndarray, matchings: Sequence[Matching], 
             break
         if good:
             continue
-        loss = settings.pixels * terms["pixels"] + settings.perceptual * terms["perceptual"]
+        loss = matching.loss(terms)
         if settings.locality:
-            loss = loss + settings.locality * locality(source, twin, latents[index], matching, settings, step)
+            loss = loss + settings.locality * locality(source, twin, latents[index], centre, matching, settings, step)
         adam.minimise(loss)
     for var in twin.trainable().values():
         var.stop_grad()
     return twin
 
 
-def locality(source: Generator, twin: Generator, latent: np.ndarray, matching: Matching, settings: Tuning,
-             step: int) -> jt.Var:
+def locality(source: Generator, twin: Generator, latent: np.ndarray, centre: jt.Var, matching: Matching,
+             settings: Tuning, step: int) -> jt.Var:
     """Return how far the tuned generator's picture is from its source's at a code near `latent`, [1].
 
-    The code lies `distance` from the picture's, towards a random one that is truncated by .5: PTI's regularisation,
-    the mean squared difference plus the perceptual distance.
+    The code lies `distance` from the picture's, towards a random one that is truncated by .5 to `centre`
+    [1, style_dim]: PTI's regularisation, the mean squared difference plus the perceptual distance.
     """
     z = rng(settings.seed, "locality", step).standard_normal((1, source.style_dim)).astype(np.float32)
     with jt.no_grad():
-        centre = source.center(600, settings.seed)
         other = source.broadcast(source.truncate(source.mapping(jt.array(z)), 0.5, centre)).numpy()
         ws = jt.array(nearby(latent[None], other, settings.distance))
         wanted = source.synthesis(ws)
