@@ -28,7 +28,7 @@ def changed(source: Generator, name: str, factor: float) -> Generator:
 
 def test_faces_of_a_tuned_file_bring_their_generator(tmp_path: Path) -> None:
     source = generator(1)
-    tuned = changed(source, "conv1.conv.weight", 1.5)
+    tuned = changed(source, "to_rgb1.conv.weight", 1.5)      # one without demodulation, which undoes a factor
     codes = np.random.default_rng(2).standard_normal((2, source.n_latent, 16), np.float32)
     save_tuned(Tuned(tuned, codes, ("a", "b")), source, tmp_path / "faces.safetensors", half=False)
     faces = faces_of_file(source, tmp_path / "faces.safetensors")
