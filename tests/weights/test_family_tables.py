@@ -58,7 +58,9 @@ FILES = {"stylegan2/nvidia_ada.pkl": "stylegan2", "stylegan2/nvidia_tf.pkl": "st
          "stylegan2/rosinality.pt": "stylegan2",
          "stylegan2/paddlegan.pdparams": "stylegan2", "prompt_mapper/transformer.pt": "prompt-mapper"}
 DIFFUSION = {"unet": "unet", "vae": "vae", "text_encoder": "text-encoder"}
-NAMELESS = {"latents", "style-directions", "style-statistics", "delta", "judge"}       # no names of their own
+# What has no names of its own, or says in its metadata what it is and is loaded by a loader that checks the names.
+NAMELESS = {"latents", "style-directions", "style-statistics", "delta", "judge", "tuned-generator", "style-step",
+            "compact-encoder"}
 
 
 def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
