@@ -239,7 +239,7 @@ def out_of_range(images: jt.Var) -> jt.Var:
     return mean(excess * excess)
 
 
-# ---- Editing (StyleCLIP: Patashnik et al. 2021; identity: Richardson et al. 2021) ------------------------------
+# ---- Editing (StyleCLIP: Patashnik et al. 2021; identity: Richardson et al. 2021) ------------------------------------
 
 def clip_distance(images: jt.Var, texts: jt.Var) -> jt.Var:
     """Return the mean of 1 - cos between image features [B, d] and text features [1 or B, d]: StyleCLIP's D_CLIP.
@@ -260,5 +260,8 @@ def squared_length(changes: Sequence[jt.Var]) -> jt.Var:
 
 
 def mean_square(changes: Sequence[jt.Var]) -> jt.Var:
-    """Return the mean square of a change of W+ codes; of S the sum of that of every layer (StyleCLIP's code)."""
+    """Return the sum of the mean squares of changes, of any shapes: one of W+ codes or images, one of each layer of S.
+
+    StyleCLIP's code, for its mappers.
+    """
     return sum(mean(change * change) for change in changes)

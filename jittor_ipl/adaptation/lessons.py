@@ -14,7 +14,6 @@ from jittor_ipl.config.sections import GeneratorTraining
 from jittor_ipl.config.teacher import ScoreTraining, Teacher
 from jittor_ipl.diffusion.teacher import DiffusionTeacher
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 
@@ -93,10 +92,9 @@ class ScoreLesson:
         return now + self.teacher.step(z, np.float32(numbers.strength) * change, now.shape[2])
 
     def loss(self, images: jt.Var, wanted: jt.Var) -> jt.Var:
-        """See `losses.regression`, or the mean squared difference."""
+        """See `losses.mean_square` and `losses.regression`."""
         if self.squared:
-            apart = images - wanted
-            return mean(apart * apart)
+            return losses.mean_square([images - wanted])
         return losses.regression(images, wanted, self.settings.edges, self.settings.coarse)
 
     def _timestep(self, numbers: ScoreTraining, step: int, random: np.random.Generator) -> int:

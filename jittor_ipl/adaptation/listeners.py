@@ -13,7 +13,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import list_images, load_image
 from jittor_ipl.images.pixels import from_uint8
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.clip.texts import encode_texts, template_features
+from jittor_ipl.models.clip.texts import constant, encode_texts, template_features
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.ops.norms import unit
@@ -60,11 +60,11 @@ def listen(clip: Clip, weight: float, source_class: str, target_class: str, *, p
     if image_offset is None:
         offset, direction = mean_target - mean_source, directions.class_direction(source, target)
     else:
-        offset, direction = image_offset, directions.constant(unit(image_offset, eps=1e-8))
+        offset, direction = image_offset, constant(unit(image_offset, eps=1e-8))
     answers = tuple((_answers(clip, asked, source_class), _answers(clip, asked, target_class)) for asked in questions)
     if names is not None:
         others = [directions.mean_feature(template_features(clip, name)) for name in names]
-        names = directions.constant(jt.concat([mean_target, mean_source, *others], 0))
+        names = constant(jt.concat([mean_target, mean_source, *others], 0))
     global_text, class_text = (encode_texts(clip, [text]) for text in (f"a {target_class}", target_class))
     return Listener(
         clip, weight, direction, float(np.linalg.norm(offset.numpy())), mean_source, mean_target,
@@ -81,7 +81,7 @@ def _part_directions(clip: Clip, source_class: str, target_class: str) -> jt.Var
 
 def _answers(clip: Clip, question: Sequence[str], class_name: str) -> jt.Var:
     texts = [answer.replace("{}", class_name) for answer in question]
-    return directions.constant(unit(encode_texts(clip, texts)))
+    return constant(unit(encode_texts(clip, texts)))
 
 
 def make_listeners(config: StyleRun, source: Generator) -> list[Listener]:
