@@ -68,8 +68,8 @@ class ScoreLesson:
 
     first: whether the way begins with the source generator, which decides on the distance where the settings do not.
     The gradient of the squared distance is the step itself, as the ways were published; that of the absolute one keeps
-    the step's signs alone, so that noise weighs as much as what it hides. After pairs, where steps are small and should
-    mend details, it is the better one.
+    the step's signs alone, so that noise weighs as much as what it hides. After pairs the two end alike, and released
+    styles were made with the absolute one.
     """
 
     def __init__(self, way: str, teacher: DiffusionTeacher, source: Generator, words: Words, settings: Teacher,
