@@ -10,7 +10,7 @@ import numpy as np
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.inversion.matching import Matching, Perceptual
-from jittor_ipl.inversion.projection import Projection, mean_and_spread, project
+from jittor_ipl.inversion.projection import Projection, project
 from jittor_ipl.inversion.tuning import Tuning, tune
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
@@ -131,5 +131,5 @@ def drawn(generator: Generator, latents: np.ndarray) -> np.ndarray:
 
 def mean_picture(generator: Generator, projection: Projection) -> np.ndarray:
     """Return the picture uint8 [H, W, 3] of the mean w, from which a projection without an encoder starts."""
-    centre, _ = mean_and_spread(generator, projection.samples, projection.seed)
-    return drawn(generator, np.broadcast_to(centre, (1, generator.n_latent, generator.style_dim)))[0]
+    centre = generator.mean_latent(projection.samples, projection.seed)
+    return drawn(generator, generator.broadcast(centre).numpy())[0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jittor_ipl.images.pixels import to_uint8
 from jittor_ipl.losses import regression
 from jittor_ipl.metrics.pixels import psnr
 from jittor_ipl.models.encoders.compact import CompactConfig, CompactEncoder, initialise
@@ -94,6 +95,5 @@ def evaluate(encoder: CompactEncoder, generator: Generator, count: int = 256) ->
     drawn = np.clip(np.concatenate(parts), -1, 1)
     judge = load()
     agree = judge.attributes(drawn) == judge.attributes(pool.to_float(truth))
-    pixels = np.floor(drawn * 127.5 + 128).clip(0, 255).astype(np.uint8)
-    psnrs = psnr(np.moveaxis(pixels, 1, -1), np.moveaxis(truth, 1, -1))
+    psnrs = psnr(to_uint8(drawn), np.moveaxis(truth, 1, -1))
     return {"psnr": float(psnrs.mean()), "attributes kept": float(agree.mean())}
