@@ -5,7 +5,7 @@
     python scripts/measure_inversion.py --ways encoder --faces 20   # one way, fewer
     python scripts/measure_inversion.py --write docs/inversion_results.md
 
-The judges have no part in any loss of the inversion. Where no encoder has been trained, its ways are left out.
+The judges have no part in any loss of the inversion.
 """
 import argparse
 import json
@@ -37,9 +37,6 @@ def main() -> None:
     panel = Panel(options)
     rows = {"the faces themselves, sampled": panel.sampled()}
     for way in options.ways.split(";") if options.ways else WAYS:
-        if WAYS[way][0] and panel.encode is None:
-            print(f"{way}: there is no {options.encoder}", file=sys.stderr)
-            continue
         rows[way] = panel.measured(way)
         print(json.dumps({way: rows[way]}), flush=True)
     lines = [f"{options.faces} true renders, seeds {options.first_seed} to {options.first_seed + options.faces - 1}; "
@@ -63,7 +60,6 @@ class Panel:
     def __init__(self, options: argparse.Namespace):
         import numpy as np
 
-        from jittor_ipl.errors import UserError
         from jittor_ipl.inversion.encode import encode_with
         from jittor_ipl.runtime.streams import z_from_seeds
         from jittor_ipl.submission.produce import load, source_of
@@ -77,10 +73,7 @@ class Panel:
         self.true = np.ascontiguousarray(np.moveaxis(PORTRAITS.render(faces, PORTRAITS.source), 1, -1))
         self.seen, self.extractor = self.attributes(self.true), extractor_of(PORTRAITS)
         self.styles = {entry.plan.style: load(entry) for entry in open_set(options.release).entries}
-        try:
-            self.encode = encode_with(options.encoder, self.source)
-        except UserError:
-            self.encode = None
+        self.encode = encode_with(options.encoder, self.source)
 
     def attributes(self, pixels):
         """Labels [N, attributes] that the judge sees in pictures uint8 [N, H, W, 3]."""

@@ -159,7 +159,7 @@ def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str 
     from jittor_ipl.world.judging.features import extractor_of
     from jittor_ipl.world.subjects import subject_of
     generator = source_of(weights)
-    named = encoder[0] or (DEMO_ENCODER if weights == DEMO and _ships(DEMO_ENCODER) else "none")
+    named = encoder[0] or (DEMO_ENCODER if weights == DEMO else "none")
     ref = None if named == "none" else named
     network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
@@ -170,14 +170,6 @@ def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str 
     encode = encode_with(ref, generator, encoder[2], encoder[1]) if ref else None
     tools = Tools(generator, network, encode)
     return _Work(weights, ref, tools, extractor, entries, facts)
-
-
-def _ships(ref: str) -> bool:
-    from jittor_ipl.weights.refs import locate
-    try:
-        return locate(ref).exists()
-    except UserError:
-        return False
 
 
 def _hash(ref: str | None) -> str | None:
