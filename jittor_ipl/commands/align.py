@@ -32,9 +32,10 @@ def command(pictures: tuple[str, ...], output: str, size: int, transform_size: i
     from jittor_ipl.disk.small_files import read_json
     from jittor_ipl.images.files import save_png
     from jittor_ipl.inversion.align import aligned, check_sizes
+    from jittor_ipl.inversion.inputs import picture_files
     from jittor_ipl.inversion.landmarks import given_landmarks
     check_sizes(size, transform_size)
-    paths = _paths(pictures)
+    paths = picture_files(pictures)
     given = given_landmarks(landmarks, eyes, mouth, len(paths))
     folder, done, failed = None, {}, []
     for path in paths:
@@ -60,16 +61,3 @@ def command(pictures: tuple[str, ...], output: str, size: int, transform_size: i
         raise UserError(f"{len(failed)} of {len(paths)} pictures were not aligned: {', '.join(failed[:8])}"
                         + (", ..." if len(failed) > 8 else ""))
     return 0
-
-
-def _paths(pictures: tuple[str, ...]) -> list[Path]:
-    """Return the files of pictures and folders of pictures; UserError when two would be written under one name."""
-    from jittor_ipl.disk.names import folded
-    from jittor_ipl.images.files import list_images
-    paths = [path for name in pictures for path in (list_images(name) if Path(name).is_dir() else [Path(name)])]
-    by_name: dict[str, Path] = {}
-    for path in paths:
-        other = by_name.setdefault(folded(path.stem), path)
-        if other is not path:
-            raise UserError(f"{other} and {path} would both become {path.stem}.png: align them into two folders")
-    return paths

@@ -34,16 +34,22 @@ class Input:
 
 
 def picture_files(places: Sequence[str]) -> list[Path]:
-    """Return the picture files that `places` name, files or folders, in order; UserError for none, or one twice."""
+    """Return the picture files that `places` name, files or folders, in order.
+
+    Raises UserError for a folder without any, for two of one stem, whose results would have one name, and for a stem
+    that is no safe file name (see `disk.names.image_names`).
+    """
     found: list[Path] = []
     for place in places:
         path = Path(place)
         found += list_images(path) if path.is_dir() else [path]
-    names = [path.stem for path in found]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"two pictures are called {twice!r}: their results would be one folder; rename one")
-    image_names(names)
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            raise UserError(f"{other} and {path} are both called {path.stem!r}, and so would be their results: rename "
+                            "one, or call twice with two output folders")
+    image_names(by_name)
     return found
 
 

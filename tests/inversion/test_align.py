@@ -259,7 +259,7 @@ def test_the_command(tmp_path, capsys):
     (["a.png", "--eyes", "1,2,3,4"], "--eyes and --mouth belong together"),
     (["a.png", "b.png", "--eyes", "1,2,3,4", "--mouth", "1,2"], "are of one picture"),
     (["a.png", "--eyes", "1,2,3,4", "--mouth", "1,2", "--landmarks", "x.json"], "not both"),
-    (["a.png", "sub/a.png"], "would both become a.png"), (["a.png", "--size", "5000"], "16 to 4096 px"),
+    (["a.png", "sub/a.png"], "are both called 'a'"), (["a.png", "--size", "5000"], "16 to 4096 px"),
     (["none.png", "--eyes", "1,2,3,4", "--mouth", "1,2"], "cannot read the picture 'none.png'")])
 def test_mistakes_of_the_command(tmp_path, monkeypatch, capsys, arguments, words):
     monkeypatch.chdir(tmp_path)

@@ -151,7 +151,7 @@ def test_mistakes_of_a_call(tmp_path: Path, capsys, words: list[str], message: s
 def test_two_pictures_of_one_name_are_refused(tmp_path: Path, capsys) -> None:
     photos = [portrait(tmp_path / folder / "ann.png", 4_000_000) for folder in ("a", "b")]
     code, _, err = call(capsys, *photos, "--styles", "none", "--outdir", tmp_path / "out")
-    assert code == 2 and "two pictures are called 'ann'" in err
+    assert code == 2 and "are both called 'ann'" in err
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.png").write_text("no")
     words = [photos[0], tmp_path / "bad" / "x.png", *QUICK, "--styles", "none", "--outdir", tmp_path / "out"]
