@@ -95,15 +95,14 @@ class Panel:
         """The figures of one of WAYS, every face inverted and tuned by itself."""
         import numpy as np
 
-        from jittor_ipl.commands.invert import settings_of
         from jittor_ipl.images.pixels import from_uint8
         from jittor_ipl.inversion.invert import Tools, drawn, invert
         from jittor_ipl.inversion.matching import Edges
+        from jittor_ipl.inversion.settings import settings_of
         from jittor_ipl.weights.tuned import carried_over
         encoded, steps, space, tune_steps = WAYS[way]
-        given = dict.fromkeys(("lr", "tune_lr")) | {"steps": steps, "space": space, "tune_steps": tune_steps,
-                                                    "tune_parts": "convolutions", "stop": .06, "locality": 0.0}
-        settings = settings_of(self.source.size, encoded, False, 0, given)
+        settings = settings_of(self.source.size, encoded,
+                               given={"steps": steps, "space": space, "tune_steps": tune_steps})
         tools = Tools(self.source, Edges(), self.encode if encoded else None)
         made, seconds, styled = [], 0.0, {name: [] for name in self.styles}
         invert(tools, ("warm",), from_uint8(self.true[:1]), *settings)      # kernels are compiled, memory is taken

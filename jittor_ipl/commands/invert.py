@@ -27,7 +27,6 @@ EXAMPLES = """  python -m jittor_ipl invert photo.png --styles all
   python -m jittor_ipl invert a.png b.png --together --styles disney,cubism
   python -m jittor_ipl invert photo.png --weights ffhq.pkl --lpips vgg.pth,vgg16-397923af.pth --styles none"""
 DEMO, DEMO_ENCODER, RELEASE = "demo:generator", "demo:encoder", "B_weight/demo"
-SMALL = 64          # px: generators up to here need fewer and longer steps than the published ones for 1024 px
 FINDING: dict[str, Any] = {"cls": options.Option, "heading": "finding the code"}
 TUNING: dict[str, Any] = {"cls": options.Option, "heading": "tuning the generator"}
 NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/metrics.md says which files)",
@@ -86,6 +85,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str | None, release
     from jittor_ipl.inversion.inputs import picture_files, read_all
     from jittor_ipl.inversion.invert import check
     from jittor_ipl.inversion.landmarks import given_landmarks
+    from jittor_ipl.inversion.settings import settings_of
     from jittor_ipl.runtime.streams import check_seed
     check_seed(seed)
     files = picture_files(pictures)
@@ -95,7 +95,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str | None, release
                       release or options.shipped(RELEASE), weights)
     work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
     size = work.tools.generator.size
-    settings = settings_of(size, work.encoder is not None, noise_maps == "fit", seed, numbers)
+    settings = settings_of(size, work.encoder is not None, maps=noise_maps == "fit", seed=seed, given=numbers)
     check(work.tools, len(files) if together else 1, settings[0])
     found, bad = read_all(files, size, mode, _aligning(size, given, predictor, face), skip_bad)
     for text in [*(f"left out: {fault}" for fault in bad),
@@ -114,24 +114,6 @@ def _aligning(size: int, landmarks: Any, predictor: str | None, face: int) -> Al
     from jittor_ipl.inversion.align import MAX_SIZE, aligned
     return lambda path: aligned(path, size, transform_size=min(4 * size, MAX_SIZE), landmarks=landmarks,
                                 predictor=predictor, face=face)
-
-
-def settings_of(size: int, encoded: bool, maps: bool, seed: int,
-                given: Mapping[str, Any]) -> tuple[Projection, Tuning]:
-    """Return how to project and tune with a `size` px generator: the published numbers, those for small generators,
-    and what was `given` on the command line in their place.
-    """
-    from jittor_ipl.inversion.projection import Projection
-    from jittor_ipl.inversion.tuning import Tuning
-    small = size <= SMALL
-    steps = 30 if encoded else 100 if small else 450
-    project = {"steps": steps, "lr": .03 if small else .01, "space": "w"}
-    project |= {name: given[name] for name in project if given[name] is not None}
-    moved = {} if encoded else {"noise": .05}
-    tune = {"steps": 30 if small else 350, "lr": 3e-3 if small else 3e-4, "distance": 5.0 if small else 30.0}
-    tune |= {name: given[f"tune_{name}"] for name in ("steps", "lr", "parts") if given[f"tune_{name}"] is not None}
-    return (Projection(**{"noise": 0.0, **moved, **project}, maps=maps, seed=seed),
-            Tuning(**tune, stop=given["stop"], locality=given["locality"], seed=seed))
 
 
 @dataclass(frozen=True)

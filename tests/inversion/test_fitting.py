@@ -32,8 +32,6 @@ def target_of(generator: Generator, seed: int) -> np.ndarray:
         return np.clip(generator.synthesis(generator.mapping(jt.array(z))).numpy(), -1, 1)
 
 
-
-
 def test_lpips_leads_as_well() -> None:
     network, random = Lpips("squeeze"), np.random.default_rng(2)
     for var in named_tensors(network).values():

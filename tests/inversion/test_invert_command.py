@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from jittor_ipl.cli import main
-from jittor_ipl.commands.invert import settings_of
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.inversion.inputs import read_all
+from jittor_ipl.inversion.projection import Projection
+from jittor_ipl.inversion.settings import settings_of
+from jittor_ipl.inversion.tuning import Tuning
 from jittor_ipl.runtime.streams import z_from_seeds
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.inspect import inspect
@@ -21,8 +23,6 @@ from jittor_ipl.world.subjects import PORTRAITS
 
 RELEASE = Path(__file__).resolve().parents[2] / "B_weight" / "demo"
 QUICK = ["--steps", "3", "--tune-steps", "2", "--encoder", "none"]
-NOTHING = {"steps": None, "lr": None, "space": "w", "tune_steps": None, "tune_lr": None, "tune_parts": "convolutions",
-           "stop": .06, "locality": 0.0}
 
 
 def portrait(path: Path, seed: int) -> Path:
@@ -160,9 +160,14 @@ def test_two_pictures_of_one_name_are_refused(tmp_path: Path, capsys) -> None:
 
 
 def test_settings_are_the_published_ones_but_for_small_generators() -> None:
-    large, small = (settings_of(size, False, False, 0, NOTHING) for size in (1024, 64))
+    large, small = (settings_of(size, False) for size in (1024, 64))
     assert (large[0].steps, large[0].lr, large[0].noise) == (450, .01, .05)
     assert (large[1].steps, large[1].lr, large[1].stop) == (350, 3e-4, .06)
     assert small[0].steps < large[0].steps and small[1].steps < large[1].steps
-    assert settings_of(64, True, False, 0, NOTHING)[0].noise == 0, "an encoder's code is a place to stay near"
-    assert settings_of(64, False, True, 0, {**NOTHING, "steps": 7, "tune_lr": .5})[1].lr == .5
+    assert settings_of(64, True)[0].noise == 0, "an encoder's code is a place to stay near"
+    assert settings_of(64, False, given={"steps": None})[0] == small[0], "what is None is not given"
+    given = settings_of(64, False, maps=True, seed=4, given={"steps": 7, "lr": .2, "space": "w+", "tune_steps": 8,
+                                                             "tune_lr": .5, "tune_parts": "synthesis", "stop": .1,
+                                                             "locality": 2.0})
+    assert given == (Projection("w+", 7, .2, .05, maps=True, seed=4),
+                     Tuning(8, .5, parts="synthesis", stop=.1, locality=2.0, distance=5.0, seed=4))
