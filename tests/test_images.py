@@ -12,7 +12,7 @@ from PIL import Image
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import encode_png, list_images, load_image, save_png
 from jittor_ipl.images.pixels import from_uint8, to_uint8
-from jittor_ipl.images.sheets import contact_sheet, encode_sheet, grid
+from jittor_ipl.images.sheets import captioned, contact_sheet, encode_sheet, grid
 
 RNG = np.random.RandomState(0)
 PIXELS = RNG.randint(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -139,6 +139,19 @@ def test_a_contact_sheet_has_labels_beside_its_rows():
     assert sheet.shape[0] == 2 * 34 + 2 and margin > 40
     assert sheet[2:34, :margin].min() < 100 and sheet[36:68, :margin].min() < 100
     assert (sheet[36:68, margin + 70:] == 255).all()
+
+
+def test_captions_stand_under_their_tiles_and_fit():
+    tiles = [np.full((64, 64, 3), value, np.uint8) for value in (50, 60, 70)]
+    sheet = captioned([("photo", tiles[0]), ("04-pixar-character", tiles[1]), ("", tiles[2])], 2)
+    row = 64 + 9 + 4        # tile, text, what is left above and below it
+    assert sheet.shape == (2 * (row + 2) + 2, 2 * 66 + 2, 3)
+    assert (sheet[2:66, 2:66] == 50).all() and (sheet[2:66, 68:132] == 60).all()
+    dark = (sheet[66:2 + row].min((0, 2)) < 200).nonzero()[0]
+    first, second = dark[dark < 66], dark[dark >= 68]
+    assert 10 < np.ptp(first) < 40 and abs(first.mean() - 34) < 4, "as large as asked, in the middle"
+    assert 50 < np.ptp(second) < 64, "smaller, so that it fits"
+    assert (sheet[row + 4 + 64:] == 255).all()
 
 
 def test_the_pictures_of_a_folder(tmp_path):

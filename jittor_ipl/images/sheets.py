@@ -48,6 +48,22 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2
     return np.concatenate([np.asarray(labels), pictures], axis=1)
 
 
+def captioned(tiles: Sequence[tuple[str, np.ndarray]], columns: int, pad: int = 2, text_size: int = 9) -> np.ndarray:
+    """Return one HWC uint8 picture of equal HWC uint8 tiles `(caption, tile)`, row by row, each over its caption.
+
+    Captions are black on white, in `text_size` pixels or, where that is too wide for the tile, fewer.
+    """
+    height, width, _ = tiles[0][1].shape
+    over = []
+    for caption, tile in tiles:
+        font = ImageFont.load_default(text_size)
+        font = ImageFont.load_default(max(text_size * min(1.0, width / max(font.getlength(caption), 1)), 1))
+        below = Image.new("RGB", (width, text_size + 2 * pad), (255, 255, 255))
+        ImageDraw.Draw(below).text((width // 2, text_size // 2 + pad), caption, fill=(0, 0, 0), font=font, anchor="mm")
+        over.append(np.concatenate([tile, np.asarray(below)]))
+    return grid(over, columns, pad)
+
+
 def encode_sheet(pixels: np.ndarray) -> bytes:
     """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from jittor_ipl.disk.integrity import canonical, file_sha256, read_sealed, write
 from jittor_ipl.disk.layout import REPORT
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
-from jittor_ipl.images.sheets import contact_sheet, grid
+from jittor_ipl.images.sheets import captioned, contact_sheet
 
 ALIGNED, RECONSTRUCTION, STRIP, STYLES = "aligned.png", "reconstruction.png", "strip.png", "styles"
 LATENTS_NPY, LATENTS_FILE = "latents.npy", "latents.safetensors"
 TOGETHER = "together"       # the folder of pictures that share a tuning
-MOST_COLUMNS = 8            # of a strip
+MOST_COLUMNS = 7            # of a strip
+SMALLEST_TEXT = 9           # px of the names in it
 _MAKING = ".making-"
 
 
@@ -102,12 +103,13 @@ def _pictures(folder: Path, view: Views) -> None:
 
 
 def _strip(views: Mapping[str, Views]) -> np.ndarray:
-    """Return one labelled row a picture, or, of a single one, its pictures in order under each other's names."""
+    """Return one labelled row a picture, or, of a single one, its pictures in order, each over its name."""
     if len(views) > 1:
-        return contact_sheet([(name, _row(view)) for name, view in views.items()])
+        return contact_sheet([(name, list(_row(view).values())) for name, view in views.items()])
     tiles = _row(next(iter(views.values())))
-    return grid(tiles, min(len(tiles), MOST_COLUMNS))
+    side = next(iter(tiles.values())).shape[0]
+    return captioned(list(tiles.items()), min(len(tiles), MOST_COLUMNS), text_size=max(side // 10, SMALLEST_TEXT))
 
 
-def _row(view: Views) -> Sequence[np.ndarray]:
-    return [view.aligned, *view.stages.values(), *view.styles.values()]
+def _row(view: Views) -> dict[str, np.ndarray]:
+    return {"picture": view.aligned, **view.stages, **view.styles}
