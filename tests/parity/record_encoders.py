@@ -6,7 +6,7 @@
 Of every class: codes of two pictures, and the gradients of a weighted sum of them in the pictures and in a dozen
 tensors. Weights and pictures come from tests/golden/fill.py. In a checkout of pixel2style2pixel, encoder4editing or
 restyle-encoder it is its own classes that run, in their published size, instead of the descriptions in
-encoder_reference.py. --check compares and writes nothing.
+encoder_reference.py, in float32 and in float64. --check compares and writes nothing.
 """
 from __future__ import annotations
 
@@ -42,11 +42,13 @@ def summary(value: torch.Tensor) -> np.ndarray:
 
 
 def run(model: nn.Module, channels: int, side: int) -> dict[str, np.ndarray]:
-    """Return the codes of two pictures, and the gradients of a weighted sum of them."""
+    """Return the codes of two pictures, and the gradients of a weighted sum of them, in the network's precision."""
+    dtype = next(model.parameters()).dtype
+    model.zero_grad()
     pictures = fill.pictures(4, side, side, SEED).astype(np.float32).reshape(2, 6, side, side)[:, :channels]
-    x = torch.from_numpy((pictures - 128) / np.float32(127.5)).requires_grad_()
+    x = torch.from_numpy((pictures - 128) / np.float32(127.5)).to(dtype).requires_grad_()
     codes = model(x)
-    (codes * torch.from_numpy(fill.draw("cotangent", tuple(codes.shape), SEED))).sum().backward()
+    (codes * torch.from_numpy(fill.draw("cotangent", tuple(codes.shape), SEED)).to(dtype)).sum().backward()
     tensors = dict(model.named_parameters())
     found = {f"grad/{name}": summary(tensors[name].grad) for name in TENSORS if name in tensors}
     return {"codes": codes.detach().numpy(), "grad/pictures": summary(x.grad), **found}
@@ -59,12 +61,14 @@ def described() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
 
 
 def published(repository: str) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield the encoders of the repository in the current folder."""
+    """Yield the encoders of the repository in the current folder: what float64 gives, under "float32/" what float32."""
     without_extensions()
     sys.path.insert(0, ".")
     for family, name, model, _ in checkout(repository):
         if family == "encoders":
-            yield name.split()[-1], run(filled(model), 6 if repository == "restyle-encoder" else 3, 256)
+            channels, model = 6 if repository == "restyle-encoder" else 3, filled(model)
+            plain = {f"float32/{key}": value for key, value in run(model, channels, 256).items()}
+            yield name.split()[-1], plain | run(model.double(), channels, 256)
 
 
 def main() -> None:

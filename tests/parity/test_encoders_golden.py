@@ -17,11 +17,15 @@ from jittor_ipl.models.encoders.encoder import InversionEncoder
 from jittor_ipl.models.strict import load_into, named_tensors
 from jittor_ipl.runtime.backend import jt
 
-FORWARD, GRADIENT = 1e-5, 1e-4     # measured: 7e-7 and 1.2e-5
-# At full size a few of ten million activations lie so near a kink that rounding picks the slope: measured 4e-3.
-PUBLISHED_GRADIENT = 1e-2
+FORWARD, GRADIENT = 1e-5, 1e-5     # measured: 7e-7 and 2e-6
 CHECKOUTS = {"pixel2style2pixel": "JITTOR_IPL_PSP", "encoder4editing": "JITTOR_IPL_E4E",
              "restyle-encoder": "JITTOR_IPL_RESTYLE"}
+
+
+def apart(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return how far a summary is from the one `wanted`: the norms in theirs, the entries in the largest of theirs."""
+    difference = np.abs(found - wanted)
+    return float(max(difference[0] / wanted[0], difference[1:].max() / np.abs(wanted[1:]).max()))
 
 
 def check(name: str, numbers: EncoderConfig, record: dict[str, np.ndarray], gradient_limit: float = GRADIENT) -> None:
@@ -40,9 +44,8 @@ def check(name: str, numbers: EncoderConfig, record: dict[str, np.ndarray], grad
     assert {f"{name}/grad/{tensor}" for tensor in [*recorded, "pictures"]} | {f"{name}/codes"} == {
         key for key in record if key.startswith(f"{name}/")}
     for tensor, gradient in zip(["pictures", *recorded], jt.grad(loss, [x, *(tensors[one] for one in recorded)])):
-        wanted = record[f"{name}/grad/{tensor}"]
-        golden.report(f"{name} gradient of {tensor}",
-                      float(np.abs(summary(gradient) - wanted).max() / np.abs(wanted[1:]).max()), gradient_limit)
+        golden.report(f"{name} gradient of {tensor}", apart(summary(gradient), record[f"{name}/grad/{tensor}"]),
+                      gradient_limit)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -59,7 +62,11 @@ def test_the_record_is_what_pytorch_says():
 @pytest.mark.reference
 @pytest.mark.parametrize("repository", CHECKOUTS)
 def test_the_published_classes(repository, tmp_path):
-    """Every encoder of a checkout, in its published size, with the weights of the record."""
+    """Every encoder of a checkout, in its published size, with the weights of the record, against float64.
+
+    Of ten million activations a few lie so near a kink that rounding picks the slope, other ones in every program. So
+    gradients are asked within a multiple of what PyTorch's own float32 loses to float64 in one of the classes.
+    """
     path = os.environ.get(CHECKOUTS[repository])
     if not path:
         pytest.skip(f"{CHECKOUTS[repository]} names no checkout of {repository}")
@@ -68,11 +75,14 @@ def test_the_published_classes(repository, tmp_path):
                            repository], cwd=Path(path), capture_output=True, text=True, timeout=7200)
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(made) as data:
-        record = {name: data[name] for name in data.files}
+        both = {name: data[name] for name in data.files}
+    record = {key: value for key, value in both.items() if "/float32/" not in key}
+    own = max(apart(both[key.replace("/", "/float32/", 1)], value) for key, value in record.items() if "/grad/" in key)
+    print(f"PyTorch's float32 gradients are up to {own:.1e} from float64")
     for name in sorted({key.partition("/")[0] for key in record}):
         if repository == "encoder4editing" and name.endswith("IntoW"):      # there it repeats its code itself
             continue
         trunk, heads = next(key for key, names in TYPES.items() if name in names)
         ir, channels = trunk == "ir", 6 if repository == "restyle-encoder" else 3
         check(name, EncoderConfig(trunk, heads, name, layers=50 if ir else 34, squeeze=ir, input_channels=channels,
-                                  n_styles=1 if heads == "w" else 18), record, PUBLISHED_GRADIENT)
+                                  n_styles=1 if heads == "w" else 18), record, golden.MULTIPLE * own)
