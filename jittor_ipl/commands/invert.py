@@ -91,8 +91,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str | None, release
     files = picture_files(pictures)
     given = given_landmarks(landmarks, eyes, mouth, len(files))
     mode = "always" if given is not None and mode == "auto" else mode
-    entries = _styles(styles or ("all" if release or weights == DEMO else "none"),
-                      release or options.shipped(RELEASE), weights)
+    entries = _styles(styles or ("all" if release or weights == DEMO else "none"), release, weights)
     work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
     size = work.tools.generator.size
     settings = settings_of(size, work.encoder is not None, maps=noise_maps == "fit", seed=seed, given=numbers)
@@ -159,12 +158,13 @@ def _hash(ref: str | None) -> str | None:
     return None if ref is None else weights_sha256([ref])
 
 
-def _styles(styles: str, release: str, weights: str) -> Sequence[SetEntry]:
+def _styles(styles: str, release: str | None, weights: str) -> Sequence[SetEntry]:
     """Return the entries to show pictures in; UserError for an unknown one, a LoRA, or one of another generator."""
     from jittor_ipl.submission.produce import source_sha256
     from jittor_ipl.submission.sets import choose, open_set
     if styles.strip().lower() == "none":
         return ()
+    release = release or options.shipped(RELEASE)
     wanted = [] if styles.strip().lower() == "all" else [name.strip() for name in styles.split(",")]
     entries = choose(open_set(Path(release)), wanted).entries
     mine = source_sha256(weights, False)

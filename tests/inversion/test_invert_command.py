@@ -65,6 +65,19 @@ def test_a_photograph_comes_out_in_styles_and_is_kept(tmp_path: Path, capsys) ->
     assert not left.exists()
 
 
+def test_the_shipped_encoder_knows_faces_of_its_world(tmp_path: Path, capsys, monkeypatch) -> None:
+    """In a folder with nothing in it, without an option that names a network."""
+    portrait(tmp_path / "ann.png", 4_000_005)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "ann.png", "--steps", "0", "--tune-steps", "0", "--styles", "none")
+    assert code == 0 and "B_weight" not in err, err
+    report = json.loads(Path("inverted/ann/report.json").read_text(encoding="utf-8"))
+    assert report["encoder"] == "demo:encoder" and list(report["seconds"]) == ["encoder"]
+    facts = report["pictures"]["ann"]
+    assert facts["distances"]["encoder"]["psnr"] > 25 and facts["verdict"] in out
+    assert facts["verdict"].startswith("the generator knows such pictures")
+
+
 def test_pictures_share_a_tuning(tmp_path: Path, capsys) -> None:
     for index in range(2):
         portrait(tmp_path / "in" / f"p{index}.png", 4_000_001 + index)
