@@ -133,10 +133,9 @@ def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str 
     from jittor_ipl.inversion.encode import encode_with
     from jittor_ipl.inversion.invert import Tools
     from jittor_ipl.inversion.matching import Edges
-    from jittor_ipl.models.strict import numpy_tensors
     from jittor_ipl.submission.produce import source_of, weight_hashes
-    from jittor_ipl.weights.delta import fingerprint
     from jittor_ipl.weights.features import load_lpips
+    from jittor_ipl.weights.generator import generator_sha256
     from jittor_ipl.world.judging.features import extractor_of
     from jittor_ipl.world.subjects import subject_of
     generator = source_of(weights)
@@ -144,7 +143,7 @@ def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str 
     ref = None if named == "none" else named
     network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
-    hashes = {"generator": fingerprint(numpy_tensors(generator)), "encoder": _hash(ref),
+    hashes = {"generator": generator_sha256(generator), "encoder": _hash(ref),
               "lpips": extractor.lpips.sha256, "identity": extractor.identity.sha256}
     facts = hashes | {"encoding": list(encoder[1:]) if ref else None,
                       "styles": {number: list(pair) for number, pair in weight_hashes(entries).items()}}

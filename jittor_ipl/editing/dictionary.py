@@ -17,15 +17,15 @@ from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.editing.codes import file_positions, layers_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.style_space import SUBSETS, rows, style_space, subset
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.delta import fingerprint
+from jittor_ipl.weights.generator import require_generator
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.refs import locate
 
 KIND, NAME = "style-directions", "direction"
+REMAKE = "make one for this generator with edit prepare"        # what to do about a dictionary of another
 SAMPLED = "sampled"         # the way whose rows have lengths: those of the others are unit vectors
 
 
@@ -82,7 +82,7 @@ def load_dictionary(ref: str | os.PathLike, generators: Sequence[Generator]) -> 
     directions = network.tensors[NAME].astype(np.float32)
     facts = {name: _value(text) for name, text in network.info.metadata.items()}
     if "generator_sha256" in facts:
-        require_generator(facts["generator_sha256"], generators, label)
+        require_generator(facts["generator_sha256"], generators, label, REMAKE)
     if not np.isfinite(directions).all():
         raise UserError(f"{label}: a direction in it is not finite; make it again with edit prepare")
     return Dictionary(directions, _layers(generators[0], directions, facts, label), facts, label)
@@ -110,19 +110,6 @@ def _layers(generator: Generator, directions: np.ndarray, facts: dict[str, Any],
     numbers = ", ".join(str(rows(layers, name)) for name in SUBSETS)
     raise UserError(f"{label} has {len(directions)} directions; this {generator.size} px generator has {numbers} "
                     f"channels ({', '.join(SUBSETS)}): give the generator that it was made for")
-
-
-def require_generator(sha256: str, generators: Sequence[Generator], label: str) -> None:
-    """Raise UserError unless one of `generators` has this hash."""
-    found = [generator_sha256(generator) for generator in generators]
-    if sha256 not in found:
-        raise UserError(f"{label} was made for another generator (SHA-256 {sha256[:12]}..., this one has "
-                        f"{found[0][:12]}...): make one for this generator with edit prepare")
-
-
-def generator_sha256(generator: Generator) -> str:
-    """Return the hash of a generator's names, shapes and values, the same whatever file it came from."""
-    return fingerprint(numpy_tensors(generator))
 
 
 def require_clips(dictionary: Dictionary, refs: Sequence[str], clips: Sequence[Clip]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jittor_ipl.editing.codes import Styles, file_positions, in_file_order, in_our_order, layers_of
-from jittor_ipl.editing.dictionary import Dictionary, generator_sha256
+from jittor_ipl.editing.dictionary import Dictionary
 from jittor_ipl.editing.direction import Step
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.editing.partial import picture_from, start, steps_to
@@ -22,11 +22,13 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.folder import find_file_set
+from jittor_ipl.weights.generator import generator_sha256, require_generator
 from jittor_ipl.weights.network import open_network, read_network
 from jittor_ipl.weights.refs import locate
 
 KIND = "style-step"
 IDENTITY = {"high": 2.0, "medium": 0.5, "low": 0.1, "none": 0.0}        # StyleMC's weights
+REMAKE = "find one for this generator with edit fast"       # what to do about a direction of another
 STRENGTH = 2.0                      # of a direction, where none is asked for
 _COARSE = range(8, 65)              # resolutions in pixels whose convolutions move
 
@@ -136,11 +138,8 @@ def load_step(ref: str | os.PathLike, generators: Sequence[Generator]) -> tuple[
     Raises UserError when it is something else, has other layers, is not finite, or was found for another generator.
     """
     network, label = read_network(ref, kind=KIND), os.fspath(ref)
-    facts, hashes = network.info.metadata, [generator_sha256(generator) for generator in generators]
-    if facts.get("generator_sha256") not in hashes:
-        told = facts.get("generator_sha256", "")
-        raise UserError(f"{label} was found for another generator (SHA-256 {told[:12]}..., this one has "
-                        f"{hashes[0][:12]}...): find one for this generator with edit fast")
+    facts = network.info.metadata
+    require_generator(facts.get("generator_sha256", ""), generators, label, REMAKE)
     names = [f"S.{i}" for i in range(len(network.tensors))]
     if set(names) != set(network.tensors):
         raise UserError(f"{label} holds no direction: its tensors are not S.0, S.1, ...")

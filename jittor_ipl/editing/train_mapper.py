@@ -37,7 +37,8 @@ from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.stage import Stage, claim
 from jittor_ipl.train.state import State
-from jittor_ipl.weights.latent_mapper import generator_sha256, save_latent_mapper
+from jittor_ipl.weights.generator import generator_sha256
+from jittor_ipl.weights.latent_mapper import save_latent_mapper
 
 
 @dataclass(frozen=True)

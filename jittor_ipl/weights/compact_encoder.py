@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.encoders.compact import CompactConfig, CompactEncoder
 from jittor_ipl.models.layers import freeze
-from jittor_ipl.models.strict import load_into, numpy_tensors
-from jittor_ipl.weights.delta import fingerprint
+from jittor_ipl.models.strict import load_into
+from jittor_ipl.weights.generator import generator_sha256
 from jittor_ipl.weights.network import read_network
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def load_compact(ref: str | os.PathLike, generator: "Generator") -> CompactEncod
     Raises UserError when the file holds none, or one that was trained with another generator.
     """
     network = read_network(ref, kind=KIND)
-    trained, found = network.info.metadata.get("source_sha256", "nothing"), fingerprint(numpy_tensors(generator))
+    trained, found = network.info.metadata.get("source_sha256", "nothing"), generator_sha256(generator)
     if trained != found:
         raise UserError(f"{ref} was trained with another generator (SHA-256 {trained[:12]}..., this one has "
                         f"{found[:12]}...): its codes mean nothing here; name that generator, or another encoder")

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.models.stylegan2.config import LATENT_AVG, GeneratorConfig
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.delta import apply_delta, save_delta
+from jittor_ipl.weights.delta import apply_delta, fingerprint, save_delta
 from jittor_ipl.weights.network import read_network
 
 if TYPE_CHECKING:
@@ -71,6 +71,20 @@ def adapted_tensors(stored: Mapping[str, np.ndarray], metadata: Mapping[str, str
     whole = apply_delta(stored, metadata, tensors, label)
     moved = any(whole[name] is not array for name, array in tensors.items() if name.startswith("style."))
     return whole if moved or LATENT_AVG not in source else {**whole, LATENT_AVG: source[LATENT_AVG]}
+
+
+def generator_sha256(generator: "Generator") -> str:
+    """Return the hash of a generator's names, shapes and values: equal for equal weights, whatever file they came from.
+    """
+    return fingerprint(numpy_tensors(generator))
+
+
+def require_generator(sha256: str, generators: Sequence["Generator"], label: str, advice: str) -> None:
+    """Raise UserError unless one of `generators` has this hash; it names the file `label` and ends with `advice`."""
+    found = [generator_sha256(generator) for generator in generators]
+    if sha256 not in found:
+        raise UserError(f"{label} was made for another generator (SHA-256 {sha256[:12]}..., this one has "
+                        f"{found[0][:12]}...): {advice}")
 
 
 def keep_center(generator: "Generator", source: "Generator") -> None:

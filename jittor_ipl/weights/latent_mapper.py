@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.models.strict import load_into, numpy_tensors
+from jittor_ipl.models.strict import load_into
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.delta import fingerprint
-from jittor_ipl.weights.generator import load_generator
+from jittor_ipl.weights.generator import generator_sha256, load_generator, require_generator
 from jittor_ipl.weights.network import read_network
 
 if TYPE_CHECKING:
@@ -69,16 +68,11 @@ def save_latent_mapper(path: str | os.PathLike, tensors: Mapping[str, np.ndarray
     write_safetensors(path, {_PREFIX + name: array for name, array in tensors.items()}, metadata)
 
 
-def generator_sha256(generator: Generator) -> str:
-    """Return the fingerprint of a generator's tensors: equal for equal weights, whatever file they came from."""
-    return fingerprint(numpy_tensors(generator))
-
-
-def require_generator(stored: StoredMapper, generator: Generator) -> None:
-    """Raise UserError when a mapper was made for another generator, by the hash or the generator in its file."""
-    wanted, found = stored.generator_sha256, generator_sha256(generator)
+def require_its_generator(stored: StoredMapper, generators: Sequence[Generator]) -> None:
+    """Raise UserError when a mapper was made for none of `generators`, by the hash or the generator in its file."""
+    wanted = stored.generator_sha256
     if wanted is None and (own := stored.own_generator()) is not None:
         wanted = generator_sha256(own)
-    if wanted not in (None, found):
-        raise UserError(f"{stored.ref} was made for another generator (SHA-256 {wanted[:12]}..., this one has "
-                        f"{found[:12]}...): name that one with --weights, or train a mapper for this one")
+    if wanted is not None:
+        require_generator(wanted, generators, stored.ref,
+                          "name that one with --weights, or train a mapper for this one")

@@ -69,7 +69,7 @@ def test_the_upper_mean_is_that_of_the_upper_cluster():
 
 
 def test_a_dictionary_of_another_generator_is_refused(small, generator, dictionary, tmp_path):
-    from jittor_ipl.editing.dictionary import generator_sha256
+    from jittor_ipl.weights.generator import generator_sha256
     facts = {"way": "full", "generator_sha256": generator_sha256(small), "clips": ["a"], "faces": 3,
              "layers": ["conv1", "convs.0", "convs.1", "convs.2", "convs.3"]}
     save_dictionary(tmp_path / "d.safetensors", dictionary.directions, facts)

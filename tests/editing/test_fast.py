@@ -71,7 +71,7 @@ def test_a_file_belongs_to_its_generator(networks, generator, tmp_path):
     save_step(tmp_path / "d.safetensors", generator, deltas, {"prompt": "x"})
     again, facts = load_step(tmp_path / "d.safetensors", [generator])
     assert all(np.array_equal(a, b) for a, b in zip(again, deltas)) and facts["prompt"] == "x"
-    with pytest.raises(UserError, match="found for another generator"):
+    with pytest.raises(UserError, match="made for another generator"):
         load_step(tmp_path / "d.safetensors", [load_generator("demo:generator")])
     tensors, metadata = read_safetensors(tmp_path / "d.safetensors")
     write_safetensors(tmp_path / "e.safetensors", {**tensors, "S.1": tensors["S.1"] * np.nan}, metadata)
@@ -105,7 +105,7 @@ def test_from_a_prompt_to_a_file_and_pictures(networks, generator, tmp_path, cap
     assert cli.main([*apply, "--alpha=-1,2", "--outdir", str(edited)]) == 0, capsys.readouterr().err
     assert np.array_equal(*(load_image(folder / "seed0000_+2.png") for folder in (out, edited)))
     for words, told in ((["--keep", "boy"], "choose in a dictionary"), (["--target", "x"], "found for 'a happy face'"),
-                        (["--weights", "demo:generator"], "found for another generator")):
+                        (["--weights", "demo:generator"], "made for another generator")):
         assert cli.main([*apply, *words, "--outdir", str(tmp_path / "no")]) == 2
         assert told in capsys.readouterr().err and not (tmp_path / "no").exists()
     assert cli.main(["edit", "direction", "--seeds", "0"]) == 2 and "--target" in capsys.readouterr().err

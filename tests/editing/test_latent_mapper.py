@@ -33,7 +33,7 @@ from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.safetensors import read_safetensors
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.generator import load_generator
-from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_generator, save_latent_mapper
+from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator, save_latent_mapper
 from tests.tiny_networks import write_networks
 
 RELEASED = Path(__file__).parents[1] / "fixtures" / "styleclip" / "mapper.pt"
@@ -174,12 +174,12 @@ def test_a_released_mapper_runs_with_the_generator_beside_it(tmp_path, capsys):
 
 def test_a_mapper_of_another_generator_is_refused(generator, tmp_path):
     with pytest.raises(UserError, match="made for another generator"):
-        require_generator(load_latent_mapper(RELEASED), generator)
+        require_its_generator(load_latent_mapper(RELEASED), [generator])
     config = config_for(generator, "LevelsMapper")
     save_latent_mapper(tmp_path / "m.safetensors", numpy_tensors(make_latent_mapper(config)), config.to_json(),
                        load_generator(RELEASED), "x")
     with pytest.raises(UserError, match="made for another generator"):
-        require_generator(load_latent_mapper(tmp_path / "m.safetensors"), generator)
+        require_its_generator(load_latent_mapper(tmp_path / "m.safetensors"), [generator])
     with pytest.raises(UserError, match="needs W\\+ codes"):
         make_latent_mapper(config)(jt.zeros((1, 4, generator.style_dim + 1)))
     styles = make_latent_mapper(config_for(generator, "FullStyleSpaceMapper"))

@@ -24,7 +24,8 @@ def default_clips(clips: Sequence[str], source: str) -> tuple[str, ...]:
 
 def facts_of(generator: Generator, clips: Sequence[str]) -> dict[str, object]:
     """Return what a dictionary of this generator and these CLIPs says of itself."""
-    from jittor_ipl.editing.dictionary import clip_hashes, generator_sha256
+    from jittor_ipl.editing.dictionary import clip_hashes
+    from jittor_ipl.weights.generator import generator_sha256
     return {"generator_sha256": generator_sha256(generator), "clips": list(clips), "clip_sha256": clip_hashes(clips)}
 
 

@@ -80,10 +80,11 @@ def _by_words(opened: OpenedGenerator, others: Sequence[OpenedGenerator], clips:
               words: tuple[str, str, Sequence[str]], direction_path: str | None, stat_path: str | None) -> Edit:
     """Return the edit of words (neutral, target, those that are kept), looked up in a dictionary of directions."""
     from jittor_ipl.commands.edit.dictionaries import default_clips, find
-    from jittor_ipl.editing.dictionary import require_clips, require_generator
+    from jittor_ipl.editing.dictionary import REMAKE, require_clips
     from jittor_ipl.editing.session import Edit
     from jittor_ipl.editing.words import text_direction, unknown_words
     from jittor_ipl.weights.clip import load_clip
+    from jittor_ipl.weights.generator import require_generator
     neutral, target, keep = words
     clips = default_clips(clips, opened.entry.plan.source)
     loaded = [load_clip(ref) for ref in clips]
@@ -95,23 +96,24 @@ def _by_words(opened: OpenedGenerator, others: Sequence[OpenedGenerator], clips:
     dictionary, statistics = find([opened.generator, opened.source], clips, direction_path, stat_path)
     require_clips(dictionary, clips, loaded)
     for other in others if "generator_sha256" in dictionary.facts else ():
-        require_generator(dictionary.facts["generator_sha256"], [other.source, other.generator], other.name)
+        require_generator(dictionary.facts["generator_sha256"], [other.source, other.generator], other.name, REMAKE)
     return Edit(dictionary, statistics, loaded, text, kept, neutral, target)
 
 
 def _found(opened: OpenedGenerator, others: Sequence[OpenedGenerator], file: str, target: str | None,
            more: object) -> FoundEdit:
     """Return the edit of a file of `edit fast`; UserError where it is told what belongs to a dictionary."""
-    from jittor_ipl.editing.dictionary import require_generator
-    from jittor_ipl.editing.fast import found_edit
+    from jittor_ipl.editing.fast import REMAKE, found_edit
+    from jittor_ipl.weights.generator import require_generator
     edit = found_edit(file, [opened.generator, opened.source])
     if more:
         raise UserError(f"{file} is one direction: --beta-threshold, --keep and --stat-path choose in a dictionary")
     if target not in (None, edit.target):
         raise UserError(f"{file} was found for {edit.target!r}, not {target!r}: leave --target out, or find another "
                         "with edit fast")
+    made_for = edit.dictionary.facts["generator_sha256"]
     for other in others:
-        require_generator(edit.dictionary.facts["generator_sha256"], [other.source, other.generator], other.name)
+        require_generator(made_for, [other.source, other.generator], other.name, REMAKE)
     return edit
 
 

@@ -180,7 +180,7 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.latent_mapper import edit_faces
     from jittor_ipl.editing.results import save_codes, save_edit
-    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_generator
+    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
     if not abs(strength) <= 100:
         raise UserError(f"--strength {strength} is out of range; choose -100 to 100")
     inside = Path(mapper_file) / MAPPER
@@ -188,7 +188,7 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     chosen = click.get_current_context().get_parameter_source("weights").name != "DEFAULT"
     own = None if chosen or stored.generator_sha256 is not None else stored.own_generator()
     opened = open_generator(weights if own is None else str(mapper_file), **more)
-    require_generator(stored, opened.generator)
+    require_its_generator(stored, [opened.generator])
     began = time.monotonic()
     faces = open_faces(opened, seeds, latent or test_latents)
     codes, styles = edit_faces(faces, stored.mapper, strength)

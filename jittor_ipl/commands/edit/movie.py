@@ -77,8 +77,8 @@ def _edit(opened: OpenedGenerator, faces: Faces, direction: str | None,
         return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), STRENGTH
     from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.latent_mapper import edit_faces
-    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_generator
+    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
     inside = Path(str(mapper_file)) / MAPPER
     stored = load_latent_mapper(inside if inside.is_file() else str(mapper_file))
-    require_generator(stored, opened.generator)
+    require_its_generator(stored, [opened.generator])
     return lambda strength: edit_faces(faces, stored.mapper, strength)[1], 1.0

@@ -21,9 +21,8 @@ from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
 from jittor_ipl.weights.containers.safetensors import write_safetensors
-from jittor_ipl.weights.delta import fingerprint
 from jittor_ipl.weights.diffusion import load_diffusion, save_diffusion
-from jittor_ipl.weights.generator import load_generator
+from jittor_ipl.weights.generator import generator_sha256, load_generator
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
@@ -153,7 +152,7 @@ def _encoder(part: str, options) -> dict:
     with _stage(part, options, recipe) as stage:
         encoder = pretrain_encoder.train(recipe, generator, stage)
     _write_asset(options.assets / f"{part}.safetensors", "compact-encoder", encoder, encoder.config.to_json(),
-                 facts={"source_sha256": fingerprint(numpy_tensors(generator))})
+                 facts={"source_sha256": generator_sha256(generator)})
     return pretrain_encoder.evaluate(encoder, generator)
 
 
