@@ -18,11 +18,13 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.style_space import StyleLayer, style_space
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import z_from_seeds
+from jittor_ipl.weights.generator import require_generator
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.weights.tuned import KIND as TUNED
 from jittor_ipl.weights.tuned import carried_over, load_tuned
 
 Styles = tuple[np.ndarray, ...]
+OWNER = "generator_sha256"        # in a file of codes: the tuned generator that alone can draw them
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,17 @@ def faces_of_file(generator: Generator, ref: str | os.PathLike) -> Faces:
 
     .npy, .pt, .pd, .pdparams and .safetensors of StyleCLIP, pSp, PaddleGAN and this project. A file that carries the
     delta of a generator tuned to its pictures (`weights.tuned`) gives the tuned one, here and nowhere else: who edits
-    takes the generator of the faces. UserError for a file of another kind, codes that are not finite, and codes of
-    another generator's shape.
+    takes the generator of the faces. UserError for a file of another kind, codes that are not finite, codes of another
+    generator's shape, and S codes that say that another generator draws them.
     """
     network, label = read_network(ref, kind=("latents", TUNED)), os.fspath(ref)
     if network.layout.kind == TUNED:
         tuned = load_tuned(ref, generator)
         return Faces(tuned.generator, styles_of(tuned.generator, tuned.latents), tuned.names, tuned.latents,
                      generator)
+    if OWNER in network.info.metadata:
+        require_generator(network.info.metadata[OWNER], [generator], label, "these are S codes of a generator tuned to "
+                          "its pictures, which no file carries along; edit the tuned latents again, in W+ to keep both")
     space, ws = network.layout.config["space"], None
     if space == "S":
         codes = in_our_order(generator, [network.tensors[f"S.{i}"] for i in range(len(network.tensors))], label)

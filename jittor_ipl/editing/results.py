@@ -12,13 +12,14 @@ import numpy as np
 
 from jittor_ipl.disk.atomic import output_folder, write_json
 from jittor_ipl.disk.names import SUFFIX, image_names
-from jittor_ipl.editing.codes import stored_styles
+from jittor_ipl.editing.codes import OWNER, Faces, stored_styles
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.sheets import grid
-from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.generator import generator_sha256
+from jittor_ipl.weights.tuned import Tuned, save_tuned
 
-SHEET, LATENTS, RECORD = "sheet.png", "latents.safetensors", "edit.json"
+SHEET, LATENTS, RECORD = f"sheet{SUFFIX}", "latents.safetensors", "edit.json"
 
 
 def save_edit(folder: Path, names: Sequence[str], before: Sequence[np.ndarray] | None, after: Sequence[np.ndarray],
@@ -41,11 +42,18 @@ def save_edit(folder: Path, names: Sequence[str], before: Sequence[np.ndarray] |
     return save_png(folder / SHEET, grid([*(before or ()), *after], columns=len(after)), text)
 
 
-def save_codes(folder: Path, generator: Generator, codes: Sequence[np.ndarray]) -> Path:
-    """Write codes such that `--latent` reads them: [ws [N, n_latent, style_dim]], or S codes [N, C] of all layers."""
-    tensors = {"latents": codes[0]} if codes[0].ndim == 3 else stored_styles(generator, codes)
-    write_safetensors(folder / LATENTS, tensors, {"kind": "latents"})
-    return folder / LATENTS
+def save_codes(path: Path, faces: Faces, codes: Sequence[np.ndarray]) -> None:
+    """Write new codes of faces such that `--latent` reads them: [ws [N, n_latent, style_dim]], or S [N, C] a layer.
+
+    The codes of a tuned generator are worth little elsewhere: W+ takes what tuning changed along (`weights.tuned`), S,
+    for which that file has no place, says its generator's hash, so that `faces_of_file` gives it to no other.
+    """
+    if codes[0].ndim == 3 and faces.source is not None:
+        save_tuned(Tuned(faces.generator, codes[0], faces.names), faces.source, path)
+        return
+    tensors = {"latents": codes[0]} if codes[0].ndim == 3 else stored_styles(faces.generator, codes)
+    owner = {} if faces.source is None else {OWNER: generator_sha256(faces.generator)}
+    write_safetensors(path, tensors, {"kind": "latents", **owner})
 
 
 def slug(prompt: str) -> str:

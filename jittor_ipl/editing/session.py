@@ -9,20 +9,20 @@ import numpy as np
 
 from jittor_ipl.disk.atomic import output_folder, write_bytes, write_json
 from jittor_ipl.disk.names import SUFFIX
-from jittor_ipl.editing.codes import Faces, stored_styles
+from jittor_ipl.editing.codes import Faces
 from jittor_ipl.editing.dictionary import Dictionary
 from jittor_ipl.editing.direction import Step, automatic_beta, moved, relevances, step_of, without
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.fast import FoundEdit
+from jittor_ipl.editing.results import RECORD, SHEET, save_codes
 from jittor_ipl.editing.statistics import StyleStatistics
 from jittor_ipl.editing.strength import automatic_alpha
 from jittor_ipl.images.files import encode_png
 from jittor_ipl.images.sheets import contact_sheet, shrunk
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.weights.containers.safetensors import write_safetensors
 
-CODES, RECORD, SHEET = "codes.safetensors", "edit.json", f"sheet{SUFFIX}"
+CODES = "codes.safetensors"
 _TILE, _SHEET_TILES = 256, 4000       # a sheet's pictures have at most so many pixels a side, and there are so many
 
 
@@ -71,7 +71,7 @@ def write_edit(folder: Path, edit: Edit | FoundEdit, faces: Faces, generators: M
                 tiles.setdefault((face, name), []).append(image)
     if len(steps) == len(strengths[0]) == 1:
         edited = moved(faces.styles, steps[0], strengths[0][0])
-        write_safetensors(folder / CODES, stored_styles(faces.generator, edited), {"kind": "latents"})
+        save_codes(folder / CODES, faces, edited)
     write_json(folder / RECORD, _record(edit, faces, steps, strengths))
     yield from _told(steps, strengths, alphas is None)
     if sum(map(len, tiles.values())) <= _SHEET_TILES:

@@ -49,7 +49,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     from jittor_ipl.editing import fast
     from jittor_ipl.editing.codes import faces_of_seeds
     from jittor_ipl.editing.deviations import deviations
-    from jittor_ipl.editing.results import slug
+    from jittor_ipl.editing.results import RECORD, slug
     from jittor_ipl.runtime.streams import parse_seeds
     alphas, found_on = _numbers(strengths), parse_seeds(find_on)
     if not step > 0:
@@ -71,7 +71,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     fast.save_step(file, generator, deltas, facts)
     sheet = _pictures(folder, faces, deltas, alphas, prompt)
     moving = sum(int((delta != 0).sum()) for delta in deltas)
-    write_json(folder / "edit.json", {"method": "fast", **facts, "seconds": seconds, "channels": moving,
+    write_json(folder / RECORD, {"method": "fast", **facts, "seconds": seconds, "channels": moving,
                                       "strengths": alphas, "found_on": find_on, "faces": list(faces.names)})
     print(f"{prompt}: {moving} channels move, found in {seconds:.1f} s -> {file}, {sheet}")
     return 0

@@ -179,7 +179,7 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.latent_mapper import edit_faces
-    from jittor_ipl.editing.results import save_codes, save_edit
+    from jittor_ipl.editing.results import LATENTS, save_codes, save_edit
     from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
     if not abs(strength) <= 100:
         raise UserError(f"--strength {strength} is out of range; choose -100 to 100")
@@ -197,6 +197,6 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     facts = {"method": "mapper", "prompt": stored.description, "mapper": mapper_file, "strength": strength,
              "seconds": seconds}
     shown = save_edit(Path(outdir), faces.names, before, after, facts)
-    save_codes(Path(outdir), faces.generator, codes)
+    save_codes(Path(outdir) / LATENTS, faces, codes)
     print(f"{stored.description or mapper_file}: {len(after)} faces in {seconds:.1f} s -> {shown}")
     return 0

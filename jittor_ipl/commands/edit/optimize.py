@@ -65,7 +65,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, start_of
-    from jittor_ipl.editing.results import save_codes, save_edit, settings_of
+    from jittor_ipl.editing.results import LATENTS, save_codes, save_edit, settings_of
     if not 0 <= lr_rampup <= 1:
         raise UserError(f"--lr-rampup {lr_rampup} is no part of the steps; choose 0 to 1")
     free = mode == "free_generation"
@@ -98,7 +98,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
              "compat": compat, "in_deviations": units is not None,
              **settings_of(settings), "losses": losses, "seconds": seconds}
     shown = save_edit(folder, faces.names, before, after, facts)
-    save_codes(folder, faces.generator, codes)
+    save_codes(folder / LATENTS, faces, codes)
     print(f"{len(after)} faces in {seconds:.0f} s -> {shown}")
     return 0
 
