@@ -34,6 +34,7 @@ from jittor_ipl.weights.containers.safetensors import read_safetensors
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator, save_latent_mapper
+from jittor_ipl.weights.tuned import Tuned, save_tuned
 from tests.tiny_networks import write_networks
 
 RELEASED = Path(__file__).parents[1] / "fixtures" / "styleclip" / "mapper.pt"
@@ -210,6 +211,22 @@ def test_from_a_prompt_to_edited_faces(networks, tmp_path, capsys):
     latents = str(tmp_path / "out" / "latents.safetensors")
     assert train(networks, "--exp_dir", str(tmp_path / "s"), "--latents-train-path", latents, "--work_in_stylespace",
                  *small) == 0
+
+
+def test_a_mapper_trained_on_tuned_faces_edits_them(networks, generator, tmp_path, capsys):
+    tuned = generator.copy()
+    tuned.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .4, np.float32)})
+    save_tuned(Tuned(tuned, faces_of_seeds(generator, [4]).ws, ("me",)), generator, tmp_path / "me.safetensors")
+    latent, run = str(tmp_path / "me.safetensors"), str(tmp_path / "run")
+    assert train(networks, "--exp-dir", run, "--latents-train-path", latent, "--max-steps", "1", "--id-lambda",
+                 "0") == 0
+    use = ["edit", "mapper", "--mapper", run, "--weights", str(networks / "generator.safetensors"), "--outdir"]
+    assert cli.main([*use, str(tmp_path / "no")]) == 2 and not (tmp_path / "no").exists()
+    assert "made for another generator" in capsys.readouterr().err
+    assert cli.main([*use, str(tmp_path / "out"), "--latent", latent]) == 0, capsys.readouterr().err
+    kept = faces_of_file(generator, tmp_path / "out" / "latents.safetensors")
+    assert kept.names == ("me",) and kept.source is generator
+    assert np.array_equal(next(draw(kept.generator, kept.styles)), load_image(tmp_path / "out" / "me-edited.png"))
 
 
 @pytest.mark.parametrize("words, told", [

@@ -188,9 +188,9 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     chosen = click.get_current_context().get_parameter_source("weights").name != "DEFAULT"
     own = None if chosen or stored.generator_sha256 is not None else stored.own_generator()
     opened = open_generator(weights if own is None else str(mapper_file), **more)
-    require_its_generator(stored, [opened.generator])
-    began = time.monotonic()
     faces = open_faces(opened, seeds, latent or test_latents)
+    require_its_generator(stored, [opened.generator, faces.generator])
+    began = time.monotonic()
     codes, styles = edit_faces(faces, stored.mapper, strength)
     before, after = (list(draw(faces.generator, shown)) for shown in (faces.styles, styles))
     seconds = round(time.monotonic() - began, 2)

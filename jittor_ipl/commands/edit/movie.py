@@ -80,5 +80,5 @@ def _edit(opened: OpenedGenerator, faces: Faces, direction: str | None,
     from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
     inside = Path(str(mapper_file)) / MAPPER
     stored = load_latent_mapper(inside if inside.is_file() else str(mapper_file))
-    require_its_generator(stored, [opened.generator])
+    require_its_generator(stored, [opened.generator, faces.generator])
     return lambda strength: edit_faces(faces, stored.mapper, strength)[1], 1.0
