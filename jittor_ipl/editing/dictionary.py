@@ -18,7 +18,7 @@ from jittor_ipl.editing.codes import file_positions, layers_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
-from jittor_ipl.models.stylegan2.style_space import SUBSETS, rows, style_space, subset
+from jittor_ipl.models.stylegan2.style_space import SUBSETS, rows, subset
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import require_generator
 from jittor_ipl.weights.network import read_network
@@ -135,6 +135,6 @@ def measured_layers(generator: Generator, side: int) -> list[str]:
 
     The level that CLIP sees is the first of `side` pixels or more; ToRGB layers are left out, as StyleCLIP does.
     """
-    layers = style_space(generator.size, channels=generator.config.channels)
+    layers = layers_of(generator)
     level = next((layer.resolution for layer in layers if layer.resolution >= side), generator.size)
     return [layer.name for layer in layers if not layer.rgb and layer.resolution <= level]

@@ -22,7 +22,7 @@ def advance(generator: Generator, step: int, state: State, styles: Sequence[jt.V
     styles: S codes [B or 1, C] in the order of `Generator.styles`; noise: one entry a styled convolution.
     """
     x, image = state
-    convolution, to_rgb = generator.convs[step - 1] if step else generator.conv1, None
+    convolution = generator.convs[step - 1] if step else generator.conv1
     x = convolution(x, styles[style_of(step)], noise[step])
     if step % 2 == 0:
         to_rgb, position = (generator.to_rgbs[step // 2 - 1], len(generator.convs) + 1 + step // 2) if step \

@@ -130,5 +130,3 @@ def unit_rows(responses: np.ndarray) -> np.ndarray:
     """Return responses [..., d] of unit length; rows without any response stay zero."""
     length = np.linalg.norm(responses, axis=-1, keepdims=True)
     return np.where(length > 1e-12, responses / np.maximum(length, 1e-12), 0)
-
-

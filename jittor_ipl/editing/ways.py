@@ -14,7 +14,7 @@ import numpy as np
 from jittor_ipl.editing import responses
 from jittor_ipl.editing.codes import Styles, file_positions, layers_of
 from jittor_ipl.editing.dictionary import SAMPLED, measured_layers
-from jittor_ipl.editing.partial import steps_to
+from jittor_ipl.editing.partial import picture_from, start, steps_to
 from jittor_ipl.editing.statistics import PSI, StyleStatistics, sampled_styles
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.model import Clip
@@ -38,6 +38,7 @@ class Way:
     finish    the sums -> directions float32 [rows, d]
     sample    does a known part of one block, for the estimate, and returns that part
     renders   of all blocks, for people
+    facts     what the dictionary depends on besides, for its file: faces, their truncation, the strength
     """
 
     name: str
@@ -82,8 +83,8 @@ def _sampled(generator: Generator, clips: Sequence[Clip], faces: int, side: int)
     def measure(index: int) -> Sums:
         taken = [code[index * block:(index + 1) * block] for code in codes]
         with jt.no_grad():
-            images = responses.picture_from(generator, 0, responses.start(generator), [jt.array(c) for c in taken],
-                                            generator.noises.as_list(), steps)
+            images = picture_from(generator, 0, start(generator), [jt.array(c) for c in taken],
+                                  generator.noises.as_list(), steps)
             seen = responses.features(clips, images).numpy().astype(np.float64)
         styles = np.concatenate([taken[position] for position in positions], axis=1).astype(np.float64)
         return {"count": np.array([len(seen)], np.float64), "styles": styles.sum(0), "squares": (styles**2).sum(0),

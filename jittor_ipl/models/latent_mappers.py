@@ -153,7 +153,7 @@ class StyleMapper(nn.Module):
         return [jt.zeros_like(style) if mapper is None else mapper(style) for style, mapper in zip(styles, mappers)]
 
 
-LatentMapper = "WPlusMapper | StyleMapper"
+LatentMapper = WPlusMapper | StyleMapper
 
 
 def make_latent_mapper(config: LatentMapperConfig, rng: np.random.Generator | None = None,

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,7 @@ import pytest
 from jittor_ipl import cli
 from jittor_ipl.images.files import load_image
 from jittor_ipl.weights.generator import load_generator, save_generator
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tiny_networks import write_networks  # noqa: E402
+from tests.tiny_networks import write_networks
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,8 @@ _ON_THE_DEMO_IN_S = {**_ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over lay
               help="Optimiser.  [default: ranger; adam for the demo's generator]", **_TRAINING)
 @click.option("--clip-lambda", type=float, default=1.0, metavar="X", help="Weight of the CLIP loss.", **_TRAINING)
 @click.option("--latent-l2-lambda", "l2_lambda", type=float, metavar="X", help="Weight of the mean squared change of "
-              "the codes.  [default: 0.8; 0.4, of S 0.1, for the demo's generator]", **_TRAINING)
+              f"the codes.  [default: 0.8; {_ON_THE_DEMO['l2_lambda']}, of S {_ON_THE_DEMO_IN_S['l2_lambda']}, for the "
+              "demo's generator]", **_TRAINING)
 @click.option("--id-lambda", type=float, metavar="X", help="Weight of the identity loss.  [default: 0.1; 0 for the "
               "demo's generator]", **_TRAINING)
 @units_option
