@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jittor_ipl.editing.words import unknown_words
 from jittor_ipl.errors import UserError
 from jittor_ipl.losses import clip_distance, directional, text_direction
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.ops.norms import unit
 from jittor_ipl.ops.resize import resize
 from jittor_ipl.runtime.backend import jt
-from jittor_ipl.text.tokenizer import shorten, tokenize, tokenizer
+from jittor_ipl.text.tokenizer import shorten, tokenize
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.features import load_arcface
 from jittor_ipl.weights.folder import find_file_set
@@ -109,14 +110,6 @@ def text_feature(clip: Clip, prompt: str, label: str) -> jt.Var:
         feature = unit(clip.encode_text(tokens)).stop_grad()
         feature.sync()
     return feature
-
-
-def unknown_words(clip: Clip, prompt: str) -> list[str]:
-    """Return the words of a prompt that a compact CLIP has no embedding for; none of a full one."""
-    known = clip.known_tokens
-    if known is None:
-        return []
-    return [word for word in dict.fromkeys(prompt.split()) if not np.isin(tokenizer().encode(word), known).all()]
 
 
 def open_recogniser(ref: str | os.PathLike) -> Recogniser:
