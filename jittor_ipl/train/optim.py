@@ -6,7 +6,7 @@ Each tensor is updated by one kernel in one pass over memory; the kernel is comp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -99,17 +99,29 @@ class Adam:
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state()` returned; AssertionError when a name or size is not a parameter's."""
-        self.steps = dict.fromkeys(self.params, 0)
-        self.first, self.second = {}, {}
-        for key, value in state.items():
-            slot, _, name = key.partition("/")
-            assert name in self.params, f"optimiser state names an unknown tensor {name!r}"
-            if slot == "steps":
-                self.steps[name] = int(value[0])
-            else:
-                assert value.size == self.params[name].numel(), (key, value.shape)
-                moments = {"first": self.first, "second": self.second}[slot]
-                moments[name] = _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
+        self.steps, moments = unpacked(state, self.params, ("first", "second"))
+        self.first, self.second = ({name: _constant(np.ascontiguousarray(value, np.float32).reshape(-1))
+                                    for name, value in arrays.items()} for arrays in moments.values())
+
+
+def unpacked(state: Mapping[str, np.ndarray], params: Mapping[str, jt.Var],
+             slots: Iterable[str]) -> tuple[dict[str, int], dict[str, dict[str, np.ndarray]]]:
+    """Return what an optimiser's `state()` consists of: the steps of every parameter, and by slot arrays by parameter.
+
+    `state` names them "steps/<parameter>" [1] and "<slot>/<parameter>", of the parameter's size; a parameter without
+    steps has 0. AssertionError when a name or size is not a parameter's, KeyError for a slot that is none of `slots`.
+    """
+    steps: dict[str, int] = dict.fromkeys(params, 0)
+    arrays: dict[str, dict[str, np.ndarray]] = {slot: {} for slot in slots}
+    for key, value in state.items():
+        slot, _, name = key.partition("/")
+        assert name in params, f"optimiser state names an unknown tensor {name!r}"
+        if slot == "steps":
+            steps[name] = int(value[0])
+        else:
+            assert value.size == params[name].numel(), (key, value.shape)
+            arrays[slot][name] = value
+    return steps, arrays
 
 
 # As average + take * (value - average): a value that never moves keeps its bits.

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train.optim import unpacked
 
 _RECTIFIED_FROM = 5.0       # samples in the moving average from which its variance is trusted
 
@@ -66,16 +67,9 @@ class Ranger:
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state()` returned; AssertionError when a name or shape is not a parameter's."""
-        self.steps = dict.fromkeys(self.params, 0)
-        self.kept = {slot: {} for slot in self.kept}
-        for key, value in state.items():
-            slot, _, name = key.partition("/")
-            assert name in self.params, f"optimiser state names an unknown tensor {name!r}"
-            if slot == "steps":
-                self.steps[name] = int(value[0])
-            else:
-                assert value.size == self.params[name].numel(), (key, value.shape)
-                self.kept[slot][name] = jt.array(value).reshape(self.params[name].shape).stop_grad()
+        self.steps, slots = unpacked(state, self.params, self.kept)
+        self.kept = {slot: {name: jt.array(value).reshape(self.params[name].shape).stop_grad()
+                            for name, value in arrays.items()} for slot, arrays in slots.items()}
         jt.sync([var for kept in self.kept.values() for var in kept.values()])
 
 
