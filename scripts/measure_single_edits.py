@@ -109,8 +109,9 @@ class World:
 
     def optimiser(self, guides: list, in_s: bool) -> Editor:
         from jittor_ipl.commands.edit.optimize import _ON_THE_DEMO
+        from jittor_ipl.editing.codes import as_styles
         from jittor_ipl.editing.deviations import deviations
-        from jittor_ipl.editing.optimize import Descent, as_styles, optimise
+        from jittor_ipl.editing.optimize import Descent, optimise
         settings = Descent("S" if in_s else "W+", **_ON_THE_DEMO)
         units = deviations(self.generator, settings.space)
 

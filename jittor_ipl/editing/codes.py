@@ -129,6 +129,16 @@ def styles_of(generator: Generator, ws: np.ndarray) -> Styles:
     return tuple(np.concatenate([code.numpy() for code in codes]) for codes in zip(*rows))
 
 
+def as_styles(generator: Generator, codes: Sequence[np.ndarray]) -> Styles:
+    """Return the S codes of codes of either kind: [ws [N, n_latent, style_dim]], or S [N, C] a layer as they are."""
+    return styles_of(generator, codes[0]) if codes[0].ndim == 3 else tuple(codes)
+
+
+def draw_codes(generator: Generator, codes: Sequence[jt.Var]) -> jt.Var:
+    """Return the pictures [N, 3, H, W] of codes of either kind, as `as_styles` takes them, with their gradient."""
+    return generator.synthesis(codes[0]) if codes[0].ndim == 3 else generator.synthesis_from_styles(codes)
+
+
 # ---- The order of the style layers --------------------------------------------------------------------------------
 
 def layers_of(generator: Generator) -> list[StyleLayer]:

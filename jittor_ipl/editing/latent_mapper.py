@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.editing.codes import Faces, Styles, faces_of_seeds, file_positions, layers_of, styles_of
+from jittor_ipl.editing.codes import (
+    Faces,
+    Styles,
+    as_styles,
+    draw_codes,
+    faces_of_seeds,
+    file_positions,
+    layers_of,
+)
 from jittor_ipl.editing.deviations import in_deviations
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.errors import UserError
@@ -75,11 +83,6 @@ def moved(generator: Generator, mapper: LatentMapper, codes: Sequence[jt.Var], s
     return new
 
 
-def draw_codes(generator: Generator, codes: Sequence[jt.Var]) -> jt.Var:
-    """Return the pictures [B, 3, H, W] of codes as `moved` takes them."""
-    return generator.synthesis(codes[0]) if codes[0].ndim == 3 else generator.synthesis_from_styles(codes)
-
-
 def codes_of(faces: Faces, mapper: LatentMapper) -> list[np.ndarray]:
     """Return the codes of faces that a mapper reads; UserError for S codes where it reads W+."""
     if isinstance(mapper, StyleMapper):
@@ -97,7 +100,7 @@ def edit_faces(faces: Faces, mapper: LatentMapper, strength: float = 1.0) -> tup
             rows.append(moved(faces.generator, mapper, [jt.array(code[i:i + 1]) for code in given], strength))
         jt.sync([code for row in rows for code in row])
     codes = [np.concatenate([code.numpy() for code in column]) for column in zip(*rows)]
-    return codes, styles_of(faces.generator, codes[0]) if codes[0].ndim == 3 else tuple(codes)
+    return codes, as_styles(faces.generator, codes)
 
 
 def drawn_faces(generator: Generator, settings: MapperSettings, psi: float,

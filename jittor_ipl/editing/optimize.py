@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.editing.codes import Faces, Styles, file_positions, layers_of, styles_of
+from jittor_ipl.editing.codes import Faces, draw_codes, file_positions, layers_of, styles_of
 from jittor_ipl.editing.guidance import Guide, Recogniser
 from jittor_ipl.errors import UserError
 from jittor_ipl.losses import identity, squared_length
@@ -73,12 +73,12 @@ def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence
         return moved
     faces = float(len(start[0]))        # several are independent of each other: sums, not means
     with jt.no_grad():
-        images = _draw(generator, fixed)
+        images = draw_codes(generator, fixed)
         seen = [guide.start(images) for guide in guides]
         person = recogniser(images).stop_grad() if settings.id_lambda and not settings.free else None
     adam = Adam(steps, settings.lr)
     for step in range(settings.steps):
-        images = _draw(generator, codes())
+        images = draw_codes(generator, codes())
         loss = sum(guide.distance(images, was) for guide, was in zip(guides, seen)) * (faces / len(guides))
         if not settings.free:
             loss = loss + settings.l2_lambda * squared_length(list(steps.values()))
@@ -101,10 +101,6 @@ def _moving(generator: Generator, space: str, count: int) -> list[int]:
     return [place for place, layer in zip(file_positions(generator), layers_of(generator)) if not layer.rgb]
 
 
-def _draw(generator: Generator, codes: Sequence[jt.Var]) -> jt.Var:
-    return generator.synthesis(codes[0]) if codes[0].ndim == 3 else generator.synthesis_from_styles(codes)
-
-
 def start_of(faces: Faces, index: int, space: str) -> list[np.ndarray]:
     """Return the codes of one face to start from; UserError for W+ of a face that has S codes alone."""
     if space == "S":
@@ -118,8 +114,3 @@ def mean_face(generator: Generator, samples: int, seed: int) -> Faces:
     """Return the mean face, from which free generation starts: the centre of truncation in all layers."""
     ws = generator.broadcast(generator.center(samples, seed)).numpy()
     return Faces(generator, styles_of(generator, ws), ("mean",), ws)
-
-
-def as_styles(generator: Generator, codes: Sequence[np.ndarray]) -> Styles:
-    """Return the S codes of what `optimise` returned."""
-    return styles_of(generator, codes[0]) if codes[0].ndim == 3 else tuple(codes)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.editing.codes import Faces, faces_of_file, faces_of_seeds
+from jittor_ipl.editing.codes import Faces, as_styles, faces_of_file, faces_of_seeds
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.guidance import open_guide, open_recogniser
-from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, rate, start_of
+from jittor_ipl.editing.optimize import Descent, mean_face, optimise, rate, start_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.models.strict import numpy_tensors

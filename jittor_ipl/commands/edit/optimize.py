@@ -62,9 +62,10 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
             in_deviations: bool | None, **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
     from jittor_ipl.disk.atomic import output_folder
+    from jittor_ipl.editing.codes import as_styles
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
-    from jittor_ipl.editing.optimize import Descent, as_styles, mean_face, optimise, start_of
+    from jittor_ipl.editing.optimize import Descent, mean_face, optimise, start_of
     from jittor_ipl.editing.results import LATENTS, save_codes, save_edit, settings_of
     if not 0 <= lr_rampup <= 1:
         raise UserError(f"--lr-rampup {lr_rampup} is no part of the steps; choose 0 to 1")
@@ -111,8 +112,8 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 def _watcher(faces: Faces, name: str, folder: Path, every: int, total: int) -> tuple[Watcher, list[float]]:
     """Return what is called after every step, and the list of losses that it fills."""
     from jittor_ipl.disk.names import SUFFIX
+    from jittor_ipl.editing.codes import as_styles
     from jittor_ipl.editing.drawing import draw
-    from jittor_ipl.editing.optimize import as_styles
     from jittor_ipl.images.files import save_png
     losses: list[float] = []
 
