@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,9 @@ from jittor_ipl.errors import UserError
 if TYPE_CHECKING:
     from jittor_ipl.editing.codes import Faces
     from jittor_ipl.models.stylegan2.generator import Generator
+    from jittor_ipl.runtime.backend import jt
     from jittor_ipl.submission.sets import SetEntry
+    from jittor_ipl.weights.latent_mapper import StoredMapper
 
 DEMO = "demo:generator"
 # What a weight file of ours says itself, and PaddleGAN's and StyleCLIP's command lines give: checked, not needed.
@@ -63,6 +66,12 @@ class OpenedGenerator:
         """Return what files and sheets call it: the style's name, or the weight file's."""
         return self.entry.plan.style
 
+    def center(self) -> jt.Var | None:
+        """Return the centre of truncation [1, style_dim], as its style measures it; None where nothing is truncated."""
+        recipe = self.entry.plan.recipe
+        return None if recipe.truncation == 1 else self.generator.center(recipe.mean_latent_samples,
+                                                                         recipe.mean_latent_seed)
+
 
 def open_generator(weights: str, *, style: str | None = None, source: str | None = None,
                    truncation: float | None = None, **numbers: Any) -> OpenedGenerator:
@@ -85,9 +94,16 @@ def open_faces(opened: OpenedGenerator, seeds: str | None, latent: str | None) -
         raise UserError("--seeds and --latent both say whose faces: give one of them")
     if latent is not None:
         return faces_of_file(opened.generator, latent)
-    recipe, generator = opened.entry.plan.recipe, opened.generator
-    center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
-    return faces_of_seeds(generator, parse_seeds(seeds or "0-3"), recipe.truncation, center)
+    truncation = opened.entry.plan.recipe.truncation
+    return faces_of_seeds(opened.generator, parse_seeds(seeds or "0-3"), truncation, opened.center())
+
+
+def open_mapper(ref: str) -> StoredMapper:
+    """Return the latent mapper of a run folder of train-mapper or of a file; UserError where there is none."""
+    from jittor_ipl.disk.layout import MAPPER
+    from jittor_ipl.weights.latent_mapper import load_latent_mapper
+    inside = Path(ref) / MAPPER
+    return load_latent_mapper(inside if inside.is_file() else ref)
 
 
 def _check_numbers(generator: Generator, label: str, given: dict[str, int]) -> None:

@@ -56,13 +56,12 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
         raise UserError(f"--step {step} must be positive")
     settings = fast.FastSettings(batch_size, step=step, id_lambda=fast.IDENTITY[identity_power], side=resolution)
     opened = open_generator(**more)
-    generator, recipe = opened.generator, opened.entry.plan.recipe
+    generator = opened.generator
     guides = open_guides(opened, prompt, clips, compat, neutral)
     recogniser = open_identity(identity_file, clips, settings.id_lambda)
     faces = open_faces(opened, seeds, latent)
     folder, began = output_folder(Path(outdir)), time.monotonic()
-    center = None if recipe.truncation == 1 else generator.center(recipe.mean_latent_samples, recipe.mean_latent_seed)
-    shown = faces_of_seeds(generator, found_on, recipe.truncation, center)
+    shown = faces_of_seeds(generator, found_on, opened.entry.plan.recipe.truncation, opened.center())
     units = deviations(generator, "S") if in_units(opened, in_deviations) else None
     deltas = fast.find_step(generator, shown.styles, guides, settings, units, recogniser)
     seconds = round(time.monotonic() - began, 2)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jittor_ipl.commands import options
-from jittor_ipl.commands.edit.faces import OpenedGenerator, face_options, generator_options, open_faces, open_generator
+from jittor_ipl.commands.edit.faces import (
+    OpenedGenerator,
+    face_options,
+    generator_options,
+    open_faces,
+    open_generator,
+    open_mapper,
+)
 from jittor_ipl.commands.edit.guides import (
     DEMO_CLIPS,
     DEMO_IDENTITY,
@@ -105,7 +112,7 @@ def train(prompt: str, neutral: str, clips: tuple[str, ...], identity_file: str 
     read = [*(clips or DEMO_CLIPS), *([identity_file or DEMO_IDENTITY] if recogniser else []),
             *([latents] if latents else [])]
     truncation = opened.entry.plan.recipe.truncation
-    shown = shown or faces_of_seeds(opened.generator, range(4), truncation, _center(opened))
+    shown = shown or faces_of_seeds(opened.generator, range(4), truncation, opened.center())
     run = MapperRun(prompt, neutral if compat == "none" else "", truncation, config, settings, shown, faces, guides,
                     recogniser, _hashes(read), in_units(opened, in_deviations))
     logging = Run(sample_every=image_interval, samples=len(run.shown.names), checkpoint_every=save_interval,
@@ -148,15 +155,9 @@ def _faces(opened: OpenedGenerator, latents: str | None,
     """Return what draws the faces of a step, and those that samples show where a file names them."""
     from jittor_ipl.editing.latent_mapper import drawn_faces, listed_faces
     if latents is None:
-        return drawn_faces(opened.generator, settings, opened.entry.plan.recipe.truncation, _center(opened)), None
+        return drawn_faces(opened.generator, settings, opened.entry.plan.recipe.truncation, opened.center()), None
     faces = open_faces(opened, None, latents)
     return listed_faces(faces, settings), faces.take(slice(0, 4))
-
-
-def _center(opened: OpenedGenerator) -> Any:
-    recipe = opened.entry.plan.recipe
-    return None if recipe.truncation == 1 else opened.generator.center(recipe.mean_latent_samples,
-                                                                       recipe.mean_latent_seed)
 
 
 def _hashes(refs: list[str]) -> list[str]:
@@ -177,15 +178,13 @@ def _hashes(refs: list[str]) -> list[str]:
 def command(weights: str, seeds: str | None, latent: str | None, test_latents: str | None, mapper_file: str,
             strength: float, outdir: str, **more: Any) -> int:
     """Edit faces with a trained mapper; StyleCLIP's released ones bring their generator along."""
-    from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.latent_mapper import edit_faces
     from jittor_ipl.editing.results import LATENTS, save_codes, save_edit
-    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
+    from jittor_ipl.weights.latent_mapper import require_its_generator
     if not abs(strength) <= 100:
         raise UserError(f"--strength {strength} is out of range; choose -100 to 100")
-    inside = Path(mapper_file) / MAPPER
-    stored = load_latent_mapper(inside if inside.is_file() else mapper_file)
+    stored = open_mapper(mapper_file)
     chosen = click.get_current_context().get_parameter_source("weights").name != "DEFAULT"
     own = None if chosen or stored.generator_sha256 is not None else stored.own_generator()
     opened = open_generator(weights if own is None else str(mapper_file), **more)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jittor_ipl.commands import options
-from jittor_ipl.commands.edit.faces import OpenedGenerator, face_options, open_faces, open_generator
+from jittor_ipl.commands.edit.faces import OpenedGenerator, face_options, open_faces, open_generator, open_mapper
 from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,10 +75,8 @@ def _edit(opened: OpenedGenerator, faces: Faces, direction: str | None,
         from jittor_ipl.editing.fast import STRENGTH, load_step
         deltas, _ = load_step(direction, [opened.generator, opened.source])
         return lambda alpha: tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas)), STRENGTH
-    from jittor_ipl.disk.layout import MAPPER
     from jittor_ipl.editing.latent_mapper import edit_faces
-    from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator
-    inside = Path(str(mapper_file)) / MAPPER
-    stored = load_latent_mapper(inside if inside.is_file() else str(mapper_file))
+    from jittor_ipl.weights.latent_mapper import require_its_generator
+    stored = open_mapper(str(mapper_file))
     require_its_generator(stored, [opened.generator, faces.generator])
     return lambda strength: edit_faces(faces, stored.mapper, strength)[1], 1.0
