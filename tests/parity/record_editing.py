@@ -9,7 +9,6 @@ Ranger. Weights come from tests/golden/fill.py. --check compares instead of writ
 """
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ sys.path[:0] = [str(GOLDEN), str(HERE)]
 import editing_cases as cases  # noqa: E402
 import face_trunk  # noqa: E402
 import fill  # noqa: E402
+from recording import keep_or_check  # noqa: E402
 
 
 class Equal(nn.Module):
@@ -161,23 +161,5 @@ def ranger() -> dict[str, np.ndarray]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=GOLDEN / "editing.npz")
-    parser.add_argument("--check", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    found = mappers() | losses() | ranger()
-    if arguments.check is None:
-        np.savez_compressed(arguments.out, **found)
-        return
-    with np.load(arguments.check) as kept:
-        assert set(kept.files) == set(found), set(kept.files) ^ set(found)
-        worst = max(float(np.abs(kept[name] - value).max() / max(np.abs(value).max(), 1e-3))
-                    for name, value in found.items())
-    print(f"{worst:.3g}")
-    assert worst < 1e-4, worst
-
-
 if __name__ == "__main__":
-    main()
+    keep_or_check(__doc__, GOLDEN / "editing.npz", lambda: mappers() | losses() | ranger())

@@ -8,7 +8,6 @@ in the two forms of the thesis. Weights come from tests/golden/fill.py. --check 
 """
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
+sys.path[:0] = [str(GOLDEN), str(Path(__file__).resolve().parent)]
 import fill  # noqa: E402
+from recording import keep_or_check  # noqa: E402
 
 WIDTH, FEEDFORWARD, TOKENS, CONTEXT, BATCH = 16, 24, 4, 12, 5
 VERSIONS = {"v1": (3, 2, 0), "v2": (2, 4, 32), "v3": (2, 2, 16)}       # layers, heads, hidden
@@ -126,23 +126,5 @@ def losses() -> dict[str, np.ndarray]:
             "loss/v2": v2.detach().numpy(), "loss/v3": v3.detach().numpy(), "loss/grad": grad.numpy()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=GOLDEN / "mappers.npz")
-    parser.add_argument("--check", type=Path)
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    found = record()
-    if arguments.check is None:
-        np.savez_compressed(arguments.out, **found)
-        return
-    with np.load(arguments.check) as kept:
-        assert set(kept.files) == set(found), set(kept.files) ^ set(found)
-        worst = max(float(np.abs(kept[name] - value).max() / max(np.abs(value).max(), 1e-3))
-                    for name, value in found.items())
-    print(f"{worst:.3g}")
-    assert worst < 1e-4, worst
-
-
 if __name__ == "__main__":
-    main()
+    keep_or_check(__doc__, GOLDEN / "mappers.npz", record)
