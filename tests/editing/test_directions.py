@@ -68,7 +68,7 @@ def test_the_upper_mean_is_that_of_the_upper_cluster():
     assert upper_mean(values) == pytest.approx(.5, abs=.02) and upper_mean(np.full(4, .3)) == pytest.approx(.3)
 
 
-def test_a_dictionary_of_another_generator_is_refused(small, generator, dictionary, tmp_path):
+def test_a_dictionary_of_another_generator_is_refused(small, large, dictionary, tmp_path):
     from jittor_ipl.weights.generator import generator_sha256
     facts = {"way": "full", "generator_sha256": generator_sha256(small), "clips": ["a"], "faces": 3,
              "layers": ["conv1", "convs.0", "convs.1", "convs.2", "convs.3"]}
@@ -78,7 +78,7 @@ def test_a_dictionary_of_another_generator_is_refused(small, generator, dictiona
     twin = small.copy()
     twin.put({"conv1.activate.bias": np.ones(6, np.float32)})
     assert load_dictionary(tmp_path / "d.safetensors", [twin, small]).layers == CONVOLUTIONS
-    for others in ([twin], [generator, twin]):
+    for others in ([twin], [large, twin]):
         with pytest.raises(UserError, match="was made for another generator"):
             load_dictionary(tmp_path / "d.safetensors", others)
 

@@ -17,17 +17,6 @@ from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator, Undrawn
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.generator import load_generator
-from tests.tiny_networks import write_networks
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> Path:
-    return write_networks(tmp_path_factory.mktemp("networks"), size=8)
-
-
-@pytest.fixture(scope="module")
-def generator(networks):
-    return load_generator(networks / "generator.safetensors")
 
 
 def test_the_published_channels_move():

@@ -50,6 +50,6 @@ def test_dictionaries_and_statistics(generator8, statistics, directions):
     assert np.array_equal(there[1], faces.styles[1]) and not np.array_equal(there[0], faces.styles[0])
 
 
-def test_a_dictionary_with_other_rows_is_refused(generator):
+def test_a_dictionary_with_other_rows_is_refused(large):
     with pytest.raises(UserError, match="has 1536 directions; this 32 px generator has"):
-        load_dictionary(FILES / "fs3.npy", [generator])
+        load_dictionary(FILES / "fs3.npy", [large])

@@ -34,21 +34,9 @@ from jittor_ipl.weights.containers.safetensors import read_safetensors
 from jittor_ipl.weights.convert import convert
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.latent_mapper import load_latent_mapper, require_its_generator, save_latent_mapper
-from jittor_ipl.weights.tuned import Tuned, save_tuned
-from tests.tiny_networks import write_networks
 
 RELEASED = Path(__file__).parents[1] / "fixtures" / "styleclip" / "mapper.pt"
 LOGGING = Run(sample_every=2, samples=2, checkpoint_every=2, log_every=1, tensorboard=False)
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> Path:
-    return write_networks(tmp_path_factory.mktemp("networks"), size=8)
-
-
-@pytest.fixture(scope="module")
-def generator(networks):
-    return load_generator(networks / "generator.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -213,10 +201,8 @@ def test_from_a_prompt_to_edited_faces(networks, tmp_path, capsys):
                  *small) == 0
 
 
+@pytest.mark.usefixtures("tuned_face")
 def test_a_mapper_trained_on_tuned_faces_edits_them(networks, generator, tmp_path, capsys):
-    tuned = generator.copy()
-    tuned.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .4, np.float32)})
-    save_tuned(Tuned(tuned, faces_of_seeds(generator, [4]).ws, ("me",)), generator, tmp_path / "me.safetensors")
     latent, run = str(tmp_path / "me.safetensors"), str(tmp_path / "run")
     assert train(networks, "--exp-dir", run, "--latents-train-path", latent, "--max-steps", "1", "--id-lambda",
                  "0") == 0

@@ -18,17 +18,6 @@ from jittor_ipl.editing.movie import eased, mixed, there_and_back, together, wal
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.movies import encode_movie, enlarged, with_one_palette, write_movie
 from jittor_ipl.weights.generator import load_generator, save_generator
-from tests.tiny_networks import write_networks
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> Path:
-    return write_networks(tmp_path_factory.mktemp("networks"), size=8)
-
-
-@pytest.fixture(scope="module")
-def generator(networks):
-    return load_generator(networks / "generator.safetensors")
 
 
 def sky(count: int = 3) -> list[np.ndarray]:

@@ -9,26 +9,13 @@ import numpy as np
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.editing.codes import Faces, as_styles, faces_of_file, faces_of_seeds
+from jittor_ipl.editing.codes import as_styles, faces_of_file, faces_of_seeds
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.guidance import open_guide, open_recogniser
 from jittor_ipl.editing.optimize import Descent, mean_face, optimise, rate, start_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.models.strict import numpy_tensors
-from jittor_ipl.weights.generator import load_generator
-from jittor_ipl.weights.tuned import Tuned, save_tuned
-from tests.tiny_networks import write_networks
-
-
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory) -> Path:
-    return write_networks(tmp_path_factory.mktemp("networks"), size=8)
-
-
-@pytest.fixture(scope="module")
-def generator(networks):
-    return load_generator(networks / "generator.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -121,27 +108,18 @@ def test_a_prompt_that_the_demo_clip_does_not_know(capsys):
     assert "never saw 'zxqv'" in capsys.readouterr().err
 
 
-def tuned_face(generator, path: Path) -> Faces:
-    """Return a face whose generator was tuned, as the file that is written to `path` gives it."""
-    tuned = generator.copy()
-    tuned.put({"to_rgbs.0.bias": np.full((1, 3, 1, 1), .4, np.float32)})
-    save_tuned(Tuned(tuned, faces_of_seeds(generator, [4]).ws, ("me",)), generator, path)
-    return faces_of_file(generator, path)
-
-
-def test_codes_of_a_tuned_face_stay_with_its_generator(networks, generator, tmp_path, capsys):
-    before = tuned_face(generator, tmp_path / "me.safetensors")
+def test_codes_of_a_tuned_face_stay_with_its_generator(networks, generator, tuned_face, tmp_path, capsys):
     for space in ([], ["--work-in-stylespace"]):
         out = tmp_path / f"out{len(space)}"
         assert call(networks, "--latent", str(tmp_path / "me.safetensors"), "--prompt", "a happy face", *space,
                     "--outdir", str(out)) == 0, capsys.readouterr().err
     kept = faces_of_file(generator, tmp_path / "out0" / "latents.safetensors")
-    assert kept.names == ("me",) and not np.array_equal(kept.ws, before.ws)
-    tensors = numpy_tensors(before.generator)
+    assert kept.names == ("me",) and not np.array_equal(kept.ws, tuned_face.ws)
+    tensors = numpy_tensors(tuned_face.generator)
     assert all(np.array_equal(array, tensors[name]) for name, array in numpy_tensors(kept.generator).items())
     assert np.array_equal(next(draw(kept.generator, kept.styles)), load_image(tmp_path / "out0" / "me-edited.png"))
     of_styles = tmp_path / "out1" / "latents.safetensors"
     with pytest.raises(UserError, match="made for another generator .* tuned to its pictures"):
         faces_of_file(generator, of_styles)
-    found = faces_of_file(before.generator, of_styles)
+    found = faces_of_file(tuned_face.generator, of_styles)
     assert np.array_equal(next(draw(found.generator, found.styles)), load_image(tmp_path / "out1" / "me-edited.png"))

@@ -18,15 +18,15 @@ def faces(small):
     return next(sampled_styles(small, 2))
 
 
-def test_a_synthesis_in_steps_draws_the_same_picture(generator):
-    codes = [jt.array(code) for code in next(sampled_styles(generator, 2))]
-    noise, steps = generator.noises.as_list(), steps_to(generator, 32)
-    assert (steps, steps_to(generator, 16), steps_to(generator, 9), steps_to(generator, 999)) == (7, 5, 5, 7)
+def test_a_synthesis_in_steps_draws_the_same_picture(large):
+    codes = [jt.array(code) for code in next(sampled_styles(large, 2))]
+    noise, steps = large.noises.as_list(), steps_to(large, 32)
+    assert (steps, steps_to(large, 16), steps_to(large, 9), steps_to(large, 999)) == (7, 5, 5, 7)
     with jt.no_grad():
-        whole = generator.synthesis_from_styles(codes)
-        parts = picture_from(generator, 0, start(generator), codes, noise, 7)
+        whole = large.synthesis_from_styles(codes)
+        parts = picture_from(large, 0, start(large), codes, noise, 7)
         np.testing.assert_array_equal(parts.numpy(), whole.numpy())
-        assert picture_from(generator, 0, start(generator), codes, noise, 5).shape == [2, 3, 16, 16]
+        assert picture_from(large, 0, start(large), codes, noise, 5).shape == [2, 3, 16, 16]
 
 
 def test_shared_renders_measure_what_the_published_procedure_measures(small, clip, statistics, faces):
