@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,22 @@ def main() -> None:
         write_bytes(options.write, ("\n".join(lines) + "\n").encode())
 
 
+def cells_of(target: str, values: Mapping[str, Sequence[str]], before: np.ndarray, after: np.ndarray) -> list[str]:
+    """Return the cells "before", "reached", "kept", "kept, implied aside" and "least kept" of a target's row.
+
+    values: of every attribute, as labels [faces, attributes] of faces before and after the edit count them.
+    """
+    _, attribute, value, implied = PROMPTS[target]
+    names = list(values)
+    column, wanted = names.index(attribute), values[attribute].index(value)
+    kept = {name: float((before[:, i] == after[:, i]).mean()) for i, name in enumerate(names) if i != column}
+    free = [share for name, share in kept.items() if name not in implied]
+    least = ", ".join(f"{name} {share:.0%}" for name, share in sorted(kept.items(), key=lambda one: one[1])[:2])
+    shares = [(labels[:, column] == wanted).mean() for labels in (before, after)]
+    of_all, of_free = np.mean(list(kept.values())), np.mean(free)
+    return [f"{shares[0]:.0%}", f"{shares[1]:.1%}", f"{of_all:.1%}", f"{of_free:.1%}", least]
+
+
 class World:
     """The demo generator, its CLIP, the dictionary, and the judge that no part of it ever sees."""
 
@@ -111,16 +127,8 @@ class World:
     def row(self, target: str, step, alpha: float, faces, truncation: float) -> str:
         """Return one row of the table."""
         from jittor_ipl.editing.direction import moved
-        _, attribute, value, implied = PROMPTS[target]
-        names = list(self.values)
-        column, wanted = names.index(attribute), self.values[attribute].index(value)
         before, after = self.before(faces, truncation), self.seen(moved(faces.styles, step, alpha))
-        kept = {name: float((before[:, i] == after[:, i]).mean()) for i, name in enumerate(names) if i != column}
-        free = [share for name, share in kept.items() if name not in implied]
-        least = ", ".join(f"{name} {share:.0%}" for name, share in sorted(kept.items(), key=lambda one: one[1])[:2])
-        shares = [(labels[:, column] == wanted).mean() for labels in (before, after)]
-        cells = [target, step.channels, f"{alpha:g}", f"{truncation:g}", f"{shares[0]:.0%}", f"{shares[1]:.1%}",
-                 f"{np.mean(list(kept.values())):.1%}", f"{np.mean(free):.1%}", least]
+        cells = [target, step.channels, f"{alpha:g}", f"{truncation:g}", *cells_of(target, self.values, before, after)]
         return f"| {' | '.join(map(str, cells))} |"
 
     def sheet(self, path: Path, targets: Sequence[str], beta: float | None, seeds: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from measure_editing import FIRST_SEED, GENERATOR, PROMPTS  # noqa: E402
+from measure_editing import FIRST_SEED, GENERATOR, PROMPTS, cells_of  # noqa: E402
 
 METHODS = ("fast", "mapper", "mapper-s", "optimize", "optimize-s")
 FOUND_ON = range(4_000_000, 4_000_128)
@@ -86,7 +86,7 @@ class World:
         return lambda faces: tuple(code + STRENGTH * delta for code, delta in zip(faces.styles, deltas))
 
     def mapper(self, guides: list, in_s: bool) -> Editor:
-        from jittor_ipl.commands.edit.mapper import _ON_THE_DEMO, _ON_THE_DEMO_IN_S
+        from jittor_ipl.commands.edit.mapper import ON_THE_DEMO, ON_THE_DEMO_IN_S
         from jittor_ipl.editing.codes import in_file_order
         from jittor_ipl.editing.deviations import deviations
         from jittor_ipl.editing.latent_mapper import (
@@ -98,7 +98,7 @@ class World:
         )
         from jittor_ipl.models.latent_mappers import make_latent_mapper
         from jittor_ipl.runtime.streams import rng
-        settings = MapperSettings(**(_ON_THE_DEMO_IN_S if in_s else _ON_THE_DEMO), seed=7)
+        settings = MapperSettings(**(ON_THE_DEMO_IN_S if in_s else ON_THE_DEMO), seed=7)
         units = deviations(self.generator, "S" if in_s else "W+")
         mapper = make_latent_mapper(
             config_for(self.generator, "WithoutToRGBStyleSpaceMapper" if in_s else "LevelsMapper"),
@@ -108,11 +108,11 @@ class World:
         return lambda faces: edit_faces(faces, mapper)[1]
 
     def optimiser(self, guides: list, in_s: bool) -> Editor:
-        from jittor_ipl.commands.edit.optimize import _ON_THE_DEMO
+        from jittor_ipl.commands.edit.optimize import ON_THE_DEMO
         from jittor_ipl.editing.codes import as_styles
         from jittor_ipl.editing.deviations import deviations
         from jittor_ipl.editing.optimize import Descent, optimise
-        settings = Descent("S" if in_s else "W+", **_ON_THE_DEMO)
+        settings = Descent("S" if in_s else "W+", **ON_THE_DEMO)
         units = deviations(self.generator, settings.space)
 
         def edit(faces):
@@ -131,18 +131,11 @@ class World:
         editor = self.editor(method, target)
         ready = time.process_time()
         styles = editor(faces)
-        done, (_, attribute, value, implied) = time.process_time(), PROMPTS[target]
+        done = time.process_time()
         drawn = [self.pictures(codes) for codes in (faces.styles, styles)]
         before, after = (self.judge.attributes(from_uint8(np.stack(pictures))) for pictures in drawn)
         self.shown += [(target, drawn[0][:8]), (method, drawn[1][:8])]
-        names = list(self.values)
-        column, wanted = names.index(attribute), self.values[attribute].index(value)
-        kept = {name: float((before[:, i] == after[:, i]).mean()) for i, name in enumerate(names) if i != column}
-        free = [share for name, share in kept.items() if name not in implied]
-        least = ", ".join(f"{name} {share:.0%}" for name, share in sorted(kept.items(), key=lambda one: one[1])[:2])
-        shares = [(labels[:, column] == wanted).mean() for labels in (before, after)]
-        cells = [method, target, len(before), f"{shares[0]:.0%}", f"{shares[1]:.1%}",
-                 f"{np.mean(list(kept.values())):.1%}", f"{np.mean(free):.1%}", least, f"{ready - began:.1f}",
+        cells = [method, target, len(before), *cells_of(target, self.values, before, after), f"{ready - began:.1f}",
                  f"{(done - ready) / len(before):.2f}"]
         return f"| {' | '.join(map(str, cells))} |"
 

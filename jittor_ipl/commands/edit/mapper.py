@@ -46,8 +46,8 @@ _TRAINING = {"cls": options.Option, "heading": "the training (StyleCLIP's number
 _NETWORK = {"cls": options.Option, "heading": "the mapper"}
 _RUN = {"cls": options.Option, "heading": "what is written meanwhile"}
 # A 64 px generator needs few steps, and Ranger only begins to move after as many.
-_ON_THE_DEMO = {"steps": 80, "batch": 4, "lr": 2.0, "optimiser": "adam", "id_lambda": 0.0, "l2_lambda": 0.4}
-_ON_THE_DEMO_IN_S = {**_ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over layers, not a mean
+ON_THE_DEMO = {"steps": 80, "batch": 4, "lr": 2.0, "optimiser": "adam", "id_lambda": 0.0, "l2_lambda": 0.4}
+ON_THE_DEMO_IN_S = {**ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over layers, not a mean
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)
@@ -61,16 +61,16 @@ _ON_THE_DEMO_IN_S = {**_ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over lay
 @click.option("--no-medium-mapper", is_flag=True, help="Leave the medium layers (features) alone.", **_NETWORK)
 @click.option("--no-fine-mapper", is_flag=True, help="Leave the fine layers (colours) alone.", **_NETWORK)
 @click.option("--max-steps", "--steps", type=options.positive, metavar="N",
-              help=f"Steps.  [default: 50000; {_ON_THE_DEMO['steps']} for the demo's generator]", **_TRAINING)
+              help=f"Steps.  [default: 50000; {ON_THE_DEMO['steps']} for the demo's generator]", **_TRAINING)
 @click.option("--batch-size", "--batch", type=options.positive, metavar="N",
-              help=f"Faces a step.  [default: 2; {_ON_THE_DEMO['batch']} for the demo's generator]", **_TRAINING)
+              help=f"Faces a step.  [default: 2; {ON_THE_DEMO['batch']} for the demo's generator]", **_TRAINING)
 @click.option("--learning-rate", "--lr", type=float, metavar="X",
-              help=f"Learning rate.  [default: 0.5; {_ON_THE_DEMO['lr']} for the demo's generator]", **_TRAINING)
+              help=f"Learning rate.  [default: 0.5; {ON_THE_DEMO['lr']} for the demo's generator]", **_TRAINING)
 @click.option("--optim-name", type=click.Choice(["ranger", "adam"]),
               help="Optimiser.  [default: ranger; adam for the demo's generator]", **_TRAINING)
 @click.option("--clip-lambda", type=float, default=1.0, metavar="X", help="Weight of the CLIP loss.", **_TRAINING)
 @click.option("--latent-l2-lambda", "l2_lambda", type=float, metavar="X", help="Weight of the mean squared change of "
-              f"the codes.  [default: 0.8; {_ON_THE_DEMO['l2_lambda']}, of S {_ON_THE_DEMO_IN_S['l2_lambda']}, for the "
+              f"the codes.  [default: 0.8; {ON_THE_DEMO['l2_lambda']}, of S {ON_THE_DEMO_IN_S['l2_lambda']}, for the "
               "demo's generator]", **_TRAINING)
 @click.option("--id-lambda", type=float, metavar="X", help="Weight of the identity loss.  [default: 0.1; 0 for the "
               "demo's generator]", **_TRAINING)
@@ -104,7 +104,7 @@ def train(prompt: str, neutral: str, clips: tuple[str, ...], identity_file: str 
     _settings(more)         # a mistake is told before anything is read
     opened = open_generator(truncation=truncation, **more)
     config = _config(opened, mapper_type, in_s, compat, more)
-    usual = _ON_THE_DEMO_IN_S if config.of_styles else _ON_THE_DEMO
+    usual = ON_THE_DEMO_IN_S if config.of_styles else ON_THE_DEMO
     settings = _settings(more, **(usual if of_the_demo(opened) else {}))
     faces, shown = _faces(opened, latents, settings)
     guides = open_guides(opened, prompt, clips, compat, neutral)

@@ -33,7 +33,7 @@ EXAMPLES = """  python -m jittor_ipl edit optimize --seeds 0-1 --prompt "happy f
   python -m jittor_ipl edit optimize --weights ffhq.pt --clip ViT-B/32 --latent-path face.pt --prompt "purple hair"
   python -m jittor_ipl edit optimize --clip ViT-B/32 --weights ffhq.pt --l2-lambda 0.005 --id-lambda 0.005 \\
       --ir-se50-weights model_ir_se50.pth --prompt "beard" --compat official"""
-_ON_THE_DEMO = {"steps": 60, "lr": 0.15, "l2_lambda": 0.001}       # in deviations of its codes
+ON_THE_DEMO = {"steps": 60, "lr": 0.15, "l2_lambda": 0.001}       # in deviations of its codes
 _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)"}
 
 
@@ -44,14 +44,14 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
               help="free_generation: from the mean face, led by the prompt alone.", **_DESCENT)
 @click.option("--work-in-stylespace", "in_s", is_flag=True, help="Move S codes in place of W+.", **_DESCENT)
 @click.option("--steps", "--step", type=options.positive, metavar="N",
-              help=f"Steps.  [default: 300; {_ON_THE_DEMO['steps']} for the demo's generator]", **_DESCENT)
+              help=f"Steps.  [default: 300; {ON_THE_DEMO['steps']} for the demo's generator]", **_DESCENT)
 @click.option("--lr", "--learning-rate", type=float, metavar="X",
-              help=f"Highest learning rate.  [default: 0.1; {_ON_THE_DEMO['lr']} for the demo's generator]", **_DESCENT)
+              help=f"Highest learning rate.  [default: 0.1; {ON_THE_DEMO['lr']} for the demo's generator]", **_DESCENT)
 @units_option
 @click.option("--lr-rampup", type=float, default=0.05, metavar="PART", help="Part of the steps in which it rises.",
               **_DESCENT)
 @click.option("--l2-lambda", type=float, metavar="X", help="Weight of the distance to the start.  [default: 0.008; "
-              f"{_ON_THE_DEMO['l2_lambda']} for the demo's generator]", **_DESCENT)
+              f"{ON_THE_DEMO['l2_lambda']} for the demo's generator]", **_DESCENT)
 @click.option("--id-lambda", type=float, default=0.0, metavar="X", help="Weight of the identity loss.", **_DESCENT)
 @click.option("--save-intermediate-image-every", "--snapshot-every", "every", type=click.IntRange(0), default=0,
               metavar="N", help="Save the picture every so many steps; 0 for none.")
@@ -77,7 +77,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     if free and seeds is not None:
         raise UserError("--mode free_generation starts from the mean face, or from --latent: leave --seeds out")
     opened = open_generator(**weights)
-    settings = Descent(**{**(_ON_THE_DEMO if of_the_demo(opened) else {}), **given, **same})
+    settings = Descent(**{**(ON_THE_DEMO if of_the_demo(opened) else {}), **given, **same})
     recipe = opened.entry.plan.recipe
     faces = open_faces(opened, seeds, latent) if latent is not None or not free else \
         mean_face(opened.generator, recipe.mean_latent_samples, recipe.mean_latent_seed)
