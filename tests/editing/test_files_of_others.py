@@ -9,10 +9,12 @@ import pytest
 from jittor_ipl.editing.codes import faces_of_file
 from jittor_ipl.editing.dictionary import load_dictionary
 from jittor_ipl.editing.direction import moved, relevances, step_of
+from jittor_ipl.editing.preparing import write_statistics
 from jittor_ipl.editing.statistics import StyleStatistics, load_statistics
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator, Undrawn
+from jittor_ipl.weights.network import read_network
 
 FILES = Path(__file__).parents[1] / "fixtures" / "latents"
 
@@ -34,16 +36,23 @@ def test_codes_of_a_larger_generator_are_refused(generator8, name):
         faces_of_file(generator8, FILES / name)
 
 
-@pytest.mark.parametrize("statistics", ["S_mean_std", "stats.pdparams"])
+@pytest.mark.parametrize("name", ["S_mean_std", "stats.pdparams"])
+def test_statistics(generator8, name, tmp_path):
+    with pytest.raises(UserError, match="deviation in it is no number or negative"):    # the fixtures' are random
+        load_statistics(FILES / name, generator8)
+    tensors = {key: np.abs(value) for key, value in read_network(FILES / name, kind="style-statistics").tensors.items()}
+    write_statistics(tmp_path / "s.safetensors", tensors, "0" * 64)
+    found = load_statistics(tmp_path / "s.safetensors", generator8).tensors(generator8)
+    assert {key: value.shape for key, value in found.items()} == {f"{part}.{i}": (512,) for part in ("mean", "std")
+                                                                  for i in range(5)}
+    assert all(np.array_equal(value, tensors[key].reshape(-1)) for key, value in found.items())
+
+
 @pytest.mark.parametrize("directions", ["fs3.npy", "global-directions.pdparams"])
-def test_dictionaries_and_statistics(generator8, statistics, directions):
+def test_dictionaries(generator8, directions):
     dictionary = load_dictionary(FILES / directions, [generator8])
     assert dictionary.layers == (0, 2, 3) and not dictionary.relative and dictionary.clips == ()
-    try:
-        found = load_statistics(FILES / statistics, generator8)
-    except UserError as error:          # the fixtures' numbers are random: a deviation may be negative
-        assert "deviation in it is no number or negative" in str(error)
-        found = StyleStatistics(*[tuple(np.ones(512, np.float32) for _ in range(5))] * 2)
+    found = StyleStatistics(*[tuple(np.ones(512, np.float32) for _ in range(5))] * 2)
     step = step_of(dictionary, found, relevances(dictionary, np.array([.6, .8])), .1)
     faces = faces_of_file(generator8, FILES / "S")
     there = moved(faces.styles, step, 3.0)
