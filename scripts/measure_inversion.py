@@ -39,8 +39,9 @@ def main() -> None:
     for way in options.ways.split(";") if options.ways else WAYS:
         rows[way] = panel.measured(way)
         print(json.dumps({way: rows[way]}), flush=True)
+    call = "python scripts/measure_inversion.py" + (f' --ways "{options.ways}"' if options.ways else "")
     lines = [f"{options.faces} true renders, seeds {options.first_seed} to {options.first_seed + options.faces - 1}; "
-             f"styles of {options.release}. Made by `python scripts/measure_inversion.py`.", "",
+             f"styles of {options.release}. Made by `{call}`.", "",
              "| way | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---:|" * len(COLUMNS)]
     lines += [f"| {way} | " + " | ".join(shown(key, row) for key in COLUMNS) + " |" for way, row in rows.items()]
     print("\n".join(lines))
