@@ -75,12 +75,6 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return read_picture(path, max_pixels).pixels
 
 
-def load_flattened(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, bool]:
-    """Read a PNG, JPEG or WebP file as HWC uint8 RGB and say whether transparent parts of it became white."""
-    picture = read_picture(path, max_pixels)
-    return picture.pixels, picture.transparent
-
-
 def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> PictureFile:
     """Read a PNG, JPEG or WebP file as HWC uint8 RGB, upright.
 

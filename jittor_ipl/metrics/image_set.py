@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.images.files import list_images, load_flattened
+from jittor_ipl.images.files import list_images, read_picture
 from jittor_ipl.images.pixels import to_uint8
 
 MAX_SIDE = 4096             # of --size
@@ -120,7 +120,8 @@ def from_folder(folder: str | Path, label: str = "images", *, skip_bad: bool = F
 
 def _read(path: Path, size: int | None) -> tuple[np.ndarray, bool]:
     """Return the picture, brought to `size`, and whether transparent parts of it became white."""
-    pixels, flattened = load_flattened(path)
+    picture = read_picture(path)
+    pixels, flattened = picture.pixels, picture.transparent
     if size is None:
         return pixels, flattened
     height, width = pixels.shape[:2]
