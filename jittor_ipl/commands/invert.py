@@ -92,7 +92,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str | None, release
     given = given_landmarks(landmarks, eyes, mouth, len(files))
     mode = "always" if given is not None and mode == "auto" else mode
     entries = _styles(styles or ("all" if release or weights == DEMO else "none"), release, weights)
-    work = _open(weights, (encoder, encoder_type, encoder_steps), lpips, arcface, entries)
+    work = _open(weights, encoder, {"encoder_type": encoder_type, "steps": encoder_steps}, lpips, arcface, entries)
     size = work.tools.generator.size
     settings = settings_of(size, work.encoder is not None, maps=noise_maps == "fit", seed=seed, given=numbers)
     check(work.tools, len(files) if together else 1, settings[0])
@@ -127,9 +127,12 @@ class _Work:
     facts: Mapping[str, Any]
 
 
-def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str | None, arcface: str | None,
+def _open(weights: str, encoder: str | None, encoding: Mapping[str, Any], lpips: str | None, arcface: str | None,
           entries: Sequence[SetEntry]) -> _Work:
-    """Load the generator, the encoder and the networks that measure; UserError for what does not fit together."""
+    """Load the generator, the encoder and the networks that measure; UserError for what does not fit together.
+
+    `encoding` is what `encode_with` takes beside encoder and generator.
+    """
     from jittor_ipl.inversion.encode import encode_with
     from jittor_ipl.inversion.invert import Tools
     from jittor_ipl.inversion.matching import Edges
@@ -139,15 +142,15 @@ def _open(weights: str, encoder: tuple[str | None, str | None, int], lpips: str 
     from jittor_ipl.world.judging.features import extractor_of
     from jittor_ipl.world.subjects import subject_of
     generator = source_of(weights)
-    named = encoder[0] or (DEMO_ENCODER if weights == DEMO else "none")
+    named = encoder or (DEMO_ENCODER if weights == DEMO else "none")
     ref = None if named == "none" else named
     network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
     hashes = {"generator": generator_sha256(generator), "encoder": _hash(ref),
               "lpips": extractor.lpips.sha256, "identity": extractor.identity.sha256}
-    facts = hashes | {"encoding": list(encoder[1:]) if ref else None,
+    facts = hashes | {"encoding": dict(encoding) if ref else None,
                       "styles": {number: list(pair) for number, pair in weight_hashes(entries).items()}}
-    encode = encode_with(ref, generator, encoder[2], encoder[1]) if ref else None
+    encode = encode_with(ref, generator, **encoding) if ref else None
     tools = Tools(generator, network, encode)
     return _Work(weights, ref, tools, extractor, entries, facts)
 
