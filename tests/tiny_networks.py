@@ -4,15 +4,22 @@ second.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from jittor_ipl.models.clip.config import ClipConfig
 from jittor_ipl.models.clip.model import Clip
-from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.models.encoders.config import EncoderConfig
+from jittor_ipl.models.encoders.encoder import InversionEncoder
+from jittor_ipl.models.features.arcface import PReLU
+from jittor_ipl.models.layers import BatchNorm, Conv, Linear
+from jittor_ipl.models.strict import named_tensors, numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
+from jittor_ipl.models.stylegan2.layers import EqualLinear
+from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import save_generator
 
@@ -39,3 +46,37 @@ def write_suite(folder: Path, text: str) -> Path:
     suite = folder / "suite.yaml"
     suite.write_text(text.format(folder=folder))
     return suite
+
+
+def drawn_encoder(config: EncoderConfig, seed: int = 0) -> InversionEncoder:
+    """Return an inversion encoder with weights of PyTorch's first spread: uniform, and normal in equalised layers."""
+    encoder = InversionEncoder(config)
+    _draw(encoder, np.random.default_rng(seed))
+    return encoder
+
+
+def write_encoder(encoder: InversionEncoder, path: Path) -> None:
+    """Write an encoder and its mean w under the published names, with its numbers in the metadata."""
+    mean = {} if encoder.latent_avg is None else {"latent_avg": encoder.latent_avg}
+    facts = {"kind": "inversion-encoder", "config": json.dumps(encoder.config.to_json(), sort_keys=True)}
+    write_safetensors(path, numpy_tensors(encoder) | mean, facts)
+
+
+def _draw(module: nn.Module, rng: np.random.Generator) -> None:
+    if isinstance(module, (Conv, Linear)):
+        bound = 1 / math.sqrt(math.prod(module.weight.shape[1:]))
+        for var in (module.weight, module.bias):
+            if var is not None:
+                _put(var, rng.uniform(-bound, bound, tuple(var.shape)))
+    elif isinstance(module, EqualLinear):
+        _put(module.weight, rng.standard_normal(tuple(module.weight.shape)))
+    elif isinstance(module, PReLU):
+        _put(module.weight, np.full(tuple(module.weight.shape), .25))
+    elif not isinstance(module, BatchNorm):
+        for child in module.children():
+            _draw(child, rng)
+
+
+def _put(var: jt.Var, value: np.ndarray) -> None:
+    var.update(jt.array(value.astype(np.float32)))
+    var.start_grad()

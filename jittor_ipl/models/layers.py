@@ -12,7 +12,7 @@ from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.frozen import frozen_conv2d, frozen_linear
 from jittor_ipl.ops.group_norm import group_norm
 from jittor_ipl.ops.linear import linear
-from jittor_ipl.ops.norms import batch_norm_inference, batch_norm_training, layer_norm
+from jittor_ipl.ops.norms import batch_norm_inference, layer_norm
 from jittor_ipl.runtime.backend import jt, nn
 
 
@@ -102,12 +102,7 @@ class GroupNorm(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch norm of [B, channels, ...] with the stored statistics, or, while it learns them, a batch's own.
-
-    Ioffe & Szegedy 2015. See `learn_statistics`.
-    """
-
-    _momentum = None        # share of a batch in the stored statistics while it learns
+    """Batch norm of [B, channels, ...] with the stored statistics, which are never updated (Ioffe & Szegedy 2015)."""
 
     def __init__(self, channels: int, eps: float = 1e-5, affine: bool = True):
         self.weight, self.bias = (jt.ones([channels]), jt.zeros([channels])) if affine else (None, None)
@@ -117,23 +112,7 @@ class BatchNorm(nn.Module):
     def execute(self, x: jt.Var) -> jt.Var:
         ones = jt.ones_like(self.running_var)
         weight, bias = (ones, ones * 0) if self.weight is None else (self.weight, self.bias)
-        if self._momentum is not None:
-            y, *found = batch_norm_training(x, weight, bias, self.eps)
-            for stored, new in zip((self.running_mean, self.running_var), found):
-                stored.update((stored + self._momentum * (new - stored)).stop_grad())
-            return y
         return batch_norm_inference(x, self.running_mean, self.running_var, weight, bias, self.eps)
-
-
-def learn_statistics(network: nn.Module, momentum: float | None) -> None:
-    """Make every batch norm of a network normalise by its batch and move its statistics by `momentum` towards it.
-
-    PyTorch's default is .1; None ends it: what is stored counts from then on.
-    """
-    if isinstance(network, BatchNorm):
-        network._momentum = momentum
-    for child in network.children():
-        learn_statistics(child, momentum)
 
 
 def freeze(network: nn.Module) -> None:

@@ -75,22 +75,6 @@ def batch_norm_inference(x: jt.Var, running_mean: jt.Var, running_var: jt.Var, w
     return x * scale.reshape(per_channel) + shift.reshape(per_channel)
 
 
-def batch_norm_training(x: jt.Var, weight: jt.Var, bias: jt.Var, eps: float = 1e-5) -> tuple[jt.Var, jt.Var, jt.Var]:
-    """Normalise `x` [B, C, ...] by its own statistics; return it, their mean [C] and their unbiased variance [C].
-
-    As PyTorch in training: it normalises by the biased variance and stores the other (Ioffe & Szegedy 2015).
-    """
-    dims = [0, *range(2, x.ndim)]
-    count = x.numel() // x.shape[1]
-    assert count > 1, f"one number a channel has no variance: {x.shape}"
-    centre = mean(x, dims)
-    per_channel = [1, x.shape[1]] + [1] * (x.ndim - 2)
-    centred = x - centre.reshape(per_channel)
-    variance = mean(centred * centred, dims)
-    y = centred * (weight / jt.sqrt(variance + eps)).reshape(per_channel) + bias.reshape(per_channel)
-    return y, centre, variance * (count / (count - 1))
-
-
 def log_softmax(logits: jt.Var) -> jt.Var:
     """Return the logarithm of the softmax of `logits` [..., n] over the last axis, stable for large values."""
     shifted = logits - logits.max(-1, keepdims=True).stop_grad()

@@ -1,17 +1,14 @@
-"""Inversion encoders from and to files: pSp, e4e and ReStyle checkpoints, and our own safetensors."""
+"""Inversion encoders from files: checkpoints of pSp, e4e and ReStyle, and what `convert` made of them."""
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.encoders.config import TYPES, EncoderConfig
-from jittor_ipl.models.strict import load_into, numpy_tensors
-from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.models.strict import load_into
 from jittor_ipl.weights.network import StoredNetwork, read_network
 
 if TYPE_CHECKING:
@@ -37,14 +34,6 @@ def load_encoder(ref: str | os.PathLike, encoder_type: str | None = None) -> "In
     freeze(encoder)
     encoder.latent_avg = _mean(network, encoder.config, str(ref))
     return encoder
-
-
-def save_encoder(encoder: "InversionEncoder", path: str | os.PathLike,
-                 metadata: Mapping[str, str] | None = None) -> None:
-    """Write all tensors of `encoder` and its mean w under the published names, with its numbers in the metadata."""
-    mean = {} if encoder.latent_avg is None else {LATENT_AVG: encoder.latent_avg}
-    facts = {"kind": KIND, "config": json.dumps(encoder.config.to_json(), sort_keys=True)}
-    write_safetensors(path, numpy_tensors(encoder) | mean, {**(metadata or {}), **facts})
 
 
 def _config(network: StoredNetwork, encoder_type: str | None, source: str) -> EncoderConfig:

@@ -8,15 +8,14 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.inversion.encode import encode_with, encodings
 from jittor_ipl.models.encoders.config import EncoderConfig
 from jittor_ipl.models.encoders.encoder import InversionEncoder
-from jittor_ipl.models.encoders.initial import initialise
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.config import GeneratorConfig
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.ops.resize import axis_matrix
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.weights.containers.torch_writer import write_torch
-from jittor_ipl.weights.encoder import save_encoder
 from jittor_ipl.weights.generator import load_generator
+from tests.tiny_networks import drawn_encoder, write_encoder
 
 GENERATOR = Generator(GeneratorConfig(64, 16, 2, {4: 8, 8: 8, 16: 8, 32: 4, 64: 4}), np.random.default_rng(0))
 MEAN = np.random.default_rng(1).standard_normal((10, 16)).astype(np.float32)
@@ -26,7 +25,7 @@ PICTURE = np.tanh(np.random.default_rng(2).standard_normal((1, 3, 128, 128))).as
 def encoder(channels: int, heads: str = "flat", n_styles: int = 10, mean: np.ndarray | None = MEAN) -> InversionEncoder:
     numbers = EncoderConfig("ir", heads, layers=18, width=2, style_dim=16, input_size=32, input_channels=channels,
                             n_styles=n_styles)
-    made = initialise(InversionEncoder(numbers), np.random.default_rng(3))
+    made = drawn_encoder(numbers, 3)
     made.latent_avg = mean
     return made
 
@@ -75,10 +74,10 @@ def test_what_does_not_belong_together():
 
 def test_an_encoder_in_a_file(tmp_path):
     network = encoder(6)
-    save_encoder(network, tmp_path / "restyle.safetensors")
+    write_encoder(network, tmp_path / "restyle.safetensors")
     found = encode_with(tmp_path / "restyle.safetensors", GENERATOR, 2)(PICTURE)
     np.testing.assert_array_equal(found, encodings(network, GENERATOR, PICTURE, 2)[-1])
-    save_encoder(encoder(3, n_styles=8, mean=MEAN[:8]), tmp_path / "other.safetensors")
+    write_encoder(encoder(3, n_styles=8, mean=MEAN[:8]), tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="take the encoder that was trained for it"):
         encode_with(tmp_path / "other.safetensors", GENERATOR)
     with pytest.raises(UserError, match="stylegan2"):

@@ -12,7 +12,6 @@ import numpy as np
 from jittor_ipl.models.encoders.config import COARSE, MIDDLE, EncoderConfig
 from jittor_ipl.models.features.arcface import PReLU, Unit
 from jittor_ipl.models.layers import BatchNorm, Conv, Linear, in_order
-from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.models.stylegan2.generator import Undrawn
 from jittor_ipl.models.stylegan2.layers import EqualLinear
 from jittor_ipl.ops.norms import mean
@@ -68,8 +67,8 @@ class _Pool(nn.Module):
 class InversionEncoder(nn.Module):
     """Pictures [B, input_channels, input_size, input_size] in [-1, 1] to codes relative to the mean w.
 
-    Codes are [B, n_styles, style_dim], or [B, style_dim] of "w" heads. All tensors are zero until they are loaded
-    (`weights.encoder`) or drawn (`initial.initialise`).
+    Codes are [B, n_styles, style_dim], or [B, style_dim] of "w" heads. All tensors are zero until `weights.encoder`
+    fills them.
 
     latent_avg   what codes are relative to, [n_styles, style_dim] or, of "w" heads, [1, style_dim]; None before it is
                  known, and for an encoder whose codes are absolute
@@ -96,11 +95,8 @@ class InversionEncoder(nn.Module):
             self.output_layer_2 = in_order(**{"0": BatchNorm(top), "1": _Pool(), "2": nn.Flatten(), "3": flat})
             self.linear = EqualLinear(dim, dim * n, Undrawn())
 
-    def execute(self, x: jt.Var, deltas: int | None = None) -> jt.Var:
-        """Return the codes of pictures; `deltas` limits how many heads of a progressive encoder add to the first.
-
-        With `deltas` 0 such an encoder gives one code, repeated: the first stage of e4e's training.
-        """
+    def execute(self, x: jt.Var) -> jt.Var:
+        """Return the codes of pictures; the first head of a progressive encoder gives a code, the others add to it."""
         config = self.config
         size = config.input_size
         assert tuple(x.shape[1:]) == (config.input_channels, size, size), (x.shape, config)
@@ -112,14 +108,8 @@ class InversionEncoder(nn.Module):
         read = [maps[-1]] * config.n_styles if config.heads == "flat" else self._pyramid(maps)
         codes = [head(map_) for head, map_ in zip(self.styles, read)]
         if config.progressive:
-            active = len(codes) - 1 if deltas is None else deltas
-            codes = codes[:1] + [codes[0] + code if index < active else codes[0]
-                                 for index, code in enumerate(codes[1:])]
+            codes = codes[:1] + [codes[0] + code for code in codes[1:]]
         return jt.stack(codes, 1)
-
-    def trainable(self) -> dict[str, jt.Var]:
-        """Return name -> Var of all that gradients train: everything but the statistics of the batch norms."""
-        return {name: var for name, var in named_tensors(self).items() if ".running_" not in name}
 
     def _maps(self, x: jt.Var) -> list[jt.Var]:
         """Return the trunk's maps at the ends of its resolutions, the finest first."""
