@@ -56,6 +56,11 @@ def save_codes(path: Path, faces: Faces, codes: Sequence[np.ndarray]) -> None:
     write_safetensors(path, tensors, {"kind": "latents", **owner})
 
 
+def edit_folder(given: str | None, action: str, words: str) -> Path:
+    """Return the folder of an edit's results: the one given, else one of this action and these words alone."""
+    return Path("edits") / f"{action}-{slug(words)}" if given is None else Path(given)
+
+
 def slug(prompt: str) -> str:
     """Return a prompt as part of a file's name, `happy-face`: its letters and digits; a hash where it has few."""
     words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:60].strip("-")

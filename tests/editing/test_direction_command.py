@@ -70,7 +70,7 @@ def test_the_same_edit_in_an_adapted_generator(edit, networks, tmp_path, capsys)
     assert edit("prepare", "--faces", "4", "--output", "d") == 0
     assert edit("direction", "--target", "boy face", "--also", "adapted.safetensors", "--direction-path",
                 "d/directions.safetensors") == 2
-    assert "was made for another generator" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert "was made for another generator" in capsys.readouterr().err and not (tmp_path / "edits").exists()
 
 
 @pytest.mark.parametrize(("arguments", "why"), [
@@ -83,12 +83,12 @@ def test_the_same_edit_in_an_adapted_generator(edit, networks, tmp_path, capsys)
 def test_mistakes_cost_one_line_and_leave_nothing(edit, tmp_path, arguments, why, capsys):
     assert edit("direction", *arguments) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ") and why in error and not (tmp_path / "out").exists()
+    assert error.startswith("error: ") and why in error and not (tmp_path / "edits").exists()
 
 
 def test_the_demo_world_works_out_of_the_box(edit, tmp_path, capsys):
     assert edit("direction", "--seeds", "3", "--target", "happy face", "--direction-offset", "2", tiny=False) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "edits/direction-happy-face").iterdir()) == [
         "codes.safetensors", "edit.json", "seed0003.png", "seed0003_+2.png", "sheet.png"]
     assert edit("direction", "--seeds", "3", "--target", "happy face", "--outdir", "auto", tiny=False) == 0
     assert 1 <= json.loads((tmp_path / "auto" / "edit.json").read_text())["edits"][0]["alpha"] <= 6

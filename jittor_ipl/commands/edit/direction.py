@@ -44,15 +44,17 @@ EXAMPLES = """  python -m jittor_ipl edit direction --seeds 0-3 --neutral face -
                    "[default: made once and kept]")
 @click.option("--stat-path", "--statistics", metavar="FILE",
               help="Means and deviations: of edit prepare, S_mean_std, PaddleGAN's stats.")
-@click.option("--outdir", "--output", "--output-path", default="out", metavar="DIR", help="Folder of the pictures.")
+@click.option("--outdir", "--output", "--output-path", metavar="DIR",
+              help="Folder of the pictures.  [default: edits/direction-TARGET]")
 @options.batch
 def command(weights: str, style: str | None, source: str | None, seeds: str | None, latent: str | None,
             truncation: float | None, neutral: str, target: str | None, offsets: str, betas: str, keep: tuple[str, ...],
             also: tuple[str, ...], clips: tuple[str, ...], direction_path: str | None, stat_path: str | None,
-            outdir: str, batch: int, **numbers: Any) -> int:
+            outdir: str | None, batch: int, **numbers: Any) -> int:
     """Edit faces by words with a global direction in the style space."""
     from jittor_ipl.commands.edit.faces import open_faces, open_generator
     from jittor_ipl.editing.fast import is_step
+    from jittor_ipl.editing.results import edit_folder
     from jittor_ipl.editing.session import write_edit
     from jittor_ipl.weights.tuned import carried_over
     alphas, thresholds = numbers_of(offsets, "--direction-offset"), numbers_of(betas, "--beta-threshold")
@@ -71,7 +73,8 @@ def command(weights: str, style: str | None, source: str | None, seeds: str | No
     for other in others:
         name = other.name if other.name not in shown else f"{other.name} {len(shown)}"
         shown[name] = carried_over(faces.generator, opened.generator, other.generator) if tuned else other.generator
-    for line in write_edit(Path(outdir), edit, faces, shown, alphas, thresholds, batch):
+    folder = edit_folder(outdir, "direction", target or Path(direction_path).stem)
+    for line in write_edit(folder, edit, faces, shown, alphas, thresholds, batch):
         print(line)
     return 0
 

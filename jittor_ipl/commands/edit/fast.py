@@ -20,7 +20,7 @@ from jittor_ipl.commands.edit.guides import (
 from jittor_ipl.errors import UserError
 
 EXAMPLES = """  python -m jittor_ipl edit fast --prompt "happy face"
-  python -m jittor_ipl edit fast --prompt "gold hair" --seeds 0-7 --strengths=-2,2,4 --outdir out/gold
+  python -m jittor_ipl edit fast --prompt "gold hair" --seeds 0-7 --strengths=-2,2,4 --outdir edits/gold
   python -m jittor_ipl edit fast --weights ffhq.pt --clip ViT-B/32 --prompt "a tanned person" --find-on 1-128 \\
       --identity-power medium --ir-se50-weights model_ir_se50.pth"""
 _SEARCH = {"cls": options.Option, "heading": "the search (StyleMC's numbers)"}
@@ -40,16 +40,17 @@ _SEARCH = {"cls": options.Option, "heading": "the search (StyleMC's numbers)"}
 @units_option
 @click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="2", metavar="LIST",
               help="Show the faces with so much of it: -1,0,2.5")
-@click.option("--outdir", "--output", default="out", metavar="DIR", help="Folder of the direction and the pictures.")
+@click.option("--outdir", "--output", metavar="DIR",
+              help="Folder of the direction and the pictures.  [default: edits/fast-PROMPT]")
 def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
             identity_file: str | None, compat: str, find_on: str, batch_size: int, identity_power: str, resolution: int,
-            step: float, in_deviations: bool | None, strengths: str, outdir: str, **more: Any) -> int:
+            step: float, in_deviations: bool | None, strengths: str, outdir: str | None, **more: Any) -> int:
     """Find one direction for a prompt in seconds; edit movie and edit direction apply its file."""
     from jittor_ipl.disk.atomic import output_folder, write_json
     from jittor_ipl.editing import fast
     from jittor_ipl.editing.codes import faces_of_seeds
     from jittor_ipl.editing.deviations import deviations
-    from jittor_ipl.editing.results import RECORD, slug
+    from jittor_ipl.editing.results import RECORD, edit_folder, slug
     from jittor_ipl.runtime.streams import parse_seeds
     alphas, found_on = _numbers(strengths), parse_seeds(find_on)
     if not step > 0:
@@ -60,7 +61,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     guides = open_guides(opened, prompt, clips, compat, neutral)
     recogniser = open_identity(identity_file, clips, settings.id_lambda)
     faces = open_faces(opened, seeds, latent)
-    folder, began = output_folder(Path(outdir)), time.monotonic()
+    folder, began = output_folder(edit_folder(outdir, "fast", prompt)), time.monotonic()
     shown = faces_of_seeds(generator, found_on, opened.entry.plan.recipe.truncation, opened.center())
     units = deviations(generator, "S") if in_units(opened, in_deviations) else None
     deltas = fast.find_step(generator, shown.styles, guides, settings, units, recogniser)

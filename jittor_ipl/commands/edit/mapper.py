@@ -174,13 +174,14 @@ def _hashes(refs: list[str]) -> list[str]:
 @click.option("--strength", type=float, default=1.0, metavar="X", help="Times the published step; 0 changes nothing, "
               "a negative one goes the other way.")
 @click.option("--couple-outputs", is_flag=True, expose_value=False, help="Before and after: always done.")
-@click.option("--outdir", "--output", "--exp-dir", default="out", metavar="DIR", help="Folder of the results.")
+@click.option("--outdir", "--output", "--exp-dir", metavar="DIR",
+              help="Folder of the results.  [default: edits/mapper-PROMPT]")
 def command(weights: str, seeds: str | None, latent: str | None, test_latents: str | None, mapper_file: str,
-            strength: float, outdir: str, **more: Any) -> int:
+            strength: float, outdir: str | None, **more: Any) -> int:
     """Edit faces with a trained mapper; StyleCLIP's released ones bring their generator along."""
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.latent_mapper import edit_faces
-    from jittor_ipl.editing.results import LATENTS, save_codes, save_edit
+    from jittor_ipl.editing.results import LATENTS, edit_folder, save_codes, save_edit
     from jittor_ipl.weights.latent_mapper import require_its_generator
     if not abs(strength) <= 100:
         raise UserError(f"--strength {strength} is out of range; choose -100 to 100")
@@ -196,7 +197,9 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     seconds = round(time.monotonic() - began, 2)
     facts = {"method": "mapper", "prompt": stored.description, "mapper": mapper_file, "strength": strength,
              "seconds": seconds}
-    shown = save_edit(Path(outdir), faces.names, before, after, facts)
-    save_codes(Path(outdir) / LATENTS, faces, codes)
-    print(f"{stored.description or mapper_file}: {len(after)} faces in {seconds:.1f} s -> {shown}")
+    folder = edit_folder(outdir, "mapper", stored.description or Path(mapper_file).stem)
+    shown = save_edit(folder, faces.names, before, after, facts)
+    save_codes(folder / LATENTS, faces, codes)
+    count = "1 face" if len(after) == 1 else f"{len(after)} faces"
+    print(f"{stored.description or mapper_file}: {count} in {seconds:.1f} s -> {shown}")
     return 0

@@ -55,10 +55,11 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
 @click.option("--id-lambda", type=float, default=0.0, metavar="X", help="Weight of the identity loss.", **_DESCENT)
 @click.option("--save-intermediate-image-every", "--snapshot-every", "every", type=click.IntRange(0), default=0,
               metavar="N", help="Save the picture every so many steps; 0 for none.")
-@click.option("--outdir", "--output", "--results-dir", default="out", metavar="DIR", help="Folder of the results.")
+@click.option("--outdir", "--output", "--results-dir", metavar="DIR",
+              help="Folder of the results.  [default: edits/optimize-PROMPT]")
 def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
             identity_file: str | None, compat: str, mode: str, in_s: bool, steps: int | None, lr: float | None,
-            lr_rampup: float, l2_lambda: float | None, id_lambda: float, every: int, outdir: str,
+            lr_rampup: float, l2_lambda: float | None, id_lambda: float, every: int, outdir: str | None,
             in_deviations: bool | None, **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
     from jittor_ipl.disk.atomic import output_folder
@@ -66,7 +67,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.optimize import Descent, mean_face, optimise, start_of
-    from jittor_ipl.editing.results import LATENTS, save_codes, save_edit, settings_of
+    from jittor_ipl.editing.results import LATENTS, edit_folder, save_codes, save_edit, settings_of
     if not 0 <= lr_rampup <= 1:
         raise UserError(f"--lr-rampup {lr_rampup} is no part of the steps; choose 0 to 1")
     free = mode == "free_generation"
@@ -85,7 +86,8 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
     units = deviations(faces.generator, settings.space) if in_units(opened, in_deviations) else None
     starts = [start_of(faces, index, settings.space) for index in range(len(faces.names))]
-    folder, ends, losses, began = output_folder(Path(outdir)), [], [], time.monotonic()
+    ends, losses, began = [], [], time.monotonic()
+    folder = output_folder(edit_folder(outdir, "optimize", prompt))
     for name, start in zip(faces.names, starts):
         watch, seen = _watcher(faces, name, folder, every, settings.steps)
         ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch, units))
@@ -100,7 +102,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
              **settings_of(settings), "losses": losses, "seconds": seconds}
     shown = save_edit(folder, faces.names, before, after, facts)
     save_codes(folder / LATENTS, faces, codes)
-    print(f"{len(after)} faces in {seconds:.0f} s -> {shown}")
+    print(f"{len(after)} {'face' if len(after) == 1 else 'faces'} in {seconds:.0f} s -> {shown}")
     return 0
 
 
