@@ -72,6 +72,33 @@ def test_a_worker_keeps_its_state_and_starts_again_after_it_died():
     worker.stop()
 
 
+def count_up(last, progress):
+    """What a worker that reports does: every number up to the last, unless it is told to stop."""
+    for number in range(last):
+        progress(number)
+        if progress.cancelled:
+            return "stopped"
+        time.sleep(0.01)
+    return "cancel"
+
+
+def test_a_worker_reports_and_hears_a_cancellation_of_its_own_request_alone():
+    worker, seen = Worker(count_up, reports=True), []
+    worker.send(3)
+    assert worker.receive(seen.append) == "cancel" and seen == [0, 1, 2]
+    worker.cancel()                             # of nobody
+    worker.send(1_000_000)
+    assert worker.receive(lambda number: worker.cancel() if number == 2 else seen.append(number)) == "stopped"
+    assert seen[3:5] == [0, 1]
+    worker.send(5)
+    worker.cancel()
+    first = worker.receive()
+    worker.send(2)
+    assert first == "stopped" and worker.receive() == "cancel" and worker.pid is not None
+    worker.stop()
+    assert worker.pid is None
+
+
 def test_answers_come_in_the_order_of_the_requests():
     requests = [("sleep", 0.5 if number == 0 else 0) for number in range(7)]
     found = list(in_order(answer, requests, [{}, {}]))

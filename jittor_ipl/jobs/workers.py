@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.pool import ExceptionWithTraceback
@@ -21,7 +21,7 @@ from typing import Any
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import SIGNALS, Interrupted, raised_once
 
-Function = Callable[[Any], Any]
+Function = Callable[..., Any]
 Environment = Mapping[str, str]
 
 
@@ -29,18 +29,44 @@ class WorkerDied(UserError):
     """A worker's process ended before it had answered."""
 
 
+class Progress:
+    """How the function of a worker that reports tells what it has so far, and hears that nobody waits any more."""
+
+    def __init__(self, connection: Connection, number: int) -> None:
+        self._connection, self._number, self._cancelled = connection, number, False
+
+    def __call__(self, value: Any) -> None:
+        """Send a value to whoever waits for the answer."""
+        self._connection.send((None, value))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `Worker.cancel` was called since this request came."""
+        while not self._cancelled and self._connection.poll():
+            number, _, cancelled = self._connection.recv()
+            self._cancelled = cancelled and number == self._number
+        return self._cancelled
+
+
 class Worker:
     """A process of its own that answers what `send` or `ask` gives it by `function(request)`.
 
     `function` is pickled; an object with `__call__` may load its models at the first request and keep them. The process
     starts with the first request, and again with the next one after it died; `environment` is added to its variables.
+    With `reports` it is called as `function(request, progress)`, see `Progress`.
     """
 
-    def __init__(self, function: Function, environment: Environment | None = None) -> None:
-        self.function, self.environment = function, dict(environment or {})
+    def __init__(self, function: Function, environment: Environment | None = None, reports: bool = False) -> None:
+        self.function, self.environment, self.reports = function, dict(environment or {}), reports
         self.busy = False
         self.connection: Connection | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
+        self._number = 0            # of the request: a cancellation that comes late is nobody else's
+
+    @property
+    def pid(self) -> int | None:
+        """The process's number, None while there is none."""
+        return None if self._process is None else self._process.pid
 
     def ask(self, request: Any) -> Any:
         """Return the answer to a request; raises what the function raised, and `WorkerDied`."""
@@ -54,13 +80,28 @@ class Worker:
             self.stop()
         if self._process is None:
             self._start()
-        self.busy = True
-        self.connection.send(request)
+        self.busy, self._number = True, self._number + 1
+        self.connection.send((self._number, request, False))
 
-    def receive(self) -> Any:
-        """Wait for the answer to what was sent; raises as `ask`, and `Interrupted` where a signal ended the process."""
+    def cancel(self) -> None:
+        """Tell the function, through its `Progress`, that nobody waits for its answer; it ends when it looks.
+
+        The only method that another thread may call while one waits in `receive`.
+        """
+        if self.busy:
+            with suppress(OSError):     # it has just died
+                self.connection.send((self._number, None, True))
+
+    def receive(self, note: Callable[[Any], object] = lambda value: None) -> Any:
+        """Wait for the answer to what was sent; raises as `ask`, and `Interrupted` where a signal ended the process.
+
+        `note` is called with every value that the function reports before.
+        """
         try:
             fine, value = self.connection.recv()
+            while fine is None:
+                note(value)
+                fine, value = self.connection.recv()
         except (EOFError, ConnectionError):
             process, self.busy = self._process, False
             self.stop()
@@ -87,7 +128,7 @@ class Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self.function))
+        self._process = context.Process(target=_serve, args=(theirs, self.function, self.reports))
         # A Ctrl-C waits until the process stands; the child lets go of it once it ignores it.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
@@ -183,16 +224,18 @@ def _environment(changes: Environment) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _serve(connection: Connection, function: Function) -> None:
+def _serve(connection: Connection, function: Function, reports: bool) -> None:
     """The worker's process: requests in, answers out, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
-            request = connection.recv()
+            number, request, cancelled = connection.recv()
+            if cancelled:       # too late: it was answered meanwhile
+                continue
             try:
-                reply = True, function(request)
+                reply = True, function(request, Progress(connection, number)) if reports else function(request)
             except Exception as error:
                 reply = False, _portable(error)
             connection.send(reply)
