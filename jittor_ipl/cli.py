@@ -19,7 +19,7 @@ from jittor_ipl.errors import UserError, in_brief, nearest
 from jittor_ipl.runtime.memory import lack_of_memory
 
 COMMANDS = ("adapt", "dreambooth", "generate", "build", "verify", "train-all", "summary", "release", "evaluate",
-            "score", "edit", "align", "invert", "inspect", "convert", "prompts", "doctor", "benchmark")
+            "score", "edit", "align", "invert", "inspect", "convert", "prompts", "doctor", "benchmark", "ui")
 EXAMPLES = """  python -m jittor_ipl doctor
   python -m jittor_ipl adapt --style disney
   python -m jittor_ipl generate --weights runs/demo/00-disney --seeds 0-7

@@ -1,0 +1,91 @@
+"""The JSON API: everything that the page does, for programs. docs/web-ui.md describes it with an example."""
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from jittor_ipl import __version__
+from jittor_ipl.errors import UserError
+from jittor_ipl.webui.desk import Busy, Desk, NoSuchJob
+from jittor_ipl.webui.guard import owner_of
+from jittor_ipl.webui.requests import parse
+
+PREFIX = "/api/v1"
+LONGEST_WAIT = 30.0     # seconds that a request may wait for a job to end
+TYPES = {".png": "image/png", ".json": "application/json", ".safetensors": "application/octet-stream",
+         ".npy": "application/octet-stream"}
+
+
+def router(desk: Desk) -> APIRouter:
+    """Return the routes over a desk."""
+    routes = APIRouter(prefix=PREFIX)
+
+    @routes.get("/health")
+    def health() -> dict[str, Any]:
+        return {"version": __version__, **desk.state()}
+
+    @routes.get("/catalogue")
+    def catalogue() -> dict[str, Any]:
+        return desk.catalogue.choices().to_json()
+
+    @routes.post("/jobs")
+    async def submit(request: Request) -> JSONResponse:
+        given = _json(await request.body())
+        job = await run_in_threadpool(lambda: desk.submit(parse(given), owner_of(request)))
+        return JSONResponse(desk.told(job), 202)
+
+    @routes.get("/jobs")
+    def jobs(request: Request) -> dict[str, Any]:
+        return {"jobs": [desk.told(job) for job in desk.jobs(owner_of(request))]}
+
+    @routes.get("/jobs/{job_id}")
+    def job(request: Request, job_id: str, wait: float = 0.0) -> dict[str, Any]:
+        found = desk.job(job_id, owner_of(request))
+        if wait > 0:
+            desk.wait(found, min(wait, LONGEST_WAIT))
+        return desk.told(found)
+
+    @routes.delete("/jobs/{job_id}")
+    def cancel(request: Request, job_id: str) -> dict[str, Any]:
+        return desk.told(desk.cancel(job_id, owner_of(request)))
+
+    @routes.get("/jobs/{job_id}/files/{name}")
+    def file(request: Request, job_id: str, name: str) -> FileResponse:
+        found = desk.job(job_id, owner_of(request))
+        if name not in {picture["name"] for picture in found.pictures} | set(found.files):
+            raise NoSuchJob(f"this job has no file {name[:60]!r}")
+        path = found.folder / name
+        return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"),
+                            headers={"cache-control": "private, max-age=3600"})
+
+    @routes.post("/uploads")
+    async def upload(request: Request) -> JSONResponse:
+        data = await request.body()
+        return JSONResponse(await run_in_threadpool(desk.uploads.add, data, owner_of(request)), 201)
+
+    @routes.get("/uploads/{upload_id}")
+    def uploaded(request: Request, upload_id: str) -> FileResponse:
+        return FileResponse(desk.uploads.path(upload_id, owner_of(request)), media_type="image/png")
+    return routes
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise UserError("the body is no JSON") from None
+
+
+def answer_errors(app: Any) -> None:
+    """Have mistakes of a user's answered in one line, and ours without anything of the inside."""
+    def told(status: int):
+        async def handler(request: Request, error: Exception) -> Response:
+            headers = {"retry-after": "10"} if status == 503 else None
+            return JSONResponse({"error": str(error)}, status, headers)
+        return handler
+    for kind, status in ((UserError, 422), (Busy, 503), (NoSuchJob, 404)):
+        app.add_exception_handler(kind, told(status))

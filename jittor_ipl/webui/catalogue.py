@@ -1,0 +1,187 @@
+"""What there is to choose: subjects, their styles by every method, and results, read from disk without any weights."""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jittor_ipl.config import load_run
+from jittor_ipl.disk.layout import CONFIG, SEEDS
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.inversion.detect import predictor_file
+from jittor_ipl.submission.sets import SetEntry, open_set
+from jittor_ipl.webui.settings import ServerSettings
+from jittor_ipl.weights.refs import locate
+
+FRESH = 2.0             # seconds in which the disk is not looked at again
+KEPT = "kept"           # the set of styles that were learnt on the page
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What is pictured.
+
+    source      its generator, a weight file or demo:<name>
+    encoder     what finds codes of photographs; None: none, and the page says so
+    suite       settings with which words are learnt; None: none are
+    pictures    settings with which a style is learnt from pictures
+    """
+
+    id: str
+    source: str
+    encoder: str | None = None
+    suite: str | None = None
+    pictures: str | None = None
+
+
+PORTRAITS = Domain("portraits", "demo:generator", "demo:encoder", "demo", "few_shot")
+PETS = Domain("pets", "demo:pets-generator", suite="demo_pets")
+NO_ENCODER = "there is no encoder for {subject}: a photograph cannot be brought into that generator here"
+
+
+@dataclass(frozen=True)
+class StyleChoice:
+    """One style by one method: its id is `<set>/<number>`, its set the folder of its suite."""
+
+    id: str
+    name: str
+    subject: str
+    set: str
+    method: str             # "teacher", "nada", "ipl", "few-shot"
+    entry: SetEntry
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the page and the API tell of it."""
+        return {"id": self.id, "name": self.name, "subject": self.subject, "set": self.set, "method": self.method,
+                "kept": self.set == KEPT, "truncation": self.entry.plan.recipe.truncation}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything that is there at one moment."""
+
+    subjects: tuple[Domain, ...]
+    styles: tuple[StyleChoice, ...]
+    problems: tuple[str, ...] = ()
+
+    def subject(self, name: str) -> Domain:
+        """Return a subject; UserError for one that is not there."""
+        for one in self.subjects:
+            if one.id == name:
+                return one
+        names = [one.id for one in self.subjects]
+        raise UserError(f"there is no subject {name!r}{nearest(name, names)}; there are {', '.join(names)}")
+
+    def of(self, subject: str) -> list[StyleChoice]:
+        """Return the styles of a subject."""
+        return [one for one in self.styles if one.subject == subject]
+
+    def style(self, subject: str, name: str) -> StyleChoice:
+        """Return a style by its id, or by its name: then the first set's that has it; UserError for none."""
+        mine = self.of(subject)
+        for one in mine:
+            if name == one.id:
+                return one
+        for one in mine:
+            if name.casefold() == one.name.casefold():
+                return one
+        there = ", ".join(dict.fromkeys(one.name for one in mine)) or "none yet: learn one by its name"
+        raise UserError(f"there is no style {name!r} of {subject}{nearest(name, [one.name for one in mine])}; "
+                        f"there are {there}")
+
+    def methods(self, subject: str, style: str) -> list[StyleChoice]:
+        """Return what every method made of a style, by name; UserError where none did."""
+        name = self.style(subject, style).name
+        return [one for one in self.of(subject) if one.name.casefold() == name.casefold()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as the API tells it."""
+        return {"subjects": [self._of_subject(one) for one in self.subjects], "problems": list(self.problems)}
+
+    def _of_subject(self, subject: Domain) -> dict[str, Any]:
+        reason = None if subject.encoder else NO_ENCODER.format(subject=subject.id)
+        return {"id": subject.id, "source": subject.source, "styles": [one.to_json() for one in self.of(subject.id)],
+                "photographs": subject.encoder is not None, "no_photographs": reason,
+                "learns_words": subject.suite is not None, "learns_pictures": subject.pictures is not None}
+
+
+@dataclass
+class Catalogue:
+    """The choices of a server, read again when they are older than FRESH."""
+
+    settings: ServerSettings
+    _read: tuple[float, Choices] | None = field(default=None, repr=False)
+
+    def choices(self, anew: bool = False) -> Choices:
+        """Return what there is now, at most FRESH seconds old; `anew` looks at the disk in any case."""
+        if self._read is None or anew or time.monotonic() - self._read[0] > FRESH:
+            self._read = time.monotonic(), self._found()
+        return self._read[1]
+
+    def _found(self) -> Choices:
+        problems: list[str] = []
+        subjects = {one.source: one for one in (PORTRAITS, PETS) if _there(one.source)}
+        styles = []
+        for folder in self._folders():
+            try:
+                entries = open_set(folder).entries
+            except UserError as error:
+                problems.append(f"{folder.name}: left out, {error}")
+                continue
+            for entry in entries:
+                if entry.is_lora:
+                    continue
+                subject = subjects.setdefault(entry.plan.source, Domain(Path(entry.plan.source).stem,
+                                                                         entry.plan.source))
+                styles.append(_choice(folder, KEPT if folder == self.settings.styles else folder.name, subject, entry))
+        return Choices(tuple(subjects.values()), tuple(styles), tuple(problems))
+
+    def _folders(self) -> Iterator[Path]:
+        """Yield folders that may hold a suite's styles: released ones first, the page's own last."""
+        seen = set()
+        for root in self.settings.trained:
+            for folder in sorted(root.iterdir()) if root.is_dir() else ():
+                if folder.name not in seen and folder.resolve() != self.settings.runs.resolve() and _holds(folder):
+                    seen.add(folder.name)
+                    yield folder
+        if _holds(self.settings.styles):
+            yield self.settings.styles
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / SEEDS).is_file() or any(folder.glob(f"*/{CONFIG}")))
+
+
+def _there(ref: str) -> bool:
+    with suppress(UserError):
+        locate(ref)
+        return True
+    return False
+
+
+def _choice(folder: Path, name: str, subject: Domain, entry: SetEntry) -> StyleChoice:
+    run = entry.weights.parent
+    method = "given"
+    with suppress(UserError):
+        config = load_run(run / CONFIG)
+        method = "few-shot" if config.style_images is not None else config.method
+    return StyleChoice(f"{name}/{entry.number}", entry.plan.style, subject.id, name, method, entry)
+
+
+def finds_faces() -> bool:
+    """Whether dlib and its landmarks are installed, so that faces need no clicks."""
+    import importlib.util
+    if importlib.util.find_spec("dlib") is None:
+        return False
+    with suppress(UserError):
+        predictor_file()
+        return True
+    return False
+
+
+def names_of(choices: Sequence[StyleChoice]) -> list[str]:
+    """Return the names of styles, each once."""
+    return list(dict.fromkeys(one.name for one in choices))
