@@ -87,7 +87,7 @@ class World:
     """The demo generator, its CLIP, the dictionary, and the judge that no part of it ever sees."""
 
     def __init__(self, direction_path: str | None, stat_path: str | None) -> None:
-        from jittor_ipl.commands.edit.dictionaries import find
+        from jittor_ipl.editing.finding import find
         from jittor_ipl.weights.clip import load_clip
         from jittor_ipl.weights.generator import load_generator
         from jittor_ipl.world.judging.judge import load

@@ -38,7 +38,7 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
-from jittor_ipl.train.stage import Stage, claim
+from jittor_ipl.train.stage import Stage, Watch, claim
 from jittor_ipl.train.state import State, part_of
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import keep_center, load_generator, save_generator
@@ -48,20 +48,21 @@ _RENAMED = {"chosen_layers": "chosen/layers", "anchor_step": "anchor/step"}
 
 
 def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
-                stream: TextIO | None = None) -> Report:
+                stream: TextIO | None = None, watch: Watch | None = None) -> Report:
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
     on a CPU with the same number of threads, ends with the same bits. Settings or weight files that differ from the
     folder's last run start it anew; `restart` always does.
     Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
+    `watch` is called after every step of every stage, see `train.stage.Watch`.
     """
     run_dir = Path(run_dir)
     with locked(run_dir), StopOnSignal() as stop:
         identity = run_identity(config)
         report = None if restart else _finished(run_dir, identity)
         # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
-        run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr)
+        run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr, watch)
         if run:
             claim(run_dir, identity, restart, stream)
             for folder in (run_dir, run_dir / SAMPLES):
@@ -81,8 +82,10 @@ def _finished(run_dir: Path, identity: str) -> Report | None:
 class _Run:
     """The networks of a run and its two stages."""
 
-    def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO):
+    def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO,
+                 watch: Watch | None = None):
         self.config, self.run_dir, self.identity, self.stop, self.stream = config, run_dir, identity, stop, stream
+        self.watch = watch
         self.official = config.compat == "official"
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
@@ -162,7 +165,7 @@ class _Run:
                 learning = self.learn_style()
             averaged, seconds = teach(
                 config, self.run_dir, self.source, target, self.listeners, self.teacher,
-                lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream)
+                lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream, self.watch)
             seconds += learning
         else:
             with self._stage("generator", config.generator, show) as stage:
@@ -181,7 +184,7 @@ class _Run:
         few = self.config.teacher.few_shot
         stage = Stage(self.run_dir, "lora", few.steps, self.config.run, identity=self.identity,
                       title=self.config.folder, stop=self.stop, stream=self.stream,
-                      advice=f"lower teacher.few_shot.lr_unet (now {few.lr_unet}) and lr_text")
+                      watch=self.watch, advice=f"lower teacher.few_shot.lr_unet (now {few.lr_unet}) and lr_text")
         self.teacher = few_shot_teacher(self.config, self.run_dir, self.teacher, [one.clip for one in self.listeners],
                                         self.shown, stage)
         return stage.seconds()
@@ -191,7 +194,7 @@ class _Run:
         config = self.config
         return Stage(self.run_dir, name, settings.steps, config.run, identity=self.identity, title=config.folder,
                      advice=f"lower {name}.lr (now {settings.lr})", stop=self.stop, show=show, renamed=_RENAMED,
-                     stream=self.stream)
+                     stream=self.stream, watch=self.watch)
 
 
 def unmoved_as_they_were(averaged: Mapping[str, np.ndarray], target: Generator,

@@ -13,12 +13,14 @@ import numpy as np
 from jittor_ipl.config.teacher import PairsTraining
 from jittor_ipl.diffusion.teacher import DiffusionTeacher
 from jittor_ipl.disk.atomic import make_folder, sweep
+from jittor_ipl.disk.layout import PAIRS
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.models.stylegan2.pictures import pictures
 from jittor_ipl.runtime.streams import rng
+from jittor_ipl.train.stage import Watch
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 
 
@@ -42,12 +44,14 @@ def latents(seed: int, settings: PairsTraining, width: int) -> np.ndarray:
 
 def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, settings: PairsTraining,
                words: Callable[[np.ndarray], tuple[Sequence[str], Sequence[str]]], seed: int, identity: str, *,
-               title: str = "", stop: StopOnSignal | None = None, stream: TextIO | None = None) -> Pairs:
+               title: str = "", stop: StopOnSignal | None = None, stream: TextIO | None = None,
+               watch: Watch | None = None) -> Pairs:
     """Return the pairs of a run, made in parts of `settings.at_once`; parts that are in `folder` are read.
 
     words: what the teacher is told of pictures [B, 3, H, W] of the source, and of what it shall make of them. A part
     appears whole or not at all, so that an interrupted run goes on after the last, and counts only with the `identity`
-    of this run's (`inputs.pairs_identity`). `stop` is looked at after every part.
+    of this run's (`inputs.pairs_identity`). After every part `stop` is looked at, and
+    `watch` is called, as of the stage "pairs".
     """
     make_folder(folder)
     sweep(folder)
@@ -72,6 +76,8 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
         seconds += kept[1]
         if stop is not None:
             stop.raise_if_received()
+        if watch is not None:
+            watch(PAIRS, len(z[:first + len(part)]), settings.count, {})
     return Pairs(z, np.concatenate(redrawn), seconds)
 
 

@@ -22,7 +22,7 @@ from jittor_ipl.disk.layout import PAIRS
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.text.descriptions import descriptions_path, read_description
-from jittor_ipl.train.stage import Stage
+from jittor_ipl.train.stage import Stage, Watch
 
 
 class Told:
@@ -54,10 +54,11 @@ def numbers_of(config: StyleRun, way: str) -> GeneratorTraining:
 
 def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator, listeners: Sequence[Listener],
           teacher: DiffusionTeacher, stage_of: Callable[[str, GeneratorTraining], Stage], stop: StopOnSignal,
-          stream: TextIO) -> tuple[dict[str, np.ndarray], float]:
+          stream: TextIO, watch: Watch | None = None) -> tuple[dict[str, np.ndarray], float]:
     """Train `target` in place in every way of `config.teacher`; return its average and the seconds of all sittings.
 
-    stage_of: the harness of a way's training, from its name and numbers. Raises Interrupted after a signal.
+    stage_of: the harness of a way's training, from its name and numbers. watch: is told how many pairs there are.
+    Raises Interrupted after a signal.
     """
     seed, told, seconds = config.generator_seed, Told(config, listeners), 0.0
     weights = scaled(config.losses, config.teacher.clip) if config.teacher.clip else Losses()
@@ -70,7 +71,8 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
             target.put(averaged)
         if way == "pairs":
             pairs = make_pairs(run_dir / PAIRS, source, teacher, config.teacher.pairs, told, seed,
-                               pairs_identity(config), title=config.folder, stop=stop, stream=stream)
+                               pairs_identity(config), title=config.folder, stop=stop, stream=stream,
+                               watch=watch)
             seconds += pairs.seconds
             draws = PairDraws(seed, source, numbers, pairs)
             lesson = PairLesson(draws, config.teacher)

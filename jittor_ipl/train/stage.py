@@ -33,6 +33,9 @@ from jittor_ipl.train.checkpoint import Checkpoint, Checkpoints
 from jittor_ipl.train.log import RunLog
 from jittor_ipl.train.state import Loop, State
 
+# Called after every step with the stage's name, the steps done, all steps, and the step's numbers; what it raises ends
+# the stage without saving.
+Watch = Callable[[str, int, int, Mapping[str, float]], object]
 _MARK = ".identity"      # in a run's folder: the hash of all that decides the run
 
 
@@ -42,15 +45,17 @@ class Stage(Loop):
     Only checkpoints of the same `identity` and of at most `total` steps count. settings: how often to log, show and
     save. title: stands before what a person reads. advice: what helps when the loss is not finite. stop: looked at
     after every step; when a signal came the step is saved and the loop ends. show: called with (step, state) every
-    `settings.sample_every` steps. renamed: names that arrays of the state had in older checkpoints -> names of today.
+    `settings.sample_every` steps. watch: see `Watch`. renamed: names that arrays of the state had in older checkpoints
+    -> names of today.
     """
 
     def __init__(self, folder: Path, name: str, total: int, settings: Run, *, identity: str | None = None,
                  title: str = "", advice: str = "lower the learning rate", stop: StopOnSignal | None = None,
                  show: Callable[[int, State], None] | None = None, renamed: Mapping[str, str] | None = None,
-                 checkpoints: Path | None = None, stream: TextIO | None = None):
+                 checkpoints: Path | None = None, stream: TextIO | None = None, watch: Watch | None = None):
         self.folder, self.name, self.total, self.settings, self.identity = folder, name, total, settings, identity
         self.title, self.advice, self.stop, self.show, self.stream = title, advice, stop, show, stream or sys.stderr
+        self.watch = watch
         self.checkpoints = Checkpoints(checkpoints or folder / CHECKPOINTS / name, settings.keep)
         self.checkpoints.clean()
         latest = self.checkpoints.latest(self._fits, self._print)
@@ -89,6 +94,8 @@ class Stage(Loop):
         now = state() if showing or saving else {}
         if showing:
             self.show(step, now)
+        if self.watch is not None:
+            self.watch(self.name, step, self.total, metrics)
         if saving:
             self.log.sync()
             facts = {"identity": self.identity, "seconds": self.seconds(), "threads": thread_count()}

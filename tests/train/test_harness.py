@@ -76,6 +76,20 @@ def test_a_finished_loop_has_nothing_left_to_do(straight):
         assert same_bits(fit(again, 9, kill_at=8), straight[1])
 
 
+def test_every_step_is_watched_and_a_watcher_that_raises_ends_the_stage_unsaved(straight, tmp_path):
+    seen = []
+
+    def watch(name, step, total, metrics):
+        seen.append((name, step, total, metrics["loss"]))
+        if step == 4:
+            raise Killed
+    with pytest.raises(Killed), stage(tmp_path, watch=watch) as first:
+        fit(first, 9)
+    assert seen == [("toy", step, 9, loss) for step, loss in records(straight[0])[:4]]
+    with stage(tmp_path) as second:
+        assert second.start == 2 and same_bits(fit(second, 9), straight[1])
+
+
 def test_a_signal_saves_the_very_step(straight, tmp_path):
     stop = SimpleNamespace(received=None)
     with stage(tmp_path, stop=stop) as stopped:

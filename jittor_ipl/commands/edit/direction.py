@@ -82,8 +82,8 @@ def command(weights: str, style: str | None, source: str | None, seeds: str | No
 def _by_words(opened: OpenedGenerator, others: Sequence[OpenedGenerator], clips: Sequence[str],
               words: tuple[str, str, Sequence[str]], direction_path: str | None, stat_path: str | None) -> Edit:
     """Return the edit of words (neutral, target, those that are kept), looked up in a dictionary of directions."""
-    from jittor_ipl.commands.edit.dictionaries import default_clips, find
     from jittor_ipl.editing.dictionary import REMAKE, require_clips
+    from jittor_ipl.editing.finding import default_clips, find
     from jittor_ipl.editing.session import Edit
     from jittor_ipl.editing.words import text_direction, unknown_words
     from jittor_ipl.weights.clip import load_clip

@@ -34,8 +34,8 @@ EXAMPLES = """  python -m jittor_ipl edit prepare --weights demo:generator
 def command(weights: str, style: str | None, source: str | None, clips: tuple[str, ...], way: str, faces: int | None,
             alpha: float, targets: tuple[str, ...], neutral: str, output: str | None, **numbers: Any) -> int:
     """Measure what each channel of a generator's style space changes in CLIP's space; may be stopped and goes on."""
-    from jittor_ipl.commands.edit.dictionaries import default_clips, make
     from jittor_ipl.commands.edit.faces import open_generator
+    from jittor_ipl.editing.finding import default_clips, make
     opened = open_generator(weights, style=style, source=source, **numbers)
     clips = default_clips(clips, opened.entry.plan.source)
     path = make(opened.generator, clips, way, faces, alpha, Path(output) if output else None, neutral, targets)
