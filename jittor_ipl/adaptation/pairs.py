@@ -13,7 +13,6 @@ import numpy as np
 from jittor_ipl.config.teacher import PairsTraining
 from jittor_ipl.diffusion.teacher import DiffusionTeacher
 from jittor_ipl.disk.atomic import make_folder, sweep
-from jittor_ipl.disk.layout import PAIRS
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.pixels import from_uint8, to_uint8
 from jittor_ipl.jobs.signals import StopOnSignal
@@ -51,7 +50,7 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
     words: what the teacher is told of pictures [B, 3, H, W] of the source, and of what it shall make of them. A part
     appears whole or not at all, so that an interrupted run goes on after the last, and counts only with the `identity`
     of this run's (`inputs.pairs_identity`). After every part `stop` is looked at, and
-    `watch` is called, as of the stage "pairs".
+    `watch` is called, as of a stage "redrawing".
     """
     make_folder(folder)
     sweep(folder)
@@ -77,7 +76,7 @@ def make_pairs(folder: Path, source: Generator, teacher: DiffusionTeacher, setti
         if stop is not None:
             stop.raise_if_received()
         if watch is not None:
-            watch(PAIRS, len(z[:first + len(part)]), settings.count, {})
+            watch("redrawing", first + len(part), settings.count, {})
     return Pairs(z, np.concatenate(redrawn), seconds)
 
 

@@ -20,6 +20,7 @@ from jittor_ipl.config.sections import GeneratorTraining, Losses
 from jittor_ipl.diffusion.teacher import DiffusionTeacher
 from jittor_ipl.disk.layout import PAIRS
 from jittor_ipl.jobs.signals import StopOnSignal
+from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.text.descriptions import descriptions_path, read_description
 from jittor_ipl.train.stage import Stage, Watch
@@ -28,8 +29,8 @@ from jittor_ipl.train.stage import Stage, Watch
 class Told:
     """What the teacher is told of each of the source's pictures, and of what it shall make of it."""
 
-    def __init__(self, config: StyleRun, listeners: Sequence[Listener]):
-        self.config, self.clips = config, [one.clip for one in listeners]
+    def __init__(self, config: StyleRun, clips: Sequence[Clip]):
+        self.config, self.clips = config, clips
         named = config.teacher.describe
         self.description = None if named is None else read_description(descriptions_path(named))
 
@@ -60,7 +61,7 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
     stage_of: the harness of a way's training, from its name and numbers. watch: is told how many pairs there are.
     Raises Interrupted after a signal.
     """
-    seed, told, seconds = config.generator_seed, Told(config, listeners), 0.0
+    seed, told, seconds = config.generator_seed, Told(config, [one.clip for one in listeners]), 0.0
     weights = scaled(config.losses, config.teacher.clip) if config.teacher.clip else Losses()
     hearing = listeners if config.teacher.clip else []
     averaged: Mapping[str, np.ndarray] = {}

@@ -59,7 +59,7 @@ def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path |
             lines.append(Row(run.style, note="not finished"))
             continue
         seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
-        judged = judge_share(run.style, plan.source, _pictures(results / number, plan)) if plan else None
+        judged = judge_share(run.style, plan.source, pictures_of(results / number, plan)) if plan else None
         lines.append(Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number)))
     return lines
 
@@ -83,7 +83,8 @@ def judge_share(style: str, source: str, pictures: Sequence[np.ndarray]) -> floa
     return measure.share_of(subject, style, found)
 
 
-def _pictures(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[np.ndarray]:
+def pictures_of(folder: Path, plan: StyleSeeds, count: int | None = None) -> list[np.ndarray]:
+    """Return the pictures of a plan that are in a results folder, uint8 [H, W, 3], the first `count`."""
     paths = [folder / f"{name}{SUFFIX}" for name in list(plan.images)[:count]]
     return [load_image(path) for path in paths if path.is_file()]
 
@@ -118,7 +119,7 @@ def write_sheet(path: Path, results: Path) -> None:
     styles = sorted(read_seeds(results / SEEDS).styles.items())
     _, first = styles[0]
     lines = [("source", list(render(source_of(first.source), list(first.images.values())[:SHOWN], first.recipe)))]
-    lines += [(plan.style, _pictures(results / number, plan, SHOWN)) for number, plan in styles]
+    lines += [(plan.style, pictures_of(results / number, plan, SHOWN)) for number, plan in styles]
     tiles = [(label, [shrunk(picture, LARGEST_TILE) for picture in pictures]) for label, pictures in lines if pictures]
     write_bytes(path, encode_sheet(contact_sheet(tiles)))
 

@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from jittor_ipl import __version__
 from jittor_ipl.errors import UserError
+from jittor_ipl.webui import results
 from jittor_ipl.webui.desk import Busy, Desk, NoSuchJob
 from jittor_ipl.webui.guard import owner_of
+from jittor_ipl.webui.png import read_settings
 from jittor_ipl.webui.requests import parse
 
 PREFIX = "/api/v1"
@@ -21,8 +23,10 @@ TYPES = {".png": "image/png", ".json": "application/json", ".safetensors": "appl
 
 
 def router(desk: Desk) -> APIRouter:
-    """Return the routes over a desk."""
+    """Return all routes over a desk."""
     routes = APIRouter(prefix=PREFIX)
+    for add in (_jobs, _uploads, _results):
+        add(routes, desk)
 
     @routes.get("/health")
     def health() -> dict[str, Any]:
@@ -31,7 +35,10 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/catalogue")
     def catalogue() -> dict[str, Any]:
         return desk.catalogue.choices().to_json()
+    return routes
 
+
+def _jobs(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/jobs")
     async def submit(request: Request) -> JSONResponse:
         given = _json(await request.body())
@@ -62,6 +69,8 @@ def router(desk: Desk) -> APIRouter:
         return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"),
                             headers={"cache-control": "private, max-age=3600"})
 
+
+def _uploads(routes: APIRouter, desk: Desk) -> None:
     @routes.post("/uploads")
     async def upload(request: Request) -> JSONResponse:
         data = await request.body()
@@ -70,7 +79,24 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("/uploads/{upload_id}")
     def uploaded(request: Request, upload_id: str) -> FileResponse:
         return FileResponse(desk.uploads.path(upload_id, owner_of(request)), media_type="image/png")
-    return routes
+
+    @routes.post("/settings")
+    async def settings(request: Request) -> dict[str, Any]:
+        return read_settings(await request.body())
+
+
+def _results(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/results")
+    def suites() -> dict[str, Any]:
+        return {"suites": results.suites(desk.settings)}
+
+    @routes.get("/results/{suite}")
+    def suite(suite: str) -> dict[str, Any]:
+        return results.suite_to_json(desk.settings, suite)
+
+    @routes.get("/results/{suite}/{number}/{name}")
+    def picture(suite: str, number: str, name: str) -> FileResponse:
+        return FileResponse(results.picture(desk.settings, suite, number, name), media_type="image/png")
 
 
 def _json(body: bytes) -> Any:

@@ -1,8 +1,9 @@
 """What there is to choose: subjects, their styles by every method, and results, read from disk without any weights."""
 from __future__ import annotations
 
+import importlib.util
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Domain:
     encoder     what finds codes of photographs; None: none, and the page says so
     suite       settings with which words are learnt; None: none are
     pictures    settings with which a style is learnt from pictures
+    redraws     whether its suite's teacher redraws pictures
     """
 
     id: str
@@ -35,9 +37,10 @@ class Domain:
     encoder: str | None = None
     suite: str | None = None
     pictures: str | None = None
+    redraws: bool = False
 
 
-PORTRAITS = Domain("portraits", "demo:generator", "demo:encoder", "demo", "few_shot")
+PORTRAITS = Domain("portraits", "demo:generator", "demo:encoder", "demo", "few_shot", redraws=True)
 PETS = Domain("pets", "demo:pets-generator", suite="demo_pets")
 NO_ENCODER = "there is no encoder for {subject}: a photograph cannot be brought into that generator here"
 
@@ -99,13 +102,15 @@ class Choices:
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as the API tells it."""
-        return {"subjects": [self._of_subject(one) for one in self.subjects], "problems": list(self.problems)}
+        return {"subjects": [self._of_subject(one) for one in self.subjects], "problems": list(self.problems),
+                "finds_faces": finds_faces()}
 
     def _of_subject(self, subject: Domain) -> dict[str, Any]:
         reason = None if subject.encoder else NO_ENCODER.format(subject=subject.id)
         return {"id": subject.id, "source": subject.source, "styles": [one.to_json() for one in self.of(subject.id)],
                 "photographs": subject.encoder is not None, "no_photographs": reason,
-                "learns_words": subject.suite is not None, "learns_pictures": subject.pictures is not None}
+                "redraws": subject.redraws, "learns_words": subject.suite is not None,
+                "learns_pictures": subject.pictures is not None}
 
 
 @dataclass
@@ -173,15 +178,9 @@ def _choice(folder: Path, name: str, subject: Domain, entry: SetEntry) -> StyleC
 
 def finds_faces() -> bool:
     """Whether dlib and its landmarks are installed, so that faces need no clicks."""
-    import importlib.util
     if importlib.util.find_spec("dlib") is None:
         return False
     with suppress(UserError):
         predictor_file()
         return True
     return False
-
-
-def names_of(choices: Sequence[StyleChoice]) -> list[str]:
-    """Return the names of styles, each once."""
-    return list(dict.fromkeys(one.name for one in choices))

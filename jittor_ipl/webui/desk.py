@@ -6,6 +6,7 @@ Each is one process, restarted when it dies: the job that it had then fails, the
 from __future__ import annotations
 
 import logging
+import os
 import re
 import secrets
 import shutil
@@ -22,7 +23,7 @@ from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.jobs.workers import Worker, WorkerDied
 from jittor_ipl.webui.catalogue import Catalogue
 from jittor_ipl.webui.jobs import ID, Job, read_jobs
-from jittor_ipl.webui.preparing import prepare
+from jittor_ipl.webui.preparing import Finder
 from jittor_ipl.webui.requests import Request
 from jittor_ipl.webui.settings import ServerSettings
 from jittor_ipl.webui.task import Note, Task
@@ -46,8 +47,9 @@ class NoSuchJob(UserError):
 class _Lane:
     """A queue and the worker that takes jobs from it."""
 
-    def __init__(self, name: str, worker: Worker):
+    def __init__(self, name: str, worker: Worker, fresh: bool = False):
         self.name, self.worker, self.waiting = name, worker, deque()
+        self.fresh = fresh          # every job has a process of its own: a training leaves much memory behind
         self.running: Job | None = None
         self.ready = False          # the worker has loaded what all need
 
@@ -61,7 +63,9 @@ class Desk:
         self.uploads = Uploads(settings)
         self._root = settings.private / "jobs"
         service = service or Service(settings.keep)
-        self._lanes = {name: _Lane(name, Worker(service, reports=True)) for name in ("draw", "learn")}
+        half = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // 2))}
+        self._lanes = {"draw": _Lane("draw", Worker(service, reports=True)),
+                       "learn": _Lane("learn", Worker(service, half, reports=True), fresh=True)}
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[str, Task] = {}
         self._changed = threading.Condition()
@@ -116,8 +120,9 @@ class Desk:
         self._room(lane, owner)
         job_id = secrets.token_hex(8)
         folder = self._root / job_id
-        task = prepare(request, folder, self.catalogue.choices(), self.settings,
-                       lambda upload: self.uploads.path(upload, owner), lambda job: self.job(job, owner))
+        find = Finder(self.catalogue.choices(), self.settings, lambda upload: self.uploads.path(upload, owner),
+                      lambda other: self.job(other, owner))
+        task = find.prepare(request, folder)
         job = Job(job_id, owner, request.model_dump(mode="json"), folder)
         with self._changed:
             self._room(lane, owner)
@@ -199,6 +204,8 @@ class Desk:
             self._warm(lane)
         while (job := self._next(lane)) is not None:
             self._work(lane, job)
+            if lane.fresh:
+                lane.worker.stop()
         lane.worker.stop()
 
     def _warm(self, lane: _Lane) -> None:

@@ -2,27 +2,114 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jittor_ipl.errors import UserError
-from jittor_ipl.webui.catalogue import Choices
+from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.webui.catalogue import NO_ENCODER, Choices, Domain, StyleChoice, finds_faces
 from jittor_ipl.webui.jobs import Job
-from jittor_ipl.webui.requests import GenerateRequest, Request
+from jittor_ipl.webui.learning_plans import folder_kept, plan_pictures, plan_words
+from jittor_ipl.webui.requests import (
+    REDRAWN,
+    AlignRequest,
+    CompareRequest,
+    EditRequest,
+    GenerateRequest,
+    InvertRequest,
+    LearnRequest,
+    PicturesRequest,
+    Request,
+    ScoreRequest,
+)
+from jittor_ipl.webui.results import find_results
 from jittor_ipl.webui.settings import ServerSettings
-from jittor_ipl.webui.task import Task
+from jittor_ipl.webui.task import FACE, RESULTS, RUNS, UPLOAD, Task
+
+CODES = "latents.safetensors"       # of an inversion's job
+CLICKS = "where is the face? no detector is installed here: point at both eyes and at the mouth"
 
 
-def prepare(request: Request, folder: Path, choices: Choices, settings: ServerSettings,
-            upload: Callable[[str], Path], job: Callable[[str], Job]) -> Task:
-    """Return the task of a request; `upload` and `job` find an owner's own. UserError for what is not there."""
-    subject = choices.subject(request.subject)
-    task = Task(request, folder, subject)
-    if isinstance(request, GenerateRequest):
-        return _with(task, styles=[choices.style(subject.id, name) for name in request.styles])
-    raise UserError(f"jobs of the kind {request.kind} are not done here yet")
+@dataclass(frozen=True)
+class Finder:
+    """What requests may name: the server's choices, and an owner's uploads and jobs, found by functions."""
+
+    choices: Choices
+    settings: ServerSettings
+    upload: Callable[[str], Path]
+    job: Callable[[str], Job]
+
+    def prepare(self, request: Request, folder: Path) -> Task:
+        """Return the task of a request, whose files go to `folder`; UserError for what is not there."""
+        subject = self.choices.subject(request.subject)
+        return _PREPARE[type(request)](self, request, Task(request, folder, subject))
+
+    def styles(self, subject: Domain, names: tuple[str, ...]) -> tuple[StyleChoice, ...]:
+        """Return the styles of these ids or names."""
+        return tuple(self.choices.style(subject.id, name) for name in names)
 
 
-def _with(task: Task, **changes: object) -> Task:
-    from dataclasses import replace
-    return replace(task, **{name: tuple(value) if isinstance(value, list) else value
-                            for name, value in changes.items()})
+def _generate(find: Finder, request: GenerateRequest, task: Task) -> Task:
+    return replace(task, styles=find.styles(task.subject, request.styles))
+
+
+def _compare(find: Finder, request: CompareRequest, task: Task) -> Task:
+    """Of the methods that made a style those that are named, all when none is; they stay in the request's order."""
+    there = {one.set: one for one in find.choices.methods(task.subject.id, request.style)}
+    redraws = [REDRAWN] if task.subject.redraws else []
+    known = [*there, *redraws]
+    for name in request.methods:
+        if name not in known:
+            raise UserError(f"no method {name!r} made {request.style!r}{nearest(name, known)}; there are "
+                            + ", ".join(known))
+    wanted = request.methods or tuple(known)
+    return replace(task, request=request.model_copy(update={"methods": wanted}),
+                   styles=tuple(there[name] for name in wanted if name in there))
+
+
+def _photograph(find: Finder, request: AlignRequest | InvertRequest, task: Task) -> Task:
+    looks = isinstance(request, AlignRequest) or request.align == "always"
+    if looks and request.eyes is None and not finds_faces():
+        raise UserError(CLICKS)
+    task = replace(task, files={UPLOAD: find.upload(request.upload)})
+    if isinstance(request, AlignRequest):
+        return task
+    if task.subject.encoder is None:
+        raise UserError(NO_ENCODER.format(subject=task.subject.id))
+    return replace(task, styles=find.styles(task.subject, request.styles))
+
+
+def _edit(find: Finder, request: EditRequest, task: Task) -> Task:
+    styles = find.styles(task.subject, () if request.style is None else (request.style,))
+    if request.face is None:
+        return replace(task, styles=styles)
+    job = find.job(request.face)
+    codes = job.folder / CODES
+    if job.kind != "invert" or job.state != "done" or not codes.is_file():
+        raise UserError(f"the job {request.face!r} is no finished inversion: bring a photograph into the generator "
+                        "first")
+    return replace(task, styles=styles, files={FACE: codes})
+
+
+def _learn(find: Finder, request: LearnRequest, task: Task) -> Task:
+    config = plan_words(request, task.subject, find.settings.styles)
+    return replace(task, config=config, kept_as=folder_kept(config, find.settings.styles))
+
+
+def _learn_pictures(find: Finder, request: PicturesRequest, task: Task) -> Task:
+    files = {upload: find.upload(upload) for upload in request.uploads}
+    if len(files) < len(request.uploads):
+        raise UserError("a picture is named twice: give three that differ")
+    config = plan_pictures(request, task.subject, find.settings.styles, task.folder / "pictures")
+    return replace(task, files=files, config=config, kept_as=folder_kept(config, find.settings.styles))
+
+
+def _score(find: Finder, request: ScoreRequest, task: Task) -> Task:
+    found = find_results(find.settings, request.suite)
+    runs = next((root / request.suite for root in find.settings.trained
+                 if any((root / request.suite).glob("[0-9]*-*/config.yaml"))), None)
+    return replace(task, files={RESULTS: found, **({RUNS: runs} if runs else {})})
+
+
+_PREPARE: dict[type[Request], Callable[..., Task]] = {
+    GenerateRequest: _generate, CompareRequest: _compare, AlignRequest: _photograph, InvertRequest: _photograph,
+    EditRequest: _edit, LearnRequest: _learn, PicturesRequest: _learn_pictures, ScoreRequest: _score}

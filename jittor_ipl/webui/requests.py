@@ -9,6 +9,7 @@ from jittor_ipl.disk.names import safe_name
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import MAX_SEED, parse_seeds
 
+REDRAWN = "redrawn"     # of the methods: the diffusion model redraws the source's picture, no generator is adapted
 MOST_SEEDS, MOST_STYLES, MOST_PICTURES = 64, 12, 256
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Id = Annotated[str, Field(min_length=1, max_length=160)]
@@ -63,7 +64,7 @@ class CompareRequest(_OfSubject):
     style: Name                     # its name, the same in all methods
     seed: Seed = 0
     truncation: Truncation = 0.7
-    methods: tuple[Name, ...] = Field((), max_length=MOST_STYLES)   # () is all
+    methods: tuple[Name, ...] = Field((), max_length=MOST_STYLES)   # () is all; REDRAWN among them
 
 
 class _OfFace(Request):
@@ -136,6 +137,14 @@ class LearnRequest(_Kept):
     new_style: bool = False         # take the words as they are, however near a listed style's
 
 
+class ScoreRequest(Request):
+    """The figures of a suite that run_all.py made, as `summary` tells them."""
+
+    kind: Literal["score"] = "score"
+    suite: Name
+    subject: Name = "portraits"
+
+
 class PicturesRequest(_Kept):
     """A style learnt from a few pictures: a LoRA of the diffusion model, then the generator by it."""
 
@@ -146,7 +155,7 @@ class PicturesRequest(_Kept):
 KINDS: dict[str, type[Request]] = {
     model.model_fields["kind"].default: model
     for model in (GenerateRequest, CompareRequest, AlignRequest, InvertRequest, EditRequest, LearnRequest,
-                  PicturesRequest)}
+                  PicturesRequest, ScoreRequest)}
 
 
 def parse(given: Any) -> Request:

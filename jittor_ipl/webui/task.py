@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jittor_ipl.config import StyleRun
 from jittor_ipl.webui.catalogue import Domain, StyleChoice
 from jittor_ipl.webui.requests import Request
+
+# In Task.files: a photograph, the codes of an inverted one, a results folder, and the runs behind it.
+UPLOAD, FACE, RESULTS, RUNS = "upload", "face", "results", "runs"
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,9 @@ class Task:
     folder      where its files go
     subject     whose generator it is about
     styles      those it names, in order
-    files       uploads by id, and files of other jobs by what they are
+    files       UPLOAD, FACE ... or, of several uploads, their ids, and where each lies
+    config      how a style is learnt
+    kept_as     the folder that it has afterwards
     """
 
     request: Request
@@ -25,6 +31,8 @@ class Task:
     subject: Domain
     styles: tuple[StyleChoice, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    config: StyleRun | None = None
+    kept_as: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -1,76 +1,72 @@
-"""Pictures of seeds: in the source, in styles, by every method."""
+"""Pictures of seeds: in the source, in styles, and in one style by every method."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from jittor_ipl.adaptation.render import Recipe, render
-from jittor_ipl.disk.names import SUFFIX, seed_name
-from jittor_ipl.images.files import save_png
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.webui.catalogue import StyleChoice
-from jittor_ipl.webui.png import chunks_of
-from jittor_ipl.webui.requests import GenerateRequest
+from jittor_ipl.webui.requests import REDRAWN, CompareRequest, GenerateRequest
 from jittor_ipl.webui.task import JobResult, Task
 from jittor_ipl.webui.work.models import Models
+from jittor_ipl.webui.work.pictures import SOURCE, Album, in_style
+from jittor_ipl.webui.work.redrawing import redrawn
 from jittor_ipl.webui.work.report import Reporter
-
-SOURCE = "source"       # what stands in the place of a style's name
 
 
 def generate(task: Task, models: Models, report: Reporter) -> JobResult:
     """Draw every seed in the source and in every style; each picture is told as soon as it is there."""
     request: GenerateRequest = task.request
-    shown: list[StyleChoice | None] = [None, *task.styles]
-    of, pictures = len(shown) * len(request.seeds), []
+    album, of = Album(task), (len(task.styles) + 1) * len(request.seeds)
     report("loading", 0, of)
-    for style in shown:
+    for style in (None, *task.styles):
         generator = models.source(task.subject) if style is None else \
             models.style(task.subject, style, request.strength)
-        for seed, pixels in drawn(generator, request.seeds, recipe_of(request, style)):
-            picture = keep(task.folder, pixels, settings_of(request, style, seed), len(pictures))
-            pictures.append(picture)
-            report("drawing", len(pictures), of, pictures=[picture])
-    return JobResult(tuple(pictures))
+        for seed, pixels in drawn(generator, request.seeds, _recipe(style, request.truncation, request.noise)):
+            picture = add_seed(album, pixels, style, seed, request.truncation, request.noise, request.strength)
+            report("drawing", len(album.pictures), of, pictures=[picture])
+    return JobResult(tuple(album.pictures))
 
 
-def recipe_of(request: GenerateRequest, style: StyleChoice | None) -> Recipe:
-    """Return how a request's pictures are drawn: with the centre of truncation that the style was made with."""
-    recipe = Recipe() if style is None else style.entry.plan.recipe
-    return recipe.model_copy(update={"truncation": request.truncation, "noise": request.noise})
+def compare(task: Task, models: Models, report: Reporter) -> JobResult:
+    """Draw one seed in the source and, by every method that was named, in a style."""
+    request: CompareRequest = task.request
+    album, seed = Album(task), request.seed
+    of = 1 + len(task.styles) + (REDRAWN in request.methods)
+    report("loading", 0, of)
+    before = None
+    for style in (None, *task.styles):
+        generator = models.source(task.subject) if style is None else models.style(task.subject, style)
+        (_, pixels), = drawn(generator, [seed], _recipe(style, request.truncation))
+        before = pixels if before is None else before
+        picture = add_seed(album, pixels, style, seed, request.truncation, method=style.method if style else None)
+        report("drawing", len(album.pictures), of, pictures=[picture])
+    if REDRAWN in request.methods:
+        pixels = redrawn(task.subject, request.style, before, models)
+        picture = album.add(pixels, request.style, f"{album.what(seed)} redrawn by the diffusion model in the style "
+                            f"{request.style}", REDRAWN, seed=seed, truncation=request.truncation, method=REDRAWN)
+        report("drawing", of, of, pictures=[picture])
+    return JobResult(tuple(album.pictures))
 
 
-def drawn(generator: Generator, seeds: Sequence[int], recipe: Recipe) -> Any:
-    """Yield (seed, pixels) one by one."""
+def add_seed(album: Album, pixels: np.ndarray, style: StyleChoice | None, seed: int, truncation: float,
+             noise: str = "const", strength: float = 1.0, method: str | None = None) -> dict:
+    """Keep the picture of a seed with all that makes it again: style None is the source."""
+    name = SOURCE if style is None else style.name
+    own = {} if style is None else {"style_id": style.id, "strength": strength,
+                                    "weights_sha256": style.entry.weights_sha256}
+    return album.add(pixels, name, in_style(album.what(seed), name, strength), seed=seed, truncation=truncation,
+                     noise=noise, method=method, **own)
+
+
+def drawn(generator: Generator, seeds: Sequence[int], recipe: Recipe) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (seed, pixels) one by one, so that a cancelled job ends after the picture that it is at."""
     for seed in seeds:
         yield seed, next(render(generator, [seed], recipe, batch=1))
 
 
-def settings_of(request: GenerateRequest, style: StyleChoice | None, seed: int) -> dict[str, Any]:
-    """Return all that a picture was made with, so that reading it back makes the same picture."""
-    found = {"kind": "generate", "subject": request.subject, "style": SOURCE if style is None else style.name,
-             "seed": seed, "truncation": request.truncation, "noise": request.noise}
-    return found if style is None else \
-        {**found, "style_id": style.id, "strength": request.strength, "weights_sha256": style.entry.weights_sha256}
-
-
-def keep(folder: Path, pixels: np.ndarray, settings: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Write a picture with its settings inside and return what is told of it."""
-    label = str(settings["style"]).replace(" ", "-")
-    name = f"{number:03d}-{label}-{seed_name(settings['seed'])}{SUFFIX}" if "seed" in settings \
-        else f"{number:03d}-{label}{SUFFIX}"
-    save_png(folder / name, pixels, chunks_of(settings))
-    height, width, _ = pixels.shape
-    return {"name": name, "seed": settings.get("seed"), "style": settings["style"], "width": width, "height": height,
-            "settings": dict(settings), "alt": alt_of(settings)}
-
-
-def alt_of(settings: Mapping[str, Any]) -> str:
-    """Return what a picture shows, in words for those who cannot see it."""
-    subject = {"portraits": "portrait", "pets": "pet"}.get(str(settings.get("subject")), str(settings.get("subject")))
-    seed = f" of seed {settings['seed']}" if "seed" in settings else ""
-    style = "the source" if settings["style"] == SOURCE else f"the style {settings['style']}"
-    return f"{subject}{seed} in {style}"
+def _recipe(style: StyleChoice | None, truncation: float, noise: str = "const") -> Recipe:
+    recipe = Recipe() if style is None else style.entry.plan.recipe
+    return recipe.model_copy(update={"truncation": truncation, "noise": noise})

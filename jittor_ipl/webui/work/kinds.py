@@ -6,11 +6,14 @@ from collections.abc import Callable
 from jittor_ipl.adaptation.render import Recipe, render
 from jittor_ipl.webui.catalogue import PORTRAITS
 from jittor_ipl.webui.task import JobResult, Task
-from jittor_ipl.webui.work import drawing
+from jittor_ipl.webui.work import drawing, editing, learning, photographs, scoring
 from jittor_ipl.webui.work.models import Models
 from jittor_ipl.webui.work.report import Reporter
 
-WORK: dict[str, Callable[[Task, Models, Reporter], JobResult]] = {"generate": drawing.generate}
+WORK: dict[str, Callable[[Task, Models, Reporter], JobResult]] = {
+    "generate": drawing.generate, "compare": drawing.compare, "align": photographs.align,
+    "invert": photographs.invert_photograph, "edit": editing.edit, "learn": learning.learn,
+    "learn-pictures": learning.learn_pictures, "score": scoring.score}
 
 
 def warm(models: Models) -> None:
