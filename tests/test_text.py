@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from jittor_ipl.errors import UserError
 from jittor_ipl.text import templates
 from jittor_ipl.text import tokenizer as text
+from jittor_ipl.text.synonyms import SYNONYMS, understood
+from jittor_ipl.world.teaching.captions import PORTRAIT
 
 RECORD = json.loads((Path(__file__).parent / "golden" / "tokens.json").read_text())
 
@@ -116,3 +118,17 @@ def test_class_prompts_as_ipl_builds_them(init, n_ctx, prompt, vectors):
 def test_class_prompts_refuse_an_empty_class():
     with pytest.raises(UserError, match="empty"):
         text.class_prompts(" _ ")
+
+
+def test_synonyms_lead_from_words_that_no_caption_has_to_words_that_one_has():
+    vocabulary = {word for said in PORTRAIT.vocabulary_texts() for word in text.tokenizer().split(said)}
+    assert set(SYNONYMS.values()) <= vocabulary and not set(SYNONYMS) & vocabulary
+
+
+def test_only_whole_words_that_the_reader_lacks_are_read_as_others():
+    of_captions = {"face", "with", "hair", "blond", "curly"}.__contains__
+    assert understood("face with Gold hair, golden", of_captions) == ("face with blond hair, blond",
+                                                                     {"gold": "blond", "golden": "blond"})
+    assert understood("a goldfish and curls", of_captions) == ("a goldfish and curls", {})
+    assert understood("gold hair", lambda word: True) == ("gold hair", {})
+    assert understood("gold hair", lambda word: False) == ("gold hair", {})

@@ -137,15 +137,14 @@ def _open(weights: str, encoder: str | None, encoding: Mapping[str, Any], lpips:
     from jittor_ipl.inversion.invert import Tools
     from jittor_ipl.inversion.matching import Edges
     from jittor_ipl.submission.produce import source_of, weight_hashes
-    from jittor_ipl.weights.features import load_lpips
     from jittor_ipl.weights.generator import generator_sha256
     from jittor_ipl.world.judging.features import extractor_of
     from jittor_ipl.world.subjects import subject_of
     generator = source_of(weights)
     named = encoder or (DEMO_ENCODER if weights == DEMO else "none")
     ref = None if named == "none" else named
-    network = load_lpips(lpips.split(",")) if lpips else Edges()
     extractor = extractor_of(subject_of(weights), None, lpips.split(",") if lpips else (), arcface)
+    network = extractor.lpips.model if lpips else Edges()       # the judge, in LPIPS's place, measures alone
     hashes = {"generator": generator_sha256(generator), "encoder": _hash(ref),
               "lpips": extractor.lpips.sha256, "identity": extractor.identity.sha256}
     facts = hashes | {"encoding": dict(encoding) if ref else None,

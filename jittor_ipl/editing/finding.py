@@ -14,7 +14,7 @@ from jittor_ipl.editing.dictionary import SAMPLED, Dictionary, clip_hashes, load
 from jittor_ipl.editing.preparing import DIRECTIONS, STATISTICS, Tell, prepare, write_statistics
 from jittor_ipl.editing.statistics import StyleStatistics, load_statistics, measure_statistics
 from jittor_ipl.editing.ways import FACES, FIRST_ORDER, WAYS, make_way
-from jittor_ipl.editing.words import text_direction
+from jittor_ipl.editing.words import remarks, text_direction
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.weights.clip import load_clip
@@ -54,6 +54,8 @@ def make(generator: Generator, clips: Sequence[str], way: str, faces: int | None
         raise UserError(f"--target is of --way {FIRST_ORDER}, and of a folder of its own: give --output")
     facts, loaded = facts_of(generator, clips), [load_clip(ref) for ref in clips]
     facts |= {"neutral": neutral, "targets": list(targets)} if targets else {}
+    for remark in remarks(loaded, [neutral, *targets]) if targets else ():
+        (tell or _tell)(f"note: {remark}")
     folder = output_folder(folder or kept_in(facts, way))
     with locked(folder):
         statistics = measure_statistics(generator)

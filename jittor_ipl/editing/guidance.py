@@ -6,13 +6,12 @@ the published program leaves out CLIP's normalisation of pixels, which `official
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from jittor_ipl.editing.words import unknown_words
+from jittor_ipl.editing.words import as_read, telling_words, unknown_words
 from jittor_ipl.errors import UserError
 from jittor_ipl.losses import clip_distance, directional, text_direction
 from jittor_ipl.models.clip.model import Clip
@@ -26,8 +25,7 @@ from jittor_ipl.weights.folder import find_file_set
 from jittor_ipl.weights.network import open_network
 from jittor_ipl.weights.refs import locate
 
-# Words that say nothing of a face.
-_STOP = {"a", "an", "the", "of", "with", "and", "or", "in", "on", "to", "is", "has", "who", "that", "photo", "picture"}
+_FRAME = {"photo", "picture"}       # words of a prompt that say nothing of what is on it
 FLOOR = 0.5     # about what one attribute of a face moves a unit feature by
 Recogniser = Callable[[jt.Var], jt.Var]      # pictures [B, 3, H, W] in [-1, 1] -> unit vectors [B, d]
 
@@ -78,7 +76,7 @@ def image_features(clip: Clip, images: jt.Var, official: bool = False) -> jt.Var
 
 
 def open_guide(ref: str | os.PathLike, prompt: str, official: bool = False, neutral: str | None = None) -> Guide:
-    """Return the guide of a CLIP and a prompt; words that a small CLIP never saw are told on stderr.
+    """Return the guide of a CLIP and a prompt; `words.remarks` says what a small CLIP does not know of it.
 
     `neutral`, what the pictures show before, makes it follow the direction between the two. Raises UserError for a file
     that holds no CLIP, for a text that is empty, too long, or of which it knows no word that says something, and for
@@ -97,15 +95,10 @@ def open_guide(ref: str | os.PathLike, prompt: str, official: bool = False, neut
 
 def text_feature(clip: Clip, prompt: str, label: str) -> jt.Var:
     """Return the unit feature [1, d] of a prompt as it is; `label` names the CLIP in messages, see `open_guide`."""
-    tokens = tokenize([prompt], clip.context_length)
-    unknown = unknown_words(clip, prompt)
-    telling = [word for word in prompt.lower().split() if word.strip(".,;:!?") not in _STOP]
-    if not set(telling) - {word.lower() for word in unknown}:
+    tokens = tokenize([as_read(clip, prompt)], clip.context_length)
+    if not {*telling_words(prompt)} - {*unknown_words(clip, prompt)} - _FRAME:
         raise UserError(f"prompt {shorten(prompt)}: {label} knows no word of it that says something of a picture; "
                         "use other words, or another CLIP with --clip")
-    if unknown:
-        print(f"warning: {label} never saw {', '.join(map(repr, unknown[:4]))}, so the pictures will not show it; use "
-              "other words or a full CLIP", file=sys.stderr, flush=True)
     with jt.no_grad():
         feature = unit(clip.encode_text(tokens)).stop_grad()
         feature.sync()

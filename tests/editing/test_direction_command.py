@@ -92,5 +92,18 @@ def test_the_demo_world_works_out_of_the_box(edit, tmp_path, capsys):
         "codes.safetensors", "edit.json", "seed0003.png", "seed0003_+2.png", "sheet.png"]
     assert edit("direction", "--seeds", "3", "--target", "happy face", "--outdir", "auto", tiny=False) == 0
     assert 1 <= json.loads((tmp_path / "auto" / "edit.json").read_text())["edits"][0]["alpha"] <= 6
-    assert edit("direction", "--seeds", "3", "--target", "golden face", tiny=False) == 2
-    assert "has never seen 'golden'" in capsys.readouterr().err
+    assert edit("direction", "--seeds", "3", "--target", "zebra face", tiny=False) == 2
+    assert "has never seen 'zebra'" in capsys.readouterr().err
+
+
+def test_words_that_the_demos_clip_knows_by_others(edit, tmp_path, capsys):
+    """PaddleGAN's page says "gold" and "curl": the demo's CLIP reads "blond" and "curly", and says so in a line."""
+    pictures = []
+    for hair in ("gold", "blond"):
+        assert edit("direction", "--seeds", "3", "--target", f"face with {hair} hair", "--direction-offset", "2",
+                    "--outdir", hair, tiny=False) == 0
+        assert ("note: the CLIP knows 'gold' as 'blond'\n" in capsys.readouterr().err) == (hair == "gold")
+        pictures.append(load_image(tmp_path / hair / "seed0003_+2.png"))
+    assert np.array_equal(*pictures)
+    assert edit("direction", "--neutral", "blond hair", "--target", "gold hair", "--seeds", "3", tiny=False) == 2
+    assert "sees no difference between 'blond hair' and 'gold hair'" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_from_a_prompt_to_a_file_and_pictures(networks, generator, tmp_path, cap
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--prompt", ""], "the prompt is empty"), (["--prompt", "a face", "--strengths", "much"], "no list of numbers"),
+    (["--prompt", ""], "the prompt is empty"), (["--prompt", "a face", "--strengths", "much"], "nor a list of numbers"),
     (["--prompt", "a face", "--step", "0"], "must be positive"),
     (["--prompt", "a face", "--find-on", "x"], "seeds 'x'"),
     (["--prompt", "a face", "--identity-power", "low"], "--identity model_ir_se50.pth"),

@@ -100,13 +100,28 @@ def test_mistakes_are_told_before_anything_is_written(networks, tmp_path, capsys
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_a_prompt_that_the_demo_clip_does_not_know(capsys):
+def test_a_prompt_that_the_demo_clip_does_not_know():
     with pytest.raises(UserError, match="knows no word"):
         open_guide("demo:clip-robust", "a zxqv of the qqq")
     with pytest.raises(UserError, match="knows no word"):
         open_guide("demo:clip-robust", "a photo of a")
     open_guide("demo:clip-robust", "face with zxqv hair")
-    assert "never saw 'zxqv'" in capsys.readouterr().err
+
+
+def test_the_demos_clips_know_the_page_s_words_by_others(capsys):
+    """In prompts of all editors "gold" is "blond" and "curl" "curly", which is told once, as unknown words are."""
+    from jittor_ipl.commands.edit.faces import open_generator
+    from jittor_ipl.commands.edit.guides import open_guides
+    opened = open_generator("demo:generator")
+    pairs = [open_guides(opened, f"face with {hair} hair", (), neutral="face") for hair in ("gold", "blond")]
+    for ours, plain in zip(*pairs):
+        np.testing.assert_array_equal(ours.direction.numpy(), plain.direction.numpy())
+    assert capsys.readouterr().err.splitlines() == ["note: the CLIP knows 'gold' as 'blond'"]
+    open_guides(opened, "face with zxqv curl hair", ())
+    assert capsys.readouterr().err.splitlines() == [
+        "note: the CLIP knows 'curl' as 'curly'", "note: the CLIP has never seen 'zxqv': it says nothing to it"]
+    with pytest.raises(UserError, match="are one"):
+        open_guide("demo:clip-robust", "gold hair", neutral="blond hair")
 
 
 def test_codes_of_a_tuned_face_stay_with_its_generator(networks, generator, tuned_face, tmp_path, capsys):

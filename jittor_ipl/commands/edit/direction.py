@@ -9,6 +9,7 @@ import click
 
 from jittor_ipl.commands import options
 from jittor_ipl.commands.edit.faces import face_options
+from jittor_ipl.commands.edit.numbers import numbers_of
 from jittor_ipl.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,15 +86,14 @@ def _by_words(opened: OpenedGenerator, others: Sequence[OpenedGenerator], clips:
     from jittor_ipl.editing.dictionary import REMAKE, require_clips
     from jittor_ipl.editing.finding import default_clips, find
     from jittor_ipl.editing.session import Edit
-    from jittor_ipl.editing.words import text_direction, unknown_words
+    from jittor_ipl.editing.words import remarks, text_direction
     from jittor_ipl.weights.clip import load_clip
     from jittor_ipl.weights.generator import require_generator
     neutral, target, keep = words
     clips = default_clips(clips, opened.entry.plan.source)
     loaded = [load_clip(ref) for ref in clips]
-    for word in dict.fromkeys(word for clip in loaded for text in (neutral, target, *keep)
-                              for word in unknown_words(clip, text)):
-        options.note(f"the CLIP has never seen {word!r}: it says nothing to it")
+    for remark in remarks(loaded, [neutral, target, *keep]):
+        options.note(remark)
     text = text_direction(loaded, neutral, target)
     kept = [text_direction(loaded, neutral, one) for one in keep]
     dictionary, statistics = find([opened.generator, opened.source], clips, direction_path, stat_path)
@@ -118,16 +118,3 @@ def _found(opened: OpenedGenerator, others: Sequence[OpenedGenerator], file: str
     for other in others:
         require_generator(made_for, [other.source, other.generator], other.name, REMAKE)
     return edit
-
-
-def numbers_of(text: str, option: str) -> list[float] | None:
-    """Return the numbers of a list such as "-1,0,2.5", None for "auto"; UserError for anything else."""
-    if text.strip() == "auto":
-        return None
-    try:
-        found = [float(part) for part in text.strip("[] ").replace(" ", ",").split(",") if part]
-    except ValueError:
-        found = []
-    if not found or not all(abs(number) <= 100 for number in found):
-        raise UserError(f"{option} {text!r} is neither auto nor a list of numbers from -100 to 100, such as -1,0,2.5")
-    return found

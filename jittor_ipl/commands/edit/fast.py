@@ -17,6 +17,7 @@ from jittor_ipl.commands.edit.guides import (
     open_identity,
     units_option,
 )
+from jittor_ipl.commands.edit.numbers import numbers_of
 from jittor_ipl.errors import UserError
 
 EXAMPLES = """  python -m jittor_ipl edit fast --prompt "happy face"
@@ -38,8 +39,8 @@ _SEARCH = {"cls": options.Option, "heading": "the search (StyleMC's numbers)"}
 @click.option("--step", type=float, default=0.1, metavar="X",
               help="How far a gradient moves the channel that it moves most.", **_SEARCH)
 @units_option
-@click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="2", metavar="LIST",
-              help="Show the faces with so much of it: -1,0,2.5")
+@click.option("--strengths", "--alpha", "--direction-offset", "strengths", default="auto", metavar="LIST",
+              help="Show the faces with so much of it: -1,0,2.5. auto: 2.")
 @click.option("--outdir", "--output", metavar="DIR",
               help="Folder of the direction and the pictures.  [default: edits/fast-PROMPT]")
 def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
@@ -52,7 +53,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     from jittor_ipl.editing.deviations import deviations
     from jittor_ipl.editing.results import RECORD, edit_folder, slug
     from jittor_ipl.runtime.streams import parse_seeds
-    alphas, found_on = _numbers(strengths), parse_seeds(find_on)
+    alphas, found_on = numbers_of(strengths, "--strengths") or [fast.STRENGTH], parse_seeds(find_on)
     if not step > 0:
         raise UserError(f"--step {step} must be positive")
     settings = fast.FastSettings(batch_size, step=step, id_lambda=fast.IDENTITY[identity_power], side=resolution)
@@ -92,14 +93,3 @@ def _pictures(folder: Path, faces: Any, deltas: Any, alphas: list[float], prompt
             save_png(folder / f"{name}_{alpha:+g}{SUFFIX}", picture, {"prompt": prompt, "strength": f"{alpha:g}"})
         rows += pictures
     return save_png(folder / SHEET, grid(rows, columns=len(faces.names)), {"prompt": prompt})
-
-
-def _numbers(text: str) -> list[float]:
-    """Return the strengths of a list; UserError for anything else."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(abs(number) <= 1000 for number in found):
-        raise UserError(f"--strengths {text!r} is no list of numbers such as -1,0,2.5")
-    return found

@@ -49,9 +49,13 @@ def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], comp
                         "own know nothing but the demo's drawings)")
     from jittor_ipl import clip as clip_files
     from jittor_ipl.editing.guidance import open_guide
+    from jittor_ipl.editing.words import remarks
     official = compat == "official"
     before = None if official or not neutral else neutral
-    return [open_guide(clip_files.find(name), prompt, official, before) for name in clips or DEMO_CLIPS]
+    guides = [open_guide(clip_files.find(name), prompt, official, before) for name in clips or DEMO_CLIPS]
+    for remark in remarks([guide.clip for guide in guides], [prompt] if before is None else [before, prompt]):
+        options.note(remark)
+    return guides
 
 
 def units_option(function: Callable[..., Any]) -> Callable[..., Any]:
