@@ -2,6 +2,7 @@
 """Measure edits by words on the demo world with the independent judge, on faces of seeds that no trial used.
 
     python scripts/measure_editing.py                              # six prompts, 200 faces, the shipped dictionary
+    python scripts/measure_editing.py --first-seed 3500000         # on other faces; docs/editing.md has this table
     python scripts/measure_editing.py --direction-path d/directions.safetensors --stat-path d/statistics.safetensors
     python scripts/measure_editing.py --sheet docs/editing-sheet.png
 
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 FIRST_SEED = 2_000_000          # tuning looked at those from 4,000,000 on
 GENERATOR, CLIP = "demo:generator", "demo:clip-local"
 # Target: the neutral words, the attribute and the value that are wanted, and what the words imply besides. The demo's
-# CLIP never read "gold" or "curl": it knows them as "blond" and "curly".
+# CLIP reads "gold" and "curl" as "blond" and "curly" (text/synonyms.py).
 PROMPTS = {
     "boy face": ("face", "gender", "boy", ("beard",)),
     "happy face": ("face", "expression", "happy", ()),

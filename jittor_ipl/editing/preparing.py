@@ -10,7 +10,7 @@ import numpy as np
 
 from jittor_ipl.disk.integrity import canonical
 from jittor_ipl.editing.dictionary import metadata_of, save_dictionary
-from jittor_ipl.editing.ways import Way
+from jittor_ipl.editing.ways import FIRST_ORDER, Way
 from jittor_ipl.errors import UserError
 from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 
@@ -46,7 +46,7 @@ def prepare(way: Way, folder: Path, facts: Mapping[str, Any], tell: Tell) -> Pat
         tell(f"going on after {done} of {way.blocks} blocks")
     if done < way.blocks:
         seconds = estimate(way) * (way.blocks - done) / way.blocks
-        tell(f"{way.name}: {way.renders} renders{' and passes back' if way.name == 'first-order' else ''}, about "
+        tell(f"{way.name}: {way.renders} renders{' and passes back' if way.name == FIRST_ORDER else ''}, about "
              f"{duration(seconds)} (measured on a part of them); it may be stopped and goes on later")
     last = time.monotonic()
     for block in range(done, way.blocks):

@@ -57,25 +57,32 @@ def states(generator: Generator, styles: Sequence[jt.Var], steps: int) -> Iterat
 
 
 def shared_responses(generator: Generator, clips: Sequence[Clip], face: Styles, statistics: StyleStatistics, steps: int,
-                     alpha: float = ALPHA, most: int | None = None) -> np.ndarray:
+                     alpha: float = ALPHA, chosen: np.ndarray | None = None) -> np.ndarray:
     """Return the responses [rows, d] of all channels of the first `steps` styled convolutions on one face.
 
     face: S codes [1, C] a layer. Renders of a layer's channels start from what lies below it, many at a time, and
-    stop at the resolution of the last step. With `most` only that many channels a layer are measured.
+    stop at the resolution of the last step. With `chosen`, bool [rows], only these channels are measured.
     """
-    side = 4 << (steps // 2)
+    side, layers = 4 << (steps // 2), channels_of(statistics, steps)
+    chosen = np.ones(sum(layers), bool) if chosen is None else chosen
+    of_layers = np.split(chosen, np.cumsum(layers)[:-1])
     codes, noise, found = [jt.array(code) for code in face], generator.noises.as_list(), []
     for step, state in states(generator, codes, steps):
         position = style_of(step)
         mean, std = statistics.mean[position], statistics.std[position]
-        channels = np.arange(len(mean))[:most]
-        for batch in np.array_split(channels, -(-len(channels) // max(1, at_once(side) // 2))):
+        channels, most = np.flatnonzero(of_layers[step]), max(1, at_once(side) // 2)
+        for batch in (channels[at:at + most] for at in range(0, len(channels), most)):
             rows = _with_signs(face[position], batch, mean, std, alpha)
             with jt.no_grad():
                 changed = [*codes[:position], jt.array(rows), *codes[position + 1:]]
                 seen = features(clips, picture_from(generator, step, state, changed, noise, steps)).numpy()
             found.append(seen[:len(batch)] - seen[len(batch):])
     return np.concatenate(found)
+
+
+def channels_of(statistics: StyleStatistics, steps: int) -> list[int]:
+    """Return how many channels each of the first `steps` styled convolutions has: how rows divide among layers."""
+    return [len(statistics.std[style_of(step)]) for step in range(steps)]
 
 
 def published_responses(generator: Generator, clips: Sequence[Clip], faces: Styles, statistics: StyleStatistics,
@@ -126,7 +133,9 @@ def frozen(*networks: jt.Module) -> None:
             parameter.stop_grad()
 
 
-def unit_rows(responses: np.ndarray) -> np.ndarray:
-    """Return responses [..., d] of unit length; rows without any response stay zero."""
-    length = np.linalg.norm(responses, axis=-1, keepdims=True)
+def unit_rows(responses: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """Return responses [..., d] of unit length, divided by `lengths` [...] where those are known otherwise; rows
+    without any response stay zero.
+    """
+    length = (np.linalg.norm(responses, axis=-1) if lengths is None else lengths)[..., None]
     return np.where(length > 1e-12, responses / np.maximum(length, 1e-12), 0)

@@ -2,7 +2,8 @@
 
 sampled      channels and CLIP features of random faces vary together: their covariance, a render a face
 full         StyleCLIP's: two renders for every channel of every face, sharing what channels have in common
-first-order  derivatives in place of renders: one backward pass for every axis of CLIP's space
+first-order  derivatives in place of renders: one backward pass for every axis of CLIP's space; renders for the channels
+             that change most, for which five deviations are no small step
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from jittor_ipl.editing import responses
 from jittor_ipl.editing.codes import Styles, file_positions, layers_of
 from jittor_ipl.editing.dictionary import SAMPLED, measured_layers
 from jittor_ipl.editing.partial import picture_from, start, steps_to
-from jittor_ipl.editing.statistics import PSI, StyleStatistics, sampled_styles
+from jittor_ipl.editing.statistics import PSI, SEED, StyleStatistics, sampled_styles
 from jittor_ipl.errors import UserError
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -24,6 +25,8 @@ from jittor_ipl.runtime.backend import jt
 FULL, FIRST_ORDER = "full", "first-order"
 WAYS = (SAMPLED, FULL, FIRST_ORDER)
 FACES = {SAMPLED: 3000, FULL: 100, FIRST_ORDER: 100}        # StyleCLIP measures on 100
+FAR = 1 / 10        # of the channels, those of the longest derivatives, which first-order renders on every face
+PROBES = 32         # random axes that tell first-order the length of a response where few targets are asked for
 Sums = dict[str, np.ndarray]
 
 
@@ -69,7 +72,7 @@ def make_way(name: str, generator: Generator, clips: Sequence[Clip], statistics:
     layers = measured_layers(generator, side)
     if name == FULL:
         return _full(generator, clips, statistics, codes, steps, layers, alpha)
-    return _first_order(generator, clips, statistics, codes, steps, layers, texts)
+    return _first_order(generator, clips, statistics, codes, steps, layers, alpha, texts)
 
 
 # ---- sampled -----------------------------------------------------------------------------------------------------
@@ -126,7 +129,8 @@ def _full(generator: Generator, clips: Sequence[Clip], statistics: StyleStatisti
           layers: list[str], alpha: float) -> Way:
     faces = len(codes[0])
     channels = sum(layer.channels for layer in layers_of(generator) if layer.name in layers)
-    few = 2 * responses.at_once(4 << (steps // 2))
+    few = np.concatenate([np.arange(count) < 2 * responses.at_once(4 << (steps // 2))
+                          for count in responses.channels_of(statistics, steps)])
 
     def face(index: int) -> Styles:
         return tuple(code[index:index + 1] for code in codes)
@@ -136,33 +140,63 @@ def _full(generator: Generator, clips: Sequence[Clip], statistics: StyleStatisti
             generator, clips, face(index), statistics, steps, alpha).astype(np.float64))}
 
     def sample() -> float:
-        measured = responses.shared_responses(generator, clips, face(0), statistics, steps, alpha, most=few)
-        return len(measured) / channels
+        return len(responses.shared_responses(generator, clips, face(0), statistics, steps, alpha, few)) / channels
     return Way(FULL, faces, layers, measure, _mean_direction, sample, 2 * channels * faces,
                {"faces": faces, "psi": PSI, "alpha": alpha})
 
 
 def _first_order(generator: Generator, clips: Sequence[Clip], statistics: StyleStatistics, codes: Styles, steps: int,
-                 layers: list[str], texts: np.ndarray | None) -> Way:
+                 layers: list[str], alpha: float, texts: np.ndarray | None) -> Way:
     faces, block = len(codes[0]), max(1, responses.at_once(4 << (steps // 2)) // 4)
-    axes = np.eye(sum(clip.settings.embed_dim for clip in clips)) if texts is None else texts.astype(np.float64)
+    asked, axes = axes_for(sum(clip.settings.embed_dim for clip in clips), texts)
+    channels = sum(responses.channels_of(statistics, steps))
+    most = max(1, round(FAR * channels))
     responses.frozen(generator, *clips)
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        return responses.unit_rows(rows, np.linalg.norm(rows[..., asked:], axis=-1))
 
     def derived(index: int, along: np.ndarray) -> np.ndarray:
         taken = tuple(code[index * block:(index + 1) * block] for code in codes)
-        return responses.derived_responses(generator, clips, taken, statistics, steps, along)
+        return responses.derived_responses(generator, clips, taken, statistics, steps, along).astype(np.float64)
+
+    def rendered(index: int, chosen: np.ndarray) -> np.ndarray:
+        face = tuple(code[index:index + 1] for code in codes)
+        return responses.shared_responses(generator, clips, face, statistics, steps, alpha, chosen) @ axes.T
 
     def measure(index: int) -> Sums:
-        found = derived(index, axes).astype(np.float64)
-        return {"unit": (responses.unit_rows(found) if texts is None else found).sum(0)}
+        found = derived(index, axes)
+        for i, rows in enumerate(found, index * block):
+            lengths = np.linalg.norm(rows[:, asked:], axis=1)
+            far = np.isin(np.arange(channels), np.argsort(-lengths, kind="stable")[:most])
+            rows[far] = rendered(i, far)
+        return {"unit": unit(found).sum(0)}
 
     def sample() -> float:
-        few = axes[:8]
-        derived(0, few)
-        return len(few) / len(axes)
-    return Way(FIRST_ORDER, -(-faces // block), layers, measure,
-               _mean_direction if texts is None else lambda sums: _along(sums["unit"], axes), sample, faces,
-               {"faces": faces, "psi": PSI})
+        share, together = min(1, 8 / len(axes)), min(block, faces)
+        derived(0, axes[:8])
+        count = min(channels, max(1, round(share * together * most)))
+        rendered(0, np.isin(np.arange(channels), np.linspace(0, channels - 1, count).astype(int)))
+        return share
+
+    def finish(sums: Mapping[str, np.ndarray]) -> np.ndarray:
+        mean = unit(sums["unit"])
+        return mean.astype(np.float32) if texts is None else _along(mean[:, :asked], axes[:asked])
+    return Way(FIRST_ORDER, -(-faces // block), layers, measure, finish, sample, faces * (1 + 2 * most),
+               {"faces": faces, "psi": PSI, "alpha": alpha})
+
+
+def axes_for(width: int, texts: np.ndarray | None) -> tuple[int, np.ndarray]:
+    """Return how many axes are of `texts` [K, width], and these with those that tell the length of a response.
+
+    All of a space tell it exactly. Where a few texts are asked for it is the length along random orthogonal axes,
+    enlarged by the share of the space that they span: the published rows are unit vectors, whatever is asked of them.
+    """
+    if texts is None:
+        return 0, np.eye(width)
+    count = min(PROBES, width)
+    probes, _ = np.linalg.qr(np.random.RandomState(SEED).randn(width, count))
+    return len(texts), np.concatenate([texts.astype(np.float64), probes.T * (width / count)**.5])
 
 
 def _along(sums: np.ndarray, texts: np.ndarray) -> np.ndarray:

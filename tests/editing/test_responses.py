@@ -18,6 +18,13 @@ def faces(small):
     return next(sampled_styles(small, 2))
 
 
+def made(name: str, small, clip, statistics, faces: int, texts: np.ndarray | None = None) -> np.ndarray:
+    """Return the directions of a way."""
+    way = make_way(name, small, [clip], statistics, faces, texts=texts)
+    blocks = [way.measure(block) for block in range(way.blocks)]
+    return way.finish({"unit": sum(block["unit"] for block in blocks)})
+
+
 def test_a_synthesis_in_steps_draws_the_same_picture(large):
     codes = [jt.array(code) for code in next(sampled_styles(large, 2))]
     noise, steps = large.noises.as_list(), steps_to(large, 32)
@@ -57,6 +64,39 @@ def test_derived_responses_are_the_limit_of_measured_ones(small, clip, statistic
                                                                 noise, 5)).numpy())
     wanted = (pair[0] - pair[1]) @ axes.T / part
     np.testing.assert_allclose(found[:, at + channel], wanted, rtol=.05, atol=.02 * np.abs(found).max())
+
+
+def test_chosen_channels_are_measured_as_among_all(small, clip, statistics, faces):
+    one, chosen = tuple(code[:1] for code in faces), np.zeros(sum(responses.channels_of(statistics, 5)), bool)
+    chosen[[0, 7, 8, len(chosen) - 1]] = True
+    found = responses.shared_responses(small, [clip], one, statistics, 5, chosen=chosen)
+    np.testing.assert_allclose(found, responses.shared_responses(small, [clip], one, statistics, 5)[chosen], atol=1e-6)
+
+
+def test_first_order_renders_the_channels_that_change_most(small, clip, statistics, monkeypatch):
+    """All of them rendered it is the full way; of some, theirs are the full way's rows and no others."""
+    full = made("full", small, clip, statistics, 3)
+    monkeypatch.setattr("jittor_ipl.editing.ways.FAR", 1)
+    np.testing.assert_allclose(made("first-order", small, clip, statistics, 3), full, atol=1e-4)
+    monkeypatch.setattr("jittor_ipl.editing.ways.FAR", 1 / 5)
+    one, found = (made(name, small, clip, statistics, 1) for name in ("full", "first-order"))
+    codes = next(sampled_styles(small, 1))
+    slopes = np.linalg.norm(responses.derived_responses(small, [clip], codes, statistics, 5, np.eye(12))[0], axis=1)
+    far = np.argsort(-slopes)[:round(len(slopes) / 5)]
+    same = np.abs(found - one).max(1) < 1e-4
+    assert same[far].all() and same.sum() < len(slopes) / 2
+
+
+@pytest.mark.parametrize("probes, error", [(12, 1e-4), (6, .3)])
+def test_a_few_targets_are_answered_as_by_all_axes(small, clip, statistics, monkeypatch, probes, error):
+    """To the last digit where the axes that tell lengths span the space; the scale is free."""
+    monkeypatch.setattr("jittor_ipl.editing.ways.PROBES", probes)
+    texts = np.random.default_rng(1).standard_normal((2, 12))
+    texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    whole, few = (made("first-order", small, clip, statistics, 3, only) @ texts.T
+                  for only in (None, texts))
+    far = few / np.linalg.norm(few) - whole / np.linalg.norm(whole)
+    assert np.linalg.norm(far) < error
 
 
 def test_covariance_is_numpys():

@@ -22,12 +22,14 @@ EXAMPLES = """  python -m jittor_ipl edit prepare --weights demo:generator
                    "generators weights/ViT-B-32.pt]")
 @click.option("--way", type=click.Choice(["sampled", "full", "first-order"]), default="sampled",
               help="sampled: how channels and what CLIP sees vary together over random faces, a render each; full: the "
-                   "published one, two renders a channel and face; first-order: derivatives in their place.")
+                   "published one, two renders a channel and face; first-order: derivatives in their place but for a "
+                   "tenth of the channels.")
 @click.option("--faces", "--num-images", type=options.positive, metavar="N",
               help="Faces behind it.  [default: 3000 sampled, else 100]")
-@click.option("--alpha", type=float, default=5.0, metavar="A", help="Of full: deviations to either side.")
+@click.option("--alpha", type=float, default=5.0, metavar="A",
+              help="Of full and first-order: deviations to either side.")
 @click.option("--target", "targets", multiple=True, metavar="TEXT",
-              help="Of first-order: what alone it is to answer for, a pass back each; may be given again.")
+              help="Of first-order: what alone it is to answer for, with fewer passes back; may be given again.")
 @click.option("--neutral", default="face", metavar="TEXT", help="The neutral words of these targets.")
 @click.option("--output", "--output-path", "--outdir", metavar="DIR",
               help="Folder of the files.  [default: ~/.cache/jittor_ipl/directions, where edit direction finds them]")
