@@ -93,6 +93,14 @@ def test_importing_jittor_leaves_the_process_as_it_was():
     assert json.loads(done.stdout) == []
 
 
+def test_a_warm_import_starts_no_processes():
+    assert python("from jittor_ipl.runtime.backend import jt").returncode == 0      # compiles, where nothing did so yet
+    done = python("import sys, multiprocessing.pool as pool\n"
+                  "pool.Pool.__init__ = lambda *_, **__: sys.exit('a pool was started')\n"
+                  "from jittor_ipl.runtime.backend import jt; print(jt.array([2.0]).sum().item())")
+    assert (done.returncode, done.stdout) == (0, "2.0\n"), done.stderr
+
+
 def test_jittor_alone_does_change_the_process():
     """Why the bootstrap restores: the bare import switches certificate checks off and takes Ctrl-C over."""
     link = ("from jittor_ipl.runtime import bootstrap; bootstrap.link_onednn(); "

@@ -122,15 +122,31 @@ def link_onednn() -> Path:
 
 @contextlib.contextmanager
 def _announced_compilation() -> Iterator[None]:
-    """Say on stderr that the core is being compiled, when it is; a warm import stays silent."""
+    """Say on stderr that the core is being compiled, when it is; a warm import stays silent, and without processes.
+
+    Jittor starts a process for every three gigabytes of memory to look whether the core's files are compiled. In a
+    worker, where processes are spawned, each would import the program anew, longer than the look itself; and Jittor
+    ends the process, exit code 1, when one of them dies by a signal.
+    """
     import jittor_utils
     if any(Path(jittor_utils.cache_path).glob("jittor_core*.so")):
-        yield
+        in_processes, jittor_utils.run_cmds = jittor_utils.run_cmds, _run_in_turn
+        try:
+            yield
+        finally:
+            jittor_utils.run_cmds = in_processes
         return
     print("compiling Jittor's core, about 3 minutes, once per machine ...", file=sys.stderr, flush=True)
     start = time.monotonic()
     yield
     print(f"Jittor's core is ready after {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+
+
+def _run_in_turn(commands: list[str], cache_path: str, jittor_path: str, msg: str = "") -> None:
+    """Do what `jittor_utils.run_cmds` does in this process: compile what is not in the cache."""
+    import jittor_utils
+    for command in commands:
+        jittor_utils.do_compile([command, cache_path, jittor_path])
 
 
 def _stop_compile_workers() -> None:
