@@ -14,6 +14,7 @@ from jittor_ipl.losses import identity, squared_length
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import Adam
+from jittor_ipl.train.projector import projector_rate
 
 SPACES = ("W+", "S")
 Watcher = Callable[[int, float, Sequence[np.ndarray]], None]      # steps done, loss before the last, codes
@@ -36,16 +37,6 @@ class Descent:
         if self.steps < 1 or not self.lr > 0 or min(self.l2_lambda, self.id_lambda) < 0:
             raise UserError(f"steps {self.steps}, lr {self.lr}, l2 {self.l2_lambda}, id {self.id_lambda}: steps and "
                             "the learning rate are positive, weights are not below 0")
-
-
-def rate(lr: float, t: float, rampdown: float = 0.25, rampup: float = 0.05) -> float:
-    """Return the learning rate at the part t in [0, 1] of all steps: a linear rise, then a cosine down to 0.
-
-    StyleGAN2's projector (Karras et al. 2020, appendix D), which StyleCLIP took over.
-    """
-    down = min(1.0, (1.0 - t) / rampdown) if rampdown else 1.0
-    up = min(1.0, t / rampup) if rampup else 1.0
-    return lr * (0.5 - 0.5 * math.cos(down * math.pi)) * up
 
 
 def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence[Guide], settings: Descent,
@@ -87,7 +78,7 @@ def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence
         value = loss.item() / faces
         if not math.isfinite(value):
             raise UserError(f"the loss is not finite after {step} steps: lower --lr (now {settings.lr})")
-        adam.minimise(loss, rate(settings.lr, step / settings.steps, settings.rampdown, settings.rampup))
+        adam.minimise(loss, projector_rate(settings.lr, step / settings.steps, settings.rampdown, settings.rampup))
         if watch is not None:
             watch(step + 1, value, [code.numpy() for code in codes()])
     return [code.numpy() for code in codes()]

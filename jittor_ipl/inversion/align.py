@@ -30,7 +30,7 @@ class Aligned:
     found_by    "dlib" or "given"
     face        its box, where dlib found it
     others      further faces that were found, the largest first
-    outside     share of the square that lay outside of the picture and was mirrored, 0..1
+    outside     share of the square that lay outside of the picture, 0..1
     remarks     what its owner might not expect, in words
     """
 
@@ -84,7 +84,7 @@ def aligned(path: str | os.PathLike, size: int = 256, *, transform_size: int | N
     quad = marks.quad()
     pixels, outside = cut_square(picture.pixels, quad, size, transform_size, padding)
     others = tuple(other for other in faces if other is not chosen)
-    remarks = (*picture.remarks(), *_remarks(quad, size, outside, chosen, others))
+    remarks = (*picture.remarks(), *_remarks(quad, size, outside, padding, chosen, others))
     return Aligned(label, pixels, quad, marks, "given" if chosen is None else "dlib", chosen, others, outside, remarks)
 
 
@@ -109,7 +109,8 @@ def _listed(faces: list[Face] | tuple[Face, ...], first: int = 1) -> str:
     return ", ".join(f"{number}: {face}" for number, face in enumerate(faces, first))
 
 
-def _remarks(quad: np.ndarray, size: int, outside: float, chosen: Face | None, others: tuple[Face, ...]) -> list[str]:
+def _remarks(quad: np.ndarray, size: int, outside: float, padding: bool, chosen: Face | None,
+             others: tuple[Face, ...]) -> list[str]:
     """Return in words what may surprise: other faces, a small one, much that is not in the picture."""
     told, side = [], float(np.hypot(*(quad[3] - quad[0])))
     if others:
@@ -118,5 +119,6 @@ def _remarks(quad: np.ndarray, size: int, outside: float, chosen: Face | None, o
     if side * _MUCH_ENLARGED < size:
         told.append(f"the square of {side:.0f} px is enlarged {size / side:.1f} times")
     if outside > _MUCH_OUTSIDE:
-        told.append(f"{outside:.0%} of the square lies outside of the picture and is mirrored")
+        border = "mirrored" if padding else "black"
+        told.append(f"{outside:.0%} of the square lies outside of the picture and is {border}")
     return told

@@ -5,7 +5,6 @@ twentieth, and noise on the code, which keeps it from the nearest hollow, fades 
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.train.optim import Adam
+from jittor_ipl.train.projector import projector_rate
 
 SPACES = ("w", "w+")
 Report = Callable[[int, dict[str, float]], object]      # called with the steps done and their numbers
@@ -55,13 +55,6 @@ class Projected:
     maps: tuple[np.ndarray, ...] = ()
 
 
-def rate(lr: float, step: int, steps: int) -> float:
-    """Return the learning rate of a step (0 is the first, and stands still): the projector's ramps."""
-    t = step / steps
-    down = min(1.0, (1.0 - t) / 0.25)
-    return lr * (0.5 - 0.5 * math.cos(down * math.pi)) * min(1.0, t / 0.05)
-
-
 def strength(spread: float, noise: float, step: int, steps: int) -> float:
     """Return the deviation of the noise on the code at a step: `noise` * `spread`, fading to 0 at three quarters."""
     return spread * noise * max(0.0, 1.0 - step / steps / 0.75) ** 2
@@ -95,7 +88,7 @@ def project(generator: Generator, matching: Matching, settings: Projection, star
         loss = matching.loss(terms)
         if maps:
             loss = loss + settings.regulariser * autocorrelation(list(maps.values()))
-        adam.minimise(loss, rate(settings.lr, step, settings.steps))
+        adam.minimise(loss, projector_rate(settings.lr, step / settings.steps))
         for noise in maps.values():
             noise.update(jt.array(standardised(noise.numpy()))).start_grad()
         if report is not None:

@@ -12,10 +12,11 @@ from jittor_ipl import cli
 from jittor_ipl.editing.codes import as_styles, faces_of_file, faces_of_seeds
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.guidance import open_guide, open_recogniser
-from jittor_ipl.editing.optimize import Descent, mean_face, optimise, rate, start_of
+from jittor_ipl.editing.optimize import Descent, mean_face, optimise, start_of
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.models.strict import numpy_tensors
+from jittor_ipl.train.projector import projector_rate
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def guide(networks):
 @pytest.mark.parametrize("t, part", [(0, 0), (0.025, 0.5), (0.05, 1), (0.5, 1), (0.75, 1),
                                      (0.875, 0.5 - 0.5 * math.cos(math.pi / 2)), (1, 0)])
 def test_the_published_schedule(t, part):
-    assert rate(0.1, t) == pytest.approx(0.1 * part)
+    assert projector_rate(0.1, t) == pytest.approx(0.1 * part)
 
 
 @pytest.mark.parametrize("space", ["W+", "S"])

@@ -167,6 +167,8 @@ def test_tiny_pictures(tmp_path):
     one = aligned(tmp_path / "tiny.png", 64, landmarks=by_hand("1,1,2.5,1", "1.7,2.6"))
     assert one.pixels.shape == (64, 64, 3) and any("enlarged" in remark for remark in one.remarks)
     assert any("outside of the picture and is mirrored" in remark for remark in one.remarks)
+    black = aligned(tmp_path / "tiny.png", 64, landmarks=one.landmarks, padding=False)
+    assert any("outside of the picture and is black" in remark for remark in black.remarks)
 
 
 @pytest.mark.parametrize("content, words", [

@@ -10,6 +10,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.inversion import distances, noise, projection, tuning
 from jittor_ipl.inversion.matching import Edges, Matching, seen
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train.projector import projector_rate
 
 RNG = np.random.default_rng(5)
 
@@ -56,7 +57,7 @@ def test_schedule_is_the_projectors() -> None:
         t = step / steps
         ramp = min(1.0, (1.0 - t) / 0.25)
         return 0.1 * (0.5 - 0.5 * math.cos(ramp * math.pi)) * min(1.0, t / 0.05)
-    rates = [projection.rate(0.1, step, 200) for step in range(200)]
+    rates = [projector_rate(0.1, step / 200) for step in range(200)]
     assert rates == pytest.approx([published(step, 200) for step in range(200)])
     assert rates[0] == 0 and rates[10] == pytest.approx(0.1) and rates[150] == pytest.approx(0.1) and rates[-1] < 2e-4
     noises = [projection.strength(4.0, 0.05, step, 200) for step in range(200)]

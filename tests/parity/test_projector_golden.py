@@ -11,6 +11,7 @@ from jittor_ipl.inversion.noise import autocorrelation, standardised
 from jittor_ipl.ops.norms import mean
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import Adam
+from jittor_ipl.train.projector import projector_rate
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "projector.npz")
 SIDES, STEPS, LR, WEIGHT = (4, 8, 16, 32), 12, 0.1, 10.0
@@ -31,7 +32,7 @@ def test_steps_of_a_projection() -> None:
     matrix, target = jt.array(GOLDEN["matrix"]), jt.array(GOLDEN["target"])
     worst = 0.0
     for step in range(STEPS):
-        rate, strength = projection.rate(LR, step, STEPS), projection.strength(2.0, .05, step, STEPS)
+        rate, strength = projector_rate(LR, step / STEPS), projection.strength(2.0, .05, step, STEPS)
         assert rate == pytest.approx(float(GOLDEN[f"rate/{step}"][0]))
         assert strength == pytest.approx(float(GOLDEN[f"strength/{step}"][0]))
         moved = code + jt.array(np.float32(strength) * GOLDEN["moved"][step])
