@@ -14,7 +14,11 @@ from jittor_ipl.inversion.inputs import read_all
 from jittor_ipl.inversion.projection import Projection
 from jittor_ipl.inversion.settings import settings_of
 from jittor_ipl.inversion.tuning import Tuning
+from jittor_ipl.metrics import networks
+from jittor_ipl.models.features.lpips import Lpips
+from jittor_ipl.models.strict import named_tensors
 from jittor_ipl.runtime.streams import z_from_seeds
+from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import load_generator
 from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.tuned import load_tuned
@@ -184,3 +188,18 @@ def test_settings_are_the_published_ones_but_for_small_generators() -> None:
                                                              "locality": 2.0})
     assert given == (Projection("w+", 7, .2, .05, maps=True, seed=4),
                      Tuning(8, .5, parts="synthesis", stop=.1, locality=2.0, distance=5.0, seed=4))
+
+
+def test_one_lpips_leads_and_measures(tmp_path: Path, capsys, monkeypatch) -> None:
+    random = np.random.default_rng(2)
+    write_safetensors(tmp_path / "lpips.safetensors", {
+        name: np.abs(.2 * random.standard_normal(tuple(var.shape))).astype(np.float32)
+        for name, var in named_tensors(Lpips("squeeze")).items()}, {})
+    loaded, load = [], networks.load_lpips
+    monkeypatch.setattr(networks, "load_lpips", lambda *what: loaded.append(what) or load(*what))
+    monkeypatch.setattr("jittor_ipl.weights.features.load_lpips", networks.load_lpips)
+    code, _, err = call(capsys, portrait(tmp_path / "ann.png", 4_000_000), *QUICK, "--styles", "none", "--lpips",
+                        tmp_path / "lpips.safetensors", "--outdir", tmp_path / "out")
+    assert code == 0, err
+    report = json.loads((tmp_path / "out" / "ann" / "report.json").read_text(encoding="utf-8"))
+    assert len(loaded) == 1 and "squeeze" in report["measured_by"]["lpips"] and "LPIPS" in report["fitted_by"]
