@@ -1,10 +1,14 @@
 """Speed and peak memory of generation and training for named shapes, one JSON object per line; random weights.
 
     python scripts/speed/generation.py --list
-    python scripts/speed/generation.py generate:config-f-256 train:demo-64     (all of them without names)
+    python scripts/speed/generation.py generate:config-f-256 train:demo-64     (the quick ones without names)
+    python scripts/speed/generation.py generate:config-f-256 stage1:ffhq-256 stage2:ffhq-256 \\
+        --reference-python PYTHON --official CHECKOUT
 
-Every case runs in a process of its own, so that its peak memory is its own. CPU seconds (all threads together) tell
-more than wall seconds on a busy machine. A case is a function that returns a dictionary: add it to CASES.
+The last times the code of the IPL paper (a clone of it, run by a Python with PyTorch) beside ours, in turn on the same
+machine, and prints how many times as long and as much memory it takes. Every case runs in a process of its own, so that
+its peak memory is its own. CPU seconds (all threads together) tell more than wall seconds on a busy machine. A case is
+a function that returns a dictionary: add it to CASES.
 """
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +73,11 @@ def convolution_rate() -> float:
     return max(work / timed(lambda: conv2d(x, w, padding=1).sync(True))[1] for _ in range(5))
 
 
+def chosen_layers(size: int) -> int:
+    """Return how many layers the official code trains at a time for pictures of this side."""
+    return int(2 * (2 * np.log2(size) - 2) / 3)
+
+
 def timed(call: Callable[[], None]) -> tuple[float, float]:
     """Return wall and CPU seconds of one call."""
     wall, cpu = time.perf_counter(), time.process_time()
@@ -75,10 +85,19 @@ def timed(call: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measure_training(stage: str, shape: str) -> dict:
+def measure_training(stage: str, shape: str, steps: int = 8) -> dict:
     """Time one stage of training; the shapes live in training.py beside this file."""
     import training
-    return training.CASES[stage](shape)
+    return training.CASES[stage](shape, steps)
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What the official code does for the same shape: a case of training_reference.py, side in pixels, batch."""
+
+    case: str
+    size: int
+    batch: int
 
 
 CASES: dict[str, Callable[[], dict]] = {
@@ -87,24 +106,58 @@ CASES: dict[str, Callable[[], dict]] = {
     "train:demo-64": lambda: measure_generation(64, 16, 64, DEMO_CHANNELS, gradients=True),
     "stage1:demo": lambda: measure_training("stage1", "demo"),
     "stage2:demo": lambda: measure_training("stage2", "demo"),
+    "generate:config-f-1024": lambda: measure_generation(1024, 1),
+    "stage1:ffhq-256": lambda: measure_training("stage1", "ffhq-256", 4),
+    "stage2:ffhq-256": lambda: measure_training("stage2", "ffhq-256", 4),
+    "stage1:ffhq-1024": lambda: measure_training("stage1", "ffhq-1024", 2),
+    "stage2:ffhq-1024": lambda: measure_training("stage2", "ffhq-1024", 2),
 }
+QUICK = [name for name in CASES if "ffhq" not in name and "1024" not in name]
+PEERS = {"generate:config-f-256": Peer("generate", 256, 4), "generate:config-f-1024": Peer("generate", 1024, 1),
+         "stage1:ffhq-256": Peer("stage1", 256, 4), "stage2:ffhq-256": Peer("stage2", 256, 2),
+         "stage1:ffhq-1024": Peer("stage1", 1024, 4)}
+
+
+def compared(name: str, options: argparse.Namespace) -> int:
+    """Run a case, and its peer where one is asked for, each in a process; print both and the ratio."""
+    commands = [[sys.executable, __file__, "--here", name]]
+    if options.official and name in PEERS:
+        peer = PEERS[name]
+        commands.append([options.reference_python, Path(__file__).with_name("training_reference.py"), peer.case,
+                         "--size", str(peer.size), "--batch", str(peer.batch), "--official", options.official])
+    found = []
+    for command in commands:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            return done.returncode
+        line = done.stdout.splitlines()[-1]
+        print(line, flush=True)
+        found.append(json.loads(line))
+    if len(found) == 2:
+        ours, theirs = found
+        print(json.dumps({"case": name, **{f"times_{key}": round(theirs[key] / ours[key], 2)
+                                           for key in ("wall_s", "cpu_s", "peak_memory_mib")}}), flush=True)
+    return 0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", metavar="CASE", help="see --list; all of them when none is named")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="see --list; the quick ones when none is named")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("--reference-python", type=Path, metavar="PYTHON", help="one with PyTorch and openai-clip")
+    parser.add_argument("--official", type=Path, metavar="DIR", help="a clone of the code of the IPL paper")
     parser.add_argument("--here", action="store_true", help="run in this process (what each case's own process does)")
     options = parser.parse_args()
     unknown = [name for name in options.cases if name not in CASES]
     if unknown:
         parser.error(f"unknown case {unknown[0]!r}; choose from {', '.join(CASES)}")
+    if bool(options.official) != bool(options.reference_python):
+        parser.error("--official and --reference-python go together")
     if options.list:
         print("\n".join(CASES))
         return 0
     if not options.here:
-        codes = [subprocess.call([sys.executable, __file__, "--here", name]) for name in options.cases or CASES]
-        return max(codes)
+        return max(compared(name, options) for name in options.cases or QUICK)
     for name in options.cases:
         result = CASES[name]()
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
