@@ -427,13 +427,10 @@ def test_missing_onednn_is_one_line(monkeypatch):
 def test_missing_headers_are_one_line(monkeypatch):
     monkeypatch.setattr(system, "python_headers", lambda: None)
     with pytest.raises(UserError, match="apt-get install python3"):
-        system.require("cpu")
+        system.require()
 
 
-def test_a_gpu_that_is_not_there(monkeypatch):
-    monkeypatch.setattr(system, "gpu_driver", lambda: "no NVIDIA driver")
-    with pytest.raises(UserError, match="no NVIDIA driver"):
-        system.require("cuda")
+def test_an_unknown_device_is_one_line(monkeypatch):
     monkeypatch.setenv("JITTOR_IPL_DEVICE", "gpu")
     with pytest.raises(UserError, match="choose cpu or cuda"):
         bootstrap.requested_device()

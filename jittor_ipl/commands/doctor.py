@@ -9,7 +9,7 @@ EXAMPLES = """  python -m jittor_ipl doctor
   python -m jittor_ipl doctor --deep"""
 
 
-@click.command(cls=Command, examples=EXAMPLES)
+@click.command(cls=Command, examples=EXAMPLES, needs_device=False)
 @click.option("--deep", is_flag=True, help="Also compile and run a kernel; prepares Jittor (minutes when new).")
 @click.option("--quiet", is_flag=True, help="Print faults only.")
 def command(deep: bool, quiet: bool) -> int:

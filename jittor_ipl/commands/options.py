@@ -1,12 +1,14 @@
 """What the commands share: options, both spellings of a name, examples in the help."""
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+DEVICE = "JITTOR_IPL_DEVICE"
 CHECKOUT = Path(__file__).resolve().parents[2]  # where B_weight lies, in a checkout
 # `_` counts as `-` in every name: both spellings are right.
 CONTEXT = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_option_names": ["-h", "--help"],
@@ -22,11 +24,17 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command that shows examples, knows --debug, and never takes an option for the value of the one before it."""
+    """A command that shows examples, knows --device and --debug, and never takes an option for another's value.
 
-    def __init__(self, *args: Any, examples: str, **more: Any):
+    `needs_device=False` leaves it to the command to look whether the device is there.
+    """
+
+    def __init__(self, *args: Any, examples: str, needs_device: bool = True, **more: Any):
         super().__init__(*args, **{"context_settings": CONTEXT, **more})
-        self.examples = examples
+        self.examples, self.needs_device = examples, needs_device
+        self.params.append(click.Option(["--device"], type=click.Choice(["cpu", "cuda"]), envvar=DEVICE,
+                                        show_envvar=True, expose_value=False, callback=_choose_device,
+                                        help="Where to compute; cuda is one NVIDIA GPU."))
         self.params.append(click.Option(["--debug"], is_flag=True, expose_value=False,
                                         help="Show the traceback of an error."))
 
@@ -60,6 +68,16 @@ class Command(click.Command):
 
 class Group(Command, click.Group):
     """A command of commands."""
+
+
+def _choose_device(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
+    """Tell the process and its workers where to compute; raises `UserError` for a GPU that cannot be used."""
+    if name is None or ctx.resilient_parsing:
+        return
+    os.environ[DEVICE] = name
+    if name == "cuda" and ctx.command.needs_device and not isinstance(ctx.command, Group):
+        from jittor_ipl.runtime import cuda
+        cuda.require()
 
 
 def _with_values(ctx: click.Context, args: Sequence[str], named: Mapping[str, click.Option]) -> list[str]:

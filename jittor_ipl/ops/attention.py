@@ -5,7 +5,7 @@ from jittor_ipl.ops.bmm import bmm
 from jittor_ipl.ops.exponential import EXP, PEAK
 from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
 from jittor_ipl.ops.sliced_attention import SlicedAttention
-from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.backend import jt, on_gpu
 
 CUDA_SMALL = 1 << 22     # scores of a sample below which a GPU computes a whole batch at once
 _SHARED = EXP + """
@@ -102,7 +102,7 @@ def attention(q: jt.Var, k: jt.Var, v: jt.Var, heads: int, mask: jt.Var | None =
     assert width % heads == 0, f"width {width} is not a multiple of {heads} heads"
     assert k.shape == v.shape, (k.shape, v.shape)
     assert mask is None or tuple(mask.shape) == (n, m), (mask.shape, n, m)
-    if keep is not None or (jt.flags.use_cuda and heads * n * m < CUDA_SMALL):
+    if keep is not None or (on_gpu() and heads * n * m < CUDA_SMALL):
         return attention_reference(q, k, v, heads, mask, keep)
     return SlicedAttention(heads, mask is not None)(q, k, v, jt.zeros([1, 1]) if mask is None else mask)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from jittor_ipl.runtime.backend import jt, nn
+from jittor_ipl.runtime.backend import jt, nn, on_gpu
 
 
 class _Geometry(NamedTuple):
@@ -57,7 +57,7 @@ def conv_transpose2d(x: jt.Var, weight: jt.Var, stride: int = 1) -> jt.Var:
 
 
 def _direct() -> bool:
-    return not jt.flags.use_cuda and getattr(jt, "mkl_ops", None) is not None
+    return not on_gpu() and getattr(jt, "mkl_ops", None) is not None
 
 
 class _Solve(jt.Function):

@@ -18,6 +18,7 @@ CPU_PRELUDE = """
 #define IPL_BOTH static inline
 """
 CUDA_PRELUDE = """
+#include <algorithm>
 #include <cmath>
 #define IPL_BOTH static __host__ __device__ inline
 #define IPL_GRID(n) (int)(((n) + 255) / 256), 256

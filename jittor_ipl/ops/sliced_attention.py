@@ -10,7 +10,7 @@ from __future__ import annotations
 from jittor_ipl.ops.bmm import CUBLAS, DNNL
 from jittor_ipl.ops.exponential import EXP, PEAK
 from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
-from jittor_ipl.runtime.backend import jt
+from jittor_ipl.runtime.backend import jt, on_gpu
 
 PART = 1024             # queries of a unit of the gradient; their sums are added in order, for any number of threads
 CUDA_SCRATCH = 1 << 25  # numbers in the buffer of scores, all heads of a sample
@@ -200,4 +200,4 @@ class SlicedAttention(jt.Function):
     def _scratch(self, n: int, m: int) -> list[int]:
         """Return the shape of the buffer of scores: all heads of a slice of queries on CUDA, none on the CPU."""
         heads = self.numbers["heads"]
-        return [heads, max(1, min(n, CUDA_SCRATCH // (heads * m))), m] if jt.flags.use_cuda else [1, 1, 1]
+        return [heads, max(1, min(n, CUDA_SCRATCH // (heads * m))), m] if on_gpu() else [1, 1, 1]

@@ -9,3 +9,8 @@ from jittor_ipl.runtime.bootstrap import import_jittor
 
 jt = import_jittor()
 nn = jt.nn
+
+
+def on_gpu() -> bool:
+    """Tell whether operators run on the GPU in this process."""
+    return bool(jt.flags.use_cuda)

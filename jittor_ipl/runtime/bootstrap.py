@@ -23,7 +23,7 @@ from types import ModuleType
 import numpy as np
 
 from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.runtime import environment, kernels, memory, packages, system
+from jittor_ipl.runtime import cuda, environment, kernels, memory, packages, system
 from jittor_ipl.runtime.threads import sleep_while_waiting
 
 DEVICES = ("cpu", "cuda")
@@ -36,11 +36,15 @@ def import_jittor() -> ModuleType:
     there in a version that would give wrong results.
     """
     device = requested_device()
-    system.require(device)
+    system.require()
     packages.require()
+    if device == "cuda":
+        cuda.require()
     with _process_restored(), sleep_while_waiting():
         _set_environment(device)
         link_onednn()
+        if device == "cuda":
+            _prepare_cuda()
         with _announced_compilation():
             jt = _imported()
         _stop_compile_workers()
@@ -48,8 +52,17 @@ def import_jittor() -> ModuleType:
     memory.keep_freed_memory()
     packages.require_whole_arrays(jt)
     if device == "cuda":
+        jt.cudnn.set_algorithm_cache_size(0)    # else the fastest of this moment is taken, and the bits with it
         jt.flags.use_cuda = 1
     return jt
+
+
+def _prepare_cuda() -> None:
+    """Show Jittor the CUDA home, and load its libraries from where they lie."""
+    from jittor_utils import install_cuda
+    install_cuda.has_installation = lambda: False   # a download of Jittor's own would restart the process
+    os.environ["nvcc_path"] = str(cuda.assemble() / "bin" / "nvcc")
+    cuda.load(cuda.parts(cuda.toolkit()))
 
 
 def _set_environment(device: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.runtime import environment, packages, system
+from jittor_ipl.runtime import cuda, environment, packages, system
 from jittor_ipl.runtime.bootstrap import requested_device
 from jittor_ipl.runtime.device import onednn_version
 
@@ -85,17 +85,23 @@ def _onednn() -> Check:
 
 
 def _cuda() -> Check:
-    """Check driver and nvcc; a machine without a GPU is in order unless JITTOR_IPL_DEVICE asks for one."""
+    """Look for driver, compiler and libraries; a machine without a GPU is in order unless it is asked for."""
     try:
         wanted = requested_device() == "cuda"
     except UserError as error:
         return Check("CUDA", False, str(error), "unset JITTOR_IPL_DEVICE")
-    reason = system.gpu_driver()
-    nvcc = system.nvcc()
-    detail = reason or f"driver ready, nvcc {f'at {nvcc}' if nvcc else 'missing'}"
-    usable = reason is None and nvcc is not None
-    return Check("CUDA", usable or not wanted, detail if wanted or usable else f"{detail}; the CPU is used",
-                 system.GPU_FIX)
+    try:
+        kit = cuda.toolkit()
+        libraries = cuda.parts(kit)
+        detail = f"CUDA {kit.version[0]}.{kit.version[1]} and cuDNN {libraries['cudnn'].suffix[1:]} at {kit.root}"
+        fault = ""
+    except UserError as error:
+        detail, _, fault = str(error).partition("; ")
+    reason = cuda.gpu_driver()
+    detail = f"{reason}; {detail}" if reason else f"driver ready, {detail}"
+    usable = not (reason or fault)
+    return Check("CUDA", usable or not wanted, detail if usable or wanted else f"{detail}; the CPU is used",
+                 fault or cuda.DRIVER_FIX)
 
 
 def _cache() -> Check:

@@ -5,6 +5,7 @@ makes `nan != nan` false. `KERNEL_FLAGS` keep the speed of -Ofast (libmvec's vec
 without those two. Most of a kernel's compile time is spent in reading the same headers again, so they are precompiled
 once. Jittor also sends every kernel through a Python script that edits a few stores in the assembler text; that costs
 time, gains nothing measurable and defeats the precompiled headers, so it is left out. docs/jittor.md has the numbers.
+On a GPU --use_fast_math does what -Ofast does here, and divides inexactly; it is left out as well.
 """
 from __future__ import annotations
 
@@ -54,6 +55,7 @@ def configure(jt) -> None:
             write_bytes(script, shortcut.encode())
         jt.flags.python_path = f'/bin/sh "{script}"'
     jt.flags.cc_flags = flags
+    jt.flags.nvcc_flags = jt.flags.nvcc_flags.replace("--use_fast_math", "")
 
 
 def _precompiled(compiler: str, flags: list[str], folder: Path) -> Path:

@@ -1,7 +1,6 @@
-"""What the machine offers to Jittor: compiler, Python's headers, oneDNN, a GPU. Nothing here imports Jittor."""
+"""What the machine offers to Jittor: compiler, Python's headers, oneDNN. Nothing here imports Jittor."""
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.metadata
 import json
@@ -20,7 +19,6 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 ONEDNN_FIX = packages.cure(*packages.ONEDNN)
 COMPILER_FIX = "apt-get install g++"
 HEADERS_FIX = f"apt-get install {PYTHON}-dev"
-GPU_FIX = "install the NVIDIA driver and the CUDA toolkit, or unset JITTOR_IPL_DEVICE"
 
 
 def jittor_home() -> Path:
@@ -83,31 +81,10 @@ def folder_with(name: str, package: str, folder: str) -> Path | None:
     return next((path for path in recorded + candidates if (path / name).is_file()), None)
 
 
-def gpu_driver() -> str | None:
-    """Return None when the CUDA driver sees at least one GPU, else the reason in words."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no NVIDIA driver (libcuda.so.1)"
-    count = ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return "the NVIDIA driver sees no GPU"
-    return None
-
-
-def nvcc() -> str | None:
-    """Return the path of nvcc (the variable nvcc_path, else PATH, else /usr/local/cuda), or None."""
-    return (shutil.which(os.environ.get("nvcc_path") or "nvcc") or shutil.which("/usr/local/cuda/bin/nvcc"))
-
-
-def require(device: str) -> None:
-    """Raise `UserError` with the command that mends it when this machine cannot run Jittor on `device`."""
+def require() -> None:
+    """Raise `UserError` with the command that mends it when this machine cannot compile Jittor."""
     if compiler() is None:
         raise UserError(f"no C++ compiler found; Jittor compiles its kernels with g++; run: {COMPILER_FIX}")
     if python_headers() is None:
         raise UserError(f"the headers of {PYTHON} are missing; Jittor is compiled against them; run: {HEADERS_FIX}")
     onednn()
-    if device == "cuda":
-        reason = gpu_driver() or (None if nvcc() else "nvcc is missing")
-        if reason:
-            raise UserError(f"JITTOR_IPL_DEVICE=cuda, but {reason}; {GPU_FIX}")

@@ -32,7 +32,7 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
         names = (f"--{name}", *(["--stylegan-size"] if name == "size" else []))
         function = click.option(*names, type=options.positive, metavar="N", help=text, **_CHECKED)(function)
     function = click.option("--model-type", metavar="NAME", help="Read from the weight file.", **_CHECKED)(function)
-    function = click.option("--cpu", is_flag=True, help="The default; JITTOR_IPL_DEVICE=cuda asks for a GPU.",
+    function = click.option("--cpu", is_flag=True, help="The default; --device cuda asks for a GPU.",
                             **_CHECKED)(function)
     function = click.option("--source", metavar="FILE", help="Source generator of a delta file.")(function)
     function = click.option("--style", metavar="NAME", help="Which style of a suite folder.")(function)

@@ -1,0 +1,31 @@
+// The one function of cuBLAS that the kernels call, on the CPU: products of column-major matrices, a stride apart.
+#pragma once
+
+struct Cublas {};
+typedef Cublas* cublasHandle_t;
+enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
+
+static inline int cublasCreate(cublasHandle_t* handle) {
+    static Cublas only;
+    *handle = &only;
+    return 0;
+}
+
+// c = alpha op(a) op(b) + beta c, op(a) [m, k], op(b) [k, n]; c is not read where beta is 0, as cuBLAS promises.
+static inline int cublasSgemmStridedBatched(cublasHandle_t, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
+                                            int k, const float* alpha, const float* a, int lda, long long stride_a,
+                                            const float* b, int ldb, long long stride_b, const float* beta, float* c,
+                                            int ldc, long long stride_c, int batch) {
+    if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m || m < 0 || n < 0 || k < 0 || batch < 0)
+        emulation::fail("cuBLAS is asked for a product with an impossible size or stride");
+    for (int s = 0; s < batch; s++, a += stride_a, b += stride_b, c += stride_c)
+        for (int j = 0; j < n; j++)
+            for (int i = 0; i < m; i++) {
+                float sum = 0;
+                for (long p = 0; p < k; p++)
+                    sum += a[ta ? p + i * (long)lda : i + p * lda] * b[tb ? j + p * ldb : p + j * (long)ldb];
+                float* const to = c + i + j * (long)ldc;
+                *to = *alpha * sum + (*beta == 0 ? 0 : *beta * *to);
+            }
+    return 0;
+}
