@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -168,12 +169,18 @@ def _there(ref: str) -> bool:
 
 
 def _choice(folder: Path, name: str, subject: Domain, entry: SetEntry) -> StyleChoice:
-    run = entry.weights.parent
-    method = "given"
-    with suppress(UserError):
-        config = load_run(run / CONFIG)
-        method = "few-shot" if config.style_images is not None else config.method
+    config = entry.weights.parent / CONFIG
+    method = _method(config, config.stat().st_mtime_ns) if config.is_file() else "given"
     return StyleChoice(f"{name}/{entry.number}", entry.plan.style, subject.id, name, method, entry)
+
+
+@lru_cache(maxsize=1000)
+def _method(config: Path, changed: int) -> str:
+    """Return by which method a run's settings say it was made; `changed` has them read again when they are others."""
+    with suppress(UserError):
+        run = load_run(config)
+        return "few-shot" if run.style_images is not None else run.method
+    return "given"
 
 
 def finds_faces() -> bool:

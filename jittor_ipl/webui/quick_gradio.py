@@ -9,7 +9,8 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 _WRITES_HINTS, _FUNCTION = "gradio.component_meta", "create_or_modify_pyi"
@@ -28,6 +29,19 @@ def import_gradio(temporary: str | os.PathLike) -> ModuleType:
     finally:
         sys.meta_path.remove(finder)
     return gradio
+
+
+@contextmanager
+def pages_alone() -> Iterator[None]:
+    """While pages are put together: with every page Gradio makes an application of all so far; the mounted one is used.
+    """
+    from gradio.routes import App
+    create = App.__dict__["create_app"]
+    App.create_app = staticmethod(lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        App.create_app = create
 
 
 class _WithoutHints(importlib.abc.MetaPathFinder):

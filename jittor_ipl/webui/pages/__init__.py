@@ -1,4 +1,4 @@
-"""The page itself, of Gradio's blocks."""
+"""The pages that people see: Gradio's fields, and pictures and progress as HTML that follows the jobs by itself."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
 
 
 def mount(app: FastAPI, desk: Desk, settings: ServerSettings) -> None:
-    """Put the page at the root of the application."""
-    import gradio as gr
-    with gr.Blocks(title="jittor_ipl", analytics_enabled=False) as blocks:
-        gr.Markdown("# jittor_ipl")
-    gr.mount_gradio_app(app, blocks, "/", footer_links=[], run_history=False, allowed_paths=[],
-                        blocked_paths=[str(settings.runs.resolve())], show_error=False,
-                        max_file_size=settings.limits.body, ssr_mode=False, enable_monitoring=False, pwa=False,
-                        mcp_server=False)
+    """Put the pages under /en/ and /zh/, their files under /static; / leads to the language of the browser."""
+    from jittor_ipl.webui.pages.site import mount_site
+    mount_site(app, desk, settings)

@@ -1,0 +1,134 @@
+// What the page does by itself: pieces that follow a job, cancelling, light and dark, pictures dropped anywhere.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+  const shown = () => document.visibilityState === "visible";
+
+  // ---- light and dark ------------------------------------------------------------------------------------------
+  const wanted = () => localStorage.getItem("theme") ||
+    (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const applyTheme = () => document.body && document.body.classList.toggle("dark", wanted() === "dark");
+  const switchTheme = () => {
+    localStorage.setItem("theme", document.body.classList.contains("dark") ? "light" : "dark");
+    applyTheme();
+  };
+
+  // ---- pieces that follow something on the server --------------------------------------------------------------
+  const last = new Map();      // the last content of each panel, shown faintly until the next job has something
+
+  // Make `old` like `fresh` without touching what is alike already: pictures stay loaded, focus stays where it is.
+  function morph(old, fresh) {
+    const news = [...fresh.childNodes];
+    news.forEach((node, at) => {
+      const there = old.childNodes[at];
+      if (!there) old.append(node);
+      else if (there.nodeType !== node.nodeType || there.nodeName !== node.nodeName ||
+               there.dataset?.key !== node.dataset?.key) there.replaceWith(node);
+      else if (node.nodeType === Node.ELEMENT_NODE) {
+        if (there.isEqualNode(node)) return;
+        for (const { name } of [...there.attributes]) if (!node.hasAttribute(name)) there.removeAttribute(name);
+        for (const { name, value } of [...node.attributes])
+          if (there.getAttribute(name) !== value) there.setAttribute(name, value);
+        morph(there, node);
+      } else if (there.nodeValue !== node.nodeValue) there.nodeValue = node.nodeValue;
+    });
+    while (old.childNodes.length > news.length) old.lastChild.remove();
+  }
+
+  function fill(element, html) {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    if (element.classList.contains("stale") && !fresh.content.querySelector("figure, .problem, .empty")) {
+      const status = fresh.content.querySelector(".status");      // old pictures stay until there are new ones
+      const old = element.querySelector(".status, .notice");
+      if (status && old) old.replaceWith(status); else if (status) element.prepend(status);
+      return;
+    }
+    element.classList.remove("stale");
+    morph(element, fresh.content);
+    element.dispatchEvent(new CustomEvent("filled", { bubbles: true }));
+  }
+
+  async function follow(element) {
+    const every = Number(element.dataset.every || 0);
+    let seen = "", failures = 0;
+    while (element.isConnected) {
+      if (!shown()) { await pause(300); continue; }
+      try {
+        const answer = await fetch(`${element.dataset.watch}?seen=${seen}`, { headers: { Accept: "text/html" } });
+        if (answer.status === 404 || answer.status === 401) return answer.status === 401 ? location.reload() : null;
+        if (answer.status === 200) {
+          const html = await answer.text();
+          seen = answer.headers.get("X-Version") || "";
+          if (element.isConnected) fill(element, html);
+          if (element.dataset.panel) last.set(element.dataset.panel, element.innerHTML);
+          if (answer.headers.get("X-Over")) return;
+        } else if (answer.status !== 204) throw new Error(answer.status);
+        failures = 0;
+        if (every) await pause(every);
+      } catch (error) {
+        await pause(Math.min(5000, 300 * 2 ** failures++));       // the server is away: ask again by and by
+      }
+    }
+  }
+
+  function begin(element) {
+    if (element.following) return;
+    element.following = true;
+    if (element.dataset.panel && last.has(element.dataset.panel) && !element.firstChild) {
+      element.innerHTML = last.get(element.dataset.panel);
+      element.classList.add("stale");
+    }
+    follow(element);
+  }
+
+  // ---- the frame -----------------------------------------------------------------------------------------------
+  function arrived(node) {
+    if (node.nodeType !== Node.ELEMENT_NODE) return;
+    const all = (what) => [...(node.matches(what) ? [node] : []), ...node.querySelectorAll(what)];
+    all("[data-watch]").forEach(begin);
+    all("[data-title]").forEach((element) => { document.title = element.dataset.title; });
+    all("a[data-language]").forEach((element) => { element.href += location.search; });
+  }
+
+  async function send(method, url) {
+    const answer = await fetch(url, { method });
+    if (!answer.ok) console.warn(method, url, answer.status);
+  }
+
+  document.addEventListener("click", (event) => {
+    const on = (what) => event.target.closest?.(what);
+    let element;
+    if ((element = on("[data-cancel]"))) send("DELETE", `/api/v1/jobs/${element.dataset.cancel}`);
+    else if ((element = on("[data-forget]"))) send("DELETE", `/api/v1/jobs/${element.dataset.forget}?forget=true`);
+    else if (on("[data-theme-switch]")) switchTheme();
+    else if ((element = on("a[data-language]")))
+      document.cookie = `jittor_ipl_language=${element.dataset.language}; Path=/; Max-Age=31536000; SameSite=Lax`;
+  });
+
+  // A PNG dropped anywhere goes to the field that reads settings, where the page has one.
+  const field = () => document.querySelector("#read-settings input[type=file]");
+  document.addEventListener("dragover", (event) => {
+    if (field() && event.dataTransfer?.types.includes("Files")) event.preventDefault();
+  });
+  document.addEventListener("drop", (event) => {
+    const input = field(), files = event.dataTransfer?.files;
+    if (!input || !files?.length || event.target.closest?.("#read-settings")) return;
+    event.preventDefault();
+    const one = new DataTransfer();
+    one.items.add(files[0]);
+    input.files = one.files;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+
+  root.lang = window.pageLanguage || "en";
+  const start = () => {
+    applyTheme();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+    arrived(document.body);
+    new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(arrived)))
+      .observe(document.body, { childList: true, subtree: true });
+  };
+  document.body ? start() : document.addEventListener("DOMContentLoaded", start);
+})();

@@ -1,0 +1,59 @@
+"""The page's words: both languages complete, fields alike, every key used and every used key there."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+from jittor_ipl.webui.pages.words import LANGUAGES, Words, preferred, words_table
+
+PAGES = Path(__file__).resolve().parents[2] / "jittor_ipl" / "webui" / "pages"
+
+
+def fields(text):
+    return {name for _, name, _, _ in Formatter().parse(text) if name}
+
+
+def test_both_languages_are_complete():
+    short = [key for key, texts in words_table().items() if len(texts) != len(LANGUAGES) or not all(texts)]
+    assert not short
+    assert not [key for key, (english, chinese) in words_table().items() if fields(english) != fields(chinese)]
+
+
+def test_chinese_is_chinese():
+    same = {key for key, (english, chinese) in words_table().items() if english == chinese}
+    assert same == {"method.nada", "method.ipl", "fact.psnr"}
+    assert not [key for key, (english, _) in words_table().items() if re.search("[\u4e00-\u9fff]", english)]
+
+
+def test_every_key_that_the_pages_name_is_there():
+    """Keys are written as words("a.b") in Python and t("a.b") in templates; those put together are looked at below."""
+    named = set()
+    for path in [*PAGES.glob("*.py"), *PAGES.glob("templates/*.html")]:
+        named |= set(re.findall(r"""\b(?:words|t)\(["']([a-z_]+(?:\.[a-z_.-]+)?\.[a-z_]+)["'][,)]""", path.read_text()))
+    assert len(named) > 60
+    assert not named - words_table().keys()
+
+
+def test_every_key_is_used():
+    text = "".join(path.read_text() for path in [*PAGES.glob("*.py"), *PAGES.glob("templates/*.html")])
+    made = ("nav.", "home.", "subject.", "one.", "kind.", "state.", "stage.", "method.", "fact.", "column.", "style.",
+            "picture.alt.", "picture.aligned", "picture.reconstruction", "photo.eye_", "photo.mouth", "edit.face.")
+    unused = [key for key in words_table() if f'"{key}"' not in text and f"'{key}'" not in text
+              and not key.startswith(made) and key.split(".")[-1] not in ("title", "lead", "empty")]
+    assert not unused
+
+
+def test_unknown_names_stand_for_themselves():
+    assert Words("zh").or_else("style", "ukiyo-e") == "ukiyo-e"
+    with pytest.raises(KeyError):
+        Words("en")("no.such.key")
+
+
+@pytest.mark.parametrize("accepted, language", [
+    ("zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("en-GB,en;q=0.9,zh;q=0.1", "en"), ("fr,de;q=0.9,zh;q=0.2", "zh"),
+    ("fr", "en"), ("", "en"), ("ZH-tw", "zh"), (",;,", "en")])
+def test_language_of_a_browser(accepted, language):
+    assert preferred(accepted, "en") == language
