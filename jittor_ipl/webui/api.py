@@ -57,8 +57,13 @@ def _jobs(routes: APIRouter, desk: Desk) -> None:
         return desk.told(found)
 
     @routes.delete("/jobs/{job_id}")
-    def cancel(request: Request, job_id: str) -> dict[str, Any]:
-        return desk.told(desk.cancel(job_id, owner_of(request)))
+    def cancel(request: Request, job_id: str, forget: bool = False) -> dict[str, Any]:
+        """Cancel a job; with `forget` one that is over goes, and its pictures with it."""
+        owner = owner_of(request)
+        told = desk.told(desk.cancel(job_id, owner))
+        if forget:
+            desk.forget(job_id, owner)
+        return told
 
     @routes.get("/jobs/{job_id}/files/{name}")
     def file(request: Request, job_id: str, name: str) -> FileResponse:

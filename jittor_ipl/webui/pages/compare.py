@@ -13,7 +13,7 @@ def build(site: Site) -> None:
     """Fill the page."""
     words = site.words
     site.header("compare")
-    page = Compare(site)
+    page = ComparePage(site)
     with gr.Row(elem_classes="page"):
         with gr.Column(scale=3, min_width=300):
             subject = subject_field(site)
@@ -31,7 +31,7 @@ def build(site: Site) -> None:
     on_load(page.opened, [*fields, panel])
 
 
-class Compare:
+class ComparePage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):

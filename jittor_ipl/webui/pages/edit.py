@@ -47,7 +47,7 @@ def build(site: Site) -> None:
     site.footer()
     live = gr.State(None)
     fields = [subject, face, seeds, target, style, auto, offset, beta, neutral, keep, depth]
-    page = Edit(site)
+    page = EditPage(site)
     listen(subject.input, fn=page.of_subject, inputs=subject, outputs=[target, style, neutral])
     listen(face.input, fn=lambda chosen: gr.update(visible=chosen == OF_SEED), inputs=face, outputs=seeds)
     listen(go.click, target.input, seeds.submit, style.input, auto.input, fn=page.edit, inputs=fields,
@@ -56,7 +56,7 @@ def build(site: Site) -> None:
     on_load(page.opened, [subject, face, seeds, target, style, depth, panel])
 
 
-class Edit:
+class EditPage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):

@@ -27,7 +27,7 @@ def build(site: Site) -> None:
         with gr.Column(scale=6, min_width=320):
             panel = site.panel("learn")
     site.footer()
-    page = Learn(site)
+    page = LearnPage(site)
     listen(go.click, target.submit, name.submit, fn=page.words, inputs=[subject, target, name, method, new],
            outputs=panel)
     listen(go_pictures.click, fn=page.pictures, inputs=[subject, pictures, kept], outputs=panel)
@@ -55,7 +55,7 @@ def _by_pictures(site: Site) -> tuple[Any, ...]:
             gr.Button(words("learn.go"), variant="primary", elem_id="go-pictures"))
 
 
-class Learn:
+class LearnPage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):

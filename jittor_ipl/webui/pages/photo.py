@@ -46,7 +46,7 @@ def build(site: Site) -> None:
         with gr.Column(scale=6, min_width=320):
             panel = site.panel("photo")
     site.footer()
-    page = Photo(site)
+    page = PhotoPage(site)
     listen(subject.input, fn=page.of_subject, inputs=subject, outputs=[form, refusal, made_by, styles])
     listen(picture.input, fn=page.received, inputs=picture, outputs=[points, cut, told, preview, panel])
     listen(made_by.input, fn=lambda subject, chosen: styles_update(site, subject, chosen), inputs=[subject, made_by],
@@ -56,7 +56,7 @@ def build(site: Site) -> None:
     on_load(page.opened, panel)
 
 
-class Photo:
+class PhotoPage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):

@@ -26,14 +26,14 @@ def build(site: Site) -> None:
         with gr.Column(scale=7, min_width=320):
             pictures = html(site.empty("results_pictures"), "results-pictures")
     site.footer()
-    page = Results(site)
+    page = ResultsPage(site)
     listen(suite.input, fn=page.of_suite, inputs=suite, outputs=[style, pictures])
     listen(style.input, fn=page.shown, inputs=[suite, style], outputs=pictures)
     listen(go.click, fn=page.score, inputs=suite, outputs=scores)
     on_load(page.opened, [suite, style, pictures, scores])
 
 
-class Results:
+class ResultsPage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):

@@ -47,7 +47,7 @@ def build(site: Site) -> None:
             panel = site.panel("studio")
     site.footer()
     fields = [subject, made_by, styles, seeds, depth, power]
-    page = Studio(site)
+    page = StudioPage(site)
     listen(subject.input, fn=page.of_subject, inputs=subject, outputs=[made_by, styles, note])
     listen(made_by.input, fn=page.of_set, inputs=[subject, made_by], outputs=styles)
     listen(go.click, seeds.submit, depth.release, power.release, fn=page.draw, inputs=fields, outputs=panel)
@@ -56,7 +56,7 @@ def build(site: Site) -> None:
     on_load(page.opened, [*fields, note, panel])
 
 
-class Studio:
+class StudioPage:
     """What the page's fields do."""
 
     def __init__(self, site: Site):
