@@ -83,11 +83,15 @@
     follow(element);
   }
 
+  // Gradio names some of its fields by a title alone, which screen readers may leave out.
+  const named = (element) => { if (!element.ariaLabel) element.ariaLabel = element.title; };
+
   // ---- the frame -----------------------------------------------------------------------------------------------
   function arrived(node) {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     const all = (what) => [...(node.matches(what) ? [node] : []), ...node.querySelectorAll(what)];
     all("[data-watch]").forEach(begin);
+    all("input[title], button[title]").forEach(named);
     all("[data-title]").forEach((element) => { document.title = element.dataset.title; });
     all("a[data-language]").forEach((element) => { element.href += location.search; });
   }
