@@ -1,6 +1,7 @@
 """The command line: light, forgiving about spelling, one line and an exit code for every mistake."""
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from jittor_ipl import cli
-from jittor_ipl.commands import options
+from jittor_ipl.commands import options, warming
+from jittor_ipl.commands.doctor import command as doctor_command
 from jittor_ipl.commands.settings import NOTED, REFUSED, SETTINGS
+from jittor_ipl.errors import UserError
 from jittor_ipl.runtime import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -229,6 +232,23 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
     assert cli.main(["doctor", "--debug"]) == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_what_the_doctor_warms_are_calls_that_the_commands_take(tmp_path, monkeypatch):
+    """The calls themselves take minutes where nothing is compiled yet; here each is read and must be understood."""
+    for name, arguments in warming.tasks(tmp_path).values():
+        command = importlib.import_module(f"jittor_ipl.commands.{name}").command
+        taken = []
+        monkeypatch.setattr(command, "invoke", lambda context, taken=taken: taken.append(context.params))
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        assert command.main(list(arguments), standalone_mode=False) is None and taken, name
+    assert {name.partition(".")[0] for name, _ in warming.tasks(tmp_path).values()} <= set(cli.COMMANDS)
+
+
+def test_a_task_that_fails_is_told(monkeypatch):
+    monkeypatch.setattr(doctor_command, "invoke", lambda context: print("no room") or 2)
+    with pytest.raises(UserError, match="the kernels of pictures were not all compiled: no room"):
+        warming._run("pictures", "doctor", [])
 
 
 def test_doctor_prints_each_finding(capsys):
