@@ -86,7 +86,7 @@ class Worker:
     def cancel(self) -> None:
         """Tell the function, through its `Progress`, that nobody waits for its answer; it ends when it looks.
 
-        The only method that another thread may call while one waits in `receive`.
+        Another thread may call this, and `terminate`, while one waits in `receive`.
         """
         if self.busy:
             with suppress(OSError):     # it has just died
@@ -110,6 +110,12 @@ class Worker:
         if not fine:
             raise value
         return value
+
+    def terminate(self) -> None:
+        """Send the process SIGTERM; who waits in `receive` gets `Interrupted`, or, where it had ended, `WorkerDied`."""
+        process = self._process
+        if process is not None:
+            process.terminate()
 
     def end(self) -> None:
         """Have the process end, without waiting for it: a busy one gets SIGTERM, an idle one its last request."""

@@ -22,7 +22,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.jobs.workers import Worker, WorkerDied
 from jittor_ipl.webui.catalogue import Catalogue
-from jittor_ipl.webui.jobs import ID, Job, read_jobs
+from jittor_ipl.webui.jobs import ID, STOPPED, Job, read_jobs
 from jittor_ipl.webui.preparing import Finder
 from jittor_ipl.webui.requests import Request
 from jittor_ipl.webui.settings import ServerSettings
@@ -92,12 +92,13 @@ class Desk:
             self._stopping = True
             self._changed.notify_all()
         for lane in self._lanes.values():
-            lane.worker.end()
+            if lane.worker.busy:
+                lane.worker.terminate()
         for thread in self._threads:
             thread.join(timeout=10)
         for job in self._jobs.values():
             if not job.over:
-                job.end("failed", error="the server was stopped before this was done: ask again")
+                job.end("failed", error=STOPPED)
                 job.save()
 
     def state(self) -> dict[str, Any]:
@@ -235,7 +236,7 @@ class Desk:
             outcome = lane.worker.receive(lambda note: self._hear(job, note))
             ended = ("cancelled", None, None) if outcome is None else ("done", outcome, None)
         except (WorkerDied, Interrupted):
-            died, ended = True, ("failed", None, DIED)
+            died, ended = True, ("failed", None, STOPPED if self._stopping else DIED)
         except UserError as error:
             ended = "failed", None, self._without_places(str(error))
         except Exception:

@@ -79,7 +79,13 @@ class Guard:
             return await _refuse(scope, send, refusal)
         kept = [(name, value) for name, value in scope["headers"] if name != OWNER_HEADER]
         inner = {**scope, "headers": [*kept, (OWNER_HEADER, owner.encode())]}
-        return await self.app(inner, receive, _with_headers(send, extra))
+        answer = _Answer(scope, send, extra)
+        try:
+            await self.app(inner, answer.watching(receive), answer)
+        except Exception:
+            if answer.refusal is None:
+                raise
+        await answer.refuse()
 
     # ---- who and where -------------------------------------------------------------------------------------------
 
@@ -142,8 +148,8 @@ class Guard:
         declared = headers.get("content-length", "0")
         if not declared.isascii() or not declared.isdigit():
             raise Refusal(400, "the declared length is no number")
-        if int(declared) > most:
-            raise Refusal(413, f"{int(declared)} bytes are too many: at most {most} are taken here")
+        if len(declared) > 15 or int(declared) > most:
+            raise Refusal(413, f"{declared[:15]} bytes are too many: at most {most} are taken here")
         counted = _counted(receive, most, limits.body_seconds)
         if upload:
             return counted
@@ -238,15 +244,41 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return next_part
 
 
-def _with_headers(send: Send, extra: Mapping[str, str]) -> Send:
-    async def sending(message: dict) -> None:
+class _Answer:
+    """Sends the application's answer with our headers, or, where its body was refused midway, the refusal in its place.
+    """
+
+    def __init__(self, scope: Scope, send: Send, extra: Mapping[str, str]):
+        self._scope, self._send, self._headers = scope, send, {**HEADERS, **extra}
+        self._begun = False
+        self.refusal: Refusal | None = None
+
+    async def __call__(self, message: dict) -> None:
+        if self.refusal is not None and not self._begun:
+            return              # what the application makes of it is not sent
         if message["type"] == "http.response.start":
+            self._begun = True
             there = {name.lower() for name, _ in message["headers"]}
-            added = [(name.encode(), value.encode()) for name, value in {**HEADERS, **extra}.items()
+            added = [(name.encode(), value.encode()) for name, value in self._headers.items()
                      if name == "set-cookie" or name.encode() not in there]
             message = {**message, "headers": [*message["headers"], *added]}
-        await send(message)
-    return sending
+        await self._send(message)
+
+    def watching(self, receive: Receive) -> Receive:
+        """Return a receive that notes a refusal on its way to the application."""
+        async def next_part() -> dict:
+            try:
+                return await receive()
+            except Refusal as refusal:
+                self.refusal = refusal
+                raise
+        return next_part
+
+    async def refuse(self) -> None:
+        """Answer with the refusal, where there is one and nothing was sent yet."""
+        if self.refusal is not None and not self._begun:
+            self._begun = True
+            await _refuse(self._scope, self._send, self.refusal)
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

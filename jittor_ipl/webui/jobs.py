@@ -20,6 +20,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 RECORD = "job.json"
 ID = re.compile(r"[0-9a-f]{16}")
+STOPPED = "the server was stopped before this was done: ask again"
 MOST_LOSS = 600         # points of a curve that are kept
 
 
@@ -117,7 +118,7 @@ def read_jobs(root: Path) -> Iterator[Job]:
             shutil.rmtree(folder, ignore_errors=True)
             continue
         if not job.over:
-            job.end("failed", error="the server was stopped before this was done: ask again")
+            job.end("failed", error=STOPPED)
             with suppress(UserError):
                 job.save()
         found.append(job)
