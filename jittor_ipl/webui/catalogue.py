@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +18,7 @@ from jittor_ipl.submission.sets import SetEntry, open_set
 from jittor_ipl.webui.settings import ServerSettings
 from jittor_ipl.weights.refs import locate
 
-FRESH = 2.0             # seconds in which the disk is not looked at again
+FRESH = 1.0             # seconds in which the disk is not looked at again
 KEPT = "kept"           # the set of styles that were learnt on the page
 
 
@@ -116,16 +116,23 @@ class Choices:
 
 @dataclass
 class Catalogue:
-    """The choices of a server, read again when they are older than FRESH."""
+    """The choices of a server, read again where a folder has changed since."""
 
     settings: ServerSettings
-    _read: tuple[float, Choices] | None = field(default=None, repr=False)
+    _seen: tuple[float, Hashable, Choices] | None = field(default=None, repr=False)
 
-    def choices(self, anew: bool = False) -> Choices:
-        """Return what there is now, at most FRESH seconds old; `anew` looks at the disk in any case."""
-        if self._read is None or anew or time.monotonic() - self._read[0] > FRESH:
-            self._read = time.monotonic(), self._found()
-        return self._read[1]
+    def choices(self) -> Choices:
+        """Return what there is, as it was at most FRESH seconds ago."""
+        if self._seen is None or time.monotonic() - self._seen[0] > FRESH:
+            state = self._state()
+            known = self._seen is not None and self._seen[1] == state
+            self._seen = time.monotonic(), state, self._seen[2] if known else self._found()
+        return self._seen[2]
+
+    def _state(self) -> Hashable:
+        """Return what changes when a suite or a run appears, ends or goes: their folders' times."""
+        folders = [inner for folder in self._folders() for inner in (folder, *folder.iterdir()) if inner.exists()]
+        return tuple((str(path), path.stat().st_mtime_ns) for path in folders)
 
     def _found(self) -> Choices:
         problems: list[str] = []
