@@ -36,10 +36,9 @@ HEADERS = {
                                "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
                                "font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
                                "frame-ancestors 'none'; form-action 'self'; base-uri 'self'; object-src 'none'"}
-# Gradio's routes that fetch from elsewhere, run what is posted, or tell about the server.
-CLOSED = re.compile(
-    r"/+(gradio_api/+)?(proxy=|file=(https?|ftp):|vibe-|undo-vibe-|dev/|monitoring|profiling|run-history|runs\b|deep_link|"
-    r"custom_component/|call/|run/|api/(?!v1/)|openapi\.json|info\b|process_recording)")
+# Gradio's routes, in each language, that fetch from elsewhere, run what is posted, or tell about the server.
+CLOSED = re.compile(r"/(proxy=|file=/*(https?|ftp):|vibe-|undo-vibe-|dev/|monitoring|profiling|run-history|deep_link|"
+                    r"custom_component|process_recording|openapi\.json)|/gradio_api/+(api|call|info|run|runs)(/|$)")
 OPEN = ("/login", "/api/v1/health")         # without signing in
 
 
@@ -91,7 +90,7 @@ class Guard:
 
     def _check_place(self, scope: Scope, headers: Mapping[str, str]) -> None:
         path = scope["path"]
-        if CLOSED.match(path) or "\\" in path or "\0" in path or ".." in path:
+        if CLOSED.search(path) or "\\" in path or "\0" in path or ".." in path:
             raise Refusal(404, "there is nothing here")
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:        # a page elsewhere that resolves to us

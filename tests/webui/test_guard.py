@@ -76,9 +76,10 @@ def test_other_pages_cannot_post(origin, status):
 
 
 @pytest.mark.parametrize("path", [
-    "/gradio_api/proxy=http://169.254.169.254/latest/meta-data", "/proxy=http://127.0.0.1:22/",
+    "/gradio_api/proxy=http://169.254.169.254/latest/meta-data", "/en/gradio_api/proxy=http://127.0.0.1:22/",
     "/gradio_api/file=http://127.0.0.1:22/", "/file=https://example.org/x", "//gradio_api//proxy=http://x",
-    "/gradio_api/vibe-code/", "/monitoring", "/gradio_api/run/predict", "/gradio_api/call/fn", "/gradio_api/info",
+    "/zh/gradio_api/vibe-code/", "/en/monitoring", "/en/gradio_api/run/predict", "/gradio_api/call/fn",
+    "/en/gradio_api/info", "/en/gradio_api/runs", "/zh/gradio_api/file=//http://x", "/en//gradio_api//call//fn",
     "/gradio_api/openapi.json", "/gradio_api/deep_link", "/gradio_api/custom_component/1/client/component/x.js",
     "/api/v1/jobs/..%2f..%2fetc/passwd", "/..%2f..%2fetc%2fpasswd", "/a%5c..%5cb", "/a%00b"])
 def test_routes_that_reach_elsewhere_are_closed(path):
