@@ -110,14 +110,14 @@ class World:
     def optimiser(self, guides: list, in_s: bool) -> Editor:
         from jittor_ipl.commands.edit.optimize import ON_THE_DEMO
         from jittor_ipl.editing.codes import as_styles
-        from jittor_ipl.editing.deviations import deviations
+        from jittor_ipl.editing.deviations import principal
         from jittor_ipl.editing.optimize import Descent, optimise
         settings = Descent("S" if in_s else "W+", **ON_THE_DEMO)
-        units = deviations(self.generator, settings.space)
+        directions = principal(self.generator, settings.space)
 
         def edit(faces):
             start = list(faces.styles) if in_s else [faces.ws]
-            return as_styles(self.generator, optimise(self.generator, start, guides, settings, units=units))
+            return as_styles(self.generator, optimise(self.generator, start, guides, settings, directions=directions))
         return edit
 
     def pictures(self, styles: tuple) -> list[np.ndarray]:

@@ -48,14 +48,16 @@ class MapperSettings:
     clip_lambda: float = 1.0
     l2_lambda: float = 0.8          # weight of the mean squared change of the codes
     id_lambda: float = 0.1          # weight of the identity loss
+    pixel_lambda: float = 0.0       # weight of the mean squared change of the picture; not published
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch) < 1 or not self.lr > 0:
             raise UserError(f"steps {self.steps}, batch {self.batch} and learning rate {self.lr} must be positive")
-        if min(self.clip_lambda, self.l2_lambda, self.id_lambda) < 0 or not self.clip_lambda:
-            raise UserError(f"weights clip {self.clip_lambda}, l2 {self.l2_lambda}, id {self.id_lambda}: none may be "
-                            "below 0, and without the first nothing asks for a change")
+        weights = {"clip": self.clip_lambda, "l2": self.l2_lambda, "id": self.id_lambda, "pixels": self.pixel_lambda}
+        if min(weights.values()) < 0 or not self.clip_lambda:
+            told = ", ".join(f"{name} {weight}" for name, weight in weights.items())
+            raise UserError(f"weights {told}: none may be below 0, and without the first nothing asks for a change")
 
 
 def config_for(generator: Generator, mapper_type: str, without: Sequence[str] = (),
@@ -149,6 +151,8 @@ def train_latent_mapper(generator: Generator, mapper: LatentMapper, faces: Calla
         seen = sum(guide.distance(images, guide.start(before)) for guide in guides) / float(len(guides))
         change = mean_square(in_deviations([b - a for a, b in zip(codes, new)], units))
         loss, person = settings.clip_lambda * seen + settings.l2_lambda * change, None
+        if settings.pixel_lambda:
+            loss = loss + settings.pixel_lambda * mean_square([images - before.stop_grad()])
         if settings.id_lambda:
             with jt.no_grad():
                 was = recogniser(before).stop_grad()

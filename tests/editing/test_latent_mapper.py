@@ -135,6 +135,19 @@ def test_training_lowers_the_loss(networks, generator):
     assert len(seen) == 25 and seen[-1] < seen[0] - 5e-4, seen
 
 
+def test_a_weight_of_pixels_holds_the_picture(networks, generator):
+    guide, changes = open_guide(networks / "clip.safetensors", "a happy face"), []
+    faces = faces_of_seeds(generator, [0, 1])
+    for weight in (0.0, 1e4):
+        numbers = MapperSettings(15, 2, 0.1, "adam", id_lambda=0, l2_lambda=0, pixel_lambda=weight)
+        mapper = make_latent_mapper(config_for(generator, "WithoutToRGBStyleSpaceMapper"))
+        train_latent_mapper(generator, mapper, listed_faces(faces, numbers), [guide], numbers)
+        before, after = (np.stack(list(draw(generator, codes))).astype(float)
+                         for codes in (faces.styles, edit_faces(faces, mapper)[1]))
+        changes.append(np.abs(after - before).mean())
+    assert changes[1] < changes[0] / 2
+
+
 def test_a_listed_face_comes_as_often_as_any_other(generator):
     faces = listed_faces(faces_of_seeds(generator, [0, 1, 2]), MapperSettings(batch=2))
     names = [name for step in range(6) for name in faces(step).names]

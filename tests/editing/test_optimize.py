@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from jittor_ipl import cli
 from jittor_ipl.editing.codes import as_styles, faces_of_file, faces_of_seeds
+from jittor_ipl.editing.deviations import principal
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.guidance import open_guide, open_recogniser
 from jittor_ipl.editing.optimize import Descent, mean_face, optimise, start_of
@@ -41,6 +43,41 @@ def test_the_loss_falls_and_only_what_may_move_does(generator, guide, space):
     still = [i for i, (a, b) in enumerate(zip(start, end)) if np.array_equal(a, b)]
     assert still == ([] if space == "W+" else [1, 4])           # the two ToRGB of an 8 px generator
     assert all(np.isfinite(code).all() for code in as_styles(generator, end))
+
+
+@pytest.mark.parametrize("space", ["W+", "S"])
+def test_principal_directions_are_the_covariance_of_faces(generator, space):
+    z = np.random.RandomState(5).randn(50, generator.style_dim).astype(np.float32)
+    from jittor_ipl.runtime.backend import jt
+    w = generator.mapping(jt.array(z))
+    codes = np.concatenate([code.numpy() for code in ([w] if space == "W+" else generator.styles(w))], 1)
+    rows = np.concatenate(principal(generator, space, 50), 1)
+    covariance = np.cov(codes.T.astype(np.float64), bias=True)
+    left_out = np.linalg.norm(covariance - rows.T @ rows, 2) / np.linalg.norm(covariance, 2)
+    assert left_out < .05 ** 2 and 1 < len(rows) <= min(codes.shape)
+    assert np.all(np.diff(np.linalg.norm(rows, axis=1)) <= 1e-6)
+
+
+@pytest.mark.parametrize("space", ["W+", "S"])
+def test_codes_move_along_principal_directions_alone(generator, guide, space):
+    faces, directions = faces_of_seeds(generator, [3, 8]), [rows[:3] for rows in principal(generator, space, 50)]
+    settings = Descent(space, steps=8, lr=0.1, l2_lambda=1e-3, noise=.2)
+    start = [faces.ws] if space == "W+" else list(faces.styles)
+
+    def moved(**other: float) -> list[np.ndarray]:
+        end = optimise(generator, start, [guide], replace(settings, **other), directions=directions)
+        return [b - a for a, b in zip(start, end)]
+    for change, rows in zip(found := moved(), directions):
+        assert np.abs(change).max() > 1e-2
+        inside = change @ np.linalg.pinv(rows) @ rows
+        np.testing.assert_allclose(change, inside, atol=1e-5)
+    alone = optimise(generator, [code[1:] for code in start], [guide], settings, directions=directions)
+    np.testing.assert_allclose(alone[0][0], (start[0] + found[0])[1], atol=1e-4)      # alone or not
+    assert np.abs(moved(noise=0)[0] - found[0]).max() > 1e-4
+    held = moved(pixel_lambda=1e4)
+    changes = [np.abs(np.stack(list(draw(generator, as_styles(generator, [a + b for a, b in zip(start, steps)]))))
+                      - np.stack(list(draw(generator, faces.styles))).astype(float)).mean() for steps in (held, found)]
+    assert changes[0] < changes[1] / 3
 
 
 def test_free_generation_forgets_the_start(generator, guide):
@@ -90,6 +127,8 @@ def test_from_seeds_to_files_and_back(networks, generator, tmp_path, capsys):
     (["--prompt", "  "], "the prompt is empty"),
     (["--prompt", "a face", "--steps", "0"], "whole number from 1 on"),
     (["--prompt", "a face", "--lr", "0"], "the learning rate are positive"),
+    (["--prompt", "a face", "--noise", "-1"], "noise -1.0"),
+    (["--prompt", "a face", "--noise", ".3"], "add --in-deviations"),
     (["--prompt", "a face", "--id-lambda", "0.1"], "--identity model_ir_se50.pth"),
     (["--prompt", "a face", "--stylegan-size", "1024"], "has 8; leave the option out"),
     (["--prompt", "face", "--neutral", "face"], "are one"),

@@ -61,8 +61,9 @@ def open_guides(opened: OpenedGenerator, prompt: str, clips: Sequence[str], comp
 def units_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate an action with `in_deviations`: in which unit codes move."""
     return click.option("--in-deviations/--no-in-deviations", default=None,
-                        help="Move every number of a code by parts of its deviation from face to face.  [default: "
-                             "only the demo's generator, whose w has numbers that say nothing]")(function)
+                        help="Count moves of codes in deviations from face to face: of every number, or (optimize) "
+                             "along principal directions.  [default: only for the demo's generator, whose w has "
+                             "numbers that say nothing]")(function)
 
 
 def of_the_demo(opened: OpenedGenerator) -> bool:

@@ -33,7 +33,8 @@ EXAMPLES = """  python -m jittor_ipl edit optimize --seeds 0-1 --prompt "happy f
   python -m jittor_ipl edit optimize --weights ffhq.pt --clip ViT-B/32 --latent-path face.pt --prompt "purple hair"
   python -m jittor_ipl edit optimize --clip ViT-B/32 --weights ffhq.pt --l2-lambda 0.005 --id-lambda 0.005 \\
       --ir-se50-weights model_ir_se50.pth --prompt "beard" --compat official"""
-ON_THE_DEMO = {"steps": 60, "lr": 0.15, "l2_lambda": 0.001}       # in deviations of its codes
+# Along the principal directions of its faces.
+ON_THE_DEMO = {"steps": 40, "lr": 0.1, "l2_lambda": 0.001, "pixel_lambda": 2.0, "noise": 0.3}
 _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)"}
 
 
@@ -52,6 +53,10 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
               **_DESCENT)
 @click.option("--l2-lambda", type=float, metavar="X", help="Weight of the distance to the start.  [default: 0.008; "
               f"{ON_THE_DEMO['l2_lambda']} for the demo's generator]", **_DESCENT)
+@click.option("--pixel-lambda", type=float, metavar="X", help="Weight of the mean squared change of the picture.  "
+              f"[default: 0; {ON_THE_DEMO['pixel_lambda']} for the demo's generator]", **_DESCENT)
+@click.option("--noise", type=float, metavar="X", help="Deviation of noise on steps along principal directions, which "
+              f"fades.  [default: 0; {ON_THE_DEMO['noise']} for the demo's generator]", **_DESCENT)
 @click.option("--id-lambda", type=float, default=0.0, metavar="X", help="Weight of the identity loss.", **_DESCENT)
 @click.option("--save-intermediate-image-every", "--snapshot-every", "every", type=click.IntRange(0), default=0,
               metavar="N", help="Save the picture every so many steps; 0 for none.")
@@ -59,38 +64,42 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
               help="Folder of the results.  [default: edits/optimize-PROMPT]")
 def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, clips: tuple[str, ...],
             identity_file: str | None, compat: str, mode: str, in_s: bool, steps: int | None, lr: float | None,
-            lr_rampup: float, l2_lambda: float | None, id_lambda: float, every: int, outdir: str | None,
-            in_deviations: bool | None, **weights: Any) -> int:
+            lr_rampup: float, l2_lambda: float | None, pixel_lambda: float | None, noise: float | None,
+            id_lambda: float, every: int, outdir: str | None, in_deviations: bool | None, **weights: Any) -> int:
     """Move a face's codes until its picture shows what a prompt says."""
     from jittor_ipl.disk.atomic import output_folder
     from jittor_ipl.editing.codes import as_styles
-    from jittor_ipl.editing.deviations import deviations
+    from jittor_ipl.editing.deviations import principal
     from jittor_ipl.editing.drawing import draw
     from jittor_ipl.editing.optimize import Descent, mean_face, optimise, start_of
     from jittor_ipl.editing.results import LATENTS, edit_folder, save_codes, save_edit, settings_of
     if not 0 <= lr_rampup <= 1:
         raise UserError(f"--lr-rampup {lr_rampup} is no part of the steps; choose 0 to 1")
     free = mode == "free_generation"
-    given = {name: value for name, value in (("steps", steps), ("lr", lr), ("l2_lambda", l2_lambda))
-             if value is not None}
+    given = {"steps": steps, "lr": lr, "l2_lambda": l2_lambda, "pixel_lambda": pixel_lambda, "noise": noise}
+    given = {name: value for name, value in given.items() if value is not None}
     same = {"space": "S" if in_s else "W+", "id_lambda": id_lambda, "rampup": lr_rampup, "free": free}
     Descent(**given, **same)         # a mistake is told before anything is read
     if free and seeds is not None:
         raise UserError("--mode free_generation starts from the mean face, or from --latent: leave --seeds out")
     opened = open_generator(**weights)
-    settings = Descent(**{**(ON_THE_DEMO if of_the_demo(opened) else {}), **given, **same})
+    along = in_units(opened, in_deviations)
+    if noise and not along:
+        raise UserError(f"--noise {noise} goes along principal directions: add --in-deviations, or leave it out")
+    usual = ON_THE_DEMO if of_the_demo(opened) else {}
+    settings = Descent(**{**usual, **({} if along else {"noise": 0.0}), **given, **same})
     recipe = opened.entry.plan.recipe
     faces = open_faces(opened, seeds, latent) if latent is not None or not free else \
         mean_face(opened.generator, recipe.mean_latent_samples, recipe.mean_latent_seed)
     guides = open_guides(opened, prompt, clips, compat, "" if free else neutral)
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
-    units = deviations(faces.generator, settings.space) if in_units(opened, in_deviations) else None
+    directions = principal(faces.generator, settings.space) if along else None
     starts = [start_of(faces, index, settings.space) for index in range(len(faces.names))]
     ends, losses, began = [], [], time.monotonic()
     folder = output_folder(edit_folder(outdir, "optimize", prompt))
     for name, start in zip(faces.names, starts):
         watch, seen = _watcher(faces, name, folder, every, settings.steps)
-        ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch, units))
+        ends.append(optimise(faces.generator, start, guides, settings, recogniser, watch, directions))
         losses.append({"first": seen[0], "last": seen[-1]})
         click.echo(f"{name}: loss {seen[0]:.3f} -> {seen[-1]:.3f}", err=True)
     codes = [_joined(parts) for parts in zip(*ends)]
@@ -98,7 +107,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     after = list(draw(faces.generator, as_styles(faces.generator, codes)))
     seconds = round(time.monotonic() - began, 2)
     facts = {"method": "optimize", "prompt": prompt, "neutral": neutral, "clip": list(clips or DEMO_CLIPS),
-             "compat": compat, "in_deviations": units is not None,
+             "compat": compat, "in_deviations": directions is not None,
              **settings_of(settings), "losses": losses, "seconds": seconds}
     shown = save_edit(folder, faces.names, before, after, facts)
     save_codes(folder / LATENTS, faces, codes)
