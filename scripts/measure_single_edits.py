@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--truncation", type=float, default=.7)
     parser.add_argument("--only", nargs="+", choices=PROMPTS, metavar="TARGET", help="only these prompts")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
-    parser.add_argument("--sheet", type=Path, help="PNG file: a row a method and prompt, faces as they are first")
+    parser.add_argument("--sheet", type=Path, help="PNG file: of a prompt the faces as they are, then a row a method")
     options = parser.parse_args()
     world = World(options.truncation)
     lines = ["| method | target | faces | before | reached | kept | kept, implied aside | least kept | s a prompt | "
@@ -60,7 +60,7 @@ class World:
         from jittor_ipl.world.judging.judge import load
         from jittor_ipl.world.subjects import PORTRAITS
         self.generator, self.judge, self.truncation = load_generator(GENERATOR), load("judge"), truncation
-        self.values, self.center, self.shown = PORTRAITS.table.values, self.generator.center(4096, 2), []
+        self.values, self.center, self.shown = PORTRAITS.table.values, self.generator.center(4096, 2), {}
 
     def faces(self, seeds: range):
         from jittor_ipl.editing.codes import faces_of_seeds
@@ -134,7 +134,7 @@ class World:
         done = time.process_time()
         drawn = [self.pictures(codes) for codes in (faces.styles, styles)]
         before, after = (self.judge.attributes(from_uint8(np.stack(pictures))) for pictures in drawn)
-        self.shown += [(target, drawn[0][:8]), (method, drawn[1][:8])]
+        self.shown.setdefault(target, [(target, drawn[0][:8])]).append((method, drawn[1][:8]))
         cells = [method, target, len(before), *cells_of(target, self.values, before, after), f"{ready - began:.1f}",
                  f"{(done - ready) / len(before):.2f}"]
         return f"| {' | '.join(map(str, cells))} |"
@@ -143,7 +143,7 @@ class World:
         """Write the rows that were kept."""
         from jittor_ipl.disk.atomic import write_bytes
         from jittor_ipl.images.sheets import contact_sheet, encode_sheet
-        write_bytes(path, encode_sheet(contact_sheet(self.shown)))
+        write_bytes(path, encode_sheet(contact_sheet([row for rows in self.shown.values() for row in rows])))
 
 
 if __name__ == "__main__":

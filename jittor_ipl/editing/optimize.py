@@ -48,7 +48,7 @@ class Descent:
 class Moves:
     """The steps that codes take: each number by itself, or along principal directions of faces.
 
-    Along directions [K, dim] a layer, the step of a layer is one that all share, and one of its own. Of its own it costs
+    Along directions [K, dim] a layer, the step is one that all layers share, and one of each. The latter costs
     `_APART` times as much, as in e4e (Tov et al. 2021): layers that are far apart draw no face any more.
     """
 
