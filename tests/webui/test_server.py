@@ -105,6 +105,17 @@ def test_a_styled_portrait_over_the_wire(server):
     assert done["state"] == "done" and [one["style"] for one in done["result"]["pictures"]] == ["source", "disney"]
 
 
+def test_the_example_of_the_docs_runs(server, tmp_path):
+    if not (ROOT / "B_weight").is_dir():
+        pytest.skip("no styles without B_weight")
+    example = (ROOT / "docs/web-ui.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert "http://127.0.0.1:7860" in example
+    done = subprocess.run([sys.executable, "-c", example.replace("http://127.0.0.1:7860", server[0].address)],
+                          cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("*-seed000[0-3].png"))) == 12
+
+
 def test_the_private_folder_is_private(server):
     private = server[0].folder / "ui" / "private"
     assert private.stat().st_mode & 0o777 == 0o700
