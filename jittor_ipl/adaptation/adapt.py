@@ -32,6 +32,7 @@ from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CONFIG, GENERATOR, MAPPER, SAMPLES
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.jobs.signals import StopOnSignal
+from jittor_ipl.models.bfloat16 import bfloat16_products
 from jittor_ipl.models.mappers import Mapper, make_mapper
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.models.stylegan2.generator import Generator
@@ -159,16 +160,19 @@ class _Run:
                 shown.put(part_of(state, "ema"))
                 samples.save(step, shown)
 
+        trained = {"generator": (self.source, target), "clip": [listener.clip for listener in self.listeners]}
+        lower = bfloat16_products(*(network for name in config.generator.bfloat16 for network in trained[name]))
         if config.method == "teacher":
             learning = 0.0
             if self.shown is not None:
                 learning = self.learn_style()
-            averaged, seconds = teach(
-                config, self.run_dir, self.source, target, self.listeners, self.teacher,
-                lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream, self.watch)
+            with lower:
+                averaged, seconds = teach(
+                    config, self.run_dir, self.source, target, self.listeners, self.teacher,
+                    lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream, self.watch)
             seconds += learning
         else:
-            with self._stage("generator", config.generator, show) as stage:
+            with self._stage("generator", config.generator, show) as stage, lower:
                 averaged = train_generator(
                     self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
                     prompts=prompts, mapper=mapper, official=self.official, loop=stage)

@@ -80,6 +80,7 @@ class LoraTraining(Section):
     min_snr: float | None = Field(None, gt=0, le=1000)   # gamma of the min-SNR weights; null weighs all times alike
     resolution: int | None = Field(None, ge=8, le=4096, multiple_of=8)   # in pixels; the base model's own size
     checkpointing: bool = False                   # compute activations again in the backward pass: less memory
+    bfloat16: bool = False                        # the U-Net's blocks multiply in it
     prior: PriorPreservation = PriorPreservation()
     feature: StyleFeature = StyleFeature()
     seed: Seed | None = None                      # the suite's when not given
@@ -168,6 +169,8 @@ class LoraRun(LoraShared):
         settings = self.model_dump(by_alias=True,
                                    exclude={"run", "sample", "number", "suite", "base", "data", "captions"})
         settings["caption"] = self.caption
+        if not self.lora.bfloat16:
+            del settings["lora"]["bfloat16"]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jittor_ipl.config.lora import LoraTraining
 from jittor_ipl.diffusion.examples import Examples, LatentBatch, Picture
 from jittor_ipl.diffusion.schedule import noise_schedule
+from jittor_ipl.models.bfloat16 import bfloat16_products
 from jittor_ipl.models.diffusion.noise import NoiseSchedule
 from jittor_ipl.models.diffusion.style_feature import StyleProjection, style_statistics
 from jittor_ipl.models.layers import freeze
@@ -73,7 +74,7 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
         params |= {f"feature.{name}": var for name, var in named_tensors(feature.projection).items()}
     states = None if settings.text_targets else fixed_states(model, examples)
     adam = Adam(params, settings.lr_unet, weight_decay=settings.weight_decay, decoupled=True)
-    groups = by_rate(params, settings)
+    groups, lower = by_rate(params, settings), [model.unet] if settings.bfloat16 else []
 
     loop = loop or Loop()
     for step in loop.steps(settings.steps, lora=Weights(params), adam=adam):
@@ -81,8 +82,9 @@ def train_lora(model: LatentDiffusion, pictures: Sequence[Picture], settings: Lo
         for part in range(settings.accumulation):
             batch = examples.draw(settings, schedule, seed, step, part)
             context = context_of(model, examples, batch, states, feature)
-            term = denoising_loss(model, schedule, batch, context) / float(settings.accumulation)
-            new = jt.grad(term, list(params.values()))
+            with bfloat16_products(*lower):
+                term = denoising_loss(model, schedule, batch, context) / float(settings.accumulation)
+                new = jt.grad(term, list(params.values()))
             with jt.no_grad():            # a sum that knew where it came from would keep the graph of every part
                 grads = [grad.detach() if grads is None else grads[i] + grad for i, grad in enumerate(new)]
             jt.sync([term, *grads])       # before the next part: together they would need the memory of all

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from jittor_ipl.models.strict import named_tensors
+from jittor_ipl.ops import bfloat16
 from jittor_ipl.ops.conv import conv2d
 from jittor_ipl.ops.frozen import frozen_conv2d, frozen_linear
 from jittor_ipl.ops.group_norm import group_norm
@@ -37,6 +38,7 @@ class Conv(nn.Module):
     """
 
     _lora = _base = None    # of `models.lora`: a branch added to the output; the weight before a LoRA was fused into it
+    _bfloat16 = False       # of `models.bfloat16`: products of rounded operands, but for a LoRA's
 
     def __init__(self, n_in: int, n_out: int, kernel: int | tuple[int, int], stride: int = 1,
                  padding: int | tuple[int, int] = 0, bias: bool = True):
@@ -46,10 +48,12 @@ class Conv(nn.Module):
         self.stride, self.padding = stride, padding
 
     def execute(self, x: jt.Var) -> jt.Var:
-        if self.bias is not None and self.weight.is_stop_grad() and self.bias.is_stop_grad():
+        frozen = self.bias is not None and self.weight.is_stop_grad() and self.bias.is_stop_grad()
+        if frozen and not self._bfloat16:
             y = frozen_conv2d(x, self.weight, self.bias, self.stride, self.padding)
         else:
-            y = self._convolved(x, self.weight)
+            convolved = bfloat16.conv2d if self._bfloat16 else conv2d
+            y = convolved(x, self.weight, self.stride, self.padding)
             y = y if self.bias is None else y + self.bias.reshape(1, -1, 1, 1)
         return y if self._lora is None else y + self._lora(x, self._convolved, conv2d)
 
@@ -63,7 +67,8 @@ class Linear(nn.Module):
     batch_free   a row's numbers never depend on the other rows (`ops.linear`): slower, for features to compare
     """
 
-    _lora = _base = None    # as of a convolution
+    _lora = _base = None    # these two and the next as of a convolution
+    _bfloat16 = False
 
     def __init__(self, n_in: int, n_out: int, batch_free: bool = False, bias: bool = True):
         self.weight, self.bias = jt.zeros([n_out, n_in]), jt.zeros([n_out]) if bias else None
@@ -72,10 +77,10 @@ class Linear(nn.Module):
     def execute(self, x: jt.Var) -> jt.Var:
         lora = self._lora
         frozen = self.weight.is_stop_grad() and (self.bias is None or self.bias.is_stop_grad())
-        if frozen and self.product is not linear:
+        if frozen and self.product is not linear and not self._bfloat16:
             factors = () if lora is None else (lora.down, lora.up, lora.scale)
             return frozen_linear(x, self.weight, self.bias, *factors)
-        y = self.product(x, self.weight)
+        y = (bfloat16.matmul_transpose if self._bfloat16 else self.product)(x, self.weight)
         y = y if self.bias is None else y + self.bias
         return y if lora is None else y + lora(x, self.product, self.product)
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from jittor_ipl.models.layers import LayerNorm, Linear
+from jittor_ipl.ops import bfloat16
 from jittor_ipl.ops.activation import gelu, quick_gelu
 from jittor_ipl.ops.attention import attention
 from jittor_ipl.runtime.backend import jt, nn
@@ -14,6 +15,7 @@ class Attention(nn.Module):
     """Multi-head self-attention with PyTorch's packed projection (`in_proj_weight` holds query, key and value)."""
 
     _lora = _base = None    # of `models.lora`: branches added to query (0), key (1) and value (2); the weight unfused
+    _bfloat16 = False       # of `models.bfloat16`: rounded operands for the packed projection
 
     def __init__(self, width: int, heads: int):
         self.heads = heads
@@ -23,7 +25,8 @@ class Attention(nn.Module):
     def execute(self, x: jt.Var, mask: jt.Var | None = None, keep: jt.Var | None = None) -> jt.Var:
         """Mix tokens [B, L, width]; `mask` and `keep` as in `ops.attention.attention`."""
         width = x.shape[2]
-        packed = nn.matmul_transpose(x, self.in_proj_weight) + self.in_proj_bias    # [B, L, 3 width]
+        project = bfloat16.matmul_transpose if self._bfloat16 else nn.matmul_transpose
+        packed = project(x, self.in_proj_weight) + self.in_proj_bias    # [B, L, 3 width]
         q, k, v = (packed[:, :, i * width:(i + 1) * width] for i in range(3))
         if self._lora is not None:
             product, own = nn.matmul_transpose, self._lora

@@ -37,9 +37,10 @@ PRODUCT = Kernel(
     # cuBLAS counts by columns: it is asked for the transposed product b^T a^T of the same memory.
     cuda=_SIZES + """
     const float one = 1, zero = 0;
-    if (batch * n * m) cublasSgemmStridedBatched(ipl_cublas(), tb ? CUBLAS_OP_T : CUBLAS_OP_N,
-        ta ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &one, in1_p, ldb, k * m, in0_p, lda, n * k, &zero, out0_p, m, n * m,
-        batch);
+    if (batch * n * m) cublasGemmStridedBatchedEx(ipl_cublas(), tb ? CUBLAS_OP_T : CUBLAS_OP_N,
+        ta ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &one, in1_p, CUDA_R_32F, ldb, k * m, in0_p, CUDA_R_32F, lda, n * k,
+        &zero, out0_p, CUDA_R_32F, m, n * m, batch,
+        data["bfloat16"] ? CUBLAS_COMPUTE_32F_FAST_16BF : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     """)
 
 
@@ -50,11 +51,15 @@ def bmm(a: jt.Var, b: jt.Var, transpose_b: bool = False) -> jt.Var:
     """
     assert a.ndim == b.ndim == 3 and a.shape[0] == b.shape[0], (a.shape, b.shape)
     assert a.shape[2] == b.shape[2 if transpose_b else 1], (a.shape, b.shape, transpose_b)
-    return _product(a, b, False, transpose_b)
+    return product(a, b, False, transpose_b)
 
 
-def _product(a: jt.Var, b: jt.Var, ta: bool, tb: bool) -> jt.Var:
-    return _Product(a, b, ta, tb)(a, b)
+def product(a: jt.Var, b: jt.Var, ta: bool, tb: bool, bfloat16: bool = False) -> jt.Var:
+    """Return the product per batch entry of `a` [B, ., .] and `b` [B, ., .], each transposed or not.
+
+    With `bfloat16` the numbers are such already (`ops.bfloat16`), which a GPU may use.
+    """
+    return _Product(a, b, ta, tb, bfloat16)(a, b)
 
 
 class _Product(jt.Function):
@@ -64,16 +69,21 @@ class _Product(jt.Function):
     its own dependence on the operands without a word.
     """
 
-    def __init__(self, a, b, ta, tb):
-        self.saved = a, b, ta, tb
+    def __init__(self, a, b, ta, tb, bfloat16):
+        constant = self.constant = a.is_stop_grad(), b.is_stop_grad()
+        # Each is needed for the other's gradient alone.
+        self.saved = None if constant[1] else a, None if constant[0] else b, ta, tb
+        self.bfloat16 = bfloat16
 
     def execute(self, a, b):
         _, _, ta, tb = self.saved
         shape = (a.shape[0], a.shape[2 if ta else 1], b.shape[1 if tb else 2])
-        return PRODUCT([shape], [a, b], ta=ta, tb=tb)[0]
+        return PRODUCT([shape], [a, b], ta=ta, tb=tb, bfloat16=self.bfloat16)[0]
 
     def grad(self, g):
-        a, b, ta, tb = self.saved
-        da = _product(b, g, tb, True) if ta else _product(g, b, False, not tb)
-        db = _product(g, a, True, ta) if tb else _product(a, g, not ta, False)
+        (a, b, ta, tb), same, da, db = self.saved, self.bfloat16, None, None
+        if not self.constant[0]:
+            da = product(b, g, tb, True, same) if ta else product(g, b, False, not tb, same)
+        if not self.constant[1]:
+            db = product(g, a, True, ta, same) if tb else product(a, g, not ta, False, same)
         return da, db

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 
-from jittor_ipl.ops.conv import conv2d, conv_transpose2d
+from jittor_ipl.ops import bfloat16 as in_bfloat16
+from jittor_ipl.ops import conv as in_float32
 from jittor_ipl.ops.linear import linear
 from jittor_ipl.ops.upfirdn2d import upfirdn2d
 from jittor_ipl.runtime.backend import jt
@@ -22,19 +23,21 @@ EPS = 1e-8
 
 
 def modulated_conv2d(x: jt.Var, weight: jt.Var, s: jt.Var, demodulate: bool = True,
-                     blur: jt.Var | None = None) -> jt.Var:
+                     blur: jt.Var | None = None, bfloat16: bool = False) -> jt.Var:
     """Convolve `x` [B or 1, I, H, W] with `weight` [O, I, k, k] scaled per image by `s` [B, I].
 
     The weight's scale 1/sqrt(I k^2) is applied here. With `blur` (a [4, 4] kernel whose sum is 4) the convolution is
-    transposed with stride 2 and blurred after. Returns [B, O, H, W] or [B, O, 2H, 2W].
+    transposed with stride 2 and blurred after. `bfloat16` rounds what the convolution multiplies. Returns
+    [B, O, H, W] or [B, O, 2H, 2W].
     """
     o, i, k, _ = weight.shape
     s = s * (1 / math.sqrt(i * k * k))
     y = x * s.reshape(-1, i, 1, 1)                                               # [B, I, H, W]
+    products = in_bfloat16 if bfloat16 else in_float32
     if blur is None:
-        y = conv2d(y, weight, padding=k // 2)
+        y = products.conv2d(y, weight, padding=k // 2)
     else:
-        y = upfirdn2d(conv_transpose2d(y, weight.transpose(1, 0, 2, 3), stride=2), blur, pad=(1, 1))
+        y = upfirdn2d(products.conv_transpose2d(y, weight.transpose(1, 0, 2, 3), stride=2), blur, pad=(1, 1))
     return y * demodulation(weight, s).reshape(-1, o, 1, 1) if demodulate else y
 
 

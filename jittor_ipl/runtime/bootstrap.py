@@ -40,6 +40,7 @@ def import_jittor() -> ModuleType:
     packages.require()
     if device == "cuda":
         cuda.require()
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # cuBLAS and cuDNN read it when they are first used
     with _process_restored(), sleep_while_waiting():
         _set_environment(device)
         link_onednn()

@@ -11,7 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from jittor_ipl.ops import attention, bias_act, bmm, geglu, group_norm, linear, norms, pool, resize, sliced_attention
+from jittor_ipl.ops import (
+    attention,
+    bfloat16,
+    bias_act,
+    bmm,
+    geglu,
+    group_norm,
+    linear,
+    norms,
+    pool,
+    resize,
+    sliced_attention,
+)
 from jittor_ipl.ops.kernel import Kernel
 from jittor_ipl.ops.upfirdn2d import upfirdn2d, upfirdn2d_reference
 from jittor_ipl.runtime import system
@@ -19,6 +31,7 @@ from jittor_ipl.runtime.backend import jt, nn
 from jittor_ipl.train import optim
 from tests.ops.cuda_source import all_kernels
 from tests.ops.emulation.emulator import Emulator
+from tests.ops.test_bfloat16 import to_bfloat16
 
 TOLERANCE = 1e-5
 KERNELS = all_kernels()
@@ -69,6 +82,11 @@ def resize_reference(x: jt.Var, size: tuple[int, int], mode: str, antialias: boo
     return nn.matmul_transpose(y.reshape(-1, h), rows).reshape(b, c, size[1], size[0]).permute(0, 1, 3, 2)
 
 
+def rounded_reference(x: jt.Var) -> jt.Var:
+    """Return the nearest bfloat16; the gradient is that of `x`."""
+    return x + constant(to_bfloat16(x.numpy()) - x.numpy())
+
+
 def attention_in_full(q: jt.Var, k: jt.Var, v: jt.Var, heads: int, mask: jt.Var | None = None) -> jt.Var:
     """All scores at once, with Jittor's operators alone."""
     (b, n, width), m = q.shape, k.shape[1]
@@ -99,6 +117,7 @@ CASES = {
                              [(1, 1), (1,)]),
     "bmm": Case("bmm.PRODUCT", bmm.bmm, nn.bmm, [(3, 5, 17), (3, 17, 7)]),
     "bmm, transposed": Case("bmm.PRODUCT", lambda a, b: bmm.bmm(a, b, True), nn.bmm_transpose, [(2, 5, 3), (2, 9, 3)]),
+    "rounding": Case("bfloat16.ROUND", bfloat16.rounded, rounded_reference, [(7, 43)]),
     "softmax": Case("attention.SOFTMAX attention.SOFTMAX_GRAD", attention.softmax, attention.softmax_reference,
                     [(3, 5, 301)], scale=3),
     "softmax of one": Case("attention.SOFTMAX attention.SOFTMAX_GRAD", attention.softmax, attention.softmax_reference,

@@ -48,6 +48,8 @@ def _filter() -> Holder:
 class ModulatedConv2d(nn.Module):
     """Holds weight and modulation of one convolution; the arithmetic is `ops.modconv`."""
 
+    _bfloat16 = False       # of `models.bfloat16`: products of rounded operands
+
     def __init__(self, c_in: int, c_out: int, k: int, style_dim: int, rng: np.random.Generator, upsample: bool = False,
                  demodulate: bool = True):
         self.weight = jt.array(rng.standard_normal((1, c_out, c_in, k, k), np.float32))
@@ -56,7 +58,8 @@ class ModulatedConv2d(nn.Module):
 
     def execute(self, x: jt.Var, s: jt.Var) -> jt.Var:
         weight = self.weight.reshape(self.weight.shape[1:])     # [O, I, k, k]; checkpoints have a leading 1
-        return modulated_conv2d(x, weight, s, self.demodulate, self.blur.kernel if self.blur is not None else None)
+        blur = self.blur.kernel if self.blur is not None else None
+        return modulated_conv2d(x, weight, s, self.demodulate, blur, self._bfloat16)
 
 
 def clamped(y: jt.Var, bound: float | None) -> jt.Var:

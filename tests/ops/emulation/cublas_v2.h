@@ -1,9 +1,12 @@
-// The one function of cuBLAS that the kernels call, on the CPU: products of column-major matrices, a stride apart.
+// What the kernels call of cuBLAS, on the CPU: products of column-major matrices, a stride apart.
 #pragma once
 
 struct Cublas {};
 typedef Cublas* cublasHandle_t;
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
+enum cudaDataType_t { CUDA_R_32F };
+enum cublasComputeType_t { CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_16BF };
+enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT };
 
 static inline int cublasCreate(cublasHandle_t* handle) {
     static Cublas only;
@@ -28,4 +31,15 @@ static inline int cublasSgemmStridedBatched(cublasHandle_t, cublasOperation_t ta
                 *to = *alpha * sum + (*beta == 0 ? 0 : *beta * *to);
             }
     return 0;
+}
+
+// The same; a product that may use bfloat16 is given numbers that are such already, and is then exact in it.
+static inline int cublasGemmStridedBatchedEx(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m,
+                                             int n, int k, const void* alpha, const void* a, cudaDataType_t, int lda,
+                                             long long stride_a, const void* b, cudaDataType_t, int ldb,
+                                             long long stride_b, const void* beta, void* c, cudaDataType_t, int ldc,
+                                             long long stride_c, int batch, cublasComputeType_t, cublasGemmAlgo_t) {
+    return cublasSgemmStridedBatched(handle, ta, tb, m, n, k, (const float*)alpha, (const float*)a, lda, stride_a,
+                                     (const float*)b, ldb, stride_b, (const float*)beta, (float*)c, ldc, stride_c,
+                                     batch);
 }
