@@ -493,6 +493,13 @@ def test_fingerprint_is_stable_text():
     assert first["onednn"].startswith("2.2.0") and first["device"] == "cpu"
 
 
+def test_only_an_equal_machine_must_repeat_bits_and_no_gpu(monkeypatch):
+    here = device.fingerprint()
+    assert device.must_repeat(here) and not device.must_repeat({**here, "compiler": "another"})
+    monkeypatch.setenv("JITTOR_IPL_DEVICE", "cuda")
+    assert not device.must_repeat(here) and not device.must_repeat(device.fingerprint())
+
+
 def test_freed_memory_stays_in_the_process():
     """Taking and freeing the same large buffers costs no page faults once the heap has grown."""
     code = ("from jittor_ipl.runtime.memory import keep_freed_memory\n"

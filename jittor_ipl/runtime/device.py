@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 
 from jittor_ipl.runtime import kernels, packages, system
@@ -30,6 +31,14 @@ def fingerprint() -> dict[str, str]:
         "compiler": system.compiler_version(compiler) if compiler else "none",
         "kernel_flags": kernels.KERNEL_FLAGS,
     }
+
+
+def must_repeat(recorded: Mapping[str, object]) -> bool:
+    """Return whether bits made where `recorded` is the fingerprint must come again here: an equal machine, its CPU.
+
+    A GPU may add in an order of chance, so nothing made on one is compared bit for bit.
+    """
+    return recorded == fingerprint() and recorded["device"] == "cpu"
 
 
 def _cpu_flags() -> list[str]:
