@@ -6,6 +6,7 @@
 #   METHOD=teacher            by a diffusion model, as the suite demo does
 #   METHOD=lora               a diffusion model and suites of its own: demo_lora, jittor_a, jittor_b
 #   GPUS=0,1                  one process per GPU, styles dealt in turn; without it the CPU works
+#   --engine ray --store s3://bucket/prefix   on several machines: docs/several_machines.md
 # Relative paths count from where you stand; runs/ and results/ are made there. Further arguments go to the command.
 # Finished styles are skipped. A style that fails is reported and does not stop the others.
 # Exit code: 0 all done and verified, 1 a style failed or differed, 2 a mistake in the call or on this machine, 130 stopped.

@@ -16,7 +16,8 @@ from tests.tiny_networks import write_networks, write_suite
 ROOT = Path(__file__).resolve().parents[1]
 BASH = shutil.which("bash")
 SCRIPTS = ["train_all.sh", "scripts/train_text_unet.sh", "scripts/train_text_unet_vae.sh", "scripts/run_tests.sh",
-           "scripts/release.sh", "scripts/setup.sh", "scripts/benchmark_adaptation.sh", ".ci/run"]
+           "scripts/release.sh", "scripts/setup.sh", "scripts/cluster_check.sh",
+           "scripts/benchmark_adaptation.sh", ".ci/run"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -27,7 +28,7 @@ def test_scripts_parse_and_are_strict(script):
 
 
 def test_requirements_are_pinned_and_say_why():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
         lines = (ROOT / name).read_text().splitlines()
         pins = [line for line in lines if line and not line.startswith("#")]
         assert pins and all("==" in pin for pin in pins)
@@ -45,7 +46,7 @@ def test_every_file_of_the_package_is_packed():
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A copy of the scripts without the package, and an "active environment" whose python records its calls."""
-    for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt"):
+    for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("scripts", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -72,7 +73,8 @@ def test_run_tests_installs_once_and_is_quiet_then(checkout):
     first = bash(checkout, "scripts/run_tests.sh", "-k", "cli")
     assert first.returncode == 0 and "installing" in first.stderr
     assert calls(checkout) == [
-        "-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt",
+        "-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt "
+        "-r requirements-cluster.txt",
         "-m pytest -k cli"]
     second = bash(checkout, "scripts/run_tests.sh")
     assert (second.stdout, second.stderr) == ("", "") and calls(checkout)[2:] == ["-m pytest"]

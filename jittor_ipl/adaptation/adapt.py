@@ -6,9 +6,11 @@ metrics.jsonl and tensorboard/ grow. A run goes on from its checkpoints alone: w
 """
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -27,7 +29,7 @@ from jittor_ipl.adaptation.taught import teach
 from jittor_ipl.config import StyleRun, class_prompts_of, prompts_of, save_config
 from jittor_ipl.config.sections import GeneratorTraining, MapperTraining
 from jittor_ipl.diffusion.teacher import load_teacher
-from jittor_ipl.disk.atomic import sweep
+from jittor_ipl.disk.atomic import remove_tree, sweep
 from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import CONFIG, GENERATOR, MAPPER, SAMPLES
 from jittor_ipl.disk.lock import locked
@@ -39,6 +41,7 @@ from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.memory import lack_as_user_error
 from jittor_ipl.runtime.streams import rng
 from jittor_ipl.text.prompt_lists import ENOUGH_KNOWN
+from jittor_ipl.train.ranks import Ranks
 from jittor_ipl.train.stage import Stage, Watch, claim
 from jittor_ipl.train.state import State, part_of
 from jittor_ipl.weights.containers.safetensors import write_safetensors
@@ -49,21 +52,31 @@ _RENAMED = {"chosen_layers": "chosen/layers", "anchor_step": "anchor/step"}
 
 
 def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
-                stream: TextIO | None = None, watch: Watch | None = None) -> Report:
+                stream: TextIO | None = None, watch: Watch | None = None,
+                ranks_of: Callable[[StopOnSignal], Ranks] | None = None) -> Report:
     """Adapt the source generator to one style in `run_dir` and return its report; progress goes to `stream` (stderr).
 
     A finished run is returned as it is (`skipped`), an interrupted one goes on after its newest whole checkpoint and,
     on a CPU with the same number of threads, ends with the same bits. Settings or weight files that differ from the
     folder's last run start it anew; `restart` always does.
     Raises `UserError` for bad weights, words or folders, and `Interrupted` (exit code 130 or 143) after a signal.
-    `watch` is called after every step of every stage, see `train.stage.Watch`.
+    `watch` is called after every step of every stage, see `train.stage.Watch`. ranks_of: makes the processes that share
+    every batch of stage 2; all call this with the same folder, which the first one fills.
     """
-    run_dir = Path(run_dir)
-    with locked(run_dir), StopOnSignal() as stop:
+    finished, run_dir = Path(run_dir), Path(run_dir)
+    with StopOnSignal() as stop, ExitStack() as held:
+        ranks = ranks_of(stop) if ranks_of else None
+        if ranks and ranks.rank:
+            run_dir, stream = run_dir / f".rank-{ranks.rank}", io.StringIO()    # of use until the end alone
+            held.callback(lambda: _finished(finished, identity) and remove_tree(run_dir))
+        held.enter_context(locked(run_dir))
         identity = run_identity(config)
-        report = None if restart else _finished(run_dir, identity)
+        report = None if restart else _finished(finished, identity)
+        if ranks:
+            ranks.require_equal(int(report is None), "ends")
+            stop = ranks.stop
         # Everything is read and checked before the folder is claimed: a mistake must not cost an earlier run.
-        run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr, watch)
+        run = None if report else _Run(config, run_dir, identity, stop, stream or sys.stderr, watch, ranks)
         if run:
             claim(run_dir, identity, restart, stream)
             for folder in (run_dir, run_dir / SAMPLES):
@@ -84,7 +97,8 @@ class _Run:
     """The networks of a run and its two stages."""
 
     def __init__(self, config: StyleRun, run_dir: Path, identity: str, stop: StopOnSignal, stream: TextIO,
-                 watch: Watch | None = None):
+                 watch: Watch | None = None, ranks: Ranks | None = None):
+        self.ranks = ranks
         self.config, self.run_dir, self.identity, self.stop, self.stream = config, run_dir, identity, stop, stream
         self.watch = watch
         self.official = config.compat == "official"
@@ -169,13 +183,15 @@ class _Run:
             with lower:
                 averaged, seconds = teach(
                     config, self.run_dir, self.source, target, self.listeners, self.teacher,
-                    lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream, self.watch)
+                    lambda way, numbers: self._stage(way, numbers, show), self.stop, self.stream, self.watch,
+                    self.ranks)
             seconds += learning
         else:
             with self._stage("generator", config.generator, show) as stage, lower:
                 averaged = train_generator(
                     self.source, target, self.listeners, config.generator, config.losses, seed=config.generator_seed,
-                    prompts=prompts, mapper=mapper, official=self.official, loop=stage)
+                    prompts=prompts, mapper=mapper, official=self.official, loop=stage,
+                    ranks=self.ranks)
             self.stop.raise_if_received()
             seconds = stage.seconds()
         shown.put(unmoved_as_they_were(averaged, target, self.source))

@@ -9,6 +9,7 @@ import numpy as np
 from jittor_ipl.adaptation.views import View
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
+from jittor_ipl.train.ranks import Ranks
 
 # Of images under a gradient at once. A pixel keeps about 5 KiB of a generator's intermediate results until its gradient
 # is done; 64 px, 32 images at once, and 256 px, 2 images, stay whole. A constant, for the numbers must not depend on
@@ -70,11 +71,12 @@ class Batch:
 
 
 def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows: Sequence[slice],
-              params: Sequence[jt.Var]) -> tuple[jt.Var, dict[str, jt.Var], list[jt.Var]]:
+              params: Sequence[jt.Var], ranks: Ranks | None = None) -> tuple[jt.Var, dict[str, jt.Var], list[jt.Var]]:
     """Return a loss [1], the terms [1] that it is the sum of, and its gradients, over a batch.
 
     Every term must be a mean over images, or not depend on them: with several `rows` each part counts by its share of
-    the batch, and nothing of it but the sums is kept. The terms of a whole batch are not computed yet.
+    the batch, and nothing of it but the sums is kept. The terms of a whole batch are not computed yet. With `ranks`
+    the rows are this process's and the sums those of all.
     """
     if list(rows) == [WHOLE]:
         terms = terms_of(batch)
@@ -89,4 +91,7 @@ def gradients(terms_of: Callable[[Batch], dict[str, jt.Var]], batch: Batch, rows
             grads = [total + grad for total, grad in zip(grads, new)]
             terms = {name: terms.get(name, 0.0) + term.detach() for name, term in of_part.items()}
         jt.sync([*grads, *terms.values()])
+    if ranks is not None:
+        names, sums = list(terms), ranks.added([*terms.values(), *grads])
+        terms, grads = dict(zip(names, sums)), sums[len(names):]
     return sum(terms.values()), terms, grads

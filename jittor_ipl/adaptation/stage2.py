@@ -17,17 +17,19 @@ from jittor_ipl.adaptation.draws import Draws
 from jittor_ipl.adaptation.lessons import Lesson
 from jittor_ipl.adaptation.listeners import Listener
 from jittor_ipl.config.sections import GeneratorTraining, Losses
+from jittor_ipl.errors import UserError
 from jittor_ipl.models.mappers import Mapper
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.runtime.backend import jt
 from jittor_ipl.train.optim import SCHEDULES, Adam, Ema
+from jittor_ipl.train.ranks import Ranks
 from jittor_ipl.train.state import Loop, State, Weights
 
 
 def train_generator(source: Generator, target: Generator, listeners: Sequence[Listener], settings: GeneratorTraining,
                     weights: Losses, *, seed: int, prompts: Prompts | None = None, mapper: Mapper | None = None,
                     official: bool = False, loop: Loop | None = None, draws: Draws | None = None,
-                    lesson: Lesson | None = None) -> dict[str, np.ndarray]:
+                    lesson: Lesson | None = None, ranks: Ranks | None = None) -> dict[str, np.ndarray]:
     """Train `target` in place for `settings.steps` steps, or until the loop's hook says so; return its average.
 
     source: the frozen generator; target: the one that trains, with the source's weights. Each listener follows its own
@@ -35,7 +37,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     `mapper` (IPL) the first one follows the prompts of each image instead.
     `official` repeats the original code's layer choice, separate noise and unclamped images. A `loop` that goes on from
     the state of an earlier one ends with the same bits on a CPU. Returns name -> array of every parameter of the moving
-    average. Metrics: loss, lr and each loss that has a weight.
+    average. ranks: the processes that share every batch. Metrics: loss, lr and each loss that has a weight.
     """
     draws = draws or Draws(seed, source, settings)
     names = layers.candidates(target, settings.train, settings.layers)
@@ -54,6 +56,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
     information = information_of(target, names, draws) if weights.consolidation and listeners else {}
     before = source.trainable()
     rows = [WHOLE] if weights.mean_direction or weights.covariance else slices(settings.batch, source.size)
+    if ranks is not None:
+        rows = shared_rows(ranks, settings, weights, rows)
 
     def compare(batch: Batch) -> dict[str, jt.Var]:
         """Return the weighted losses [1] of a pair of images."""
@@ -69,6 +73,8 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
         return terms
 
     loop = loop or Loop()
+    if ranks is not None:
+        ranks.require_equal(loop.start, "steps")
     for step in loop.steps(settings.steps, target=Weights(trained), adam=adam, ema=ema, chosen=choice, anchor=anchors):
         # z -> w, ws; and the layers that train now
         with jt.no_grad():
@@ -86,7 +92,7 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
                 directions[0] = prompts.directions(*prompts.learned(context))                   # [B, d]
         batch = draws.batch(step, ws, directions, separate_noise=official)
         batch = batch if lesson is None else replace(batch, wanted=jt.array(lesson.wanted(step, batch, target)))
-        loss, terms, grads = gradients(compare, batch, rows, [params[name] for name in train])
+        loss, terms, grads = gradients(compare, batch, rows, [params[name] for name in train], ranks)
 
         lr = SCHEDULES[settings.schedule](rate, step, settings.steps)
         grads = dict(zip(train, grads))
@@ -98,6 +104,15 @@ def train_generator(source: Generator, target: Generator, listeners: Sequence[Li
         loop.done({"loss": loss.item(), "lr": lr, **{name: term.item() for name, term in terms.items()}})
         del loss, terms, grads, maps      # they would hold every intermediate result of the step through the next
     return ema.state()
+
+
+def shared_rows(ranks: Ranks, settings: GeneratorTraining, weights: Losses, rows: Sequence[slice]) -> list[slice]:
+    """Return this process's rows of a batch; UserError for losses that compare the images of a batch."""
+    whole = [name for name in ("mean_direction", "covariance") if getattr(weights, name)]
+    if whole:
+        raise UserError(f"--mpi: {', '.join(whole)} of losses need a batch in one process: set them to 0 or train "
+                        "without --mpi")
+    return ranks.rows(settings.batch, rows)
 
 
 class LayerChoice:

@@ -23,6 +23,7 @@ from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.models.stylegan2.generator import Generator
 from jittor_ipl.text.descriptions import descriptions_path, read_description
+from jittor_ipl.train.ranks import Ranks
 from jittor_ipl.train.stage import Stage, Watch
 
 
@@ -55,10 +56,12 @@ def numbers_of(config: StyleRun, way: str) -> GeneratorTraining:
 
 def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator, listeners: Sequence[Listener],
           teacher: DiffusionTeacher, stage_of: Callable[[str, GeneratorTraining], Stage], stop: StopOnSignal,
-          stream: TextIO, watch: Watch | None = None) -> tuple[dict[str, np.ndarray], float]:
+          stream: TextIO, watch: Watch | None = None,
+          ranks: Ranks | None = None) -> tuple[dict[str, np.ndarray], float]:
     """Train `target` in place in every way of `config.teacher`; return its average and the seconds of all sittings.
 
     stage_of: the harness of a way's training, from its name and numbers. watch: is told how many pairs there are.
+    ranks: the processes that share every batch.
     Raises Interrupted after a signal.
     """
     seed, told, seconds = config.generator_seed, Told(config, [one.clip for one in listeners]), 0.0
@@ -82,7 +85,7 @@ def teach(config: StyleRun, run_dir: Path, source: Generator, target: Generator,
             lesson = ScoreLesson(way, teacher, source, told, config.teacher, seed, first=not averaged)
         with stage_of(way, numbers) as stage:
             averaged = train_generator(source, target, hearing, numbers, weights, seed=seed, loop=stage, draws=draws,
-                                       lesson=lesson)
+                                       lesson=lesson, ranks=ranks)
         stop.raise_if_received()
         seconds += stage.seconds()
     return dict(averaged), seconds

@@ -13,7 +13,9 @@ from pathlib import Path
 from statistics import fmean
 
 from jittor_ipl.benchmark.plan import Cell
+from jittor_ipl.benchmark.remote import cells_done
 from jittor_ipl.errors import UserError
+from jittor_ipl.jobs.engine import Engine
 from jittor_ipl.jobs.workers import Answer, answers
 
 
@@ -28,11 +30,12 @@ class Tally:
 
 
 def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float | None = None,
-         tell: Callable[[str], None] | None = None) -> Tally:
+         tell: Callable[[str], None] | None = None, engine: Engine | None = None) -> Tally:
     """Do every cell whose record is missing, damaged or of other settings; start none after `minutes`.
 
     A cell that fails is told and left out; the others go on. With jobs > 1 every process has threads of its own, as
-    OMP_NUM_THREADS says. SIGINT and SIGTERM end the work after saving; the next call goes on.
+    OMP_NUM_THREADS says; an `engine` does the cells on other machines. SIGINT and SIGTERM end the work after saving;
+    the next call goes on.
     """
     tell = tell or (lambda line: print(line, file=sys.stderr, flush=True))
     waiting, seconds = [cell for cell in cells if cell.record() is None], defaultdict(list)
@@ -40,7 +43,10 @@ def work(cells: Sequence[Cell], cache: str | Path, jobs: int = 1, minutes: float
     tell(f"{tally.already} of {len(cells)} cells are done")
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     function, started_in_time = partial(_figures, str(cache)), _started_until(deadline, waiting)
-    stream = _here(function, started_in_time) if jobs == 1 else answers(function, started_in_time, [{}] * jobs)
+    if engine is not None:
+        stream = cells_done(engine, started_in_time, f"benchmark-{Path(cache).parent.name}")
+    else:
+        stream = _here(function, started_in_time) if jobs == 1 else answers(function, started_in_time, [{}] * jobs)
     for answer in stream:
         cell = answer.request
         if answer.error is not None:

@@ -1,6 +1,7 @@
 """`adapt`: train the styles of a suite, or any other words."""
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -26,11 +27,14 @@ EXAMPLES = """  python -m jittor_ipl adapt --style disney
 @options.resume
 @options.restart
 @options.dry_run
+@click.option("--mpi", is_flag=True, help="The processes of mpirun share every batch of stage 2.")
+@click.option("--mpi-timeout", type=float, default=600.0, metavar="SECONDS",
+              help="With --mpi: end when a step takes longer, kernels compiled on the way included.")
 @click.option("--list", "listing", is_flag=True, help="Print number, folder, state and name of every style and stop.")
 @settings_options
 def command(config: Path, styles: tuple[str, ...], new_style: bool, style_images: str | None,
             changes: tuple[str, ...], output: str | None, restart: bool, dry_run: bool, listing: bool,
-            **settings: object) -> int:
+            mpi: bool, mpi_timeout: float, **settings: object) -> int:
     """Adapt a generator to the styles of a suite, or to any words. Finished ones are skipped."""
     from jittor_ipl.config import choose_runs, load_suite, to_yaml, with_images
     from jittor_ipl.disk.layout import CONFIG, REPORT
@@ -48,12 +52,14 @@ def command(config: Path, styles: tuple[str, ...], new_style: bool, style_images
         print("---\n".join(to_yaml(run) for run in runs), end="")
         return 0
     from jittor_ipl.adaptation.adapt import adapt_style
+    from jittor_ipl.train.ranks import Ranks
+    together = partial(Ranks, mpi_timeout) if mpi else None
     for run in runs:
         folder = root / run.folder
         if run.style not in suite.names():
             options.note(f"the suite {suite.suite!r} does not list {run.style!r}; it gets the suite's settings")
         # Never removes what no run made.
-        report = adapt_style(run, folder, restart=restart and (folder / CONFIG).is_file())
+        report = adapt_style(run, folder, restart=restart and (folder / CONFIG).is_file(), ranks_of=together)
         done = "finished before" if report.skipped else f"{report.seconds:.0f} s"
         print(f"{run.folder}: {done}, CLIP direction {report.direction_similarity:.3f} -> {folder}", flush=True)
     return 0

@@ -35,14 +35,17 @@ EXAMPLES = """  python -m jittor_ipl benchmark --jobs 2
 @click.option("--inception", metavar="FILE", help="Weights of Inception v3 (FID) in place of the demo judge.")
 @click.option("--lpips", metavar="FILE", help="Weights of LPIPS, one file or backbone,heads.")
 @click.option("--arcface", metavar="FILE", help="Weights of ArcFace IR-SE50.")
+@options.engine_options
 @click.option("--clip", metavar="FILE", help="CLIP of the direction similarity.")
 def command(config: str, only: str, jobs: int, threads: int | None, time_limit: float | None, output: str | None,
-            write: str | None, report_only: bool, listing: bool, **networks: str | None) -> int:
+            write: str | None, report_only: bool, listing: bool, engine: str,
+            ray_address: str | None, store: str | None, tries: int, **networks: str | None) -> int:
     """Train and measure methods against each other. The same command goes on; 1 when a cell failed."""
     # Before NumPy and Jittor start their threads; processes of their own inherit it.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, len(os.sched_getaffinity(0)) // jobs)))
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+    nodes = options.engine_of(engine, ray_address, store, tries)
     from jittor_ipl.benchmark.plan import chosen, plan
     from jittor_ipl.benchmark.settings import load_benchmark
     from jittor_ipl.benchmark.work import work
@@ -61,7 +64,7 @@ def command(config: str, only: str, jobs: int, threads: int | None, time_limit: 
     if not report_only:
         for cell in wanted:
             cell.identity()         # a file that is missing is told once, before anything is trained
-        tally = work(wanted, root / CACHE, jobs, time_limit)
+        tally = work(wanted, root / CACHE, jobs, time_limit, engine=nodes)
         failed = tally.failed
         if tally.left:
             click.echo(f"the time is over: {tally.left} cells left; the same command goes on", err=True)

@@ -36,16 +36,21 @@ EXAMPLES = """  python run_all.py
 @click.option("--base", is_flag=True, help="The base model in place of the LoRA, told captions.base; to compare.")
 @options.batch
 @options.workers
+@click.option("--block", type=options.positive, metavar="N",
+              help="Pictures of a task with --engine ray.  [default: 256]")
+@options.engine_options
 @score.network_options
 def command(weights: str, seeds: str | None, styles: tuple[str, ...], output: str, archive: str | None,
             candidates: int | None, references: str | None, base: bool, batch: int, workers: int, demo: bool,
+            block: int | None, engine: str, ray_address: str | None, store: str | None, tries: int,
             **files: str | None) -> int:
     """Make every picture of a suite (what run_all.py does)."""
     from jittor_ipl.disk.layout import SEEDS
     from jittor_ipl.submission.build import build, pack
     from jittor_ipl.submission.candidates import base_set, counts_of
+    from jittor_ipl.submission.remote import BLOCK
     from jittor_ipl.submission.sets import choose, open_set
-    started = time.monotonic()
+    started, nodes = time.monotonic(), options.engine_of(engine, ray_address, store, tries)
     test_set = choose(open_set(Path(weights), seeds), list(styles))
     for name in test_set.missing:
         click.echo(f"skipped: {name} is not finished", err=True)
@@ -55,7 +60,7 @@ def command(weights: str, seeds: str | None, styles: tuple[str, ...], output: st
         configured = seeds is None and not (Path(weights) / SEEDS).is_file()     # else the seeds were chosen before
         counts = counts_of(test_set, candidates, configured)
         test_set = _chosen(test_set, counts, Path(output), references, workers, demo, files)
-    built = build(test_set, Path(output), batch=batch, workers=workers)
+    built = build(test_set, Path(output), batch=batch, workers=workers, engine=nodes, block=block or BLOCK)
     print(f"{built.folder}: {built.made} pictures made, {built.kept} kept, {time.monotonic() - started:.1f} s")
     if archive is not None:
         path = Path(archive) if archive else built.folder.with_name(f"{built.folder.name}.zip")

@@ -2,11 +2,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from jittor_ipl.errors import UserError
+
+if TYPE_CHECKING:
+    from jittor_ipl.jobs.engine import Engine
 
 DEVICE = "JITTOR_IPL_DEVICE"
 CHECKOUT = Path(__file__).resolve().parents[2]  # where B_weight lies, in a checkout
@@ -160,3 +165,39 @@ report_json = click.option("--json", "json_file", metavar="FILE", help="Write th
 report_markdown = click.option("--markdown", "markdown_file", metavar="FILE", help="Write it as Markdown too.")
 container = click.option("--container", metavar="KEY",
                          help="Of a checkpoint with several networks the one under this key.")
+
+
+def engine_options(function: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that say where tasks run; `engine_of` takes their values."""
+    heading = {"cls": Option, "heading": "several machines"}
+    for option in (
+            click.option("--tries", type=positive, default=4, metavar="N", help="Attempts of a task.", **heading),
+            click.option("--store", metavar="URL", help="The one place that all nodes share: s3://bucket/prefix, or a "
+                         "folder that each of them sees.", **heading),
+            click.option("--ray-address", metavar="HOST:PORT", help="Head of a running cluster, on loopback or a "
+                         "private network.  [default: one that is started here]", **heading),
+            click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="What runs the tasks.",
+                         **heading)):
+        function = option(function)
+    return function
+
+
+def engine_of(engine: str, ray_address: str | None, store: str | None, tries: int) -> Engine | None:
+    """Return the engine that the options name, None for the local one; UserError for options that do not go together.
+
+    A task has as many threads as work here would have, and a GPU where JITTOR_IPL_DEVICE asks for one.
+    """
+    if engine == "local":
+        if ray_address or store:
+            raise UserError("--ray-address and --store belong to --engine ray")
+        return None
+    if not store:
+        raise UserError("--engine ray needs --store: s3://bucket/prefix, or a folder that all nodes see")
+    from jittor_ipl.disk.objects import ObjectStore
+    from jittor_ipl.jobs.ray_engine import RayEngine, find_ray
+    from jittor_ipl.runtime.bootstrap import requested_device
+    from jittor_ipl.runtime.threads import thread_count
+    find_ray()
+    device, threads = requested_device(), thread_count()
+    return RayEngine(ray_address, ObjectStore(store), tries, cpus=threads, gpus=int(device == "cuda"),
+                     logs=Path("logs"), environment={"OMP_NUM_THREADS": str(threads), DEVICE: device})

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,7 @@ from jittor_ipl.errors import UserError, in_brief
 
 if TYPE_CHECKING:
     from jittor_ipl.config import LoraRun, StyleRun
+    from jittor_ipl.jobs.engine import Engine
 
 VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
 EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
@@ -28,19 +29,27 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 @click.option("--method", default="", help="ipl, nada, teacher or lora.  [default: the suite's]")
 @click.option("--gpus", default="", metavar="0,1", help="One process per GPU.  [default: the CPU]")
 @options.changes
-def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...]) -> int:
+@options.engine_options
+def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...],
+            **engine: Any) -> int:
     """Train, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
     from jittor_ipl.disk.layout import SEEDS
-    started = time.monotonic()
+    started, nodes = time.monotonic(), options.engine_of(**engine)
+    if nodes and gpus:
+        raise UserError("--gpus deals styles to this machine's GPUs; with --engine ray set JITTOR_IPL_DEVICE=cuda")
     overrides = _overrides(config, method, changes)
     runs = _runs_of(config, overrides, styles, new_style)
     devices, lora = _devices(gpus), runs[0].method == "lora"
     folder, results = Path("runs") / runs[0].suite, Path("results") / runs[0].suite
-    words = ["dreambooth"] if lora else ["adapt", "--new-style"]
-    words += ["--config", config, "--output", folder, *(f"--set={text}" for text in overrides)]
-    failed = _failed({run.style: [*words, f"--style={run.style}"] for run in runs}, devices)
+    if nodes:
+        failed = _failed_on(nodes, runs, folder)
+    else:
+        words = ["dreambooth"] if lora else ["adapt", "--new-style"]
+        words += ["--config", config, "--output", folder, *(f"--set={text}" for text in overrides)]
+        failed = _failed({run.style: [*words, f"--style={run.style}"] for run in runs}, devices)
     finished = [run for run in runs if run.style not in failed]
-    verified = bool(finished) and _make_and_verify(folder, results, finished, devices[:1] if lora else [{}])
+    verified = bool(finished) and _make_and_verify(folder, results, finished, devices[:1] if lora else [{}],
+                                                   _as_words(engine) if nodes else [])
     from jittor_ipl.submission import lora_summary, summary  # heavy: after the workers' training
     if lora:
         text = lora_summary.lora_table(lora_summary.lora_rows(runs, folder, results, results / VERIFIED))
@@ -101,15 +110,17 @@ def _devices(text: str) -> list[dict[str, str]]:
 
 
 def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun] | list[LoraRun],
-                     devices: Sequence[Mapping[str, str]]) -> bool:
-    """Make the pictures, those of a base model beside its LoRA's too, and compare; tell whether all ended well."""
+                     devices: Sequence[Mapping[str, str]], where: Sequence[str]) -> bool:
+    """Make the pictures, `where` words of the engine say, those of a base model beside its LoRA's too, and compare with
+    what this machine makes; tell whether all ended well.
+    """
     words, verified = ["--weights", folder, *(f"--style={run.style}" for run in runs)], results / VERIFIED
     verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
-    make, first = {"run_all.py": ["build", *words]}, runs[0]
+    make, first = {"run_all.py": ["build", *words, *where]}, runs[0]
     if first.method == "lora":
         make["run_all.py"] += ["--demo"] if first.data == "demo" else []
         if any(run.base_caption is not None for run in runs):
-            make["run_all.py --base"] = ["build", *words, "--base"]
+            make["run_all.py --base"] = ["build", *words, *where, "--base"]
     return not (_failed(make, devices) or _failed({"test.py": ["verify", *words, "--json", verified]}, devices))
 
 
@@ -125,6 +136,20 @@ def _failed(commands: Mapping[str, Sequence[object]], devices: Sequence[Mapping[
         if error is not None or answer.value:
             failed.append(name)
     return failed
+
+
+def _failed_on(engine: Engine, runs: Sequence[StyleRun | LoraRun], folder: Path) -> list[str]:
+    """Train styles on other machines; tell errors in a line, return what failed."""
+    from jittor_ipl.submission.remote import train_remotely
+    failed = train_remotely(engine, runs, folder, f"train-{folder.name}", lambda line: click.echo(line, err=True))
+    for name, error in failed.items():
+        click.echo(f"error: {name}: {in_brief(error)}", err=True)
+    return list(failed)
+
+
+def _as_words(engine: Mapping[str, Any]) -> list[str]:
+    """Return the options of an engine as words of a call."""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in engine.items() if value is not None]
 
 
 def _run(words: list[str]) -> int:

@@ -45,11 +45,12 @@ def canonical(content: Any) -> bytes:
 
 def write_sealed(path: str | Path, content: Mapping[str, Any]) -> Path:
     """Write a JSON object in canonical form, with the SHA-256 of that form (key `sha256`); whole or not at all."""
+    return write_bytes(path, sealed(content))
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Return the text that `write_sealed` writes."""
     assert _SEAL not in content
-    return write_bytes(path, _sealed(content))
-
-
-def _sealed(content: Mapping[str, Any]) -> bytes:
     return canonical({**content, _SEAL: hashlib.sha256(canonical(content)).hexdigest()})
 
 
@@ -58,11 +59,15 @@ def read_sealed(path: str | Path, kind: str) -> dict[str, Any]:
 
     Raises `UserError` when any byte differs from the canonical text, white space included, or the hash does not fit.
     """
-    data = read_small(path, kind, JSON_BYTES)
+    return unsealed(read_small(path, kind, JSON_BYTES), path, kind)
+
+
+def unsealed(data: bytes, path: str | Path, kind: str) -> dict[str, Any]:
+    """Return what is in `data`, the text of `write_sealed` from `path`; raises as `read_sealed`."""
     content = json_object(data, path, kind)
     if content.pop(_SEAL, None) is None:
         raise UserError(f"{path} is not a valid {kind}: it does not carry its own SHA-256; make it again")
     with suppress(ValueError, RecursionError):  # what JSON reads but does not write: infinity, half characters
-        if data == _sealed(content):
+        if data == sealed(content):
             return content
     raise UserError(f"{path} is damaged or was edited: this {kind} does not have the SHA-256 that it carries")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter
 from pathlib import Path
 
 from jittor_ipl.disk.atomic import output_folder, staged
@@ -15,10 +15,10 @@ from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.disk.names import SUFFIX, inside
 from jittor_ipl.errors import UserError
-from jittor_ipl.images.files import save_png
-from jittor_ipl.images.pixels import pixels_sha256
-from jittor_ipl.submission.produce import Made, produce, weight_hashes
+from jittor_ipl.jobs.engine import Engine
+from jittor_ipl.submission.produce import produce, weight_hashes
 from jittor_ipl.submission.records import Manifest, Seeds, StyleRecord, read_seeds, read_set_manifest, write_records
+from jittor_ipl.submission.remote import BLOCK, Saved, make_remotely, saved_in
 from jittor_ipl.submission.sets import SetEntry, TestSet
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file in a submission: the earliest time that a zip can hold
@@ -33,12 +33,14 @@ class Built:
     kept: int
 
 
-def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) -> Built:
+def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1, engine: Engine | None = None,
+          block: int = BLOCK) -> Built:
     """Make every picture of the set that `root/<suite>` does not hold yet, and record all of them.
 
     A picture is kept when the manifest says that the same weights, recipe, seed and machine made it and its file still
     has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises
     UserError for weights that do not load, a folder that cannot be written, or that another process is filling.
+    engine: makes them elsewhere, `block` pictures a task; else this process does, or `workers`.
     """
     folder = output_folder(inside(output_folder(root), test_set.suite))
     with locked(folder):
@@ -51,8 +53,13 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1) ->
             output_folder(inside(folder, number))
             if not wanted[number]:
                 draft.finish(entry, kept[number], ())
-        made = produce(list(entries.values()), wanted, batch=batch, workers=workers)
-        for number, pictures in groupby(made, key=itemgetter(0)):       # they come style by style
+        chosen = list(entries.values())
+        if engine is None:
+            made = saved_in(lambda number: inside(folder, number), chosen,
+                            produce(chosen, wanted, batch=batch, workers=workers))
+        else:
+            made = make_remotely(engine, chosen, draft.hashes, wanted, folder, batch=batch, block=block)
+        for number, pictures in groupby(made, key=attrgetter("number")):       # they come style by style
             draft.finish(entries[number], kept[number], pictures)
     count = sum(map(len, wanted.values()))
     return Built(folder, count, sum(len(entry.plan.images) for entry in test_set.entries) - count)
@@ -100,16 +107,14 @@ class _Draft:
         return {name: record.pixels[name] for name, seed in entry.plan.images.items()
                 if plan.images.get(name) == seed and name in record.pixels and whole(name)}
 
-    def finish(self, entry: SetEntry, kept: Mapping[str, str], made: Iterable[Made]) -> None:
-        """Write the pictures made now, record them and those that are kept, forget what the plan no longer names."""
+    def finish(self, entry: SetEntry, kept: Mapping[str, str], made: Iterable[Saved]) -> None:
+        """Record the pictures made now and those that are kept, forget what the plan no longer names."""
         number, pixels = entry.number, dict(kept)
         size = self.manifest.styles[number].size if kept else None
         files = {f"{number}/{name}{SUFFIX}": self.manifest.files[f"{number}/{name}{SUFFIX}"] for name in kept}
-        for _, name, image in made:
-            path = inside(self.folder, number) / f"{name}{SUFFIX}"
-            save_png(path, image, {"style": entry.plan.style, "seed": str(entry.plan.images[name])})
-            files[f"{number}/{path.name}"], pixels[name] = file_sha256(path), pixels_sha256(image)
-            size = list(image.shape[:2])
+        for one in made:
+            path = inside(self.folder, number) / f"{one.name}{SUFFIX}"
+            files[f"{number}/{path.name}"], pixels[one.name], size = file_sha256(path), one.pixels_sha256, one.size
         for name in [name for name in self.manifest.files if name.startswith(f"{number}/")]:
             del self.manifest.files[name]
             if name not in files:

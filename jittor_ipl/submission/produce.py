@@ -33,7 +33,7 @@ def produce(entries: Sequence[SetEntry], wanted: Mapping[str, Sequence[str]], *,
     if workers <= 1:
         for entry in entries:
             if names := wanted.get(entry.number):
-                yield from _made(entry, names, batch)
+                yield from made_of(entry, names, batch)
         return
     tasks = [(entry, list(wanted[entry.number])[start:start + CHUNK], batch) for entry in entries
              for start in range(0, len(wanted.get(entry.number, ())), CHUNK)]
@@ -86,7 +86,8 @@ def source_of(ref: str) -> Generator:
     return load_generator(ref)
 
 
-def _made(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
+def made_of(entry: SetEntry, names: Sequence[str], batch: int) -> Iterator[Made]:
+    """Yield an entry's pictures of these names, made in this process."""
     seeds = [entry.plan.images[name] for name in names]
     if entry.is_lora:
         images = load_painter(entry).paint(names, seeds, entry.plan.recipe)
@@ -105,4 +106,4 @@ def load_painter(entry: SetEntry) -> Painter:
 
 
 def _all_made(task: tuple[SetEntry, Sequence[str], int]) -> list[Made]:
-    return list(_made(*task))
+    return list(made_of(*task))
