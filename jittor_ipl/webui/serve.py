@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import warnings
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +14,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.webui.accounts import Accounts
 from jittor_ipl.webui.desk import Desk
 from jittor_ipl.webui.guard import Guard, is_loopback
+from jittor_ipl.webui.opening import Opening
 from jittor_ipl.webui.quick_gradio import import_gradio
 from jittor_ipl.webui.settings import ServerSettings
 
@@ -24,7 +26,7 @@ def check(settings: ServerSettings) -> None:
                         "--add-user NAME, or leave --host out")
 
 
-def application(settings: ServerSettings, desk: Desk, accounts: Accounts | None) -> Any:
+def application(settings: ServerSettings, desk: Desk, accounts: Accounts | None) -> Guard:
     """Return the ASGI application: the guard around the API, the page, and signing in where there are accounts."""
     import_gradio(make_folder(settings.private / "gradio"))
     from fastapi import FastAPI
@@ -40,7 +42,9 @@ def application(settings: ServerSettings, desk: Desk, accounts: Accounts | None)
     app.include_router(api.router(desk))
     if accounts is not None:
         app.include_router(signing_in.router(accounts))
-    pages.mount(app, desk, settings)
+    with warnings.catch_warnings():     # that Gradio renders no page on the server, which nobody asked for
+        warnings.filterwarnings("ignore", message="SSR mode")
+        pages.mount(app, desk, settings)
     return Guard(app, settings, accounts)
 
 
@@ -57,13 +61,24 @@ def serve(settings: ServerSettings) -> None:
         shutil.rmtree(settings.private / "gradio", ignore_errors=True)
         desk = Desk(settings)
         desk.start()
-        app = application(settings, desk, accounts)
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_keep_alive=15,
+        problems: list[BaseException] = []
+
+        def build() -> tuple[Guard, Any]:
+            guard = application(settings, desk, accounts)
+            return guard, guard.app.router.lifespan_context(guard.app)
+
+        def failed(problem: BaseException) -> None:
+            problems.append(problem)
+            server.should_exit = True
+        config = uvicorn.Config(Opening(build, failed), log_level="warning", server_header=False, timeout_keep_alive=15,
                                 limit_concurrency=400, h11_max_incomplete_event_size=32 << 10, access_log=False)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"http://{host}:{listening.getsockname()[1]}  (Ctrl-C ends it)", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        server = uvicorn.Server(config)
+        server.run(sockets=[listening])
         desk.stop()
+        for problem in problems:
+            raise problem
 
 
 def _listen(host: str, port: int) -> socket.socket:
