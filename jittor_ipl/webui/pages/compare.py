@@ -62,4 +62,4 @@ class ComparePage:
         subject = str(given.get("subject") or self.site.choices.subjects[0].id)
         return (subject, self.of_subject(subject, given.get("style")), int(number(given, "seed", 0)),
                 number(given, "truncation", 0.7),
-                self.site.empty("compare") if job is None else self.site.watch(job, "compare"))
+                self.site.found(job, "compare"))

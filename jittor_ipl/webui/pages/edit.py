@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from jittor_ipl.errors import UserError
-from jittor_ipl.webui.jobs import Job
 from jittor_ipl.webui.pages.fields import any_style, number, one_style_field, subject_field, truncation
 from jittor_ipl.webui.pages.frame import Site, listen, on_load, query
 from jittor_ipl.webui.pages.showing import when
@@ -52,7 +51,8 @@ def build(site: Site) -> None:
     listen(face.input, fn=lambda chosen: gr.update(visible=chosen == OF_SEED), inputs=face, outputs=seeds)
     listen(go.click, target.input, seeds.submit, style.input, auto.input, fn=page.edit, inputs=fields,
            outputs=[panel, live])
-    listen(offset.release, beta.release, fn=page.moved, inputs=[*fields, live], outputs=[panel, live, auto])
+    listen(offset.input, beta.input, fn=page.moved, inputs=[*fields, live], outputs=[panel, live, auto],
+           mode="always_last")
     on_load(page.opened, [subject, face, seeds, target, style, depth, panel])
 
 
@@ -69,20 +69,28 @@ class EditPage:
                 gr.update(choices=any_style(self.site, subject), value=""), examples[0].split()[-1]
                 if subject == "pets" else "face")
 
-    def edit(self, *fields: Any, request: gr.Request) -> tuple[str, str | None]:
+    def edit(self, subject: str, face: str, seeds: str, target: str, style: str, auto: bool, offset: float,
+             beta: float, neutral: str, keep: str, truncation: float, request: gr.Request) -> tuple[str, str | None]:
         """Ask for the edit; return the panel and the job's id."""
+        whose = {"seeds": seeds} if face == OF_SEED else {"face": face}
+        strip = sorted({round(part * offset, 3) for part in PARTS})
+        how = {} if auto else {"offsets": strip, "beta": beta}
+        asked = {"kind": "edit", "subject": subject, **whose, "target": target or "", "style": style or None,
+                 "neutral": neutral, "keep": [one.strip() for one in keep.split(",") if one.strip()],
+                 "truncation": truncation, **how}
         try:
-            job = self.site.submit(self._asked(*fields), request)
+            job = self.site.submit(asked, request)
         except UserError as error:
             return self.site.problem(error), None
         return self.site.watch(job, "edit"), job.id
 
-    def moved(self, *fields: Any, request: gr.Request) -> tuple[str, str | None, bool]:
+    def moved(self, subject: str, face: str, seeds: str, target: str, style: str, auto: bool, offset: float,
+              beta: float, neutral: str, keep: str, truncation: float, live: str | None,
+              request: gr.Request) -> tuple[str, str | None, bool]:
         """Ask for the edit with the sliders' numbers, in place of the one before."""
-        *fields, live = fields
         self.site.drop(live, request)
-        fields[5] = False
-        return *self.edit(*fields, request=request), False
+        return *self.edit(subject, face, seeds, target, style, False, offset, beta, neutral, keep, truncation,
+                          request), False
 
     def opened(self, request: gr.Request) -> tuple[Any, ...]:
         """Return the fields and the panel as the page is opened."""
@@ -100,16 +108,7 @@ class EditPage:
                           visible=chosen == OF_SEED),
                 gr.update(choices=list(examples), value=given.get("target") or examples[0]),
                 gr.update(choices=any_style(self.site, subject), value=self._style(subject, given.get("style"))),
-                number(given, "truncation", 0.7), self._panel(job if given is not asked else None))
-
-    def _asked(self, subject: str, face: str, seeds: str, target: str, style: str, auto: bool, offset: float,
-               beta: float, neutral: str, keep: str, truncation: float) -> dict[str, Any]:
-        whose = {"seeds": seeds} if face == OF_SEED else {"face": face}
-        strip = sorted({round(part * offset, 3) for part in PARTS})
-        how = {} if auto else {"offsets": strip, "beta": beta}
-        return {"kind": "edit", "subject": subject, **whose, "target": target or "", "style": style or None,
-                "neutral": neutral, "keep": [one.strip() for one in keep.split(",") if one.strip()],
-                "truncation": truncation, **how}
+                number(given, "truncation", 0.7), self.site.found(job if given is not asked else None, "edit"))
 
     def _faces(self, request: gr.Request) -> list[tuple[str, str]]:
         return [(self.words("edit.face.photo", when=when(job.created)), job.id)
@@ -117,6 +116,3 @@ class EditPage:
 
     def _style(self, subject: str, name: str | None) -> str:
         return next((one.id for one in self.site.choices.of(subject) if name and name in (one.id, one.name)), "")
-
-    def _panel(self, job: Job | None) -> str:
-        return self.site.empty("edit") if job is None else self.site.watch(job, "edit")

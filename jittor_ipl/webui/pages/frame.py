@@ -62,6 +62,11 @@ class Site:
         """Return a panel that follows a job by itself."""
         return render("watch.html", self.words, job=job if isinstance(job, str) else job.id, panel=panel)
 
+    def found(self, job: Job | None, panel: str) -> Any:
+        """Return the panel as a page is opened; without a job it stays as it is, for somebody may have asked already.
+        """
+        return gr.skip() if job is None else self.watch(job, panel)
+
     def submit(self, given: Mapping[str, Any], request: gr.Request) -> Job:
         """Submit a job; UserError where it cannot be taken."""
         return self.desk.submit(parse(dict(given)), owner_of(request))
@@ -105,8 +110,10 @@ def html(value: str, elem_id: str | None = None, elem_classes: str = "frame") ->
 
 
 def on_load(fn: Callable[..., Any], outputs: Any) -> None:
-    """Have `fn(request)` called whenever the page that is being built is opened."""
-    listen(gr.context.Context.root_block.load, fn=fn, outputs=outputs)
+    """Have `fn(request)` called whenever the page that is being built is opened, and the body marked once it was."""
+    load = gr.context.Context.root_block.load
+    filled = load(fn, None, outputs, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+    filled.then(None, js="() => { document.body.dataset.filled = 'yes'; }", api_visibility="private")
 
 
 def query(request: gr.Request) -> Mapping[str, str]:

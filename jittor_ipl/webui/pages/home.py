@@ -6,7 +6,7 @@ from typing import Any
 from jittor_ipl.webui.catalogue import Domain
 from jittor_ipl.webui.pages.frame import PAGES, Site, html, on_load
 from jittor_ipl.webui.pages.showing import link, render
-from jittor_ipl.webui.pages.style_sheet import STATIC
+from jittor_ipl.webui.pages.style_sheet import STATIC, address
 
 
 def build(site: Site) -> None:
@@ -25,9 +25,9 @@ def _cards(site: Site) -> str:
 
 def _card(site: Site, subject: Domain) -> dict[str, Any]:
     words, count = site.words, len({one.name for one in site.choices.of(subject.id)})
-    picture = STATIC / f"{subject.id}.png"
+    picture = STATIC / f"{subject.id}.webp"
     return {"name": words.or_else("subject", subject.id), "url": link(words, "studio", subject=subject.id),
             "surprise": link(words, "studio", subject=subject.id, surprise=1),
             "text": words.or_else("subject", f"{subject.id}.text"),
             "count": words("home.styles", count=count) if count else words("home.no_styles"),
-            "picture": f"/static/{picture.name}" if picture.is_file() else None}
+            "picture": address(picture.name) if picture.is_file() else None}

@@ -81,7 +81,7 @@ class LearnPage:
         fine = self.site.choices.subject(subject).pictures is not None
         return gr.update(visible=not fine), gr.update(interactive=fine)
 
-    def opened(self, request: gr.Request) -> str:
+    def opened(self, request: gr.Request) -> Any:
         """Return the panel as the page is opened."""
         job = self.site.recent(("learn", "learn-pictures"), request)
-        return self.site.empty("learn") if job is None else self.site.watch(job, "learn")
+        return self.site.found(job, "learn")

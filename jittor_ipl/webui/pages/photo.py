@@ -26,25 +26,25 @@ def build(site: Site) -> None:
     """Fill the page."""
     words = site.words
     site.header("photo")
-    with gr.Row(elem_classes="page"):
-        with gr.Column(scale=4, min_width=300):
-            subject = subject_field(site)
-            refusal = gr.Markdown(words("photo.no_encoder"), visible=False, elem_classes="remark", elem_id="refusal")
-            with gr.Column(min_width=0) as form:
-                picture = gr.Image(label=words("photo.upload"), sources=["upload", "webcam", "clipboard"],
-                                   type="filepath", image_mode=None, format="png", height=240, elem_id="picture",
-                                   buttons=[], alt_text=words("photo.picture_alt"))
-                cut = gr.Radio([(words("photo.cut.always"), "always"), (words("photo.cut.never"), "never")],
-                               value="always", label=words("photo.cut"), elem_id="cut", visible=False)
-                told = gr.Markdown(visible=False, elem_classes="remark")
-                points = points_field(words)
-                preview = site.panel("align")
-                made_by, styles = styles_field(site, subject.value)
-                power = strength(words)
-                tune = gr.Checkbox(True, label=words("photo.tune"), elem_id="tune")
-                go = gr.Button(words("photo.go"), variant="primary", elem_id="go")
-        with gr.Column(scale=6, min_width=320):
-            panel = site.panel("photo")
+    subject = subject_field(site)
+    refusal = gr.Markdown(words("photo.no_encoder"), visible=False, elem_classes="remark", elem_id="refusal")
+    with gr.Row(elem_classes="page") as form:
+        with gr.Column(min_width=280):
+            picture = gr.Image(label=words("photo.upload"), sources=["upload", "webcam", "clipboard"], type="filepath",
+                               image_mode=None, format="png", height=260, elem_id="picture", buttons=[],
+                               alt_text=words("photo.picture_alt"))
+            cut = gr.Radio([(words("photo.cut.always"), "always"), (words("photo.cut.never"), "never")],
+                           value="always", label=words("photo.cut"), elem_id="cut", visible=False)
+            told = gr.Markdown(visible=False, elem_classes="remark")
+        with gr.Column(min_width=280):
+            points = points_field(words)
+            preview = site.panel("align")
+        with gr.Column(min_width=280):
+            made_by, styles = styles_field(site, subject.value)
+            power = strength(words)
+            tune = gr.Checkbox(True, label=words("photo.tune"), elem_id="tune")
+            go = gr.Button(words("photo.go"), variant="primary", elem_id="go")
+    panel = site.panel("photo")
     site.footer()
     page = PhotoPage(site)
     listen(subject.input, fn=page.of_subject, inputs=subject, outputs=[form, refusal, made_by, styles])
@@ -102,10 +102,10 @@ class PhotoPage:
         return self.site.ask({"kind": "invert", "subject": subject, **face, "align": way, "styles": styles or [],
                               "strength": strength, "tune": tune}, request, "photo")
 
-    def opened(self, request: gr.Request) -> str:
+    def opened(self, request: gr.Request) -> Any:
         """Return the panel as the page is opened."""
         job = self.site.recent(("invert",), request)
-        return self.site.empty("photo") if job is None else self.site.watch(job, "photo")
+        return self.site.found(job, "photo")
 
     def _found(self, upload: dict[str, Any], request: gr.Request) -> list[Any] | None:
         """Return where the detector sees eyes and mouth, None without one and where it sees no face."""

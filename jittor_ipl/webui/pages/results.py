@@ -70,4 +70,4 @@ class ResultsPage:
         there, job = suites(self.site.desk.settings), self.site.recent(("score",), request)
         chosen = job.request["suite"] if job is not None and job.request["suite"] in there else next(iter(there), None)
         return (gr.update(choices=there, value=chosen), *self.of_suite(chosen),
-                self.site.empty("results") if job is None else self.site.watch(job, "results"))
+                self.site.found(job, "results"))

@@ -88,8 +88,8 @@ def facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     shown = []
     for name, value in found.items():
         if f"fact.{name}" in words and value not in (None, [], ""):
-            text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else figure(value)
-            shown.append((words("fact." + name), text))
+            value = sum(value.values()) if isinstance(value, dict) else value       # seconds of the stages
+            shown.append((words("fact." + name), percent(value) if name.startswith("explained") else figure(value)))
     return shown
 
 
@@ -108,6 +108,8 @@ def figure(value: Any) -> str:
     """Return a fact as people read it: numbers to four digits."""
     if isinstance(value, bool):
         return "✓" if value else "✗"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -167,6 +169,8 @@ def _group_title(key: tuple[str, ...], members: Sequence[Mapping[str, Any]], job
 
 
 def _ordered(members: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    if kind in ("learn", "learn-pictures"):
+        return list(members)[::-1]      # the newest sample on top
     if kind != "edit":
         return list(members)
     return sorted(members, key=lambda one: one["settings"].get("offset", 0.0))
@@ -175,10 +179,15 @@ def _ordered(members: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[st
 def _shown(picture: Mapping[str, Any], job: Mapping[str, Any], words: Words) -> dict[str, Any]:
     """Return one picture with its alternative text, title, note and links."""
     settings, style = picture["settings"], style_name(picture["style"], words)
+    if settings.get("kind") == "invert" and picture["style"] == SOURCE:
+        style = words("picture.reconstruction")
     offset = settings.get("offset")
     note = None if picture.get("seed") is None else words("picture.seed", seed=picture["seed"])
-    title = settings["method_name"] if "method_name" in settings else \
-        style if offset is None else words("picture.offset", offset=f"{offset:g}")
+    title = style if offset is None else words("picture.offset", offset=f"{offset:g}")
+    if settings.get("method"):          # of a comparison
+        title = words.or_else("method", settings["method"])
+    elif "step" in settings:            # a sample of a training
+        title = words("picture.step", stage=words.or_else("stage", settings["stage"]), step=settings["step"])
     return {**{name: picture[name] for name in ("name", "url", "width", "height")}, "title": title,
             "note": note if offset is None else None, "alt": _alt(picture, style, words), "edit": _edit(picture, words)}
 

@@ -32,11 +32,12 @@ def mount_site(app: FastAPI, desk: Desk, settings: ServerSettings) -> None:
         language = chosen if chosen in LANGUAGES else preferred(accepted, settings.language)
         return RedirectResponse(f"/{language}/", 303)
 
+    closed = [settings.styles, *(settings.private / name for name in ("jobs", "uploads"))]
     for language in LANGUAGES:
         with pages_alone():
             pages = blocks(Site(desk, Words(language)))
         gr.mount_gradio_app(app, pages, f"/{language}", footer_links=[], run_history=False, allowed_paths=[],
-                            blocked_paths=[str(settings.runs.resolve())], show_error=False, ssr_mode=False,
+                            blocked_paths=[str(path.resolve()) for path in closed], show_error=False, ssr_mode=False,
                             max_file_size=settings.limits.body, enable_monitoring=False, pwa=False, mcp_server=False,
                             theme=theme(), head=head(language))
 

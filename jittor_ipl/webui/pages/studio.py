@@ -107,7 +107,7 @@ class StudioPage:
             fields["seeds"] = str(secrets.randbelow(SURPRISES))
             panel = self.draw(*fields.values(), request)
         else:
-            panel = self.site.empty("studio") if job is None else self.site.watch(job, "studio")
+            panel = self.site.found(job, "studio")
         return *self._updates(fields), self._remark(fields["subject"]), panel
 
     def _fields(self, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,18 +50,20 @@
     element.dispatchEvent(new CustomEvent("filled", { bubbles: true }));
   }
 
-  async function follow(element) {
+  async function follow(element, address) {
     const every = Number(element.dataset.every || 0);
+    const wanted = () => element.isConnected && element.dataset.watch === address;
     let seen = "", failures = 0;
-    while (element.isConnected) {
+    while (wanted()) {
       if (!shown()) { await pause(300); continue; }
       try {
-        const answer = await fetch(`${element.dataset.watch}?seen=${seen}`, { headers: { Accept: "text/html" } });
+        const answer = await fetch(`${address}?seen=${seen}`, { headers: { Accept: "text/html" } });
         if (answer.status === 404 || answer.status === 401) return answer.status === 401 ? location.reload() : null;
         if (answer.status === 200) {
           const html = await answer.text();
           seen = answer.headers.get("X-Version") || "";
-          if (element.isConnected) fill(element, html);
+          if (!wanted()) return;
+          fill(element, html);
           if (element.dataset.panel) last.set(element.dataset.panel, element.innerHTML);
           if (answer.headers.get("X-Over")) return;
         } else if (answer.status !== 204) throw new Error(answer.status);
@@ -73,14 +75,20 @@
     }
   }
 
+  // Gradio keeps an element whose address alone is new, so both are looked at.
   function begin(element) {
-    if (element.following) return;
-    element.following = true;
+    const address = element.dataset.watch;
+    if (element.following === address) return;
+    element.following = address;
     if (element.dataset.panel && last.has(element.dataset.panel) && !element.firstChild) {
       element.innerHTML = last.get(element.dataset.panel);
       element.classList.add("stale");
     }
-    follow(element);
+    if (element.dataset.panel && element.dataset.panel !== "align" && navigator.userActivation?.isActive) {
+      const { top } = element.getBoundingClientRect();        // on a phone it lies below the button
+      if (top < 0 || top > innerHeight * 0.8) element.scrollIntoView({ block: "start", behavior: "smooth" });
+    }
+    follow(element, address);
   }
 
   // Gradio names some of its fields by a title alone, which screen readers may leave out.
@@ -93,7 +101,7 @@
     all("[data-watch]").forEach(begin);
     all("input[title], button[title]").forEach(named);
     all("[data-title]").forEach((element) => { document.title = element.dataset.title; });
-    all("a[data-language]").forEach((element) => { element.href += location.search; });
+    all("a[data-language]").forEach((element) => { element.search = location.search; });
   }
 
   async function send(method, url) {
@@ -131,8 +139,9 @@
     applyTheme();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
     arrived(document.body);
-    new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach(arrived)))
-      .observe(document.body, { childList: true, subtree: true });
+    new MutationObserver((changes) => changes.forEach((change) =>
+      change.type === "attributes" ? begin(change.target) : change.addedNodes.forEach(arrived)))
+      .observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-watch"] });
   };
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);
 })();
