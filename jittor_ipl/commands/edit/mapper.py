@@ -46,8 +46,7 @@ _TRAINING = {"cls": options.Option, "heading": "the training (StyleCLIP's number
 _NETWORK = {"cls": options.Option, "heading": "the mapper"}
 _RUN = {"cls": options.Option, "heading": "what is written meanwhile"}
 # A 64 px generator needs few steps, and Ranger only begins to move after as many.
-ON_THE_DEMO = {"steps": 80, "batch": 4, "lr": 2.0, "optimiser": "adam", "id_lambda": 0.0, "l2_lambda": 0.4,
-               "pixel_lambda": 1.0}
+ON_THE_DEMO = {"steps": 80, "batch": 4, "lr": 2.0, "optimiser": "adam", "id_lambda": 0.0, "l2_lambda": 0.4}
 ON_THE_DEMO_IN_S = {**ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over layers, not a mean
 
 
@@ -73,8 +72,8 @@ ON_THE_DEMO_IN_S = {**ON_THE_DEMO, "l2_lambda": 0.1}          # a sum over layer
 @click.option("--latent-l2-lambda", "l2_lambda", type=float, metavar="X", help="Weight of the mean squared change of "
               f"the codes.  [default: 0.8; {ON_THE_DEMO['l2_lambda']}, of S {ON_THE_DEMO_IN_S['l2_lambda']}, for the "
               "demo's generator]", **_TRAINING)
-@click.option("--pixel-lambda", type=float, metavar="X", help="Weight of the mean squared change of the picture.  "
-              f"[default: 0; {ON_THE_DEMO['pixel_lambda']} for the demo's generator]", **_TRAINING)
+@click.option("--pixel-lambda", type=float, default=0.0, metavar="X",
+              help="Weight of the mean squared change of the picture; 0 as published.", **_TRAINING)
 @click.option("--id-lambda", type=float, metavar="X", help="Weight of the identity loss.  [default: 0.1; 0 for the "
               "demo's generator]", **_TRAINING)
 @units_option
