@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 from jittor_ipl.disk.atomic import output_folder, staged
@@ -54,12 +54,14 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1, en
             if not wanted[number]:
                 draft.finish(entry, kept[number], ())
         chosen = list(entries.values())
-        if engine is None:
-            made = saved_in(lambda number: inside(folder, number), chosen,
-                            produce(chosen, wanted, batch=batch, workers=workers))
+        if engine is None:      # written style by style: not before the one ahead is recorded
+            made = produce(chosen, wanted, batch=batch, workers=workers)
+            styles = ((number, saved_in(lambda number: inside(folder, number), chosen, pictures))
+                      for number, pictures in groupby(made, key=itemgetter(0)))
         else:
-            made = make_remotely(engine, chosen, draft.hashes, wanted, folder, batch=batch, block=block)
-        for number, pictures in groupby(made, key=attrgetter("number")):       # they come style by style
+            styles = groupby(make_remotely(engine, chosen, draft.hashes, wanted, folder, batch=batch, block=block),
+                             key=attrgetter("number"))
+        for number, pictures in styles:
             draft.finish(entries[number], kept[number], pictures)
     count = sum(map(len, wanted.values()))
     return Built(folder, count, sum(len(entry.plan.images) for entry in test_set.entries) - count)
