@@ -4,5 +4,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/setup.sh
 
-use_environment requirements.txt requirements-dev.txt requirements-cluster.txt
+use_environment requirements.txt requirements-dev.txt requirements-ui.txt requirements-cluster.txt
 exec "$PYTHON" -m pytest "$@"

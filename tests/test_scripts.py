@@ -28,7 +28,7 @@ def test_scripts_parse_and_are_strict(script):
 
 
 def test_requirements_are_pinned_and_say_why():
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-ui.txt", "requirements-cluster.txt"):
         lines = (ROOT / name).read_text().splitlines()
         pins = [line for line in lines if line and not line.startswith("#")]
         assert pins and all("==" in pin for pin in pins)
@@ -46,7 +46,8 @@ def test_every_file_of_the_package_is_packed():
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A copy of the scripts without the package, and an "active environment" whose python records its calls."""
-    for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt", "requirements-cluster.txt"):
+    for name in ("train_all.sh", "requirements.txt", "requirements-dev.txt", "requirements-ui.txt",
+                 "requirements-cluster.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("scripts", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name)
@@ -74,7 +75,7 @@ def test_run_tests_installs_once_and_is_quiet_then(checkout):
     assert first.returncode == 0 and "installing" in first.stderr
     assert calls(checkout) == [
         "-m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt "
-        "-r requirements-cluster.txt",
+        "-r requirements-ui.txt -r requirements-cluster.txt",
         "-m pytest -k cli"]
     second = bash(checkout, "scripts/run_tests.sh")
     assert (second.stdout, second.stderr) == ("", "") and calls(checkout)[2:] == ["-m pytest"]

@@ -82,4 +82,4 @@ def _facts(face: Input, made: Inverted, projection: Projection) -> dict[str, Any
             "psnr": round(float(10 * np.log10(255**2 / max(error, 1e-9))), 2),
             "verdict": verdict(code, tuned if "tuning" in made.stages else None),
             "seconds": {stage: round(seconds, 2) for stage, seconds in made.seconds.items()},
-            "alignment": face.alignment, "remarks": list(face.remarks)}
+            "alignment": face.alignment, "remarks": [said for said in face.remarks if "--align" not in said]}
