@@ -1,9 +1,9 @@
 """What stands before every route, without any page behind it: hosts, owners, passwords, bodies, headers."""
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -92,10 +92,23 @@ def test_routes_that_reach_elsewhere_are_closed(path):
 SMALL = replace(ServerSettings(), limits=Limits(body=100_000, json_body=10_000, json_depth=8, body_seconds=0.3))
 
 
-def parts(count: int, size: int, wait: float = 0.0):
+def parts(count: int, size: int):
     for _ in range(count):
-        time.sleep(wait)
         yield b" " * size
+
+
+def test_a_body_that_does_not_arrive_is_given_up():
+    sent, pieces = [], [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive():
+        return pieces.pop() if pieces else await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+    scope = {"type": "http", "method": "POST", "path": "/x", "client": ("127.0.0.1", 1),
+             "headers": [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]}
+    asyncio.run(Guard(lambda *_: pytest.fail("it was passed on"), SMALL, None)(scope, receive, send))
+    assert sent[0]["status"] == 408
 
 
 @pytest.mark.parametrize("headers, body, status", [
@@ -155,7 +168,7 @@ def test_signing_in_and_out(users):
     assert browser.get("/x").json()["owner"] == "user anna"
     secret = browser.cookies["jittor_ipl_session"]
     assert browser.post("/logout").status_code == 303
-    assert browser.get("/x", cookies={"jittor_ipl_session": secret}).status_code == 401
+    assert browser.get("/x", headers={"cookie": f"jittor_ipl_session={secret}"}).status_code == 401
 
 
 def basic(name: str, password: str) -> dict[str, str]:
