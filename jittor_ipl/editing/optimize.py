@@ -89,7 +89,8 @@ def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence
     guides      the mean of their distances is what falls
     recogniser  needed where `settings.id_lambda` is above 0
     watch       called after every step
-    directions  along which codes move, in parts of their lengths, as `principal` gives them; along all when None
+    directions  along which codes move, in parts of their lengths, as `principal` gives them; along all when None.
+                Free generation, too, then keeps its distance to the start small, the mean face
 
     Raises UserError when the loss is not finite.
     """
@@ -106,7 +107,7 @@ def optimise(generator: Generator, start: Sequence[np.ndarray], guides: Sequence
     for step in range(settings.steps):
         images = draw_codes(generator, moves.codes(_noise(settings, step, directions)))
         loss = sum(guide.distance(images, was) for guide, was in zip(guides, seen)) * (faces / len(guides))
-        if not settings.free:
+        if not settings.free or directions is not None:     # along directions it says how likely a face is
             loss = loss + settings.l2_lambda * moves.length()
         if settings.pixel_lambda and not settings.free:
             loss = loss + settings.pixel_lambda * faces * mean_square([images - before])

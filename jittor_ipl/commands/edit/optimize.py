@@ -35,6 +35,7 @@ EXAMPLES = """  python -m jittor_ipl edit optimize --seeds 0-1 --prompt "happy f
       --ir-se50-weights model_ir_se50.pth --prompt "beard" --compat official"""
 # Along the principal directions of its faces.
 ON_THE_DEMO = {"steps": 40, "lr": 0.1, "l2_lambda": 0.001, "pixel_lambda": 2.0, "noise": 0.3}
+FREELY_ON_THE_DEMO = {**ON_THE_DEMO, "steps": 80, "l2_lambda": 0.003}     # a long way from the mean face, to a face
 _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)"}
 
 
@@ -42,7 +43,8 @@ _DESCENT = {"cls": options.Option, "heading": "the descent (StyleCLIP's numbers)
 @face_options
 @guide_options
 @click.option("--mode", type=click.Choice(["edit", "free_generation"]), default="edit",
-              help="free_generation: from the mean face, led by the prompt alone.", **_DESCENT)
+              help="free_generation: from the mean face, led by the prompt alone; where codes move in deviations, to "
+                   "a likely face.", **_DESCENT)
 @click.option("--work-in-stylespace", "in_s", is_flag=True, help="Move S codes in place of W+.", **_DESCENT)
 @click.option("--steps", "--step", type=options.positive, metavar="N",
               help=f"Steps.  [default: 300; {ON_THE_DEMO['steps']} for the demo's generator]", **_DESCENT)
@@ -86,12 +88,12 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
     along = in_units(opened, in_deviations)
     if noise and not along:
         raise UserError(f"--noise {noise} goes along principal directions: add --in-deviations, or leave it out")
-    usual = ON_THE_DEMO if of_the_demo(opened) else {}
+    usual = (FREELY_ON_THE_DEMO if free else ON_THE_DEMO) if of_the_demo(opened) else {}
     settings = Descent(**{**usual, **({} if along else {"noise": 0.0}), **given, **same})
     recipe = opened.entry.plan.recipe
     faces = open_faces(opened, seeds, latent) if latent is not None or not free else \
         mean_face(opened.generator, recipe.mean_latent_samples, recipe.mean_latent_seed)
-    guides = open_guides(opened, prompt, clips, compat, "" if free else neutral)
+    guides = open_guides(opened, prompt, clips, compat, "" if free and not along else neutral)
     recogniser = None if free else open_identity(identity_file, clips, id_lambda)
     directions = principal(faces.generator, settings.space) if along else None
     starts = [start_of(faces, index, settings.space) for index in range(len(faces.names))]
