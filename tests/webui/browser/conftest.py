@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = int(os.environ.get("JITTOR_IPL_PATIENCE", 120))   # that anything may take: machines that test are busy
+SECONDS = int(os.environ.get("JITTOR_IPL_PATIENCE", 300))   # that anything may take: kernels may be compiled
 # Wide, light and English; narrow, dark and Chinese: every page is seen in both.
 VISITORS = {"desk": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "locale": "en-GB"},
             "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "locale": "zh-CN",
