@@ -117,8 +117,8 @@ def test_second_derivative(generator, monkeypatch):
 
     ours = second()
     monkeypatch.setattr(stylegan2_layers, "bias_act", bias_act_reference)
-    monkeypatch.setattr(modconv, "conv2d", nn.conv2d)
-    monkeypatch.setattr(modconv, "conv_transpose2d", nn.conv_transpose)
+    monkeypatch.setattr(modconv.in_float32, "conv2d", nn.conv2d)
+    monkeypatch.setattr(modconv.in_float32, "conv_transpose2d", nn.conv_transpose)
     for module in (stylegan2_layers, modconv):
         monkeypatch.setattr(module, "linear", jt.nn.matmul_transpose)
         monkeypatch.setattr(module, "upfirdn2d", upfirdn2d_reference)

@@ -1,4 +1,4 @@
-"""One server and one browser for all browser tests; each test has a visitor of its own, at a desk or with a phone."""
+"""One server and one browser for the browser tests; each test has a visitor of its own, at a desk or with a phone."""
 from __future__ import annotations
 
 import os
@@ -68,9 +68,12 @@ def server(tmp_path_factory):
         raise
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, without a window, with a camera that shows a test pattern."""
+    """Debian's Chromium, without a window, with a camera that shows a test pattern.
+
+    Of one module: Playwright's event loop runs in this thread as long as it lasts, and tests elsewhere start their own.
+    """
     from playwright.sync_api import sync_playwright
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium(), args=[
@@ -114,7 +117,9 @@ class Visitor:
     def faults(self) -> list[str]:
         """Return what axe-core finds serious or critical on the page as it is."""
         from axe_playwright_python.sync_playwright import Axe
-        self.page.wait_for_function("!document.querySelector('.panel.stale')")      # what is faint on purpose
+        self.page.wait_for_function("!document.querySelector('.panel.stale')")      # what is faint on purpose ...
+        self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running' || "
+                                    "one.effect.getComputedTiming().iterations === Infinity)")      # ... or still fades
         found = Axe().run(self.page).response["violations"]
         return [f"{one['id']}: {node['target']} {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
                 for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]]
