@@ -115,14 +115,19 @@ class Visitor:
             self.page.screenshot(path=Path(folder) / f"web-{name}-{self.kind}.png", full_page=self.kind == "phone")
 
     def faults(self) -> list[str]:
-        """Return what axe-core finds serious or critical on the page as it is."""
+        """Return what axe-core finds serious or critical on the page, and finds again when nothing changes any more."""
         from axe_playwright_python.sync_playwright import Axe
-        self.page.wait_for_function("!document.querySelector('.panel.stale')")      # what is faint on purpose ...
-        self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running' || "
-                                    "one.effect.getComputedTiming().iterations === Infinity)")      # ... or still fades
-        found = Axe().run(self.page).response["violations"]
-        return [f"{one['id']}: {node['target']} {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
-                for one in found if one["impact"] in ("serious", "critical") for node in one["nodes"]]
+        for pause in (0, 1000, 3000):           # a panel is faint on purpose while its next pictures are made, and fades
+            self.page.wait_for_timeout(pause)
+            self.page.wait_for_function("!document.querySelector('.panel.stale')")
+            self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running' || "
+                                        "one.effect.getComputedTiming().iterations === Infinity)")
+            violations = Axe().run(self.page).response["violations"]
+            found = [f"{one['id']}: {node['target']} {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+                     for one in violations if one["impact"] in ("serious", "critical") for node in one["nodes"]]
+            if not found:
+                break
+        return found
 
 
 @pytest.fixture(params=VISITORS)
