@@ -117,7 +117,7 @@ class Visitor:
     def faults(self) -> list[str]:
         """Return what axe-core finds serious or critical on the page, and finds again when nothing changes any more."""
         from axe_playwright_python.sync_playwright import Axe
-        for pause in (0, 1000, 3000):           # a panel is faint on purpose while its next pictures are made, and fades
+        for pause in (0, 1000, 3000):       # a panel is faint while its next pictures are made, and fades
             self.page.wait_for_timeout(pause)
             self.page.wait_for_function("!document.querySelector('.panel.stale')")
             self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running' || "
