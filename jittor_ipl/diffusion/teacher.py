@@ -191,8 +191,8 @@ class DiffusionTeacher:
 
         Taken through the decoder, as a difference: the gradient of the encoder would leave a grid on the pictures.
         """
-        both = self.pictures(np.concatenate([z, z - change]))
-        return resized(both[len(z):] - both[:len(z)], side)
+        # Decoded apart: at another place of a batch the same latents may round to another picture.
+        return resized(self.pictures(z - change) - self.pictures(z), side)
 
     def _noise_of(self, z: np.ndarray, noise: np.ndarray, timestep: int, words: Sequence[str],
                   guidance: float, styled: bool = False) -> np.ndarray:

@@ -123,8 +123,7 @@ def test_likelihood_distillation_weighs_the_principal_directions(teacher, seen, 
 def test_a_step_of_nothing_moves_no_picture(teacher, seen):
     z = teacher.latents(seen)
     moved = teacher.step(z, np.zeros_like(z), 40)
-    assert moved.shape == (2, 3, 40, 40)
-    assert np.abs(moved).max() < 2e-6       # the same picture at two places of a batch: products may round differently
+    assert moved.shape == (2, 3, 40, 40) and (moved == 0).all()
 
 
 def test_a_step_goes_where_the_latents_should(teacher, seen):
