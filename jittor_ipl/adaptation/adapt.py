@@ -175,7 +175,7 @@ class _Run:
                 samples.save(step, shown)
 
         trained = {"generator": (self.source, target), "clip": [listener.clip for listener in self.listeners]}
-        lower = bfloat16_products(*(network for name in config.generator.bfloat16 for network in trained[name]))
+        lower = bfloat16_products(*(network for name in config.bfloat16 for network in trained[name]))
         if config.method == "teacher":
             learning = 0.0
             if self.shown is not None:

@@ -130,7 +130,6 @@ class GeneratorTraining(Section):
     others: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=100)
     spread: float = Field(0.25, gt=0, le=10)     # of covariance's text directions, in lengths of the direction
     anchors: AnchorSteps = AnchorSteps()
-    bfloat16: list[Literal["generator", "clip"]] = Field([], max_length=2)   # networks whose blocks multiply in it
     seed: Seed | None = None                     # the suite's when not given
 
     @model_validator(mode="after")

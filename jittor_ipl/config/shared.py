@@ -33,6 +33,7 @@ class Shared(Section):
     compat: Literal["none", "official"] = "none"     # official: reproduce the quirks of the original code
     mapper: MapperTraining = MapperTraining()
     generator: GeneratorTraining = GeneratorTraining()
+    bfloat16: list[Literal["generator", "clip"]] = Field([], max_length=2)   # networks whose blocks multiply in it
     losses: Losses = Losses()
     generate: Generate = Generate()
     run: Run = Run()

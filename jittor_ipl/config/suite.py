@@ -78,8 +78,8 @@ class StyleRun(Shared):
             del settings["teacher"]["few_shot"]
         if self.method == "teacher" and self.teacher.scores.distance == "auto":
             del settings["teacher"]["scores"]["distance"]       # younger than published weights
-        if not self.generator.bfloat16:
-            del settings["generator"]["bfloat16"]
+        if not self.bfloat16:
+            del settings["bfloat16"]
         for loss, names in _YOUNGER.items():
             if not settings["losses"][loss]:
                 del settings["losses"][loss]

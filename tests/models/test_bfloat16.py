@@ -98,9 +98,10 @@ def test_the_setting_decides_a_run_only_where_it_is_on(part, monkeypatch):
             return choose_runs(load_suite("demo", changes), ["disney"])[0]
         return choose_lora_runs(load_lora_suite("demo_lora", changes), ["ukiyo-e"])[0]
 
-    plain, named = run(), run(f"{part}.bfloat16={'[generator, clip]' if part == 'generator' else 'true'}")
+    plain, named = run(), run("bfloat16=[generator, clip]" if part == "generator" else "lora.bfloat16=true")
     assert plain.training_hash() != named.training_hash()
     hashed = []
     monkeypatch.setattr(json, "dumps", lambda settings, **_: hashed.append(settings) or "")
     plain.training_hash(), named.training_hash()
-    assert "bfloat16" not in hashed[0][part] and "bfloat16" in hashed[1][part]
+    off, on = hashed if part == "generator" else (settings[part] for settings in hashed)
+    assert "bfloat16" not in off and "bfloat16" in on
