@@ -12,6 +12,7 @@ from jittor_ipl.disk.integrity import joint_sha256
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.editing.dictionary import SAMPLED, Dictionary, clip_hashes, load_dictionary
 from jittor_ipl.editing.preparing import DIRECTIONS, STATISTICS, Tell, prepare, write_statistics
+from jittor_ipl.editing.responses import ALPHA
 from jittor_ipl.editing.statistics import StyleStatistics, load_statistics, measure_statistics
 from jittor_ipl.editing.ways import FACES, FIRST_ORDER, WAYS, make_way
 from jittor_ipl.editing.words import remarks, text_direction
@@ -77,7 +78,7 @@ def find(generators: Sequence[Generator], clips: Sequence[str], direction_path: 
         direction_path, beside = _ready(source, clips)
         if direction_path is None:
             (tell or _tell)("this generator has no dictionary of directions yet: it is made once and kept")
-            direction_path = str(make(source, clips, SAMPLED, None, 5.0, None, tell=tell))
+            direction_path = str(make(source, clips, SAMPLED, None, ALPHA, None, tell=tell))
             beside = str(Path(direction_path).with_name(STATISTICS))
     else:
         beside = str(Path(direction_path).with_name(STATISTICS)) if Path(direction_path).name == DIRECTIONS else None
