@@ -156,6 +156,7 @@ def test_a_picture_from_the_camera(visitor):
     page.locator("#picture .source-selection button").nth(1).click()
     page.locator("#picture").get_by_role("button", name=re.compile("access|访问|摄像头", re.I)).click()
     page.locator("#picture video").wait_for()
+    page.wait_for_function("document.querySelector('#picture video').videoWidth > 0")       # nothing is caught before
     page.locator("#picture button[aria-label*=apture], #picture .button-wrap button").first.click()
     page.locator(".points img").wait_for()
 
