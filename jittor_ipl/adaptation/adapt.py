@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
@@ -65,10 +65,9 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
     """
     finished, run_dir = Path(run_dir), Path(run_dir)
     with StopOnSignal() as stop, ExitStack() as held:
-        ranks = ranks_of(stop) if ranks_of else None
+        ranks = held.enter_context(closing(ranks_of(stop))) if ranks_of else None
         if ranks and ranks.rank:
             run_dir, stream = run_dir / f".rank-{ranks.rank}", io.StringIO()    # of use until the end alone
-            held.callback(lambda: _finished(finished, identity) and remove_tree(run_dir))
         held.enter_context(locked(run_dir))
         identity = run_identity(config)
         report = None if restart else _finished(finished, identity)
@@ -82,7 +81,12 @@ def adapt_style(config: StyleRun, run_dir: str | Path, *, restart: bool = False,
             for folder in (run_dir, run_dir / SAMPLES):
                 sweep(folder)
         save_config(config, run_dir / CONFIG)
-        return run.finish() if run else replace(report, skipped=True)
+        report = run.finish() if run else replace(report, skipped=True)
+        if ranks:
+            ranks.wait()        # until the first one's report is written
+    if run_dir != finished:
+        remove_tree(run_dir)
+    return report
 
 
 def _finished(run_dir: Path, identity: str) -> Report | None:

@@ -28,8 +28,8 @@ EXAMPLES = """  python -m jittor_ipl adapt --style disney
 @options.restart
 @options.dry_run
 @click.option("--mpi", is_flag=True, help="The processes of mpirun share every batch of stage 2.")
-@click.option("--mpi-timeout", type=float, default=600.0, metavar="SECONDS",
-              help="With --mpi: end when a step takes longer, kernels compiled on the way included.")
+@click.option("--mpi-timeout", type=click.FloatRange(0, min_open=True), default=600.0, metavar="SECONDS",
+              help="With --mpi: end rather than wait longer for another process.")
 @click.option("--list", "listing", is_flag=True, help="Print number, folder, state and name of every style and stop.")
 @settings_options
 def command(config: Path, styles: tuple[str, ...], new_style: bool, style_images: str | None,

@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -22,21 +23,49 @@ STEP = "mpirun -np 2 python -m jittor_ipl adapt --mpi --style disney"
 # A process of its own: one that waits in MPI holds Python's lock, so that no thread of it would run.
 _WATCHER = """
 import os, select, signal, sys
-pid, seconds, who = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
-while select.select([0], [], [], seconds)[0]:
-    if not os.read(0, 4096):
+pid, seconds, who, limit = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3], None
+while select.select([0], [], [], limit)[0]:
+    if not (told := os.read(0, 4096)):
         sys.exit()
-print(f"error: {who}: a step has taken more than {seconds:.0f} s, so another process is gone or hangs; the same "
-      "command goes on after the last checkpoint, --mpi-timeout allows more", file=sys.stderr, flush=True)
+    limit = seconds if told.endswith(b"w") else None
+print(f"error: {who} has waited more than {seconds:g} s for another one, which is gone or hangs; the same command goes "
+      "on after the last checkpoint, --mpi-timeout allows more", file=sys.stderr, flush=True)
 os.kill(pid, signal.SIGKILL)
 """
+
+
+class Watcher:
+    """Ends the process `pid` by SIGKILL, with a line that names it as `who`, when one `waiting()` outlasts `seconds`.
+
+    Time between two of them does not count, however long it is.
+    """
+
+    def __init__(self, pid: int, seconds: float, who: str) -> None:
+        self._process = subprocess.Popen([sys.executable, "-c", _WATCHER, str(pid), str(seconds), who],
+                                         stdin=subprocess.PIPE)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Watch what the block does."""
+        self._tell(b"w")
+        yield
+        self._tell(b"d")
+
+    def close(self) -> None:
+        """End the watching."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _tell(self, what: bytes) -> None:
+        self._process.stdin.write(what)
+        self._process.stdin.flush()
 
 
 class Ranks:
     """The processes of this training, of which this one is `rank` of `count`.
 
-    `timeout`: seconds that a step, kernels compiled on the way included, may take; then this process is ended with a
-    line rather than wait for ever for one that is gone, and mpirun ends the others.
+    `timeout`: seconds that an exchange may wait for the other processes; then this one is ended with a line rather than
+    wait for ever for one that is gone, and mpirun ends the others.
     Raises UserError outside mpirun, and where a first exchange gives wrong numbers.
     A signal that `stop` got in one process stops all of them after the same step: `self.stop` says when.
     """
@@ -44,10 +73,9 @@ class Ranks:
     def __init__(self, timeout: float, stop: StopOnSignal) -> None:
         if not jt.in_mpi:
             raise UserError(f"--mpi is for processes that mpirun starts: {STEP}")
-        self.rank, self.count, self.timeout = int(jt.rank), int(jt.world_size), timeout
+        self.rank, self.count = int(jt.rank), int(jt.world_size)
         self._signals, self.stop = stop, StopOnSignal()
-        self._watcher = subprocess.Popen([sys.executable, "-c", _WATCHER, str(os.getpid()), str(timeout),
-                                          f"process {self.rank} of {self.count}"], stdin=subprocess.PIPE)
+        self._watcher = Watcher(os.getpid(), timeout, f"process {self.rank} of {self.count}")
         told, = self.added([jt.array(np.float32([self.rank + 1]))])
         if told.item() != self.count * (self.count + 1) / 2:
             raise UserError(f"MPI adds up wrongly here ({told.item()} of {self.count} processes): train without --mpi")
@@ -63,7 +91,7 @@ class Ranks:
 
     def added(self, values: Sequence[jt.Var]) -> list[jt.Var]:
         """Return the sums of float32 values over all processes, in the same order: one exchange."""
-        with jt.no_grad():
+        with jt.no_grad(), self._watcher.waiting():
             received = jt.array(np.float32([self._signals.received or 0]))
             flat = jt.concat([*(value.float32().reshape(-1) for value in values), received], 0).mpi_all_reduce("add")
             flat.sync()
@@ -72,9 +100,15 @@ class Ranks:
             ends = np.cumsum([value.numel() for value in values]).tolist()
             out = [flat[end - value.numel():end].reshape(value.shape) for value, end in zip(values, ends)]
             jt.sync(out)
-        self._watcher.stdin.write(b".")
-        self._watcher.stdin.flush()
         return out
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        self.added([])
+
+    def close(self) -> None:
+        """Watch over this process no longer."""
+        self._watcher.close()
 
     def require_equal(self, number: int, what: str) -> None:
         """Raise UserError, in all processes, unless all have the same whole number."""
