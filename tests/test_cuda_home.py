@@ -238,6 +238,11 @@ def test_the_doctor_tells_of_driver_toolkit_and_cudnn(machine, no_gpu, monkeypat
     assert check().ok and check().detail == f"driver ready, {seen}"
     shutil.rmtree(machine / "site")
     assert not check().ok and check().fix.startswith("run: pip install nvidia-cublas-cu12")
+    cuda.toolkit.cache_clear()
+    nvcc = machine / "cuda" / "bin" / "nvcc"
+    nvcc.write_text(ANSWERS.format(version="10.2"))
+    assert check() == doctor.Check("CUDA", False, f"driver ready, nvcc at {nvcc} is of CUDA 10.2; 11, 12 and 13 are "
+                                   "known", cuda.NVCC_FIX)
 
 
 def test_an_nvcc_without_its_libraries_does_not_harm_the_cpu(tmp_path):

@@ -96,7 +96,7 @@ def _cuda() -> Check:
         detail = f"CUDA {kit.version[0]}.{kit.version[1]} and cuDNN {libraries['cudnn'].suffix[1:]} at {kit.root}"
         fault = ""
     except UserError as error:
-        detail, _, fault = str(error).partition("; ")
+        detail, _, fault = str(error).rpartition("; ")
     reason = cuda.gpu_driver()
     detail = f"{reason}; {detail}" if reason else f"driver ready, {detail}"
     usable = not (reason or fault)
