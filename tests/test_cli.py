@@ -245,8 +245,9 @@ def test_what_the_doctor_warms_are_calls_that_the_commands_take(tmp_path, monkey
     assert {name.partition(".")[0] for name, _ in warming.tasks(tmp_path).values()} <= set(cli.COMMANDS)
 
 
-def test_a_task_that_fails_is_told(monkeypatch):
-    monkeypatch.setattr(doctor_command, "invoke", lambda context: print("no room") or 2)
+@pytest.mark.parametrize("failing", [lambda context: print("no room") or 2, raising(UserError("no room"))])
+def test_a_task_that_fails_is_told(failing, monkeypatch):
+    monkeypatch.setattr(doctor_command, "invoke", failing)
     with pytest.raises(UserError, match="the kernels of pictures were not all compiled: no room"):
         warming._run("pictures", "doctor", [])
 

@@ -47,11 +47,14 @@ def warm() -> int:
 
 
 def _run(what: str, name: str, arguments: Sequence[str]) -> None:
-    """Run a command without what it tells."""
+    """Run a command without what it tells; UserError with the end of that, or with the reason, where it fails."""
     command = importlib.import_module(f"jittor_ipl.commands.{name}").command
     told = io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        code = command.main(list(arguments), prog_name=name, standalone_mode=False)
+        try:
+            code = command.main(list(arguments), prog_name=name, standalone_mode=False)
+        except UserError as error:
+            raise UserError(f"the kernels of {what} were not all compiled: {error}") from error
     if code:
         raise UserError(f"the kernels of {what} were not all compiled: {told.getvalue().strip()[-300:]}")
 
