@@ -78,12 +78,15 @@ def unknown_words(clip: Clip, text: str) -> list[str]:
 
 def remarks(clips: Sequence[Clip], texts: Sequence[str]) -> list[str]:
     """Return what the author of some texts should be told: words that a CLIP reads as others, or never saw."""
-    found = []
-    for clip in clips:
-        for text in texts:
-            found += [f"the CLIP knows {word!r} as {other!r}" for word, other in _read(clip, text)[1].items()]
-            found += [f"the CLIP has never seen {word!r}: it says nothing to it" for word in unknown_words(clip, text)]
+    found = [f"the CLIP knows {word!r} as {other!r}" for word, other in synonyms_read(clips, texts).items()]
+    found += [f"the CLIP has never seen {word!r}: it says nothing to it"
+              for clip in clips for text in texts for word in unknown_words(clip, text)]
     return list(dict.fromkeys(found))
+
+
+def synonyms_read(clips: Sequence[Clip], texts: Sequence[str]) -> dict[str, str]:
+    """Return {word: what it is read as} of the words in some texts that one of the CLIPs reads as others."""
+    return {word: other for clip in clips for text in texts for word, other in _read(clip, text)[1].items()}
 
 
 def _read(clip: Clip, text: str) -> tuple[str, dict[str, str]]:

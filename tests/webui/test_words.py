@@ -46,6 +46,14 @@ def test_every_key_is_used():
     assert not unused
 
 
+def test_facts_are_told_by_their_names():
+    """Unknown ones and empty ones are left out."""
+    pytest.importorskip("jinja2", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
+    from jittor_ipl.webui.pages.showing import facts
+    found = {"read_as": {"gold": "blond"}, "unknown_words": [], "seconds": {"tuning": 1.5, "encoding": 0.5}, "pid": 3}
+    assert facts(found, Words("en")) == [("Words the CLIP reads as others", "gold → blond"), ("Seconds", "2")]
+
+
 def test_unknown_names_stand_for_themselves():
     assert Words("zh").or_else("style", "ukiyo-e") == "ukiyo-e"
     with pytest.raises(KeyError):

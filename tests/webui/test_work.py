@@ -148,6 +148,14 @@ def test_an_edit_of_strength_nought_changes_nothing_and_others_do(desk):
         desk.do(kind="edit", target="qwertz")
 
 
+def test_an_edit_tells_which_of_its_words_are_read_as_others(desk):
+    (folder, gold, _), (other, blond, _) = (
+        desk.do(kind="edit", seeds=[4], target=f"face with {hair} hair", offsets=[2]) for hair in ("gold", "blond"))
+    assert gold.facts["read_as"] == {"gold": "blond"} and gold.facts["unknown_words"] == []
+    assert blond.facts["read_as"] == {}
+    assert np.array_equal(pixels(folder, gold.pictures[0]), pixels(other, blond.pictures[0]))
+
+
 def test_a_photograph_is_aligned_and_comes_out_in_styles(desk, source):
     picture, = render(source, [21], Recipe())
     desk.uploads["face"] = save_png(desk.root / "face.png", picture)

@@ -87,8 +87,8 @@ def facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     """Return what a job found out, name and value, as far as the table of words has a name for it."""
     shown = []
     for name, value in found.items():
-        if f"fact.{name}" in words and value not in (None, [], ""):
-            value = sum(value.values()) if isinstance(value, dict) else value       # seconds of the stages
+        if f"fact.{name}" in words and value not in (None, [], {}, ""):
+            value = sum(value.values()) if name == "seconds" and isinstance(value, dict) else value     # of the stages
             shown.append((words("fact." + name), percent(value) if name.startswith("explained") else figure(value)))
     return shown
 
@@ -110,6 +110,8 @@ def figure(value: Any) -> str:
         return "✓" if value else "✗"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} → {other}" for name, other in value.items())
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

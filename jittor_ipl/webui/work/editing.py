@@ -10,7 +10,7 @@ from jittor_ipl.editing.direction import Step, moved
 from jittor_ipl.editing.drawing import draw
 from jittor_ipl.editing.finding import default_clips, find
 from jittor_ipl.editing.session import Edit
-from jittor_ipl.editing.words import text_direction, unknown_words
+from jittor_ipl.editing.words import synonyms_read, text_direction, unknown_words
 from jittor_ipl.models.clip.model import Clip
 from jittor_ipl.webui.requests import EditRequest
 from jittor_ipl.webui.task import FACE, JobResult, Task
@@ -41,7 +41,7 @@ def edit(task: Task, models: Models, report: Reporter) -> JobResult:
                 picture = _add(album, request, pixels, style, seed, offset, step)
                 report("drawing", len(album.pictures), of, pictures=[picture])
     facts = {"offsets": offsets, "found_offset": found, "beta": round(float(step.beta), 4), "channels": step.channels,
-             "unknown_words": _unknown(clips, request)}
+             **_understood(clips, request)}
     return JobResult(tuple(album.pictures), facts=facts)
 
 
@@ -87,6 +87,8 @@ def _add(album: Album, request: EditRequest, pixels: Any, style: Any, seed: int 
                      keep=list(request.keep), offset=offset, beta=round(float(step.beta), 4), **own)
 
 
-def _unknown(clips: Sequence[Clip], request: EditRequest) -> list[str]:
+def _understood(clips: Sequence[Clip], request: EditRequest) -> dict[str, Any]:
+    """Return what the author of the words should know: which of them are read as others, and which say nothing."""
     texts = request.neutral, request.target, *request.keep
-    return list(dict.fromkeys(word for clip in clips for text in texts for word in unknown_words(clip, text)))
+    unknown = dict.fromkeys(word for clip in clips for text in texts for word in unknown_words(clip, text))
+    return {"read_as": synonyms_read(clips, texts), "unknown_words": list(unknown)}
