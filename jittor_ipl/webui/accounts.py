@@ -63,18 +63,16 @@ class Accounts:
 
     def check(self, name: str, password: str, address: str) -> bool:
         """Whether that is the user's password. Raises UserError after too many wrong ones from an address."""
-        with self._lock:
-            count, last = self._wrong.get(address, (0, 0.0))
-            if count >= TRIES and time.monotonic() - last < PAUSE:
-                raise UserError(f"too many wrong passwords: wait {PAUSE:.0f} seconds")
         salt, wanted = self._users.get(name, (b"\0" * 16, b""))     # an unknown name takes as long
-        with self._one_at_a_time:
+        with self._one_at_a_time:       # guesses made side by side are counted one by one, too
+            count, last = self._wrong.get(address, (0, 0.0))
+            recent = time.monotonic() - last < PAUSE
+            if count >= TRIES and recent:
+                raise UserError(f"too many wrong passwords: wait {PAUSE:.0f} seconds")
             right = hmac.compare_digest(_hash(password[:1000], salt), wanted)
-        with self._lock:
-            if right:
-                self._wrong.pop(address, None)
-            else:
-                self._wrong[address] = (count + 1 if time.monotonic() - last < PAUSE else 1), time.monotonic()
+            self._wrong.pop(address, None)
+            if not right:
+                self._wrong[address] = (count + 1 if recent else 1), time.monotonic()
                 self._wrong = dict(list(self._wrong.items())[-10_000:])
         return right
 

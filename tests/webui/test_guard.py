@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -185,6 +186,23 @@ def test_programs_sign_in_by_http_basic_and_are_slowed_down_when_they_guess(user
     assert program.get("/x", headers=basic("bert", "battery staple")).status_code == 429       # even the right one
     monkeypatch.setattr(accounts_module, "PAUSE", 0.0)
     assert program.get("/x", headers=basic("bert", "battery staple")).status_code == 200
+
+
+def test_guesses_made_side_by_side_are_all_counted(users):
+    accounts, answers = Accounts(users), []
+
+    def guess(number: int) -> None:
+        try:
+            answers.append(accounts.check("anna", f"guess {number}", "there"))
+        except UserError:
+            answers.append("refused")
+    threads = [threading.Thread(target=guess, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(False) == accounts_module.TRIES and answers.count("refused") == 12 - accounts_module.TRIES
+    assert accounts.check("anna", "correct horse", "elsewhere")
 
 
 def test_the_file_of_users(users, tmp_path):
