@@ -233,6 +233,9 @@ class Desk:
         task, died = self._tasks.pop(job.id), False
         try:
             lane.worker.send(task)
+            with self._changed:
+                if job.cancelling:      # while the worker was starting, and could not hear it
+                    lane.worker.cancel()
             outcome = lane.worker.receive(lambda note: self._hear(job, note))
             ended = ("cancelled", None, None) if outcome is None else ("done", outcome, None)
         except (WorkerDied, Interrupted):

@@ -102,6 +102,18 @@ def test_a_running_job_is_cancelled_at_its_next_step_and_what_is_over_stays(desk
     assert desk.cancel(done.id, ANNA).state == "done"
 
 
+def test_a_job_is_cancelled_even_while_its_worker_starts(desk, monkeypatch):
+    ended(desk, desk.submit(job_of(1), ANNA))
+    worker, cancelled = desk._lanes["draw"].worker, []
+    send = worker.send
+
+    def cancel_and_send(request):
+        cancelled.append(desk.cancel(desk.jobs(ANNA)[0].id, ANNA).cancelling)
+        send(request)
+    monkeypatch.setattr(worker, "send", cancel_and_send)
+    assert ended(desk, desk.submit(job_of(SLOW), ANNA))["state"] == "cancelled" and cancelled == [True]
+
+
 def test_a_worker_that_dies_costs_its_own_job_alone(desk):
     jobs = [desk.submit(job_of(seed), ANNA) for seed in (1, DIES, 2)]
     told = [ended(desk, job) for job in jobs]
