@@ -35,8 +35,8 @@ EXAMPLES = """  python -m jittor_ipl benchmark --jobs 2
 @click.option("--inception", metavar="FILE", help="Weights of Inception v3 (FID) in place of the demo judge.")
 @click.option("--lpips", metavar="FILE", help="Weights of LPIPS, one file or backbone,heads.")
 @click.option("--arcface", metavar="FILE", help="Weights of ArcFace IR-SE50.")
-@options.engine_options
 @click.option("--clip", metavar="FILE", help="CLIP of the direction similarity.")
+@options.engine_options
 def command(config: str, only: str, jobs: int, threads: int | None, time_limit: float | None, output: str | None,
             write: str | None, report_only: bool, listing: bool, engine: str,
             ray_address: str | None, store: str | None, tries: int, **networks: str | None) -> int:

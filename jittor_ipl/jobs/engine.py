@@ -1,7 +1,7 @@
 """What runs tasks: an engine, of which there are this machine's worker processes and a Ray cluster (`ray_engine`)."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ class NodeTask:
 class Engine(Protocol):
     """Does tasks; what the function writes lies in the tasks' outputs when their answers come."""
 
-    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Iterator[Answer]:
+    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Generator[Answer, None, None]:
         """Yield `function(task.request)` of every task as the answers come, errors included; `job` names the whole."""
 
 
@@ -46,7 +46,7 @@ class LocalEngine:
     environments: Sequence[Mapping[str, str]] = ({},)
     fresh: bool = False
 
-    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Iterator[Answer]:
+    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Generator[Answer, None, None]:
         """Yield the answers; the files lie here already, and no log or record is kept besides."""
         return answers(partial(_requested, function), tasks, self.environments, self.fresh)
 
@@ -55,19 +55,6 @@ def inputs_of(paths: Iterable[Path]) -> dict[str, str]:
     """Return files as the inputs of a task; what lies in the package is on every node, which has the same one."""
     package = Path(__file__).resolve().parents[1]
     return {str(path): str(path) for path in paths if not path.resolve().is_relative_to(package)}
-
-
-def ordered(found: Iterable[Answer]) -> Iterator[Answer]:
-    """Yield answers in the order of the requests; the first error is raised."""
-    early, awaited = {}, 0
-    for answer in found:
-        early[answer.number] = answer
-        while awaited in early:
-            answer = early.pop(awaited)
-            if answer.error is not None:
-                raise answer.error
-            yield answer
-            awaited += 1
 
 
 def _requested(function: Function, task: NodeTask) -> Any:

@@ -143,7 +143,7 @@ def _provide(store: ObjectStore, digest: str, path: Path) -> None:
         store.get(digest, kept)
         _shrink(cache, keep=kept)
     make_folder(path.parent)
-    path.symlink_to(kept)
+    os.link(kept, path)         # stays when the cache lets go of it
 
 
 def _shrink(cache: Path, keep: Path) -> None:

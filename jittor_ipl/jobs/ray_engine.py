@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class RayEngine:
     environment: Mapping[str, str] = field(default_factory=dict)
     logs: Path | None = None
 
-    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Iterator[Answer]:
+    def run(self, function: Function, tasks: Iterable[NodeTask], job: str) -> Generator[Answer, None, None]:
         """Yield the answers as they come, from the store where a task was done before, else from a node.
 
         When no task failed, the job is committed: `manifests/<job>.json` names every task's record. Raises UserError
@@ -188,9 +188,11 @@ class _Connection:
                 ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
             else:
                 ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"no Ray cluster answers at {self.address}: {in_brief(error)}; give the host:port that "
-                            "ray start --head printed") from error
+        except Exception as error:  # noqa: BLE001 - Ray raises bare ones, of a node that starts too slowly for example
+            raise UserError(f"no Ray cluster could be started here: {in_brief(error)}; the same command tries again, "
+                            "best when this machine is less busy" if address is None else
+                            f"no Ray cluster answers at {address}: {in_brief(error)}; give the host:port that ray "
+                            "start --head printed") from error
         return ray
 
     def __exit__(self, *_: object) -> None:

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -157,7 +157,7 @@ class Answer:
 
 
 def answers(function: Function, requests: Iterable[Any], environments: Sequence[Environment],
-            fresh: bool = False) -> Iterator[Answer]:
+            fresh: bool = False) -> Generator[Answer, None, None]:
     """Yield the answers to `requests` as they come, from a worker for each of `environments`; errors are answers, too.
 
     A request is drawn when a worker is free. A worker that died is replaced; `fresh` gives every request a new process.
@@ -196,18 +196,24 @@ def answers(function: Function, requests: Iterable[Any], environments: Sequence[
                 worker.stop()
 
 
-def in_order(function: Function, requests: Iterable[Any], environments: Sequence[Environment]) -> Iterator[Any]:
-    """Yield the values of `answers` in the order of the requests; the first error is raised and ends all workers."""
+def ordered(stream: Generator[Answer, None, None]) -> Iterator[Answer]:
+    """Yield the answers of a stream in the order of the requests; the first error is raised and ends all the work."""
     early, awaited = {}, 0
-    with closing(answers(function, requests, environments)) as stream:
+    with closing(stream):
         for answer in stream:
             early[answer.number] = answer
             while awaited in early:
                 answer = early.pop(awaited)
                 if answer.error is not None:
                     raise answer.error
-                yield answer.value
+                yield answer
                 awaited += 1
+
+
+def in_order(function: Function, requests: Iterable[Any], environments: Sequence[Environment]) -> Iterator[Any]:
+    """Yield the values of `answers` in the order of the requests, see `ordered`."""
+    with closing(ordered(answers(function, requests, environments))) as stream:
+        yield from (answer.value for answer in stream)
 
 
 def _death(code: int) -> BaseException:

@@ -15,7 +15,8 @@ from jittor_ipl.disk.names import SUFFIX
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.images.pixels import pixels_sha256
-from jittor_ipl.jobs.engine import Engine, NodeTask, inputs_of, ordered
+from jittor_ipl.jobs.engine import Engine, NodeTask, inputs_of
+from jittor_ipl.jobs.workers import ordered
 from jittor_ipl.runtime.bootstrap import requested_device
 from jittor_ipl.runtime.machine import MachineKind, this_machine
 from jittor_ipl.runtime.threads import thread_count

@@ -62,7 +62,11 @@ def test_damage_is_noticed(tmp_path, monkeypatch):
     assert store.record("commits/one") is None and store.first_record("commits/one", {"by": 2}) == {"by": 2}
 
 
-def test_the_server_did_fail(flaky):
+def test_the_server_did_fail(flaky, monkeypatch):
+    monkeypatch.setattr(objects, "FIRST_WAIT", 0.001)
+    store = objects.ObjectStore(f"s3://{BUCKET}/fails", tries=20)
+    for number in range(20):
+        store.write_record("commits/one", {"by": number})
     counts = failures(flaky)
     assert min(counts.values()) > 0, counts
 
