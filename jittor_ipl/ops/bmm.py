@@ -14,9 +14,16 @@ extern "C" int dnnl_sgemm(char, char, long, long, long, float, const float*, lon
 """
 CUBLAS = """
     #include <cublas_v2.h>
+    #include <stdexcept>
+    #include <string>
+    // What cuBLAS refuses it does not write: the numbers would be those of earlier work.
+    static void ipl_accepted(cublasStatus_t status) {
+        if (status != CUBLAS_STATUS_SUCCESS)
+            throw std::runtime_error("cuBLAS refuses with status " + std::to_string((int)status));
+    }
     static cublasHandle_t ipl_cublas() {
         static cublasHandle_t handle = nullptr;
-        if (!handle) cublasCreate(&handle);
+        if (!handle) ipl_accepted(cublasCreate(&handle));
         return handle;
     }
 """
@@ -37,10 +44,10 @@ PRODUCT = Kernel(
     # cuBLAS counts by columns: it is asked for the transposed product b^T a^T of the same memory.
     cuda=_SIZES + """
     const float one = 1, zero = 0;
-    if (batch * n * m) cublasGemmStridedBatchedEx(ipl_cublas(), tb ? CUBLAS_OP_T : CUBLAS_OP_N,
+    if (batch * n * m) ipl_accepted(cublasGemmStridedBatchedEx(ipl_cublas(), tb ? CUBLAS_OP_T : CUBLAS_OP_N,
         ta ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &one, in1_p, CUDA_R_32F, ldb, k * m, in0_p, CUDA_R_32F, lda, n * k,
         &zero, out0_p, CUDA_R_32F, m, n * m, batch,
-        data["bfloat16"] ? CUBLAS_COMPUTE_32F_FAST_16BF : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+        data["bfloat16"] ? CUBLAS_COMPUTE_32F_FAST_16BF : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
     """)
 
 

@@ -32,8 +32,9 @@ _CUDA_COMMON = CUBLAS + """
     // c = alpha a b + beta c of row-major matrices, one for each head; _t: transposed, _s: from head to head
     static void ipl_heads(bool at, bool bt, long n, long m, long k, float alpha, const float* a, long lda, long as,
                           const float* b, long ldb, long bs, float beta, float* c, long ldc, long cs, long heads) {
-        cublasSgemmStridedBatched(ipl_cublas(), bt ? CUBLAS_OP_T : CUBLAS_OP_N, at ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k,
-                                  &alpha, b, ldb, bs, a, lda, as, &beta, c, ldc, cs, heads);
+        ipl_accepted(cublasSgemmStridedBatched(ipl_cublas(), bt ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                               at ? CUBLAS_OP_T : CUBLAS_OP_N, m, n, k, &alpha, b, ldb, bs, a, lda, as,
+                                               &beta, c, ldc, cs, heads));
     }
 """
 FORWARD = Kernel(

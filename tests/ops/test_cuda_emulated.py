@@ -252,6 +252,10 @@ FAULTS = {
     "asks for no block": (faulty("", "wrong<<<0, 256>>>(in0_p, out0_p, in0_shape0);"), "a launch of 0 blocks"),
     "asks for a large block": (faulty("", "wrong<<<1, 2048>>>(in0_p, out0_p, in0_shape0);"), "2048 threads"),
 }
+FAULTS["asks cuBLAS for what is impossible"] = (Kernel(cpu="", cuda_kernels=bmm.CUBLAS, cuda="""
+    const float one = 1, zero = 0;
+    ipl_accepted(cublasSgemmStridedBatched(ipl_cublas(), CUBLAS_OP_N, CUBLAS_OP_N, in0_shape0, 1, 1, &one, in0_p, 1, 0,
+                                           in0_p, 1, 0, &zero, out0_p, in0_shape0, 0, 1));"""), "status 7")
 LEAVES_OUT = faulty("if (i + 1 < n) y[i] = x[i];")
 
 

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -216,7 +217,11 @@ static const char* emulate(void (*kernel)(Data&), const Array* given, int inputs
         idle.clear();
         waiting.clear();
     } else {
-        kernel(data);
+        try {
+            kernel(data);
+        } catch (const std::exception& error) {     // Jittor raises it in Python
+            fault = error.what();
+        }
     }
     sigaction(SIGSEGV, &before, nullptr);
     for (int i = inputs; i < count; i++) std::memcpy(given[i].bytes, outs[i - inputs]->data, given[i].size);
