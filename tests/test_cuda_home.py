@@ -144,6 +144,19 @@ def test_cudnn_of_another_cuda_is_none(machine, monkeypatch):
         cuda.assemble()
 
 
+def test_the_library_of_cudnn_is_that_of_its_header(machine, monkeypatch):
+    use(monkeypatch, make_toolkit(machine / "cuda", "12.2"))
+    fill(machine / "cuda" / "lib64", "libcudnn.so.8")
+    fill(machine / "cuda" / "include", "cudnn.h")
+    (machine / "cuda" / "include" / "cudnn_version.h").write_text("#define CUDNN_MAJOR 8\n#define CUDNN_MINOR 9\n")
+    make_cudnn(machine / "site", 12, "9")
+    kit = cuda.toolkit()
+    assert cuda.parts(kit)["cudnn"] == machine / "cuda" / "lib64" / "libcudnn.so.8"
+    (machine / "cuda" / "include" / "cudnn_version.h").write_text("#define CUDNN_MAJOR 7\n")
+    with pytest.raises(UserError, match=r"lacks libcudnn\.so; run:"):
+        cuda.parts(kit)
+
+
 @pytest.mark.parametrize("version,said", [("10.2", "is of CUDA 10.2; 11, 12 and 13 are known"),
                                           ("14.0", "is of CUDA 14.0; 11, 12 and 13 are known")])
 def test_an_unknown_cuda_is_one_line(machine, monkeypatch, version, said):

@@ -190,7 +190,7 @@ def parts(kit: Toolkit) -> dict[str, Path]:
 
     helpers = {name: find(name, version) for name, version in HELPERS[major].items()}
     needed = {name: find(name, version) for name, version in LIBRARIES[major].items()}
-    needed["cudnn"] = find("cudnn", *CUDNN)
+    needed["cudnn"] = find("cudnn", *_cudnn_versions(kit))
     headers = {name: f"{name}.h" for name in ("cublas", "curand", "cufft", "cusparse", "cudnn")}
     missing = [f"lib{name}.so" for name, file in needed.items() if file is None]
     missing += [header for header in headers.values() if _header(kit, header) is None]
@@ -203,6 +203,17 @@ def parts(kit: Toolkit) -> dict[str, Path]:
 def _header(kit: Toolkit, name: str) -> Path | None:
     folders = [*header_folders(kit), Path("/usr/include"), Path("/usr/include/x86_64-linux-gnu")]
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _cudnn_versions(kit: Toolkit) -> tuple[str, ...]:
+    """Return which versions of cuDNN's library may be taken, the newest first: that of its header, where that says one.
+
+    A toolkit with cuDNN 8 often stands beside the cuDNN 9 that PyTorch installs.
+    """
+    header = _header(kit, "cudnn_version.h")
+    text = header.read_text(errors="replace") if header else ""
+    told = re.search(r"^#define CUDNN_MAJOR (\d+)", text, re.MULTILINE)
+    return tuple(version for version in CUDNN if told is None or version == told[1])
 
 
 def assemble() -> Path:
