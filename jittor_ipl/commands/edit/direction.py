@@ -21,7 +21,8 @@ EXAMPLES = """  python -m jittor_ipl edit direction --seeds 0-3 --neutral face -
   python -m jittor_ipl edit direction --neutral face --target "boy face" --direction-offset=-1,0,1,2,3,4,5
   python -m jittor_ipl edit direction --target "happy face" --also B_weight/demo/00 --also B_weight/demo/03
   python -m jittor_ipl edit direction --target "angry face" --keep "boy face" --beta-threshold .1,.3 --alpha 1,3
-  python -m jittor_ipl edit direction --direction-path out/happy-face.safetensors --direction-offset=-1,0,1,2,3
+  python -m jittor_ipl edit direction --direction-path edits/fast-happy-face/happy-face.safetensors \\
+      --direction-offset=-1,0,1,2,3
   python -m jittor_ipl edit direction --latent dst.npy --weight-path stylegan2.pdparams --target "young face" \\
       --direction-path directions.pdparams --stat-path stats.pdparams --direction-offset 5 --output-path output_dir"""
 

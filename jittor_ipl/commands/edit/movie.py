@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """  python -m jittor_ipl edit movie --seeds 0-3 --output walk.gif
   python -m jittor_ipl edit movie --seeds 0-3 --levels fine --output colours.webp
-  python -m jittor_ipl edit movie --seeds 0-3 --direction out/happy-face.safetensors --from -2 --to 5
+  python -m jittor_ipl edit movie --seeds 0-3 --direction edits/fast-happy-face/happy-face.safetensors \\
+      --from -2 --to 5
   python -m jittor_ipl edit movie --seeds 0-2 --through B_weight/demo/00 --through B_weight/demo/03"""
 _EDIT = {"cls": options.Option, "heading": "an edit (else a walk from face to face)"}
 
