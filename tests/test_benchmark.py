@@ -276,6 +276,12 @@ def test_the_report_says_what_the_records_say(bench, tmp_path):
     assert any(line.startswith("Made by `bash it.sh`") for line in lines)
 
 
+def test_a_method_without_peers_is_compared_with_none(bench, tmp_path):
+    file = bench(change=lambda text: text.replace("{its ancestor: [nada]}", "{}"))
+    text = markdown(load_benchmark(file), results(bench, tmp_path)[1], None, "bash it.sh")
+    assert "## Ours against its peers" not in text and "## Summary" in text
+
+
 def test_figures_that_no_source_can_have_are_in_no_table(bench, tmp_path):
     def change(records):
         for record in records.values():

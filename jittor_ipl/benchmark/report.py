@@ -20,7 +20,7 @@ def markdown(benchmark: Benchmark, results: Results, sheet: str | None, command:
     notes = list(dict.fromkeys(record["note"] for record in results.done() if record["note"]))
     parts = ["# Benchmark of adaptation methods", *notes, report.protocol(command), benchmark.about.strip(),
              _progress(results), f"![The same latents, method by method]({sheet})" if sheet else "",
-             "## Ours against its peers", report.contests(),
+             *(["## Ours against its peers", report.contests()] if benchmark.peers else []),
              *(["## What must hold", report.holding()] if results.known(MUST_HOLD) else []), "## Summary",
              "Mean over the styles of their means over seeds, of the cells that are done; in brackets of how many "
              "styles, where some have none. Seconds: the median of a cell, a teacher's pairs included, its own "

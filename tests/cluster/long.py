@@ -3,8 +3,8 @@
     python -m tests.cluster.long [--styles N] [FOLDER]
 
 Prints the figures as JSON and ends with 1 unless all held: nothing lost, nothing twice in the result, bytes as in the
-local run's. The second part trains styles on tiny networks and draws their pictures in blocks of two, here and on the
-cluster, through the command line.
+local run's. The second part trains styles on tiny networks, draws their pictures in blocks of two, and does a cell of a
+benchmark, here and on the cluster, through the command line.
 """
 from __future__ import annotations
 
@@ -36,15 +36,27 @@ generate: {{seeds: 0-3}}
 run: {{samples: 0, tensorboard: false}}
 styles: [{styles}]
 """
+BENCHMARK = f"""
+name: tiny
+sources: [{{suite: {ROOT}/configs/demo_clip.yaml, styles: [disney]}}]
+methods:
+  nada: {{set: [method=nada, generator.steps=1, generator.batch=1]}}
+ours: nada
+peers: {{}}
+seeds: [2]
+samples: 20
+"""
 # What a clock or a machine's name decides, and what only one of the two ways leaves.
-TIMES = {"report.json", "metrics.jsonl", "verified.json"}
+TIMES = {"report.json", "metrics.jsonl", "verified.json", "cell.json"}
+PARTS = ("runs", "results", "blocks", "bench")     # folders that the commands fill
+PASSED_OVER = {"checkpoints", ".cache"}
 
 
 def content(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a result, by name."""
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name not in TIMES and "checkpoints" not in path.parts}
+            if path.is_file() and path.name not in TIMES and not PASSED_OVER & set(path.parts)}
 
 
 def tasks(count: int, seconds: float) -> list[NodeTask]:
@@ -82,21 +94,23 @@ def many_tasks(server: str, cluster: Any) -> dict[str, Any]:
 
 
 def real_styles(cluster: Any, styles: int) -> dict[str, Any]:
-    """Train styles and draw their pictures, here and on the cluster; return how the files compare."""
+    """Do what the commands do, here and on the cluster; return how the files compare."""
     engine = ["--engine", "ray", "--ray-address", cluster.address, "--store", f"s3://{BUCKET}/real"]
     where = {"local": [], "ray": engine}
     codes = {}
     for name, words in where.items():
         folder = write_networks(Path(name), size=16)
         write_suite(folder, SUITE.replace("{styles}", ", ".join(["disney", "cubism", "cartoon", "werewolf"][:styles])))
+        (folder / "bench.yaml").write_text(BENCHMARK)
         for command in (["train-all", "--config", "suite.yaml", *words],
                         ["build", "--weights", "runs/tiny", "--output", "blocks", *words,
-                         *(["--block", "2"] if words else [])]):
+                         *(["--block", "2"] if words else [])],
+                        ["benchmark", "--config", "bench.yaml", "--output", "bench", *words]):
             done = subprocess.run([sys.executable, "-m", "jittor_ipl", *command], cwd=folder, text=True,
                                   env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=sys.stderr)
             codes[f"{name} {command[0]}"] = done.returncode
     compared = {}
-    for part in ("runs", "results", "blocks"):
+    for part in PARTS:
         local, found = (content(Path(name, part)) for name in where)
         compared[part] = {"files": len(local), "equal": sum(found.get(name) == value for name, value in local.items()),
                           "differ": sorted(name for name in local.keys() | found.keys()
@@ -110,7 +124,7 @@ def held(figures: dict[str, Any]) -> bool:
     return many["answers"] == many["tasks"] == many["tasks in the manifest"] and many["kills"] == 2 \
         and not (many["answered twice"] or many["errors"] or many["files lost"] or many["files too many"]) \
         and many["files"] == many["files equal to the local run's"] and not any(real["exit codes"].values()) \
-        and not any(real[part]["differ"] for part in ("runs", "results", "blocks"))
+        and not any(real[part]["differ"] or not real[part]["files"] for part in PARTS)
 
 
 def main() -> int:
