@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ from jittor_ipl.webui.requests import parse
 
 PREFIX = "/api/v1"
 LONGEST_WAIT = 30.0     # seconds that a request may wait for a job to end
+MOST_WAITING = 400      # such requests at once, in threads of their own: all others stay free
 TYPES = {".png": "image/png", ".json": "application/json", ".safetensors": "application/octet-stream",
          ".npy": "application/octet-stream"}
 
@@ -49,11 +51,13 @@ def _jobs(routes: APIRouter, desk: Desk) -> None:
     def jobs(request: Request) -> dict[str, Any]:
         return {"jobs": [desk.told(job) for job in desk.jobs(owner_of(request))]}
 
+    waiting = CapacityLimiter(MOST_WAITING)
+
     @routes.get("/jobs/{job_id}")
-    def job(request: Request, job_id: str, wait: float = 0.0) -> dict[str, Any]:
+    async def job(request: Request, job_id: str, wait: float = 0.0) -> dict[str, Any]:
         found = desk.job(job_id, owner_of(request))
-        if wait > 0:
-            desk.wait(found, min(wait, LONGEST_WAIT))
+        if wait > 0 and not found.over:
+            await to_thread.run_sync(desk.wait, found, min(wait, LONGEST_WAIT), limiter=waiting)
         return desk.told(found)
 
     @routes.delete("/jobs/{job_id}")

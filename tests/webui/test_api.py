@@ -1,6 +1,7 @@
 """The JSON API over a stand-in service: jobs, files, uploads, results, and what may not be reached through them."""
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("fastapi", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
+import httpx  # noqa: E402
 from fastapi import FastAPI  # noqa: E402
 from stand_in import MISTAKE, SLOW, StandIn  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
@@ -90,6 +92,21 @@ def test_a_full_queue_answers_busy_and_says_when_to_come_back(browser):
     for job in browser.get("/api/v1/jobs").json()["jobs"]:
         browser.delete(f"/api/v1/jobs/{job['id']}")
     assert browser.get(f"/api/v1/jobs/{slow['id']}?wait=30").json()["state"] == "cancelled"
+
+
+def test_those_who_wait_for_a_job_keep_nobody_else_waiting(server):
+    """Starlette answers in forty threads; more than that wait here."""
+    async def visit():
+        transport = httpx.ASGITransport(server[0])
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:7860") as browser:
+            slow = (await browser.post("/api/v1/jobs", json={"kind": "generate", "seeds": SLOW})).json()["id"]
+            waits = [asyncio.create_task(browser.get(f"/api/v1/jobs/{slow}?wait=20")) for _ in range(50)]
+            await asyncio.sleep(0.5)
+            assert (await browser.get("/api/v1/health")).status_code == 200
+            assert not any(task.done() for task in waits)
+            await browser.delete(f"/api/v1/jobs/{slow}")
+            assert {answer.json()["state"] for answer in await asyncio.gather(*waits)} == {"cancelled"}
+    asyncio.run(visit())
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"null", b"[]", b'"x"', b'{"kind": "sudo"}', b"1" * 5000,
