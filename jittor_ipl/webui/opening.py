@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
 from jittor_ipl.webui.guard import HEADERS, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ _SOON = HTMLResponse("""<!doctype html><html lang="en"><meta charset="utf-8"><me
 <style>:root{color-scheme:light dark}body{font:1.2rem/1.6 system-ui,sans-serif;margin:20vh auto;text-align:center}
 </style><main role="status"><p>The page is being put together ...</p><p lang="zh">页面正在准备 ...</p></main></html>""",
                      headers={**HEADERS, "cache-control": "no-store"})
+_NEVER = PlainTextResponse("the page could not be put together: the server ends", 503, headers=HEADERS)
 
 
 class Opening:
@@ -64,4 +65,6 @@ class Opening:
                 self._ready.set()
                 await self._ending.wait()
         except Exception as error:
+            self._application = _NEVER      # who waits is answered, for the server ends only then
+            self._ready.set()
             self._failed(error)

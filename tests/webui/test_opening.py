@@ -79,11 +79,18 @@ def test_people_see_that_it_is_coming_and_programs_get_the_application(monkeypat
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-def test_what_goes_wrong_is_told_to_who_started_it():
+def test_what_goes_wrong_is_told_to_who_started_it_and_to_who_waits():
+    asking = threading.Event()
+
     def build():
+        assert asking.wait(10)
         raise RuntimeError("no such package")
 
     async def visit(app):
-        await asyncio.sleep(0.2)
+        program = asyncio.create_task(asked(app, b"application/json"))
+        await asyncio.sleep(0)
+        asking.set()
+        answer = await asyncio.wait_for(program, 10)
+        assert answer[0]["status"] == 503
     failures, _ = asyncio.run(opened(build, visit))
     assert [str(one) for one in failures] == ["no such package"]
