@@ -40,7 +40,7 @@ def test_every_key_that_the_pages_name_is_there():
 def test_every_key_is_used():
     text = "".join(path.read_text() for path in [*PAGES.glob("*.py"), *PAGES.glob("templates/*.html")])
     made = ("nav.", "home.", "subject.", "one.", "kind.", "state.", "stage.", "method.", "fact.", "column.", "style.",
-            "picture.alt.", "picture.aligned", "picture.reconstruction", "photo.eye_", "photo.mouth", "edit.face.")
+            "picture.alt.", "picture.reconstruction", "photo.eye_", "photo.mouth", "edit.face.")
     unused = [key for key in words_table() if f'"{key}"' not in text and f"'{key}'" not in text
               and not key.startswith(made) and key.split(".")[-1] not in ("title", "lead", "empty")]
     assert not unused
@@ -52,6 +52,13 @@ def test_facts_are_told_by_their_names():
     from jittor_ipl.webui.pages.showing import facts
     found = {"read_as": {"gold": "blond"}, "unknown_words": [], "seconds": {"tuning": 1.5, "encoding": 0.5}, "pid": 3}
     assert facts(found, Words("en")) == [("Words the CLIP reads as others", "gold → blond"), ("Seconds", "2")]
+
+
+@pytest.mark.parametrize("style", ["seed", "offset", "step", "cubism"])
+def test_a_style_may_be_called_like_a_word_of_the_page(style):
+    pytest.importorskip("jinja2", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
+    from jittor_ipl.webui.pages.showing import style_name
+    assert [style_name(name, Words("en")) for name in (style, "source", "aligned")] == [style, "source", "your picture"]
 
 
 def test_unknown_names_stand_for_themselves():

@@ -141,7 +141,7 @@ def curve(loss: Sequence[Sequence[float]], words: Words) -> dict[str, str] | Non
 
 def style_name(style: str, words: Words) -> str:
     """Return what a picture's style is called on the page."""
-    return words.or_else("style", style) if style == SOURCE else words.or_else("picture", style)
+    return words.or_else("style", style)
 
 
 def _shape(members: Sequence[Mapping[str, Any]], kind: str) -> str:
@@ -214,9 +214,9 @@ def _edit(picture: Mapping[str, Any], words: Words) -> str | None:
 def _kept(job: Mapping[str, Any], words: Words) -> dict[str, str] | None:
     if job["state"] != "done" or job["kind"] not in ("learn", "learn-pictures"):
         return None
-    name, facts = job["request"]["name"], job["result"]["facts"]
+    name = job["request"]["name"]
     return {"text": words("learn.kept", name=name),
-            "url": link(words, "studio", subject=job["request"]["subject"], style=facts.get("style_id", name))}
+            "url": link(words, "studio", subject=job["request"]["subject"], style=name)}
 
 
 def _links(job: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
