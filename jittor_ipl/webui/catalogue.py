@@ -54,7 +54,7 @@ class StyleChoice:
     name: str
     subject: str
     set: str
-    method: str             # "teacher", "nada", "ipl", "few-shot"
+    method: str             # "teacher", "nada", "ipl", "few-shot"; "given": no settings tell
     entry: SetEntry
 
     def to_json(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Catalogue:
                     continue
                 subject = subjects.setdefault(entry.plan.source, Domain(Path(entry.plan.source).stem,
                                                                          entry.plan.source))
-                styles.append(_choice(folder, KEPT if folder == self.settings.styles else folder.name, subject, entry))
+                styles.append(_choice(KEPT if folder == self.settings.styles else folder.name, subject, entry))
         return Choices(tuple(subjects.values()), tuple(styles), tuple(problems))
 
     def _folders(self) -> Iterator[Path]:
@@ -175,7 +175,7 @@ def _there(ref: str) -> bool:
     return False
 
 
-def _choice(folder: Path, name: str, subject: Domain, entry: SetEntry) -> StyleChoice:
+def _choice(name: str, subject: Domain, entry: SetEntry) -> StyleChoice:
     config = entry.weights.parent / CONFIG
     method = _method(config, config.stat().st_mtime_ns) if config.is_file() else "given"
     return StyleChoice(f"{name}/{entry.number}", entry.plan.style, subject.id, name, method, entry)

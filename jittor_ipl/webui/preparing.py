@@ -23,9 +23,8 @@ from jittor_ipl.webui.requests import (
 )
 from jittor_ipl.webui.results import find_results
 from jittor_ipl.webui.settings import ServerSettings
-from jittor_ipl.webui.task import FACE, RESULTS, RUNS, UPLOAD, Task
+from jittor_ipl.webui.task import CODES, FACE, RESULTS, RUNS, UPLOAD, Task
 
-CODES = "latents.safetensors"       # of an inversion's job
 CLICKS = "where is the face? no detector is installed here: point at both eyes and at the mouth"
 
 

@@ -12,6 +12,7 @@ from jittor_ipl.webui.requests import Request
 
 # In Task.files: a photograph, the codes of an inverted one, a results folder, and the runs behind it.
 UPLOAD, FACE, RESULTS, RUNS = "upload", "face", "results", "runs"
+CODES = "latents.safetensors"       # what an inversion leaves for edits, in its job's folder
 
 
 @dataclass(frozen=True)

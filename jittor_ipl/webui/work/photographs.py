@@ -17,14 +17,13 @@ from jittor_ipl.inversion.matching import Edges
 from jittor_ipl.inversion.projection import Projection
 from jittor_ipl.inversion.settings import settings_of
 from jittor_ipl.webui.requests import InvertRequest
-from jittor_ipl.webui.task import UPLOAD, JobResult, Task
+from jittor_ipl.webui.task import CODES, UPLOAD, JobResult, Task
 from jittor_ipl.webui.work.models import Models
 from jittor_ipl.webui.work.pictures import SOURCE, Album, in_style
 from jittor_ipl.webui.work.report import Reporter
 from jittor_ipl.weights.tuned import carried_over, save_tuned
 
 SHOWN = 256                         # px of an aligned face that is looked at
-LATENTS = "latents.safetensors"
 WHAT = "the face of the photograph"
 
 
@@ -54,8 +53,8 @@ def invert_photograph(task: Task, models: Models, report: Reporter) -> JobResult
         picture = album.add(pixels, style.name, in_style(WHAT, style.name, request.strength), style_id=style.id,
                             strength=request.strength, weights_sha256=style.entry.weights_sha256)
         report("drawing", number, len(task.styles), 0.9 + 0.1 * number / len(task.styles), pictures=[picture])
-    save_tuned(made.tuned, source, task.folder / LATENTS, {"source": task.subject.source})
-    return JobResult(tuple(album.pictures), (LATENTS,), _facts(face, made, settings[0]))
+    save_tuned(made.tuned, source, task.folder / CODES, {"source": task.subject.source})
+    return JobResult(tuple(album.pictures), (CODES,), _facts(face, made, settings[0]))
 
 
 def _aligned(task: Task, path: Path, size: int) -> Aligned:
