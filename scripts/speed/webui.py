@@ -141,8 +141,11 @@ class Load:
                 self.wrong.append(f"{one['style']} {seed}: other pixels or settings")
 
 
-def run(load: Load, sessions: int, requests: int, kills: int) -> list[tuple[float, float]]:
-    """Run all sessions at once, kill the worker at even parts of the way, and return the memory once a second."""
+def run(load: Load, sessions: int, requests: int, kills: int) -> tuple[list[tuple[float, float]], int]:
+    """Run all sessions at once and kill the worker at even parts of the way.
+
+    Return the memory once a second, and how often the worker was killed: a short load may end before the last time.
+    """
     threads = [threading.Thread(target=load.session, args=(number, requests // sessions)) for number in range(sessions)]
     for thread in threads:
         thread.start()
@@ -154,7 +157,7 @@ def run(load: Load, sessions: int, requests: int, kills: int) -> list[tuple[floa
         if killed < kills and len(load.done) > requests * (killed + 1) / (kills + 1) and ready_again > 5:
             os.kill(load.server.worker(), signal.SIGKILL)
             killed, ready_again = killed + 1, 0
-    return memory
+    return memory, killed
 
 
 def clicks(server: Server) -> list[float]:
@@ -187,7 +190,7 @@ def main() -> int:
         try:
             alone = clicks(server)
             load, began = Load(server, wanted), time.monotonic()
-            memory = run(load, given.sessions, given.requests, given.kills)
+            memory, killed = run(load, given.sessions, given.requests, given.kills)
             seconds = time.monotonic() - began
         finally:
             server.process.terminate()
@@ -201,14 +204,14 @@ def main() -> int:
              f"{seconds:.0f} s, load {os.getloadavg()[0]:.1f}"),
             ("a request is taken: p50, p95", f"{quantile(load.taken, .5)}, {quantile(load.taken, .95)}"),
             ("click to pictures: p50, p95", f"{quantile(load.done, .5)}, {quantile(load.done, .95)}"),
-            ("answered \"busy\"", load.busy), ("lost with a killed worker", f"{load.lost} of {given.kills} kills"),
+            ("answered \"busy\"", load.busy), ("lost with a killed worker", f"{load.lost} of {killed} kills"),
             ("wrong or mixed up", len(load.wrong)), ("done", len(load.done)),
             ("server's memory, first and last third", f"{statistics.fmean(pages[:third]):.0f}, "
              f"{statistics.fmean(pages[-third:]):.0f} MiB"),
             ("worker's largest", f"{np.nanmax(workers):.0f} MiB")):
         print(f"| {name} | {value} |")
     print("\n".join(load.wrong[:20]), file=sys.stderr)
-    return int(bool(load.wrong) or len(load.done) != given.requests or load.lost > given.kills)
+    return int(bool(load.wrong) or len(load.done) != given.requests or load.lost > killed)
 
 
 if __name__ == "__main__":
