@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -42,23 +42,22 @@ class Watcher:
 
     def __init__(self, pid: int, seconds: float, who: str) -> None:
         self._process = subprocess.Popen([sys.executable, "-c", _WATCHER, str(pid), str(seconds), who],
-                                         stdin=subprocess.PIPE)
+                                         stdin=subprocess.PIPE, bufsize=0)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Watch what the block does."""
-        self._tell(b"w")
-        yield
-        self._tell(b"d")
+        self._process.stdin.write(b"w")
+        try:
+            yield
+        finally:
+            with suppress(BrokenPipeError):     # it has ended, for it has ended `pid`
+                self._process.stdin.write(b"d")
 
     def close(self) -> None:
         """End the watching."""
         self._process.stdin.close()
         self._process.wait()
-
-    def _tell(self, what: bytes) -> None:
-        self._process.stdin.write(what)
-        self._process.stdin.flush()
 
 
 class Ranks:

@@ -93,6 +93,15 @@ def test_the_page_is_up_after_a_few_seconds_of_work(tmp_path):
         server.process.wait()
 
 
+@pytest.mark.parametrize(("path", "tag"), [("/en/studio", "en"), ("/zh/", "zh-CN")])
+def test_a_document_has_its_language_before_any_script(server, path, tag):
+    """Gradio reads the browser's language in its first script, and sets the document's by it."""
+    found = server[1].get(path, headers={"accept-language": "fr"})
+    assert re.search(r'<html[^>]*\slang="([^"]*)"', found.text)[1] == tag
+    assert found.text.index(f'"language", {{get: () => "{tag}"}}') < found.text.index("gradio_config")
+    assert int(found.headers["content-length"]) == len(found.content)
+
+
 def test_a_styled_portrait_over_the_wire(server):
     _, browser = server
     job = browser.post("/api/v1/jobs", json={"kind": "generate", "styles": ["disney"], "seeds": 3})

@@ -4,8 +4,6 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from jittor_ipl.webui.pages.words import HTML_LANGUAGE
-
 STATIC = Path(__file__).parent / "static"
 
 
@@ -14,13 +12,6 @@ def address(name: str) -> str:
     return f"/static/{name}?v={sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
-def head(language: str) -> str:
-    """Return what stands in the <head> of every page.
-
-    Gradio takes the language of its own words (upload, webcam) from the browser: it is told the page's.
-    """
-    tag = HTML_LANGUAGE[language]
-    return (f'<script>window.pageLanguage = "{tag}"; document.documentElement.lang = "{tag}";'
-            f'Object.defineProperty(navigator, "language", {{get: () => "{tag}"}});</script>'
-            f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{address("style.css")}">'
-            f'<script src="{address("page.js")}" defer></script>')
+def head() -> str:
+    """Return what Gradio adds to the <head> of every page, after its own style sheets."""
+    return f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{address("style.css")}">'

@@ -130,6 +130,16 @@ class Visitor:
         return found
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Tell what was to be read on the page when a test failed."""
+    report = yield
+    visitor = getattr(item, "funcargs", {}).get("visitor")
+    if report.when == "call" and report.failed and isinstance(visitor, Visitor):
+        report.sections.append((f"the page {visitor.page.url}", visitor.page.locator("body").inner_text(timeout=5000)))
+    return report
+
+
 @pytest.fixture(params=VISITORS)
 def visitor(request, browser, server):
     """Return a visitor whom nobody knows yet, in each kind; faults of scripts on the page fail the test."""

@@ -1,7 +1,6 @@
 // What the page does by itself: pieces that follow a job, cancelling, light and dark, pictures dropped anywhere.
 "use strict";
 (() => {
-  const root = document.documentElement;
   const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
   const shown = () => document.visibilityState === "visible";
 
@@ -134,7 +133,6 @@
     input.dispatchEvent(new Event("change", { bubbles: true }));
   });
 
-  root.lang = window.pageLanguage || "en";
   const start = () => {
     applyTheme();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
