@@ -7,7 +7,10 @@
   // ---- light and dark ------------------------------------------------------------------------------------------
   const wanted = () => localStorage.getItem("theme") ||
     (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const applyTheme = () => document.body && document.body.classList.toggle("dark", wanted() === "dark");
+  const applyTheme = () => {
+    const dark = wanted() === "dark";
+    if (document.body.classList.contains("dark") !== dark) document.body.classList.toggle("dark", dark);
+  };
   const switchTheme = () => {
     localStorage.setItem("theme", document.body.classList.contains("dark") ? "light" : "dark");
     applyTheme();
@@ -136,6 +139,7 @@
   const start = () => {
     applyTheme();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+    new MutationObserver(applyTheme).observe(document.body, { attributeFilter: ["class"] });    // Gradio has a will too
     arrived(document.body);
     new MutationObserver((changes) => changes.forEach((change) =>
       change.type === "attributes" ? begin(change.target) : change.addedNodes.forEach(arrived)))
