@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jittor_ipl.config import LoraRun, StyleRun
     from jittor_ipl.jobs.engine import Engine
 
-VERIFIED, SHEET = "verified.json", "sheet.png"  # in the results folder
+SHEET = "sheet.png"     # in the results folder
 EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
   python -m jittor_ipl train-all --config demo_lora
   python -m jittor_ipl train-all --config configs/ffhq.yaml --gpus 0,1"""
@@ -33,7 +33,7 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...],
             **engine: Any) -> int:
     """Train, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
-    from jittor_ipl.disk.layout import SEEDS
+    from jittor_ipl.disk.layout import SEEDS, VERIFIED
     started, nodes = time.monotonic(), options.engine_of(**engine)
     if nodes and gpus:
         raise UserError("--gpus deals styles to this machine's GPUs; with --engine ray set JITTOR_IPL_DEVICE=cuda")
@@ -114,8 +114,9 @@ def _make_and_verify(folder: Path, results: Path, runs: list[StyleRun] | list[Lo
     """Make the pictures, `where` words of the engine say, those of a base model beside its LoRA's too, and compare with
     what this machine makes; tell whether all ended well.
     """
+    from jittor_ipl.disk.layout import VERIFIED
     words, verified = ["--weights", folder, *(f"--style={run.style}" for run in runs)], results / VERIFIED
-    verified.unlink(missing_ok=True)  # an older proof must not be shown for new pictures
+    verified.unlink(missing_ok=True)  # an older proof must not be shown where this one fails
     make, first = {"run_all.py": ["build", *words, *where]}, runs[0]
     if first.method == "lora":
         make["run_all.py"] += ["--demo"] if first.data == "demo" else []

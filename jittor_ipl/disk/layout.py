@@ -16,5 +16,6 @@ CHECKPOINTS, TENSORBOARD, SAMPLES = "checkpoints", "tensorboard", "samples"
 
 # A results folder, `results/<suite>`, and a released one, `B_weight/<suite>`; a checkpoint has a manifest, too.
 SEEDS, MANIFEST = "seeds.json", "manifest.json"
+VERIFIED = "verified.json"              # of results: what `test.py --json` said of the pictures that are there
 DELTA, REFERENCE = "weights.safetensors", "reference.png"   # of a released style
 CARD = "README.md"                      # of a released LoRA, as hubs show it

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jittor_ipl.disk.atomic import output_folder, staged
 from jittor_ipl.disk.integrity import file_sha256
-from jittor_ipl.disk.layout import MANIFEST, SEEDS
+from jittor_ipl.disk.layout import MANIFEST, SEEDS, VERIFIED
 from jittor_ipl.disk.lock import locked
 from jittor_ipl.disk.names import SUFFIX, inside
 from jittor_ipl.errors import UserError
@@ -38,8 +38,9 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1, en
     """Make every picture of the set that `root/<suite>` does not hold yet, and record all of them.
 
     A picture is kept when the manifest says that the same weights, recipe, seed and machine made it and its file still
-    has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. Raises
-    UserError for weights that do not load, a folder that cannot be written, or that another process is filling.
+    has the recorded hash. The manifest is written after each style, so that an interrupted build goes on. An older
+    proof (`VERIFIED`) is removed before the first new picture. Raises UserError for weights that do not load, a folder
+    that cannot be written, or that another process is filling.
     engine: makes them elsewhere, `block` pictures a task; else this process does, or `workers`.
     """
     folder = output_folder(inside(output_folder(root), test_set.suite))
@@ -49,6 +50,8 @@ def build(test_set: TestSet, root: Path, *, batch: int = 8, workers: int = 1, en
         kept = {number: draft.kept(entry) for number, entry in entries.items()}
         wanted = {number: [name for name in entry.plan.images if name not in kept[number]]
                   for number, entry in entries.items()}
+        if any(wanted.values()):
+            (folder / VERIFIED).unlink(missing_ok=True)
         for number, entry in entries.items():
             output_folder(inside(folder, number))
             if not wanted[number]:

@@ -57,7 +57,7 @@ def lora_rows(runs: Sequence[LoraRun], folder: Path, results: Path, verified: Pa
             lines.append(LoraRow(run.style, "LoRA", note="not finished"))
             continue
         lines.append(LoraRow(run.style, "LoRA", figures_of(run, results / number, scorers), report["seconds"],
-                             reproducible.get(number)))
+                             reproducible.get((run.suite, number))))
         if run.base_caption is not None:
             lines.append(LoraRow(run.style, "base", figures_of(run, base / number, scorers)))
     return lines

@@ -60,7 +60,8 @@ def rows(runs: Sequence[StyleRun], folder: Path, results: Path, verified: Path |
             continue
         seconds = sum(report.get(key, 0.0) for key in ("seconds_mapper", "seconds_generator"))
         judged = judge_share(run.style, plan.source, pictures_of(results / number, plan)) if plan else None
-        lines.append(Row(run.style, seconds, report.get("direction_similarity"), judged, reproducible.get(number)))
+        lines.append(Row(run.style, seconds, report.get("direction_similarity"), judged,
+                         reproducible.get((run.suite, number))))
     return lines
 
 
@@ -102,10 +103,14 @@ def aligned(lines: Sequence[Sequence[str]], left: Sequence[int]) -> str:
                                for i, (cell, w) in enumerate(zip(line, widths))).rstrip() for line in lines)
 
 
-def reproducible_in(verified: Path | None) -> dict[str, bool]:
-    """Return, by style number, what `test.py --json` wrote of the pictures; {} without the file."""
+def reproducible_in(verified: Path | None) -> dict[tuple[str, str], bool]:
+    """Return, by suite and style number, what `test.py --json` wrote of the pictures; {} without the file."""
     found = read_json(verified, "verification") if verified is not None and verified.is_file() else {}
-    return {number: value for suite in found.values() for number, value in suite["reproducible"].items()}
+    try:
+        return {(suite, number): value for suite, told in found.items()
+                for number, value in told["reproducible"].items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError(f"{verified} is not what test.py --json writes") from None
 
 
 def answer(reproducible: bool | None) -> str:

@@ -236,6 +236,44 @@ def test_summary_shows_unfinished_styles_and_draws_the_sheet(workplace, work, ca
     assert load_image(workplace / "sheet.png").shape[0] >= 3 * 16
 
 
+def proven(capsys, *options: str) -> dict[str, bool | None]:
+    """Return what `summary` says of each style's pictures, after what was told before."""
+    capsys.readouterr()
+    assert cli.main(["summary", "--config", "suite.yaml", "--json", *options]) == 0
+    return {row["style"]: row["reproducible"] for row in json.loads(capsys.readouterr().out)}
+
+
+def test_summary_shows_the_proof_that_lies_with_the_pictures(workplace, work, capsys):
+    (workplace / "runs").unlink()
+    shutil.copytree(work / "runs", workplace / "runs")
+    shutil.copy(work / "suite.yaml", workplace)
+    for run in (workplace / "runs/tiny").iterdir():
+        write_sealed(run / "report.json", {})
+    unknown = {"disney": None, "anime painting": None}
+    cli.run_all(RUNS)
+    assert proven(capsys) == unknown
+    assert cli.verify([*RUNS, "--json", "results/tiny/verified.json"]) == 0
+    assert proven(capsys) == {"disney": True, "anime painting": True}
+    cli.run_all(RUNS)       # all are kept, and so is what was proven of them
+    assert proven(capsys) == {"disney": True, "anime painting": True}
+    shutil.copy("results/tiny/verified.json", "kept.json")
+    (workplace / "results/tiny/01/seed0002.png").unlink()
+    cli.run_all(RUNS)
+    assert proven(capsys) == unknown
+    assert proven(capsys, "--verified", "kept.json") == {"disney": True, "anime painting": True}
+    (workplace / "kept.json").write_text((workplace / "kept.json").read_text().replace('"tiny"', '"other"'))
+    assert proven(capsys, "--verified", "kept.json") == unknown      # another suite's styles have the same numbers
+
+
+@pytest.mark.parametrize("content, told", [(None, "there is no file 'proof.json'"), ("[]", "not a JSON object"),
+                                           ('{"tiny": {"agree": 3}}', "is not what test.py --json writes")])
+def test_a_proof_that_is_none_is_told(workplace, work, capsys, content, told):
+    if content is not None:
+        (workplace / "proof.json").write_text(content)
+    assert cli.main(["summary", "--config", str(work / "suite.yaml"), "--verified", "proof.json"]) == 2
+    assert told in capsys.readouterr().err
+
+
 MISTAKES = {
     "seed over the range": (["--seeds", "4294967296"], "out of range"),
     "seeds that are no list": (["--seeds", "1..3"], "1..3"),
