@@ -65,11 +65,12 @@ class Job:
             self.loss = self.loss[::2]
 
     def end(self, state: State, outcome: JobResult | None = None, error: str | None = None) -> None:
-        """Note how it ended, and when."""
-        self.state, self.error, self.ended, self.cancelling = state, error, time.time(), False
+        """Note how it ended, and when. Other threads look at jobs meanwhile: one that is over has all that it has."""
         if outcome is not None:
             self.fraction, self.pictures = 1.0, list(outcome.pictures)
             self.files, self.facts = list(outcome.files), dict(outcome.facts)
+        self.error, self.ended, self.cancelling = error, time.time(), False
+        self.state = state
 
     def to_json(self, place: int | None) -> dict[str, Any]:
         """Return the job as the API tells it; `place` is how many wait before it."""

@@ -76,7 +76,9 @@ async def _news(mark: Callable[[], Any], show: Callable[[], Markup], over: Calla
             return Response(status_code=204)
         await asyncio.sleep(LOOK)
     headers = {"X-Version": version, "Cache-Control": "no-store"}
-    return HTMLResponse(show(), headers={**headers, "X-Over": "1"} if over() else headers)
+    if over():      # asked before it is shown: what ends while it is being shown has more to show
+        headers["X-Over"] = "1"
+    return HTMLResponse(show(), headers=headers)
 
 
 def _one(desk: Desk, job_id: str, owner: str, words: Words) -> Markup:
