@@ -67,10 +67,44 @@ def test_words_stay_words(dry):
     assert dry("--frozen-gen-ckpt", "my_weights/a_b.pt")["source"]["generator"] == "my_weights/a_b.pt"
 
 
-def test_what_a_teacher_does_not_read_is_refused(monkeypatch, capsys):
+@pytest.mark.parametrize("command, style, where", [
+    ("adapt", "disney", "styles.0 (disney)"), ("adapt", "cubism", "styles.9 (cubism)"),
+    ("adapt", "zombie", "the style 'zombie'"), ("train-all", "zombie", "the style 'zombie'")])
+def test_what_a_teacher_does_not_read_is_refused_of_the_named_style(command, style, where, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert cli.main(["adapt", "--style", "disney", "--dry-run", "--steps", "5"]) == 2
-    assert "a teacher does not read generator.steps: set teacher.pairs.steps" in capsys.readouterr().err
+    assert cli.main([command, "--style", style, "--set", "generator.steps=5"]) == 2
+    told = capsys.readouterr().err
+    assert f"{where}: a teacher does not read generator.steps: set teacher.pairs.steps or teacher.scores.steps" in told
+    assert "such as --set teacher.pairs.steps=5, or choose the method nada or ipl" in told
+    assert cli.main(["adapt", "--style", style, "--dry-run", "--set", "teacher.pairs.steps=5"]) == 0
+    assert cli.main(["adapt", "--style", style, "--dry-run", "--steps", "5", "--method", "nada"]) == 0
+
+
+def test_only_ways_that_a_suite_takes_are_named(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    for ways, read in (("[pairs]", "teacher.pairs.lr"), ("[dds]", "teacher.scores.lr")):
+        assert cli.main(["adapt", "--style", "zombie", "--lr", "0.1", "--set", f"teacher.ways={ways}"]) == 2
+        assert f"generator.lr: set {read}, such as --set {read}=0.1, or" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--styles", "disney, cubism"], ["--styles=disney,cubism"],
+                                   ["--style", "disney", "--styles", "cubism"],
+                                   ["--target_class", "disney", "--style=cubism"]])
+def test_styles_are_named_one_by_one_or_as_a_list(words, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["adapt", "--list", *words]) == 0
+    assert [line.split("\t")[3] for line in capsys.readouterr().out.splitlines()] == ["disney", "cubism"]
+    assert cli.main(["adapt", "--list", "--style", "disney,cubism"]) == 2
+    assert "did you mean --styles 'disney,cubism'?" in capsys.readouterr().err
+    assert cli.main(["adapt", "--list", "--style", "a photo, in oil", "--style", "disney"]) == 0
+    assert "\ta photo, in oil\n" in capsys.readouterr().out
+
+
+def test_whatever_takes_several_styles_knows_both_names():
+    for name in cli.COMMANDS:
+        options = [option for option in cli.command_named(name).params if "styles" == option.name]
+        assert all({"--style", "--styles"} <= set(option.opts) and option.lists == "--styles" for option in options)
+        assert options or name not in ("adapt", "dreambooth", "build", "verify", "train-all", "summary", "invert")
 
 
 def test_set_wins_over_the_familiar_name(dry):

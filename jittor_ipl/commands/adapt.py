@@ -38,7 +38,7 @@ def command(config: Path, styles: tuple[str, ...], new_style: bool, style_images
     """Adapt a generator to the styles of a suite, or to any words. Finished ones are skipped."""
     from jittor_ipl.config import choose_runs, load_suite, to_yaml, with_images
     from jittor_ipl.disk.layout import CONFIG, REPORT
-    suite = load_suite(config, [*as_overrides(settings), *changes])
+    suite = load_suite(config, [*as_overrides(settings), *changes], styles)
     runs = choose_runs(suite, styles, new_style)
     if style_images is not None:
         runs = with_images(runs, style_images)

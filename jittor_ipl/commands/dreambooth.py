@@ -19,8 +19,9 @@ EXAMPLES = """  python -m jittor_ipl dreambooth --style ukiyo-e
 @click.option("--config", "--config-file", default="demo_lora", metavar="SUITE",
               callback=lambda ctx, param, name: options.suite_file(name),
               help="A suite's file with method: lora, or the name of one that ships.")
-@click.option("--style", "styles", multiple=True, metavar="NAME",
-              help="A style of the suite, by name or number; may be given again.  [default: all of the suite]")
+@click.option("--style", "--styles", "styles", cls=options.Option, lists="--styles", metavar="NAME",
+              help="A style of the suite, by name or number; may be given again, or as --styles A,B.  "
+                   "[default: all of the suite]")
 @options.changes
 @options.runs
 @options.resume

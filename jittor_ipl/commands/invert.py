@@ -37,8 +37,9 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @click.argument("pictures", nargs=-1, required=True, metavar="PICTURES...")
 @click.option("--weights", "--network", "--stylegan-weights", default=DEMO, metavar="FILE",
               help="The generator: a file or demo:<name>.")
-@click.option("--styles", "--style", metavar="LIST", help="Styles to show the pictures in: all, none, or names and "
-              "numbers.  [default: all, none for other generators without --release]")
+@click.option("--style", "--styles", "styles", cls=options.Option, lists="--styles", metavar="NAME",
+              help="Style to show the pictures in, by name or number, all, or none; may be given again, or as "
+                   "--styles A,B.  [default: all, none for other generators without --release]")
 @click.option("--release", "--adapted", type=options.shipped, metavar="DIR",
               help="Where the styles are: B_weight/<suite>, runs/<suite> or one run folder.  [default: B_weight/demo]")
 @click.option("--outdir", "--output", "--output-dir", default="inverted", metavar="DIR", help="Folder of the results.")
@@ -74,8 +75,8 @@ NETWORKS: dict[str, Any] = {"cls": options.Option, "heading": "networks (docs/me
 @face_options
 @click.option("--lpips", help="LPIPS: one file, or heads and network as FILE,FILE.", **NETWORKS)
 @click.option("--arcface", help="IR-SE50, for the distance of identities.", **NETWORKS)
-def command(pictures: tuple[str, ...], weights: str, styles: str | None, release: str | None, outdir: str, mode: str,
-            together: bool, skip_bad: bool, seed: int, encoder: str | None, encoder_type: str | None,
+def command(pictures: tuple[str, ...], weights: str, styles: tuple[str, ...], release: str | None, outdir: str,
+            mode: str, together: bool, skip_bad: bool, seed: int, encoder: str | None, encoder_type: str | None,
             encoder_steps: int, noise_maps: str, landmarks: str | None, eyes: str | None, mouth: str | None, face: int,
             predictor: str | None, lpips: str | None, arcface: str | None, **numbers: Any) -> int:
     """Invert photographs: find their codes, tune the generator to them, show them in other styles."""
@@ -91,7 +92,7 @@ def command(pictures: tuple[str, ...], weights: str, styles: str | None, release
     files = picture_files(pictures)
     given = given_landmarks(landmarks, eyes, mouth, len(files))
     mode = "always" if given is not None and mode == "auto" else mode
-    entries = _styles(styles or ("all" if release or weights == DEMO else "none"), release, weights)
+    entries = _styles(styles or ("all" if release or weights == DEMO else "none",), release, weights)
     work = _open(weights, encoder, {"encoder_type": encoder_type, "steps": encoder_steps}, lpips, arcface, entries)
     size = work.tools.generator.size
     settings = settings_of(size, work.encoder is not None, maps=noise_maps == "fit", seed=seed, given=numbers)
@@ -159,15 +160,15 @@ def _hash(ref: str | None) -> str | None:
     return None if ref is None else weights_sha256([ref])
 
 
-def _styles(styles: str, release: str | None, weights: str) -> Sequence[SetEntry]:
+def _styles(styles: Sequence[str], release: str | None, weights: str) -> Sequence[SetEntry]:
     """Return the entries to show pictures in; UserError for an unknown one, a LoRA, or one of another generator."""
     from jittor_ipl.submission.produce import source_sha256
     from jittor_ipl.submission.sets import choose, open_set
-    if styles.strip().lower() == "none":
+    named = [style.lower() for style in styles]
+    if named == ["none"]:
         return ()
     release = release or options.shipped(RELEASE)
-    wanted = [] if styles.strip().lower() == "all" else [name.strip() for name in styles.split(",")]
-    entries = choose(open_set(Path(release)), wanted).entries
+    entries = choose(open_set(Path(release)), [] if named == ["all"] else list(styles)).entries
     mine = source_sha256(weights, False)
     for entry in entries:
         if entry.is_lora:

@@ -21,11 +21,14 @@ CONTEXT = {"token_normalize_func": lambda name: name.replace("_", "-"), "help_op
 
 
 class Option(click.Option):
-    """An option with a heading of its own in the help; with `several`, more than one value may follow its name."""
+    """An option with a heading of its own in the help; with `several`, more than one value may follow its name.
 
-    def __init__(self, *args: Any, heading: str = "options", several: bool = False, **more: Any):
-        super().__init__(*args, **more, multiple=several or more.pop("multiple", False))
-        self.heading, self.several = heading, several
+    lists: the one of its names whose value is a list, A,B; what it names may then be given again, too.
+    """
+
+    def __init__(self, *args: Any, heading: str = "options", several: bool = False, lists: str = "", **more: Any):
+        super().__init__(*args, **more, multiple=several or bool(lists))
+        self.heading, self.several, self.lists = heading, several, lists
 
 
 class Command(click.Command):
@@ -89,19 +92,31 @@ def _with_values(ctx: click.Context, args: Sequence[str], named: Mapping[str, cl
     """Return the words with the name of an option of several values before each of them; UsageError for one without."""
     words, rest = [], list(args)
     while rest:
-        name = rest.pop(0)
+        word = rest.pop(0)
+        name, joined, value = word.partition("=")
         option = named.get(ctx.token_normalize_func(name))
-        if name == "--":
-            return [*words, name, *rest]
-        if option is None:
-            words.append(name)
+        lists = option is not None and ctx.token_normalize_func(name) == getattr(option, "lists", "")
+        if word == "--":
+            return [*words, word, *rest]
+        if option is None or joined and not lists:
+            words.append(word)
             continue
-        if not rest or _is_name(rest[0]):
+        if not joined and (not rest or _is_name(rest[0])):
             raise click.BadOptionUsage(name, f"{name} needs a value", ctx)
-        words += [name, rest.pop(0)]
+        values = [value if joined else rest.pop(0)]
         while getattr(option, "several", False) and rest and not _is_name(rest[0]):
-            words += [name, rest.pop(0)]
+            values.append(rest.pop(0))
+        words += [part for one in (_listed(ctx, name, values[0]) if lists else values)
+                  for part in (option.opts[0] if lists else name, one)]
     return words
+
+
+def _listed(ctx: click.Context, name: str, text: str) -> list[str]:
+    """Return what a list A,B names, [] of an empty one; UsageError for commas alone."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    if text and not found:
+        raise click.BadOptionUsage(name, f"{name} {text!r} names no style: write disney,cubism", ctx)
+    return found
 
 
 def _is_name(word: str) -> bool:
@@ -143,11 +158,12 @@ def shipped(name: str) -> str:
 suite = click.option("--config", "--config-file", default="demo", metavar="SUITE",
                      callback=lambda ctx, param, name: suite_file(name),
                      help="A suite's file, or the name of one that ships.")
-styles = click.option("--style", "--target-class", "styles", multiple=True, metavar="NAME",
-                      help="A style of the suite or any other words; may be given again.  [default: all of the suite]")
+styles = click.option("--style", "--styles", "--target-class", "styles", cls=Option, lists="--styles", metavar="NAME",
+                      help="A style of the suite or any other words; may be given again, or as --styles A,B.  "
+                           "[default: all of the suite]")
 new_style = click.option("--new-style", is_flag=True, help="Take the words as they are, however near a listed style.")
-made_styles = click.option("--style", "styles", multiple=True, metavar="NAME",
-                           help="Only this style, by name or number; may be given again.")
+made_styles = click.option("--style", "--styles", "styles", cls=Option, lists="--styles", metavar="NAME",
+                           help="Only this style, by name or number; may be given again, or as --styles A,B.")
 changes = click.option("--set", "changes", multiple=True, metavar="KEY=VALUE",
                        help="Change any setting: generator.steps=10")
 runs = click.option("--output", "--output-dir", "--outdir", metavar="DIR",

@@ -24,20 +24,20 @@ EXAMPLES = """  python -m jittor_ipl train-all --styles disney,cubism
 
 @click.command(cls=options.Command, examples=EXAMPLES)
 @options.suite
-@click.option("--styles", default="", metavar="A,B", help="Only these, or any words.  [default: all of the suite]")
+@options.styles
 @options.new_style
 @click.option("--method", default="", help="ipl, nada, teacher or lora.  [default: the suite's]")
 @click.option("--gpus", default="", metavar="0,1", help="One process per GPU.  [default: the CPU]")
 @options.changes
 @options.engine_options
-def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, changes: tuple[str, ...],
+def command(config: Path, styles: tuple[str, ...], new_style: bool, method: str, gpus: str, changes: tuple[str, ...],
             **engine: Any) -> int:
     """Train, generate, verify and show a whole suite (what train_all.sh does). 1 when a style failed or differed."""
     from jittor_ipl.disk.layout import SEEDS, VERIFIED
     started, nodes = time.monotonic(), options.engine_of(**engine)
     if nodes and gpus:
         raise UserError("--gpus deals styles to this machine's GPUs; with --engine ray set JITTOR_IPL_DEVICE=cuda")
-    overrides = _overrides(config, method, changes)
+    overrides = _overrides(config, method, changes, styles)
     runs = _runs_of(config, overrides, styles, new_style)
     devices, lora = _devices(gpus), runs[0].method == "lora"
     folder, results = Path("runs") / runs[0].suite, Path("results") / runs[0].suite
@@ -71,23 +71,21 @@ def command(config: Path, styles: str, new_style: bool, method: str, gpus: str, 
     return int(bool(failed) or not verified)
 
 
-def _runs_of(config: Path, overrides: Sequence[str], styles: str, new_style: bool) -> list[StyleRun] | list[LoraRun]:
-    """Return the runs of the styles that STYLES names, of either kind of suite."""
+def _runs_of(config: Path, overrides: Sequence[str], styles: Sequence[str],
+             new_style: bool) -> list[StyleRun] | list[LoraRun]:
+    """Return the runs of these styles, of either kind of suite."""
     from jittor_ipl.config import choose_lora_runs, choose_runs, load_lora_suite, load_suite, method_of
     from jittor_ipl.submission.demo_data import data_folder
     from jittor_ipl.weights.diffusion import sound_pipeline
-    names = [part.strip() for part in styles.split(",") if part.strip()]
-    if styles and not names:
-        raise UserError(f"STYLES {styles!r} names no style: write disney,cubism, or nothing for all of the suite")
     if method_of(config, overrides) != "lora":
-        return choose_runs(load_suite(config, overrides), names, new_style)
+        return choose_runs(load_suite(config, overrides, styles), styles, new_style)
     suite = load_lora_suite(config, overrides)
     data_folder(suite.data)     # once, before several workers look for it
     sound_pipeline(suite.base)  # 28 styles would each tell the same
-    return choose_lora_runs(suite, names)
+    return choose_lora_runs(suite, styles)
 
 
-def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
+def _overrides(config: Path, method: str, changes: Sequence[str], styles: Sequence[str]) -> list[str]:
     """Return the settings that the call changes; another method than the suite's own gets folders of its own."""
     from jittor_ipl.config import load_suite, method_of
     own = method_of(config, changes)
@@ -96,8 +94,8 @@ def _overrides(config: Path, method: str, changes: Sequence[str]) -> list[str]:
                         "demo_lora, jittor_a and jittor_b; the others take ipl, nada and teacher")
     if not method or own == "lora":
         return list(changes)
-    suite = load_suite(config, [*changes, f"method={method}"])
-    name = suite.suite if method == load_suite(config, changes).method else f"{suite.suite}-{method}"
+    suite = load_suite(config, [*changes, f"method={method}"], styles)
+    name = suite.suite if method == own else f"{suite.suite}-{method}"
     return [*changes, f"method={method}", f'suite="{name}"']
 
 

@@ -26,6 +26,10 @@ def _run_of(suite: Suite, style: str, as_written: bool) -> StyleRun:
     if style in suite.names():
         return suite.run_of(style)
     near = next((name for name in suite.names() if misspelt(style, name)), None)
+    listed = [part.strip() for part in style.split(",")]
+    if set(listed) <= set(suite.names()) and not as_written:
+        raise UserError(f"the suite {suite.suite!r} has no style {style!r} (did you mean --styles "
+                        f"{','.join(listed)!r}?): --new-style insists on the words as they are")
     if near and not as_written:
         raise UserError(f"the suite {suite.suite!r} has no style {style!r} (did you mean {near!r}?): "
                         "--new-style insists on the words as they are")

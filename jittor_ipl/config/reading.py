@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from jittor_ipl.config.checks import check_prompts
 from jittor_ipl.config.lora import LoraRun, LoraSuite
 from jittor_ipl.config.plain_yaml import parse_yaml
 from jittor_ipl.config.sections import Section
-from jittor_ipl.config.suite import StyleRun, Suite
+from jittor_ipl.config.suite import StyleEntry, StyleRun, Suite
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import TEXT_BYTES, read_small
 from jittor_ipl.errors import UserError, nearest
@@ -40,18 +41,24 @@ def suite_path(name: str | Path) -> Path:
     return found or path
 
 
-def load_suite(path: str | Path, overrides: Sequence[str] = ()) -> Suite:
+def load_suite(path: str | Path, overrides: Sequence[str] = (), styles: Sequence[str] = ()) -> Suite:
     """Read a suite from YAML and apply overrides such as `generator.steps=10` (they win over a style's own settings).
 
     `path` is a file, or the name of a suite that ships. Raises `UserError` naming the file and the key for anything
-    unknown, mistyped, out of range or unsafe.
+    unknown, mistyped, out of range or unsafe. `styles` are those that the call names, listed or not: what is wrong with
+    all of the suite is told of the first of these.
     """
     path, settings = _settings(path, overrides)
     if settings.get("method") == LORA:
         raise UserError(f"{path}: a suite with method: lora is trained by dreambooth (METHOD=lora bash train_all.sh)")
     suite = _validated(Suite.model_validate, settings, str(path))
-    for number, entry in enumerate(suite.styles):       # a mistake in a style is found before any training
-        where = f"{path}: styles.{number} ({entry.name})"
+    names = suite.names()
+    for style in styles:
+        if style not in names:      # it gets what a listed style without settings of its own would
+            _validated(partial(suite.resolve, 0), StyleEntry(name=names[0]), f"{path}: the style {style!r}")
+    # A mistake in a style is found before any training.
+    for number in sorted(range(len(names)), key=lambda number: names[number] not in styles):
+        where = f"{path}: styles.{number} ({names[number]})"
         check_prompts(_validated(suite.resolve, number, where), where)
     return suite
 

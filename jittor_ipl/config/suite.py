@@ -49,9 +49,11 @@ class StyleRun(Shared):
     @model_validator(mode="after")
     def _what_a_teacher_reads(self) -> StyleRun:
         for name in ("steps", "batch", "lr") if self.method == "teacher" else ():
-            if getattr(self.generator, name) != GeneratorTraining.model_fields[name].default:
-                raise UserError(f"a teacher does not read generator.{name}: set teacher.pairs.{name} or "
-                                f"teacher.scores.{name}, or another method")
+            value, ways = getattr(self.generator, name), self.teacher.ways
+            if value != GeneratorTraining.model_fields[name].default:
+                read = [f"teacher.pairs.{name}"] * ("pairs" in ways) + [f"teacher.scores.{name}"] * (ways != ["pairs"])
+                raise UserError(f"a teacher does not read generator.{name}: set {' or '.join(read)}, such as --set "
+                                f"{read[0]}={value}, or choose the method nada or ipl, which do")
         return self
 
     @property

@@ -68,6 +68,14 @@ def test_one_style_leaves_the_other_one_recorded(workplace):
     assert cli.verify(RUNS) == 0
 
 
+def test_styles_by_a_list_and_by_number(workplace, capsys):
+    assert cli.run_all([*RUNS, "--styles", "00,anime painting"]) == 0 and cli.run_all([*RUNS, "--styles=01"]) == 0
+    out = capsys.readouterr().out
+    assert "10 pictures made, 0 kept" in out and "0 pictures made, 5 kept" in out
+    assert cli.verify([*RUNS, "--styles", "anime painting", "--style", "disney"]) == 0
+    assert "10 pictures agree" in capsys.readouterr().out
+
+
 def test_the_archive_depends_only_on_the_pictures(workplace):
     cli.run_all([*RUNS, "--zip"])
     first = (workplace / "results/tiny.zip").read_bytes()
