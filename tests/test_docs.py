@@ -5,7 +5,10 @@ import ast
 import re
 from pathlib import Path
 
+import click
 import pytest
+
+from jittor_ipl import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "jittor_ipl"
@@ -61,6 +64,32 @@ def test_named_functions_exist(page):
     lost = [f"{name} ({file})" for name, file in NAMED.findall(page.read_text())
             if not (PACKAGE / file).exists() or name not in names(PACKAGE / file)]
     assert not lost, f"{page.name} names what is not there: {lost}"
+
+
+# Options that say where something is written, and the value that follows them; capitals stand for what the reader has.
+WRITTEN = re.compile(
+    r"--(?:output|outdir|output-dir|outfile|exp-dir|json|markdown|sheet|to|auth-file)[ =]([a-z][\w./-]*)")
+
+
+def kept_out() -> set[str]:
+    """Return the folders at the top that git passes over, and those whose files are meant to be committed."""
+    return {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} | {"B_weight", "docs"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((PACKAGE / "commands").rglob("*.py"))], ids=lambda page: page.stem)
+def test_no_command_that_is_shown_leaves_files_that_git_would_add(page):
+    left = [place for place in WRITTEN.findall(page.read_text()) if place.split("/")[0] not in kept_out()]
+    assert not left, f"{page.name} shows commands that write {left}"
+
+
+def test_commands_write_where_git_looks_away_by_themselves():
+    outputs = {"--output", "--outdir", "--outfile", "--runs", "--results"}
+    commands = [cli.command_named(name) for name in cli.COMMANDS]
+    commands += [command.get_command(None, name) for command in commands if isinstance(command, click.Group)
+                 for name in command.list_commands(None)]
+    places = {(command.name, option.default) for command in commands for option in command.params
+              if outputs & set(option.opts) and isinstance(option.default, str)}
+    assert len(places) >= 8 and {place.split("/")[0] for _, place in places} <= kept_out(), places
 
 
 def test_the_guide_to_the_code_names_functions():

@@ -20,7 +20,7 @@ EXAMPLES = """  python -m jittor_ipl convert stylegan2-ffhq-config-f.pt --to wei
   python -m jittor_ipl convert ffhq.pkl --to weights --as rosinality --format pt
   python -m jittor_ipl convert lora.safetensors --to weights --as kohya-lora --dtype float16
   python -m jittor_ipl convert a.safetensors --weight 0.7 --add b.safetensors=0.3 --to weights --name both
-  python -m jittor_ipl convert seed_img.json --to seeds      # then: run_all.py --seeds seeds/seeds.json"""
+  python -m jittor_ipl convert seed_img.json --to data/seeds     # then: run_all.py --seeds data/seeds/seeds.json"""
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)

@@ -6,7 +6,7 @@ import click
 from jittor_ipl.commands import options
 
 EXAMPLES = """  python -m jittor_ipl evaluate --images out --metrics is,intra-lpips
-  python -m jittor_ipl evaluate --images adapted --reference target --source photos --json figures.json
+  python -m jittor_ipl evaluate --images adapted --reference target --source photos --json results/figures.json
   python -m jittor_ipl evaluate --images a --reference b --metrics fid,kid --inception pt_inception-2015-12-05.pth
   python -m jittor_ipl evaluate --images adapted --source photos --prompt "a disney" --source-prompt "a photo" \\
       --clip ViT-B-32.pt"""

@@ -17,7 +17,7 @@ EXAMPLES = """  python -m jittor_ipl summary --sheet results/demo-sheet.png"""
 @click.option("--runs", metavar="DIR", help="[default: runs/<suite>]")
 @click.option("--results", metavar="DIR", help="[default: results/<suite>]")
 @click.option("--verified", metavar="FILE",
-              help="What test.py --json wrote.  [default: what train_all.sh left in the results]")
+              help="What test.py wrote with --json.  [default: what train_all.sh left in the results]")
 @click.option("--sheet", metavar="FILE", help="Write the contact sheet here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of the table.")
 def command(config: Path, styles: tuple[str, ...], runs: str | None, results: str | None, verified: str | None,

@@ -10,8 +10,8 @@ from jittor_ipl.errors import UserError
 
 EXAMPLES = """  python -m jittor_ipl ui
   python -m jittor_ipl ui --port 8000 --lang zh
-  python -m jittor_ipl ui --auth-file users.txt --add-user anna
-  python -m jittor_ipl ui --auth-file users.txt --host 0.0.0.0"""
+  python -m jittor_ipl ui --auth-file runs/users.txt --add-user anna
+  python -m jittor_ipl ui --auth-file runs/users.txt --host 0.0.0.0"""
 
 
 @click.command(cls=options.Command, examples=EXAMPLES)

@@ -138,6 +138,7 @@ def test_the_command(networks, generator, tmp_path, capsys):
 @pytest.mark.parametrize("words, told", [
     (["--output", "a.mov"], "ends in one of"), (["--fps", "0.1"], "choose 1 to"),
     (["--seeds", "0"], "two faces or more"),
+    (["--through", "demo:generator"], "other layers"),
     (["--direction", "a", "--mapper", "b"], "give one of them"), (["--direction", "nowhere.safetensors"], "nowhere"),
 ])
 def test_mistakes_of_the_command(networks, tmp_path, monkeypatch, capsys, words, told):
@@ -148,6 +149,10 @@ def test_mistakes_of_the_command(networks, tmp_path, monkeypatch, capsys, words,
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(networks, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("jittor_ipl.editing.movie.walk_frames", None)
+
+    def frames(*_):
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise AssertionError("the walk went on")
+    monkeypatch.setattr("jittor_ipl.editing.movie.walk_frames", frames)
     assert call(networks, "--seeds", "0-1", "--output", str(tmp_path / "file" / "a.gif")) == 2
     assert "file" in capsys.readouterr().err

@@ -14,8 +14,8 @@ from jittor_ipl.errors import UserError
 if TYPE_CHECKING:
     from jittor_ipl.editing.codes import Faces, Styles
 
-EXAMPLES = """  python -m jittor_ipl edit movie --seeds 0-3 --output walk.gif
-  python -m jittor_ipl edit movie --seeds 0-3 --levels fine --output colours.webp
+EXAMPLES = """  python -m jittor_ipl edit movie --seeds 0-3 --output edits/walk.gif
+  python -m jittor_ipl edit movie --seeds 0-3 --levels fine --output edits/colours.webp
   python -m jittor_ipl edit movie --seeds 0-3 --direction edits/fast-happy-face/happy-face.safetensors \\
       --from -2 --to 5
   python -m jittor_ipl edit movie --seeds 0-2 --through B_weight/demo/00 --through B_weight/demo/03"""
@@ -38,7 +38,7 @@ _EDIT = {"cls": options.Option, "heading": "an edit (else a walk from face to fa
 @click.option("--once", is_flag=True, help="End at the last place instead of going back to the first.")
 @click.option("--side", type=options.positive, default=256, metavar="N",
               help="Enlarge smaller pictures to so many pixels.")
-@click.option("--output", "--outfile", default="movie.gif", metavar="FILE",
+@click.option("--output", "--outfile", default="edits/movie.gif", metavar="FILE",
               help="Where to: .gif, .webp, .png, .mp4, .webm.")
 def command(seeds: str | None, latent: str | None, direction: str | None, mapper_file: str | None, first: float,
             last: float | None, through: tuple[str, ...], levels: str, frames: int, fps: float, once: bool, side: int,
@@ -54,16 +54,19 @@ def command(seeds: str | None, latent: str | None, direction: str | None, mapper
     others = [open_generator(what) for what in through]
     faces = open_faces(opened, seeds, latent)
     edit = _edit(opened, faces, direction, mapper_file) if direction or mapper_file else None
-    output_folder(Path(output).parent)          # before the work, not after
     if edit is not None:
         edited, usual = edit
-        shown = list(movie.edit_frames(faces, edited, first, usual if last is None else last, frames))
-        shown = shown if once else movie.there_and_back(shown)
+        drawn = movie.edit_frames(faces, edited, first, usual if last is None else last, frames)
     elif others:
         generators = [faces.generator, *(faces.shown_in(other.generator) for other in others)]
-        shown = list(movie.weight_frames(faces, generators, frames, not once))
+        drawn = movie.weight_frames(faces, generators, frames, not once)
     else:
-        shown = list(movie.walk_frames(faces, frames, levels, not once))
+        drawn = movie.walk_frames(faces, frames, levels, not once)
+    shown = [next(drawn)]                       # faces that it cannot show are told before the folder is made
+    output_folder(Path(output).parent)          # and a folder that cannot be made before the work
+    shown += drawn
+    if edit is not None and not once:
+        shown = movie.there_and_back(shown)
     write_movie(output, [enlarged(frame, side) for frame in shown], fps)
     print(f"{len(shown)} frames, {len(shown) / fps:.1f} s -> {output}")
     return 0

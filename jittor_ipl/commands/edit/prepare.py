@@ -10,8 +10,9 @@ from jittor_ipl.commands import options
 from jittor_ipl.commands.edit.faces import generator_options
 
 EXAMPLES = """  python -m jittor_ipl edit prepare --weights demo:generator
-  python -m jittor_ipl edit prepare --way full --faces 100 --output directions/demo-full
-  python -m jittor_ipl edit prepare --way first-order --target "happy face" --target "boy face" --output directions/two
+  python -m jittor_ipl edit prepare --way full --faces 100 --output edits/directions/demo-full
+  python -m jittor_ipl edit prepare --way first-order --target "happy face" --target "boy face" \\
+      --output edits/directions/two
   python -m jittor_ipl edit prepare --weights weights/stylegan2-ffhq-config-f.pt --clip weights/ViT-B-32.pt"""
 
 
