@@ -141,6 +141,20 @@ def test_a_contact_sheet_has_labels_beside_its_rows():
     assert (sheet[36:68, margin + 70:] == 255).all()
 
 
+def test_headings_stand_over_their_columns_and_fit():
+    tiles = [np.full((32, 32, 3), value, np.uint8) for value in (50, 60)]
+    plain = contact_sheet([("before", tiles), ("+2", tiles[:1])])
+    sheet = contact_sheet([("before", tiles), ("+2", tiles[:1])], headings=["a", "a-very-long-name"])
+    over, margin = sheet.shape[0] - plain.shape[0], plain.shape[1] - (2 * 34 + 2)
+    assert sheet.shape[1] == plain.shape[1] and np.array_equal(sheet[over:], plain)
+    assert (sheet[:over, :margin] == 255).all()
+    first, second = (np.flatnonzero(sheet[:over, start:start + 32].min((0, 2)) < 200)
+                     for start in (margin + 2, margin + 36))
+    assert 2 < np.ptp(first) < 12 and abs(first.mean() - 16) < 3 and 20 < np.ptp(second) < 32
+    alone = contact_sheet([("before", tiles)], headings=["a"])
+    assert (alone[:over, margin + 36:] == 255).all(), "fewer headings than columns"
+
+
 def test_captions_stand_under_their_tiles_and_fit():
     tiles = [np.full((64, 64, 3), value, np.uint8) for value in (50, 60, 70)]
     sheet = captioned([("photo", tiles[0]), ("04-pixar-character", tiles[1]), ("", tiles[2])], 2)

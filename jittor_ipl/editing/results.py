@@ -14,17 +14,18 @@ from jittor_ipl.disk.atomic import output_folder, write_json
 from jittor_ipl.disk.names import SUFFIX, image_names
 from jittor_ipl.editing.codes import OWNER, Faces, stored_styles
 from jittor_ipl.images.files import save_png
-from jittor_ipl.images.sheets import grid
+from jittor_ipl.images.sheets import contact_sheet
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.generator import generator_sha256
 from jittor_ipl.weights.tuned import Tuned, save_tuned
 
 SHEET, LATENTS, RECORD = f"sheet{SUFFIX}", "latents.safetensors", "edit.json"
+SMALLEST_TEXT = 12      # pixels, of a sheet's labels: a twentieth of a picture that is larger
 
 
 def save_edit(folder: Path, names: Sequence[str], before: Sequence[np.ndarray] | None, after: Sequence[np.ndarray],
               facts: Mapping[str, Any]) -> Path:
-    """Write `<name>-edited.png` of every face and, with `before`, the sheet of both rows; `facts` say how, in JSON.
+    """Write `<name>-edited.png` of every face and, with `before`, a sheet of both rows; `facts` say how, in JSON.
 
     Pictures are uint8 [H, W, 3]. Returns the sheet, or the one picture where there is no other row. UserError where the
     folder cannot be written or two names are one file.
@@ -39,7 +40,15 @@ def save_edit(folder: Path, names: Sequence[str], before: Sequence[np.ndarray] |
     write_json(folder / RECORD, {**facts, "faces": list(names)})
     if before is None and len(after) == 1:
         return folder / f"{names[0]}-edited{SUFFIX}"
-    return save_png(folder / SHEET, grid([*(before or ()), *after], columns=len(after)), text)
+    rows = {"before": before, "after": after} if before is not None else {"after": after}
+    return save_sheet(folder, names, rows, text)
+
+
+def save_sheet(folder: Path, names: Sequence[str], rows: Mapping[str, Sequence[np.ndarray]],
+               text: Mapping[str, str]) -> Path:
+    """Write the sheet of an edit, a column for each face under its name and a row by each label; returns its file."""
+    size = max(next(iter(rows.values()))[0].shape[0] // 20, SMALLEST_TEXT)
+    return save_png(folder / SHEET, contact_sheet(list(rows.items()), text_size=size, headings=names), text)
 
 
 def save_codes(path: Path, faces: Faces, codes: Sequence[np.ndarray]) -> None:

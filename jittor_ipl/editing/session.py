@@ -61,10 +61,11 @@ def write_edit(folder: Path, edit: Edit | FoundEdit, faces: Faces, generators: M
     steps = edit.steps(faces.generator.size, betas)
     strengths = [[edit.alpha(faces.generator, step)] if alphas is None else alphas for step in steps]
     in_each = {name: faces.in_generator(generator) for name, generator in generators.items()}
-    folder, tiles = output_folder(folder), {}
+    folder, tiles, headings = output_folder(folder), {}, {}
     for name, generator in generators.items():
         where = "" if generator is faces.generator else f"_{name.replace(' ', '-')}"
         for label, styles in _variants(in_each[name], steps, strengths):
+            headings[label] = label.strip("_").replace("_", " ") or "before"
             for face, image in zip(faces.names, draw(generator, styles, at_once=batch)):
                 write_bytes(folder / f"{face}{where}{label}{SUFFIX}",
                             encode_png(image, {"neutral": edit.neutral, "target": edit.target}))
@@ -77,7 +78,7 @@ def write_edit(folder: Path, edit: Edit | FoundEdit, faces: Faces, generators: M
     if sum(map(len, tiles.values())) <= _SHEET_TILES:
         rows = [(face if len(generators) == 1 else f"{face} {name}", [shrunk(tile, _TILE) for tile in row])
                 for (face, name), row in sorted(tiles.items(), key=lambda item: faces.names.index(item[0][0]))]
-        write_bytes(folder / SHEET, encode_png(contact_sheet(rows)))
+        write_bytes(folder / SHEET, encode_png(contact_sheet(rows, headings=list(headings.values()))))
     yield f"{sum(map(len, tiles.values()))} pictures of {len(faces.names)} faces -> {folder}"
 
 

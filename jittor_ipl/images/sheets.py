@@ -28,10 +28,12 @@ def grid(pixels: Sequence[np.ndarray] | np.ndarray, columns: int, pad: int = 2, 
     return sheet
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2, text_size: int = 13) -> np.ndarray:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2, text_size: int = 13,
+                  headings: Sequence[str] = ()) -> np.ndarray:
     """Return one HWC uint8 picture with a labelled row of HWC uint8 tiles per entry: `(label, tiles)`.
 
-    All tiles have one size; shorter rows stay blank at the end. Labels stand left of their rows, in black on white.
+    All tiles have one size; shorter rows stay blank at the end. Labels stand left of their rows, `headings` over the
+    columns, in black on white.
     """
     assert rows and all(len(tiles) for _, tiles in rows)
     columns = max(len(tiles) for _, tiles in rows)
@@ -45,7 +47,12 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[np.ndarray]]], pad: int = 2
     step = blank.shape[0] + pad
     for index, (label, _) in enumerate(rows):
         draw.text((pad, pad + index * step + blank.shape[0] // 2), label, fill=(0, 0, 0), font=font, anchor="lm")
-    return np.concatenate([np.asarray(labels), pictures], axis=1)
+    sheet = np.concatenate([np.asarray(labels), pictures], axis=1)
+    if not headings:
+        return sheet
+    over = [_caption(heading, blank.shape[1], text_size, pad) for heading in headings]
+    heading = grid([*over, *[np.full_like(over[0], 255)] * (columns - len(over))], columns, pad)
+    return np.concatenate([np.pad(heading[:-pad], ((0, 0), (margin, 0), (0, 0)), constant_values=255), sheet])
 
 
 def captioned(tiles: Sequence[tuple[str, np.ndarray]], columns: int, pad: int = 2, text_size: int = 9) -> np.ndarray:
@@ -53,15 +60,17 @@ def captioned(tiles: Sequence[tuple[str, np.ndarray]], columns: int, pad: int = 
 
     Captions are black on white, in `text_size` pixels or, where that is too wide for the tile, fewer.
     """
-    height, width, _ = tiles[0][1].shape
-    over = []
-    for caption, tile in tiles:
-        font = ImageFont.load_default(text_size)
-        font = ImageFont.load_default(max(text_size * min(1.0, width / max(font.getlength(caption), 1)), 1))
-        below = Image.new("RGB", (width, text_size + 2 * pad), (255, 255, 255))
-        ImageDraw.Draw(below).text((width // 2, text_size // 2 + pad), caption, fill=(0, 0, 0), font=font, anchor="mm")
-        over.append(np.concatenate([tile, np.asarray(below)]))
+    over = [np.concatenate([tile, _caption(caption, tile.shape[1], text_size, pad)]) for caption, tile in tiles]
     return grid(over, columns, pad)
+
+
+def _caption(caption: str, width: int, text_size: int, pad: int) -> np.ndarray:
+    """Return words in the middle of a white HWC uint8 strip, in smaller letters where they are wider than it."""
+    font = ImageFont.load_default(text_size)
+    font = ImageFont.load_default(max(text_size * min(1.0, width / max(font.getlength(caption), 1)), 1))
+    strip = Image.new("RGB", (width, text_size + 2 * pad), (255, 255, 255))
+    ImageDraw.Draw(strip).text((width // 2, text_size // 2 + pad), caption, fill=(0, 0, 0), font=font, anchor="mm")
+    return np.asarray(strip)
 
 
 def encode_sheet(pixels: np.ndarray) -> bytes:

@@ -40,7 +40,9 @@ def test_an_edit_from_nothing(edit, tmp_path, capsys):
     assert np.array_equal(zero, plain) and not np.array_equal(two, plain)
     record = json.loads((tmp_path / "strip" / "edit.json").read_text())
     assert [edit["alpha"] for edit in record["edits"]] == [-1, 0, 2]
-    assert record["dictionary"]["way"] == "sampled" and (tmp_path / "strip" / "sheet.png").is_file()
+    assert record["dictionary"]["way"] == "sampled"
+    sheet = load_image(tmp_path / "strip" / "sheet.png")
+    assert sheet.shape[0] > 2 * (two.shape[0] + 2) + 2 and (sheet[:10].min((0, 2)) < 200).any(), "strengths above"
     assert edit("direction", "--seeds", "1", "--target", "happy face", "--direction-offset", "2",
                 "--beta-threshold", "0.1", "--outdir", "one", *prepared) == 0
     assert np.array_equal(load_image(tmp_path / "one" / "seed0001_+2.png"), two)

@@ -85,6 +85,9 @@ def test_from_a_prompt_to_a_file_and_pictures(networks, generator, tmp_path, cap
     assert sorted(path.name for path in out.iterdir()) == [
         "a-happy-face.safetensors", "edit.json", "seed0000_+2.png", "seed0000_-1.png", "seed0001_+2.png",
         "seed0001_-1.png", "sheet.png"]
+    sheet, size, shown = load_image(out / "sheet.png"), generator.size, load_image(out / "seed0001_+2.png")
+    assert np.array_equal(sheet[-2 - size:-2, -2 - size:-2], shown)
+    assert sheet.shape[0] > 3 * (size + 2) + 2 and sheet.shape[1] > 2 * (size + 2) + 2, "names above, strengths beside"
     deltas, facts = load_step(out / "a-happy-face.safetensors", [generator])
     record = json.loads((out / "edit.json").read_text())
     assert facts["prompt"] == "a happy face" and record["channels"] == sum(int((d != 0).sum()) for d in deltas)

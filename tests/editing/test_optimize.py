@@ -109,6 +109,9 @@ def test_from_seeds_to_files_and_back(networks, generator, tmp_path, capsys):
     assert sorted(path.name for path in out.iterdir()) == sorted([
         "edit.json", "latents.safetensors", "sheet.png", *(f"seed000{i}{part}.png" for i in (0, 1)
                                                            for part in ("", "-edited", "-00002", "-00003"))])
+    sheet, size, shown = load_image(out / "sheet.png"), generator.size, load_image(out / "seed0001-edited.png")
+    assert np.array_equal(sheet[-2 - size:-2, -2 - size:-2], shown)
+    assert sheet.shape[0] > 2 * (size + 2) + 2 and sheet.shape[1] > 2 * (size + 2) + 2, "labels above and beside"
     record = json.loads((out / "edit.json").read_text())
     assert record["steps"] == 3 and record["l2_lambda"] == 0.008 and record["faces"] == ["seed0000", "seed0001"]
     again = faces_of_file(generator, out / "latents.safetensors")

@@ -79,17 +79,17 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
 
 
 def _pictures(folder: Path, faces: Any, deltas: Any, alphas: list[float], prompt: str) -> Path:
-    """Write every face with every strength, and the sheet of all, the faces as they are in the first row."""
+    """Write every face with every strength, and the sheet of all, a row for each strength below the faces as they are.
+    """
     from jittor_ipl.disk.names import SUFFIX
     from jittor_ipl.editing.drawing import draw
-    from jittor_ipl.editing.results import SHEET
+    from jittor_ipl.editing.results import save_sheet
     from jittor_ipl.images.files import save_png
-    from jittor_ipl.images.sheets import grid
-    rows = list(draw(faces.generator, faces.styles))
+    rows = {"before": list(draw(faces.generator, faces.styles))}
     for alpha in alphas:
         styles = tuple(code + alpha * delta for code, delta in zip(faces.styles, deltas))
         pictures = list(draw(faces.generator, styles))
         for name, picture in zip(faces.names, pictures):
             save_png(folder / f"{name}_{alpha:+g}{SUFFIX}", picture, {"prompt": prompt, "strength": f"{alpha:g}"})
-        rows += pictures
-    return save_png(folder / SHEET, grid(rows, columns=len(faces.names)), {"prompt": prompt})
+        rows[f"{alpha:+g}"] = pictures
+    return save_sheet(folder, faces.names, rows, {"prompt": prompt})
