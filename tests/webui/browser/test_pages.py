@@ -183,30 +183,49 @@ def test_a_style_is_learnt_live_and_kept_under_its_name(visitor):
     text(page, "words").fill("cubism")
     text(page, "name").fill(name)
     page.locator("#go").click()
+    learnt_live(page)
+    assert not visitor.faults()
+    visitor.look("learn")
+    draws_with_the_kept_style(page, name)
+
+
+def test_a_style_is_learnt_from_three_pictures_and_kept_under_its_name(visitor):
+    name = f"three {visitor.kind}"
+    page = visitor.open("studio?seeds=1,2,3&styles=cubism")
+    page.locator("#go").click()
+    shown = figures(page, 6)
+    styled = [shown.nth(at).locator("img").get_attribute("src") for at in (1, 3, 5)]
+    files = [{"name": f"{number}.png", "mimeType": "image/png", "buffer": page.request.get(visitor.address + one).body()}
+             for number, one in enumerate(styled)]
+    page = visitor.open("learn")
+    page.get_by_role("tab").nth(1).click()
+    page.locator("#pictures input[type=file]").set_input_files(files)
+    text(page, "pictures-name").fill(name)
+    page.wait_for_function("document.querySelectorAll('#pictures tr').length >= 3")
+    page.locator("#go-pictures").click()
+    page.locator(".panel .status").get_by_text(visitor.words("stage.lora")).wait_for()
+    learnt_live(page)
+    assert not visitor.faults()
+    visitor.look("learn-pictures")
+    draws_with_the_kept_style(page, name)
+
+
+def learnt_live(page):
+    """See a style being learnt, until it is: a bar, the curve of the loss, samples, and that it is kept."""
     page.locator(".panel .bar").wait_for()
     page.locator(".panel .curve svg").wait_for()
     page.locator(".panel .group figure img").first.wait_for()
     page.locator(".panel .kept").wait_for()
     assert loaded(page)
-    visitor.look("learn")
+
+
+def draws_with_the_kept_style(page, name):
+    """Follow the link of a style just learnt, and draw with it."""
     page.locator(".panel .kept a").click()
     page.locator("#styles").get_by_text(name, exact=True).wait_for()
     page.locator("#go").click()
     assert name in figures(page, 2).nth(1).inner_text()
-
-
-def test_a_style_from_three_pictures(visitor):
-    data = [photograph(visitor)] * 3
-    page = visitor.open("learn")
-    page.get_by_role("tab").nth(1).click()
-    page.locator("#pictures input[type=file]").set_input_files(
-        [{"name": f"{number}.png", "mimeType": "image/png", "buffer": one} for number, one in enumerate(data)])
-    text(page, "pictures-name").fill(f"three {visitor.kind}")
-    page.wait_for_function("document.querySelectorAll('#pictures tr').length >= 3")
-    page.locator("#go-pictures").click()
-    page.locator(".panel .bar").wait_for()
-    page.locator("[data-cancel]").click()
-    page.get_by_text(visitor.words("state.cancelled"), exact=True).wait_for()
+    assert loaded(page)
 
 
 def test_jobs_survive_a_closed_tab_wait_in_a_queue_and_are_cancelled(visitor):
