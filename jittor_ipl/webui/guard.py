@@ -28,7 +28,8 @@ COOKIE, SESSION = "jittor_ipl_owner", "jittor_ipl_session"
 _OWNER = re.compile(r"[A-Za-z0-9_-]{22}")
 _YEAR = 365 * 24 * 3600
 HEADERS = {
-    "x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY",
+    # With "no-referrer" browsers call the origin of a form "null", which is refused: nobody could sign in.
+    "x-content-type-options": "nosniff", "referrer-policy": "same-origin", "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin", "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     # Gradio builds its page by inline scripts and styles; nothing is loaded from or sent to another host.

@@ -96,12 +96,21 @@
   // Gradio names some of its fields by a title alone, which screen readers may leave out.
   const named = (element) => { if (!element.ariaLabel) element.ariaLabel = element.title; };
 
+  // Its button for further files has another button inside, which alone had a name and did something: style.css hides
+  // that one, and its name and its work are the outer one's.
+  const ADDS_FILES = ".icon-button:has(input[type=file])";
+  const oneButton = (element) => {
+    element.ariaLabel = element.title = element.querySelector("button").ariaLabel;
+    element.onclick = () => element.querySelector("input[type=file]").click();
+  };
+
   // ---- the frame -----------------------------------------------------------------------------------------------
   function arrived(node) {
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     const all = (what) => [...(node.matches(what) ? [node] : []), ...node.querySelectorAll(what)];
     all("[data-watch]").forEach(begin);
     all("input[title], button[title]").forEach(named);
+    all(ADDS_FILES).forEach(oneButton);
     all("[data-title]").forEach((element) => { document.title = element.dataset.title; });
     all("a[data-language]").forEach((element) => { element.search = location.search; });
   }
