@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from jittor_ipl.commands import options, warming
 from jittor_ipl.commands.doctor import command as doctor_command
 from jittor_ipl.commands.settings import NOTED, REFUSED, SETTINGS
 from jittor_ipl.errors import UserError
+from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.runtime import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -284,6 +286,33 @@ def test_a_task_that_fails_is_told(failing, monkeypatch):
     monkeypatch.setattr(doctor_command, "invoke", failing)
     with pytest.raises(UserError, match="the kernels of pictures were not all compiled: no room"):
         warming._run("pictures", "doctor", [])
+
+
+def told_to_stop(number: int) -> int:
+    signal.raise_signal(number)
+    return 0
+
+
+def trained_until(number: int) -> int:
+    with StopOnSignal() as stop:
+        signal.raise_signal(number)
+        stop.raise_if_received()
+    return 0
+
+
+@pytest.mark.parametrize("task", [told_to_stop, trained_until])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_warming_that_is_stopped_says_what_stays(task, number, monkeypatch, capfd):
+    """Whether the task trains, and would save, or not: of checkpoints there is nothing to say here."""
+    before = signal.getsignal(number)
+    monkeypatch.setattr(doctor_command, "invoke", lambda context: task(number))
+    monkeypatch.setattr(warming, "tasks", lambda folder: {"pictures": ("doctor", []), "edits": ("doctor", [])})
+    with pytest.raises(SystemExit) as stopped:
+        warming.warm()
+    told = capfd.readouterr().err
+    assert stopped.value.code == 128 + number and signal.getsignal(number) is before
+    assert told.endswith("stopped: the kernels compiled so far stay; doctor --warm goes on with the others\n")
+    assert "saving" not in told and told.count("stopped") == 1
 
 
 def test_doctor_prints_each_finding(capsys):

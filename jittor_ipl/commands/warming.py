@@ -4,9 +4,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+import click
 
 from jittor_ipl.errors import UserError
 
@@ -35,14 +38,24 @@ def tasks(folder: Path) -> dict[str, tuple[str, list[str]]]:
 
 
 def warm() -> int:
-    """Run every task, with a bar on stderr, and return how many there were; UserError names the one that failed."""
+    """Run every task, with a bar on stderr, and return how many there were; UserError names the one that failed.
+
+    SIGINT and SIGTERM end the task that they meet, and a line says what stays.
+    """
     from tqdm import tqdm
-    with tempfile.TemporaryDirectory(prefix="jittor_ipl-") as name:
-        chosen = tasks(Path(name))
-        with tqdm(chosen.items(), desc="kernels", unit="task", disable=None) as bar:
-            for what, (command, arguments) in bar:
-                bar.set_postfix_str(what)
-                _run(what, command, arguments)
+
+    from jittor_ipl.jobs.signals import Interrupted, raised_once
+    from jittor_ipl.runtime.backend import jt  # noqa: F401 - has handlers of its own, which ours follow
+    try:
+        with raised_once(), tempfile.TemporaryDirectory(prefix="jittor_ipl-") as name:
+            chosen = tasks(Path(name))
+            with tqdm(chosen.items(), desc="kernels", unit="task", disable=None) as bar:
+                for what, (command, arguments) in bar:
+                    bar.set_postfix_str(what)
+                    _run(what, command, arguments)
+    except (KeyboardInterrupt, Interrupted) as stopped:
+        click.echo("stopped: the kernels compiled so far stay; doctor --warm goes on with the others", err=True)
+        raise Interrupted(getattr(stopped, "signal", signal.SIGINT)) from None
     return len(chosen)
 
 
@@ -52,7 +65,8 @@ def _run(what: str, name: str, arguments: Sequence[str]) -> None:
     told = io.StringIO()
     with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
         try:
-            code = command.main(list(arguments), prog_name=name, standalone_mode=False)
+            with command.make_context(name, list(arguments)) as context:     # `main` would turn Ctrl-C into an error
+                code = command.invoke(context)
         except UserError as error:
             raise UserError(f"the kernels of {what} were not all compiled: {error}") from error
     if code:

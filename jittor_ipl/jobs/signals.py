@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -69,6 +70,8 @@ class StopOnSignal:
         if self.received is not None and isinstance(error, RuntimeError):
             _say("stopped within a step; the same command goes on after the last checkpoint\n")
             raise Interrupted(self.received) from error
+        if error is None:
+            self.raise_if_received()    # it came after the last look: what follows must not begin
 
     def raise_if_received(self) -> None:
         """Raise `Interrupted` when a signal came; call this after saving."""
@@ -86,5 +89,6 @@ class StopOnSignal:
 
 def _say(text: str) -> None:
     # Not print: the signal may have come in the middle of one, and Python refuses to write into a half-written buffer.
-    with suppress(OSError):
-        os.write(2, text.encode())
+    # Where errors go to a buffer, to be shown or not, there is no file to write into, and nothing is said.
+    with suppress(OSError, ValueError):
+        os.write(sys.stderr.fileno(), text.encode())

@@ -224,6 +224,15 @@ def test_a_signal_waits_for_the_loop(number, code, capfd):
     assert stopped.value.code == code and signal.getsignal(number) is before and "saving" in capfd.readouterr().err
 
 
+def test_a_signal_after_the_last_step_is_not_forgotten():
+    """The run has all it needs, and ends; the next one must not begin."""
+    with pytest.raises(Interrupted), StopOnSignal():
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyError), StopOnSignal():
+        signal.raise_signal(signal.SIGTERM)
+        raise KeyError("a fault stays one")
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_compiler_that_the_signal_ended_is_the_stop_itself(number, code, capfd):
     """Ctrl-C in a terminal reaches the compiler as well, and Jittor raises for it; without a signal its error stays
