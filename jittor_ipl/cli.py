@@ -17,6 +17,7 @@ from jittor_ipl import __version__
 from jittor_ipl.commands.options import Group
 from jittor_ipl.errors import UserError, in_brief, nearest
 from jittor_ipl.runtime.memory import lack_of_memory
+from jittor_ipl.runtime.requirements import requirements_of
 
 COMMANDS = ("adapt", "dreambooth", "generate", "build", "verify", "train-all", "summary", "release", "evaluate",
             "score", "edit", "align", "invert", "inspect", "convert", "prompts", "doctor", "benchmark", "ui")
@@ -121,12 +122,13 @@ def _usage(error: click.UsageError) -> str:
 
 def _of_package(error: ImportError) -> str:
     """Say which package is missing, or does not load: most often one that PYTHONPATH brings from another Python."""
+    places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    file = requirements_of(error.name, places)
     if isinstance(error, ModuleNotFoundError):
         return (f"the Python package {error.name!r} is missing here: activate the environment that the scripts made "
-                "(source .venv/bin/activate) or run: pip install -r requirements.txt")
-    place = traceback.extract_tb(error.__traceback__)[-1].filename
-    return (f"a Python package does not load, {place!r} ({in_brief(error, 100)}): unset PYTHONPATH where it names "
-            "another environment, or run: pip install --force-reinstall -r requirements.txt")
+                f"(source .venv/bin/activate) or run: pip install -r {file}")
+    return (f"a Python package does not load, {places[-1]!r} ({in_brief(error, 100)}): unset PYTHONPATH where it names "
+            f"another environment, or run: pip install --force-reinstall -r {file}")
 
 
 def _of_system(error: OSError) -> str:

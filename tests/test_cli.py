@@ -17,6 +17,7 @@ from jittor_ipl.commands.settings import NOTED, REFUSED, SETTINGS
 from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import StopOnSignal
 from jittor_ipl.runtime import doctor
+from jittor_ipl.runtime.requirements import OPTIONAL, requirements_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -286,6 +287,42 @@ def test_a_task_that_fails_is_told(failing, monkeypatch):
     monkeypatch.setattr(doctor_command, "invoke", failing)
     with pytest.raises(UserError, match="the kernels of pictures were not all compiled: no room"):
         warming._run("pictures", "doctor", [])
+
+
+@pytest.mark.parametrize("module, files, named", [
+    ("gradio", ["/x/jittor_ipl/webui/serve.py"], "requirements-ui.txt"),
+    ("orjson", ["/x/jittor_ipl/webui/serve.py", "/v/site-packages/gradio/utils.py"], "requirements-ui.txt"),
+    ("numpy.core.multiarray", ["/x/a.py", "/v/dist-packages/gradio/a.py", "/v/dist-packages/pandas/_libs/a.py"],
+     "requirements-ui.txt"),
+    ("fsspec", ["/v/site-packages/gradio/a.py"], "requirements-ui.txt"),
+    ("fsspec.core", [], "requirements-cluster.txt"),
+    ("ray", ["/x/jittor_ipl/jobs/ray_engine.py"], "requirements-cluster.txt"),
+    (None, ["/v/site-packages/imageio_ffmpeg/__init__.py"], "requirements-video.txt"),
+    (None, ["/v/site-packages/PIL/Image.py"], "requirements.txt"), ("pandas_like", [], "requirements.txt")])
+def test_the_file_of_a_package_is_named(module, files, named):
+    assert requirements_of(module, files) == named and (ROOT / named).is_file()
+
+
+def test_every_optional_package_is_known_by_its_file():
+    """dlib-bin is imported as dlib; what requirements.txt pins, too, belongs to that."""
+    def pinned(file: str) -> set[str]:
+        lines = (ROOT / file).read_text().splitlines()
+        return {line.split("==")[0].replace("-", "_").removesuffix("_bin") for line in lines
+                if "==" in line and not line.startswith("#")}
+    for file, packages in OPTIONAL.items():
+        assert pinned(file) - pinned("requirements.txt") == set(packages), file
+
+
+def test_a_package_that_does_not_load_names_its_cure(capsys, monkeypatch, tmp_path):
+    package = tmp_path / "site-packages" / "pandas"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('numpy.core.multiarray failed to import')")
+    monkeypatch.syspath_prepend(package.parent)
+    monkeypatch.delitem(sys.modules, "pandas", raising=False)
+    monkeypatch.setattr(doctor, "run_checks", lambda deep: importlib.import_module("pandas"))
+    assert cli.main(["doctor"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "pandas/__init__.py" in told and told.endswith("pip install --force-reinstall -r requirements-ui.txt")
 
 
 def told_to_stop(number: int) -> int:
