@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from jittor_ipl.ops.exponential import EXP
 from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
+from jittor_ipl.ops.moments import MOMENTS, NORM_GRAD
 from jittor_ipl.runtime.backend import jt
 
 # x [B, C, S]; a unit is one group of one sample, `per` channels of S numbers that lie side by side.
@@ -10,14 +11,11 @@ _SIZES = """
     const long B = x_shape0, C = x_shape1, S = x_shape2, groups = data["groups"], per = C / groups, n = per * S;
     const bool silu = data["silu"];
 """
-_SHARED = EXP + """
+_SHARED = EXP + NORM_GRAD + """
 IPL_BOTH float ipl_silu(float z) { return z / (1.f + ipl_exp(-z)); }
 IPL_BOTH float ipl_silu_grad(float z) {
     const float s = 1.f / (1.f + ipl_exp(-z));
     return s * (1.f + z * (1.f - s));
-}
-IPL_BOTH float ipl_norm_grad(float gw, float z, float mean_gw, float mean_gwz, float scale) {
-    return scale * (gw - mean_gw - z * mean_gwz);
 }
 """
 # Blocks of 1024 numbers in float32, their sums in float64: the error does not grow with the group.
@@ -63,17 +61,14 @@ FORWARD = Kernel(
         out1_p[2 * u + 1] = scale;
     }
     """,
-    cuda_kernels="""
+    cuda_kernels=MOMENTS + """
     static __global__ void ipl_group_norm(const float* x, const float* weight, const float* bias, float* y,
                                           float* stats, long groups, long per, long S, float eps, bool silu) {
         const long n = per * S, first = blockIdx.x % groups * per;
         x += blockIdx.x * n;
         y += blockIdx.x * n;
-        float sum = 0, squares = 0;
-        for (long i = threadIdx.x; i < n; i += 256) sum += x[i];
-        const float mean = ipl_block(sum, false) / n;
-        for (long i = threadIdx.x; i < n; i += 256) squares += (x[i] - mean) * (x[i] - mean);
-        const float scale = 1 / sqrtf(ipl_block(squares, false) / n + eps);
+        float mean, scale;
+        ipl_moments(x, n, eps, mean, scale);
         for (long i = threadIdx.x; i < n; i += 256) {
             const long c = first + i / S;
             const float z = (x[i] - mean) * (scale * weight[c]) + bias[c];

@@ -2,13 +2,9 @@
 from __future__ import annotations
 
 from jittor_ipl.ops.kernel import Kernel, OnceDifferentiable
+from jittor_ipl.ops.moments import MOMENTS, NORM_GRAD
 from jittor_ipl.runtime.backend import jt
 
-_SHARED = """
-IPL_BOTH float ipl_norm_grad(float gw, float z, float mean_gw, float mean_gwz, float scale) {
-    return scale * (gw - mean_gw - z * mean_gwz);
-}
-"""
 FORWARD = Kernel(
     cpu="""
     const long rows = in0_shape0, n = in0_shape1;
@@ -27,16 +23,13 @@ FORWARD = Kernel(
         out1_p[2 * r + 1] = scale;
     }
     """,
-    cuda_kernels="""
+    cuda_kernels=MOMENTS + """
     static __global__ void ipl_layer_norm(const float* x, const float* weight, const float* bias, float* y,
                                           float* stats, long n, float eps) {
         x += blockIdx.x * n;
         y += blockIdx.x * n;
-        float sum = 0, squares = 0;
-        for (long i = threadIdx.x; i < n; i += 256) sum += x[i];
-        const float mean = ipl_block(sum, false) / n;
-        for (long i = threadIdx.x; i < n; i += 256) squares += (x[i] - mean) * (x[i] - mean);
-        const float scale = 1 / sqrtf(ipl_block(squares, false) / n + eps);
+        float mean, scale;
+        ipl_moments(x, n, eps, mean, scale);
         for (long i = threadIdx.x; i < n; i += 256) y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
         if (threadIdx.x == 0) stats[2 * blockIdx.x] = mean, stats[2 * blockIdx.x + 1] = scale;
     }
@@ -47,7 +40,7 @@ FORWARD = Kernel(
     """)
 # Sums over rows are taken in blocks of fixed size, so their order does not depend on the number of threads.
 BACKWARD = Kernel(
-    shared=_SHARED,
+    shared=NORM_GRAD,
     cpu="""
     const long rows = in0_shape0, n = in0_shape1, block = 32, blocks = (rows + block - 1) / block;
     std::vector<float> partial(blocks * 2 * n, 0.f);
