@@ -27,10 +27,15 @@ def in_brief(error: BaseException, limit: int = 300) -> str:
     return brief if len(brief) <= limit else brief[:limit - 1] + "…"
 
 
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the one of `choices` that is written most like `name`, None when none is close."""
+    return next(iter(difflib.get_close_matches(str(name), [str(c) for c in choices], n=1, cutoff=0.5)), None)
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the closest of `choices`, or an empty string when none is close."""
-    close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = closest(name, choices)
+    return "" if close is None else f" (did you mean {close!r}?)"
 
 
 def nearest_file(path: str | os.PathLike) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import read_lines
 from jittor_ipl.errors import UserError
+from jittor_ipl.webui.page_error import PageError
 
 SESSION_SECONDS = 12 * 3600
 TRIES, PAUSE = 5, 60.0      # wrong passwords from one address, and for how long it then has to wait
@@ -68,7 +69,7 @@ class Accounts:
             count, last = self._wrong.get(address, (0, 0.0))
             recent = time.monotonic() - last < PAUSE
             if count >= TRIES and recent:
-                raise UserError(f"too many wrong passwords: wait {PAUSE:.0f} seconds")
+                raise PageError("error.many_passwords", seconds=round(PAUSE))
             right = hmac.compare_digest(_hash(password[:1000], salt), wanted)
             self._wrong.pop(address, None)
             if not right:

@@ -14,6 +14,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.webui import results
 from jittor_ipl.webui.desk import Busy, Desk, NoSuchJob
 from jittor_ipl.webui.guard import owner_of
+from jittor_ipl.webui.page_error import PageError
 from jittor_ipl.webui.png import read_settings
 from jittor_ipl.webui.requests import parse
 
@@ -73,7 +74,7 @@ def _jobs(routes: APIRouter, desk: Desk) -> None:
     def file(request: Request, job_id: str, name: str) -> FileResponse:
         found = desk.job(job_id, owner_of(request))
         if name not in {picture["name"] for picture in found.pictures} | set(found.files):
-            raise NoSuchJob(f"this job has no file {name[:60]!r}")
+            raise NoSuchJob("error.no_file", name=name[:60])
         path = found.folder / name
         return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"),
                             headers={"cache-control": "private, max-age=3600"})
@@ -112,7 +113,7 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise UserError("the body is no JSON") from None
+        raise PageError("error.no_json") from None
 
 
 def answer_errors(app: Any) -> None:

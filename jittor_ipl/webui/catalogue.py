@@ -12,9 +12,11 @@ from typing import Any
 
 from jittor_ipl.config import load_run
 from jittor_ipl.disk.layout import CONFIG, SEEDS
-from jittor_ipl.errors import UserError, nearest
+from jittor_ipl.errors import UserError
 from jittor_ipl.inversion.detect import predictor_file
 from jittor_ipl.submission.sets import SetEntry, open_set
+from jittor_ipl.webui.page_error import PageError, near
+from jittor_ipl.webui.pages.words import Phrase, Words
 from jittor_ipl.webui.settings import ServerSettings
 from jittor_ipl.weights.refs import locate
 
@@ -43,7 +45,6 @@ class Domain:
 
 PORTRAITS = Domain("portraits", "demo:generator", "demo:encoder", "demo", "few_shot", redraws=True)
 PETS = Domain("pets", "demo:pets-generator", suite="demo_pets")
-NO_ENCODER = "there is no encoder for {subject}: a photograph cannot be brought into that generator here"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Choices:
             if one.id == name:
                 return one
         names = [one.id for one in self.subjects]
-        raise UserError(f"there is no subject {name!r}{nearest(name, names)}; there are {', '.join(names)}")
+        raise PageError("error.no_subject", name=name, near=near(name, names), names=", ".join(names))
 
     def of(self, subject: str) -> list[StyleChoice]:
         """Return the styles of a subject."""
@@ -92,9 +93,9 @@ class Choices:
         for one in mine:
             if name.casefold() == one.name.casefold():
                 return one
-        there = ", ".join(dict.fromkeys(one.name for one in mine)) or "none yet: learn one by its name"
-        raise UserError(f"there is no style {name!r} of {subject}{nearest(name, [one.name for one in mine])}; "
-                        f"there are {there}")
+        there = ", ".join(dict.fromkeys(one.name for one in mine)) or Phrase("error.none_yet")
+        raise PageError("error.no_style", name=name, subject=subject, near=near(name, [one.name for one in mine]),
+                        names=there)
 
     def methods(self, subject: str, style: str) -> list[StyleChoice]:
         """Return what every method made of a style, by name; UserError where none did."""
@@ -107,7 +108,7 @@ class Choices:
                 "finds_faces": finds_faces()}
 
     def _of_subject(self, subject: Domain) -> dict[str, Any]:
-        reason = None if subject.encoder else NO_ENCODER.format(subject=subject.id)
+        reason = None if subject.encoder else Words("en")("error.no_encoder", subject=subject.id)
         return {"id": subject.id, "source": subject.source, "styles": [one.to_json() for one in self.of(subject.id)],
                 "photographs": subject.encoder is not None, "no_photographs": reason,
                 "redraws": subject.redraws, "learns_words": subject.suite is not None,

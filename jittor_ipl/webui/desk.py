@@ -22,7 +22,8 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.jobs.signals import Interrupted
 from jittor_ipl.jobs.workers import Worker, WorkerDied
 from jittor_ipl.webui.catalogue import Catalogue
-from jittor_ipl.webui.jobs import ID, STOPPED, Job, read_jobs
+from jittor_ipl.webui.jobs import ID, Job, read_jobs, stopped
+from jittor_ipl.webui.page_error import PageError
 from jittor_ipl.webui.preparing import Finder
 from jittor_ipl.webui.requests import Request
 from jittor_ipl.webui.settings import ServerSettings
@@ -31,16 +32,14 @@ from jittor_ipl.webui.uploads import Uploads
 from jittor_ipl.webui.work.service import Service
 
 LEARNING = ("learn", "learn-pictures")
-DIED = "the worker process ended in the middle of this job and was started again: ask once more"
-FAULT = "something went wrong on our side ({mark}); the server's log says more"
 log = logging.getLogger("jittor_ipl.webui")
 
 
-class Busy(UserError):
+class Busy(PageError):
     """The queue is full, or one owner has too much in it: come back later."""
 
 
-class NoSuchJob(UserError):
+class NoSuchJob(PageError):
     """There is no such job, or it is somebody else's, which is not told apart."""
 
 
@@ -98,7 +97,7 @@ class Desk:
             thread.join(timeout=10)
         for job in self._jobs.values():
             if not job.over:
-                job.end("failed", error=STOPPED)
+                job.end("failed", error=stopped())
                 job.save()
 
     def state(self) -> dict[str, Any]:
@@ -138,7 +137,7 @@ class Desk:
         """Return an owner's job; NoSuchJob for any other."""
         job = self._jobs.get(job_id) if ID.fullmatch(job_id) else None
         if job is None or job.owner != owner:
-            raise NoSuchJob(f"there is no job {job_id[:40]!r} of yours")
+            raise NoSuchJob("error.no_job", job=job_id[:40])
         return job
 
     def jobs(self, owner: str) -> list[Job]:
@@ -188,10 +187,10 @@ class Desk:
         """Raise Busy unless one more job of this owner fits."""
         with self._changed:
             if len(lane.waiting) >= self.settings.queue:
-                raise Busy(f"busy: {len(lane.waiting)} jobs are waiting already; try again in a minute")
+                raise Busy("error.queue_full", count=len(lane.waiting))
             mine = sum(job.owner == owner for one in self._lanes.values() for job in one.waiting)
             if mine >= self.settings.limits.waiting:
-                raise Busy(f"busy: {mine} jobs of yours are waiting already; cancel one, or wait for one to end")
+                raise Busy("error.own_queue_full", count=mine)
 
     def _place(self, job: Job) -> int | None:
         for lane in self._lanes.values():
@@ -239,13 +238,13 @@ class Desk:
             outcome = lane.worker.receive(lambda note: self._hear(job, note))
             ended = ("cancelled", None, None) if outcome is None else ("done", outcome, None)
         except (WorkerDied, Interrupted):
-            died, ended = True, ("failed", None, STOPPED if self._stopping else DIED)
+            died, ended = True, ("failed", None, stopped() if self._stopping else PageError("error.died"))
         except UserError as error:
-            ended = "failed", None, self._without_places(str(error))
+            ended = "failed", None, self._without_places(error)
         except Exception:
             mark = secrets.token_hex(3)
             log.exception("job %s (%s) failed, mark %s", job.id, job.kind, mark)
-            ended = "failed", None, FAULT.format(mark=mark)
+            ended = "failed", None, PageError("error.fault", mark=mark)
         with self._changed:
             job.end(*ended)
             lane.running = None
@@ -268,9 +267,11 @@ class Desk:
         except UserError as error:
             log.warning("job %s is not recorded: %s", job.id, error)
 
-    def _without_places(self, text: str) -> str:
-        """Return a message without the paths of this machine: their last parts stay."""
-        return re.sub(r"(?<![\w.])(?:/[\w.@+ -]*[\w.@+-])+", lambda match: Path(match[0]).name, text)
+    def _without_places(self, error: UserError) -> UserError:
+        """Return a mistake without the paths of this machine: their last parts stay. Those of this room have none."""
+        if isinstance(error, PageError):
+            return error
+        return UserError(re.sub(r"(?<![\w.])(?:/[\w.@+ -]*[\w.@+-])+", lambda match: Path(match[0]).name, str(error)))
 
     def _sweep(self) -> None:
         while True:

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 
-from jittor_ipl.errors import UserError
 from jittor_ipl.webui.accounts import Accounts
+from jittor_ipl.webui.page_error import PageError
+from jittor_ipl.webui.pages.words import LANGUAGES, Phrase, Words
 from jittor_ipl.webui.settings import ServerSettings
 
 Scope, Receive, Send = dict[str, Any], Callable[[], Awaitable[dict]], Callable[[dict], Awaitable[None]]
@@ -44,11 +45,11 @@ OPEN = ("/login", "/api/v1/health")         # without signing in
 
 
 class Refusal(Exception):
-    """A request that goes no further: its status and one line for people."""
+    """A request that goes no further: its status, and in a key of words.json and its fields why."""
 
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None):
-        super().__init__(text)
-        self.status, self.text, self.headers = status, text, dict(headers or {})
+    def __init__(self, status: int, key: str, headers: Mapping[str, str] | None = None, **fields: Any):
+        super().__init__(key)
+        self.status, self.headers, self.said = status, dict(headers or {}), Phrase(key, fields)
 
 
 def owner_of(request: Any) -> str:
@@ -92,13 +93,13 @@ class Guard:
     def _check_place(self, scope: Scope, headers: Mapping[str, str]) -> None:
         path = scope["path"]
         if CLOSED.search(path) or "\\" in path or "\0" in path or ".." in path:
-            raise Refusal(404, "there is nothing here")
+            raise Refusal(404, "error.nothing_here")
         host = headers.get("host", "")
         if self.hosts is not None and _name(host) not in self.hosts:        # a page elsewhere that resolves to us
-            raise Refusal(400, f"this server answers to {', '.join(sorted(self.hosts))} alone")
+            raise Refusal(400, "error.other_host", hosts=", ".join(sorted(self.hosts)))
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin and urlsplit(origin).netloc != host:
-            raise Refusal(403, "this request comes from another page")
+            raise Refusal(403, "error.other_page")
 
     async def _owner(self, scope: Scope, headers: Mapping[str, str], extra: dict[str, str]) -> str:
         cookies = _cookies(headers.get("cookie", ""))
@@ -111,8 +112,8 @@ class Guard:
         user = self.accounts.user(cookies.get(SESSION, "")) or await self._by_password(scope, headers)
         if user is None and not any(scope["path"].rstrip("/") == path for path in OPEN):
             if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
-                raise Refusal(303, "sign in", {"location": "/login"})
-            raise Refusal(401, "sign in first: with the page, or with a name and password (HTTP Basic)",
+                raise Refusal(303, "error.sign_in", {"location": "/login"})
+            raise Refusal(401, "error.sign_in",
                           {"www-authenticate": 'Basic realm="jittor_ipl"'} if "/api/v1/" in scope["path"] else None)
         return f"user {user}"
 
@@ -124,13 +125,13 @@ class Guard:
         try:
             name, _, password = base64.b64decode(given, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise Refusal(401, "the authorization header is malformed") from None
+            raise Refusal(401, "error.authorization") from None
         try:
             right = await run_in_threadpool(self.accounts.check, name, password, address_of(scope))
-        except UserError as error:
-            raise Refusal(429, str(error)) from None
+        except PageError as error:
+            raise Refusal(429, error.key, **error.fields) from None
         if not right:
-            raise Refusal(401, "wrong name or password")
+            raise Refusal(401, "error.wrong_password")
         return name
 
     # ---- bodies --------------------------------------------------------------------------------------------------
@@ -147,9 +148,9 @@ class Guard:
         most = limits.body + (64 << 10) if upload else limits.json_body
         declared = headers.get("content-length", "0")
         if not declared.isascii() or not declared.isdigit():
-            raise Refusal(400, "the declared length is no number")
+            raise Refusal(400, "error.no_length")
         if len(declared) > 15 or int(declared) > most:
-            raise Refusal(413, f"{declared[:15]} bytes are too many: at most {most} are taken here")
+            raise Refusal(413, "error.large_request", size=declared[:15], most=most)
         counted = _counted(receive, most, limits.body_seconds)
         if upload:
             return counted
@@ -170,7 +171,7 @@ def check_depth(body: bytes, most: int) -> None:
         elif byte in b"[{":
             depth += 1
             if depth > most:
-                raise Refusal(400, f"this JSON is nested deeper than {most}")
+                raise Refusal(400, "error.deep_json", most=most)
         elif byte in b"]}":
             depth -= 1
 
@@ -212,10 +213,10 @@ def _counted(receive: Receive, most: int, seconds: float) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), until - asyncio.get_running_loop().time())
         except asyncio.TimeoutError:
-            raise Refusal(408, f"the request did not arrive within {seconds:.0f} seconds") from None
+            raise Refusal(408, "error.late_request", seconds=round(seconds)) from None
         taken += len(message.get("body", b""))
         if taken > most:
-            raise Refusal(413, f"the request has more than {most} bytes: too many here")
+            raise Refusal(413, "error.larger_request", most=most)
         ended = not message.get("more_body", False)
         return message
     return next_part
@@ -226,7 +227,7 @@ async def _whole(receive: Receive) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Refusal(400, "the request was cut short")
+            raise Refusal(400, "error.cut_request")
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -282,7 +283,10 @@ class _Answer:
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
-    body = json.dumps({"error": refusal.text}).encode()
+    """Answer with a refusal, in the language of the page whose route it is; all others are for programs: English."""
+    page = scope["path"].lstrip("/").partition("/")[0]
+    text = Words(page if page in LANGUAGES else "en").phrase(refusal.said)
+    body = json.dumps({"error": text}, ensure_ascii=False).encode()
     headers = {**HEADERS, "content-type": "application/json", "content-length": str(len(body)),
                "connection": "close", **refusal.headers}
     await send({"type": "http.response.start", "status": refusal.status,

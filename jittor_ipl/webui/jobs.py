@@ -14,13 +14,13 @@ from typing import Any, Literal
 from jittor_ipl.disk.atomic import write_bytes
 from jittor_ipl.disk.small_files import read_json
 from jittor_ipl.errors import UserError
+from jittor_ipl.webui.page_error import PageError, phrase_of
 from jittor_ipl.webui.task import JobResult, Note
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = ("done", "failed", "cancelled")
 RECORD = "job.json"
 ID = re.compile(r"[0-9a-f]{16}")
-STOPPED = "the server was stopped before this was done: ask again"
 MOST_LOSS = 600         # points of a curve that are kept
 
 
@@ -36,7 +36,9 @@ class Job:
     state: State = "queued"
     stage: dict[str, Any] = field(default_factory=dict)     # name, done, of: what it is at
     fraction: float = 0.0
-    error: str | None = None
+    error: str | None = None            # in English
+    error_key: str | None = None        # of words.json, with its fields: the same in the page's language
+    error_fields: dict[str, Any] = field(default_factory=dict)
     pictures: list[dict[str, Any]] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -64,12 +66,15 @@ class Job:
         if len(self.loss) > MOST_LOSS:
             self.loss = self.loss[::2]
 
-    def end(self, state: State, outcome: JobResult | None = None, error: str | None = None) -> None:
+    def end(self, state: State, outcome: JobResult | None = None, error: UserError | None = None) -> None:
         """Note how it ended, and when. Other threads look at jobs meanwhile: one that is over has all that it has."""
         if outcome is not None:
             self.fraction, self.pictures = 1.0, list(outcome.pictures)
             self.files, self.facts = list(outcome.files), dict(outcome.facts)
-        self.error, self.ended, self.cancelling = error, time.time(), False
+        if error is not None:
+            said = phrase_of(error)
+            self.error, self.error_key, self.error_fields = str(error), said.key, dict(said.fields)
+        self.ended, self.cancelling = time.time(), False
         self.state = state
 
     def to_json(self, place: int | None) -> dict[str, Any]:
@@ -77,8 +82,9 @@ class Job:
         shown = [{**picture, "url": url_of(self.id, picture["name"])} for picture in self.pictures]
         done = self.state == "done"
         return {"id": self.id, "kind": self.kind, "state": self.state, "place": place, "fraction": self.fraction,
-                "stage": self.stage, "text": text_of(self, place), "error": self.error, "created": self.created,
-                "started": self.started, "ended": self.ended, "cancelling": self.cancelling, "request": self.request,
+                "stage": self.stage, "text": text_of(self, place), "error": self.error, "error_key": self.error_key,
+                "error_fields": self.error_fields, "created": self.created, "started": self.started,
+                "ended": self.ended, "cancelling": self.cancelling, "request": self.request,
                 "result": {"pictures": shown if done else [],
                            "files": [{"name": name, "url": url_of(self.id, name)} for name in self.files],
                            "facts": self.facts},
@@ -100,6 +106,11 @@ def text_of(job: Job, place: int | None) -> str:
     return f"{stage['name']} {stage['done']} of {stage['of']}" if stage.get("of") else stage.get("name", "starting")
 
 
+def stopped() -> PageError:
+    """Return why a job failed that a server's end cut short."""
+    return PageError("error.stopped")
+
+
 def url_of(job: str, name: str) -> str:
     """Return where a file of a job is served."""
     return f"/api/v1/jobs/{job}/files/{name}"
@@ -119,7 +130,7 @@ def read_jobs(root: Path) -> Iterator[Job]:
             shutil.rmtree(folder, ignore_errors=True)
             continue
         if not job.over:
-            job.end("failed", error=STOPPED)
+            job.end("failed", error=stopped())
             with suppress(UserError):
                 job.save()
         found.append(job)

@@ -8,8 +8,8 @@ from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.config.checks import check_prompts, misspelt
 from jittor_ipl.config.suite import StyleEntry, Suite
 from jittor_ipl.disk.names import folded, folder_of, number_of
-from jittor_ipl.errors import UserError
 from jittor_ipl.webui.catalogue import KEPT, Domain
+from jittor_ipl.webui.page_error import PageError
 from jittor_ipl.webui.requests import LearnRequest, PicturesRequest
 
 MOST_KEPT = 200         # styles on one server
@@ -26,14 +26,13 @@ def plan_words(request: LearnRequest, subject: Domain, styles: Path) -> StyleRun
     by_clip = request.method in ("nada", "ipl")
     name = BY_CLIP.get(subject.id) if by_clip else subject.suite
     if name is None:
-        raise UserError(f"{subject.id} learn no words here: their generator has no settings for it")
+        raise PageError("error.no_words_learnt", subject=subject.id)
     suite = load_suite(name, [*OVERRIDES, *([f"method={request.method}"] if by_clip else [])])
     if request.method == "teacher" and suite.method != "teacher":
-        raise UserError(f"{subject.id} have no teacher: choose nada or ipl, or leave the method out")
+        raise PageError("error.no_teacher", subject=subject.id)
     near = next((one for one in suite.names() if one != request.words and misspelt(request.words, one)), None)
     if near and not request.new_style:
-        raise UserError(f"{request.words!r} is nearly {near!r}, which is known: choose that, or say that the words are "
-                        "meant as they are")
+        raise PageError("error.nearly_known", words=request.words, known=near)
     listed = next((one for one in suite.styles if one.name == request.words), StyleEntry(name=request.words))
     entry = listed.model_copy(update={"name": request.name, "target": listed.target or request.words})
     return _checked(suite, entry, styles, request.words)
@@ -42,7 +41,7 @@ def plan_words(request: LearnRequest, subject: Domain, styles: Path) -> StyleRun
 def plan_pictures(request: PicturesRequest, subject: Domain, styles: Path, pictures: Path) -> StyleRun:
     """Return how a style is learnt from the files of a folder; UserError where none can, and for a taken name."""
     if subject.pictures is None:
-        raise UserError(f"{subject.id} learn no style from pictures here: no diffusion model knows them")
+        raise PageError("error.no_pictures_learnt", subject=subject.id)
     suite = load_suite(subject.pictures, OVERRIDES)
     return _checked(suite, StyleEntry(name=request.name, style_images=str(pictures)), styles, request.name)
 
@@ -52,9 +51,9 @@ def _checked(suite: Suite, entry: StyleEntry, styles: Path, words: str) -> Style
     check_prompts(run, f"the words {words!r}")
     there = [path.name for path in styles.iterdir()] if styles.is_dir() else []
     if folded(run.folder) in map(folded, there):
-        raise UserError(f"there is a style called {entry.name!r} already: choose another name")
+        raise PageError("error.style_taken", name=entry.name)
     if len(there) >= MOST_KEPT:
-        raise UserError(f"{len(there)} styles are kept already, and no more fit: remove some from {styles.name}")
+        raise PageError("error.styles_full", count=len(there), folder=styles.name)
     return run
 
 

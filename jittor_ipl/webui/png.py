@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jittor_ipl.errors import UserError
+from jittor_ipl.webui.page_error import PageError
 
 KEY = "jittor_ipl"              # of the text chunk that holds all settings as JSON
 MOST_TEXT = 64 << 10            # bytes of one text
@@ -26,7 +26,7 @@ def read_settings(data: bytes) -> dict[str, Any]:
     UserError for a file that is no PNG, is damaged, or has none.
     """
     if not data.startswith(_MAGIC):
-        raise UserError("this is no PNG file: settings are read from the PNGs that this page or the commands made")
+        raise PageError("error.no_png")
     texts = {key: value for key, value in _texts(data) if key == KEY or key in _PLAIN}
     if KEY in texts:
         try:
@@ -34,10 +34,10 @@ def read_settings(data: bytes) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise UserError("the settings inside of this PNG are damaged")
+            raise PageError("error.damaged_settings")
         return found
     if not texts:
-        raise UserError("this PNG holds no settings: it was made by another program, or saved again by one")
+        raise PageError("error.no_settings")
     return {key: int(value) if key == "seed" and value.isascii() and value.isdigit() else value
             for key, value in texts.items()}
 
@@ -49,7 +49,7 @@ def _texts(data: bytes) -> Iterator[tuple[str, str]]:
         length, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
         body = data[at + 8:at + 8 + length]
         if len(body) < length:
-            raise UserError("a damaged PNG: the file is cut short")
+            raise PageError("error.cut_png")
         if kind in (b"tEXt", b"iTXt") and length <= MOST_TEXT:
             found = _text(kind, body)
             if found is not None:

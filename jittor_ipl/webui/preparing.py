@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jittor_ipl.errors import UserError, nearest
-from jittor_ipl.webui.catalogue import NO_ENCODER, Choices, Domain, StyleChoice, finds_faces
+from jittor_ipl.webui.catalogue import Choices, Domain, StyleChoice, finds_faces
 from jittor_ipl.webui.jobs import Job
 from jittor_ipl.webui.learning_plans import folder_kept, plan_pictures, plan_words
+from jittor_ipl.webui.page_error import PageError, near
 from jittor_ipl.webui.requests import (
     REDRAWN,
     AlignRequest,
@@ -24,8 +24,6 @@ from jittor_ipl.webui.requests import (
 from jittor_ipl.webui.results import find_results
 from jittor_ipl.webui.settings import ServerSettings
 from jittor_ipl.webui.task import CODES, FACE, RESULTS, RUNS, UPLOAD, Task
-
-CLICKS = "where is the face? no detector is installed here: point at both eyes and at the mouth"
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ def _compare(find: Finder, request: CompareRequest, task: Task) -> Task:
     known = [*there, *redraws]
     for name in request.methods:
         if name not in known:
-            raise UserError(f"no method {name!r} made {request.style!r}{nearest(name, known)}; there are "
-                            + ", ".join(known))
+            raise PageError("error.no_method", name=name, style=request.style, near=near(name, known),
+                            names=", ".join(known))
     wanted = request.methods or tuple(known)
     return replace(task, request=request.model_copy(update={"methods": wanted}),
                    styles=tuple(there[name] for name in wanted if name in there))
@@ -68,12 +66,12 @@ def _compare(find: Finder, request: CompareRequest, task: Task) -> Task:
 def _photograph(find: Finder, request: AlignRequest | InvertRequest, task: Task) -> Task:
     looks = isinstance(request, AlignRequest) or request.align == "always"
     if looks and request.eyes is None and not finds_faces():
-        raise UserError(CLICKS)
+        raise PageError("error.no_detector")
     task = replace(task, files={UPLOAD: find.upload(request.upload)})
     if isinstance(request, AlignRequest):
         return task
     if task.subject.encoder is None:
-        raise UserError(NO_ENCODER.format(subject=task.subject.id))
+        raise PageError("error.no_encoder", subject=task.subject.id)
     return replace(task, styles=find.styles(task.subject, request.styles))
 
 
@@ -84,8 +82,7 @@ def _edit(find: Finder, request: EditRequest, task: Task) -> Task:
     job = find.job(request.face)
     codes = job.folder / CODES
     if job.kind != "invert" or job.state != "done" or not codes.is_file():
-        raise UserError(f"the job {request.face!r} is no finished inversion: bring a photograph into the generator "
-                        "first")
+        raise PageError("error.no_inversion", job=request.face)
     return replace(task, styles=styles, files={FACE: codes})
 
 
@@ -97,7 +94,7 @@ def _learn(find: Finder, request: LearnRequest, task: Task) -> Task:
 def _learn_pictures(find: Finder, request: PicturesRequest, task: Task) -> Task:
     files = {upload: find.upload(upload) for upload in request.uploads}
     if len(files) < len(request.uploads):
-        raise UserError("a picture is named twice: give three that differ")
+        raise PageError("error.picture_twice")
     config = plan_pictures(request, task.subject, find.settings.styles, task.folder / "pictures")
     return replace(task, files=files, config=config, kept_as=folder_kept(config, find.settings.styles))
 

@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jittor_ipl.disk.names import safe_name
-from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.runtime.streams import MAX_SEED, parse_seeds
+from jittor_ipl.webui.page_error import PageError, near, phrase_of
+from jittor_ipl.webui.pages.words import Phrase
 
 REDRAWN = "redrawn"     # of the methods: the diffusion model redraws the source's picture, no generator is adapted
 MOST_SEEDS, MOST_STYLES, MOST_PICTURES = 64, 12, 256
+MOST_TEXT = 400         # characters of a list of seeds
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Id = Annotated[str, Field(min_length=1, max_length=160)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -51,9 +53,9 @@ class GenerateRequest(_OfSubject):
     @model_validator(mode="after")
     def _not_too_many(self) -> GenerateRequest:
         if len(set(self.styles)) < len(self.styles):
-            raise UserError("a style is named twice")
+            raise PageError("error.style_twice")
         if (count := (len(self.styles) + 1) * len(self.seeds)) > MOST_PICTURES:
-            raise UserError(f"{count} pictures at once are too many: at most {MOST_PICTURES}, the source's included")
+            raise PageError("error.many_pictures", count=count, most=MOST_PICTURES)
         return self
 
 
@@ -78,7 +80,7 @@ class _OfFace(Request):
     @model_validator(mode="after")
     def _both(self) -> _OfFace:
         if (self.eyes is None) != (self.mouth is None):
-            raise UserError("eyes and mouth belong together: two points for the eyes, one for the mouth")
+            raise PageError("error.eyes_and_mouth")
         return self
 
 
@@ -161,38 +163,39 @@ KINDS: dict[str, type[Request]] = {
 def parse(given: Any) -> Request:
     """Return the request that an object of JSON is; UserError, one line, for anything else."""
     if not isinstance(given, dict):
-        raise UserError("a job is an object with a kind, of " + ", ".join(KINDS))
+        raise PageError("error.no_object", kinds=", ".join(KINDS))
     kind = given.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(f"there is no job of the kind {str(kind)[:40]!r}{nearest(str(kind)[:40], KINDS)}; choose from "
-                        + ", ".join(KINDS))
+        raise PageError("error.no_kind", kind=str(kind)[:40], near=near(str(kind)[:40], KINDS), kinds=", ".join(KINDS))
     try:
         return KINDS[kind].model_validate(given)
     except ValidationError as error:
-        raise UserError(_first(error, KINDS[kind])) from None
+        raise _first(error, KINDS[kind]) from None
 
 
-def _first(error: ValidationError, model: type[Request]) -> str:
+def _first(error: ValidationError, model: type[Request]) -> PageError:
+    """Return the first mistake, and where it is. What pydantic says of a value is English in every language."""
     mistake = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in mistake["loc"])
-    if mistake["type"] == "value_error":        # a UserError of ours, worded in full
-        text = str(mistake["ctx"]["error"])
-    elif mistake["type"] == "extra_forbidden":
-        return f"{where[:60]!r} is no part of this job{nearest(where[:60], model.model_fields)}"
+    if mistake["type"] == "extra_forbidden":
+        return PageError("error.no_part", name=where[:60], near=near(where[:60], model.model_fields))
+    if mistake["type"] == "value_error":        # a UserError, worded in full
+        text = phrase_of(mistake["ctx"]["error"])
     elif mistake["type"] == "missing":
-        text = "it is missing"
+        text = Phrase("error.missing")
     else:
         said, given = mistake["msg"], repr(mistake["input"])
-        text = f"{said[0].lower()}{said[1:]} (given: {given if len(given) <= 60 else given[:59] + '…'})"
-    return f"{where}: {text}" if where else text
+        reason = Phrase("error.in_english", {"text": f"{said[0].lower()}{said[1:]}"})
+        text = Phrase("error.value", {"text": reason, "given": given if len(given) <= 60 else given[:59] + "…"})
+    return PageError("error.at", where=where, text=text) if where else PageError(text.key, **text.fields)
 
 
 def _seeds(given: Any) -> Any:
     if isinstance(given, str):
-        if len(given) > 400:
-            raise UserError("a list of seeds has at most 400 characters")
+        if len(given) > MOST_TEXT:
+            raise PageError("error.long_seeds", most=MOST_TEXT)
         found = parse_seeds(given)
         if len(found) > MOST_SEEDS:
-            raise UserError(f"{len(found)} seeds are too many: at most {MOST_SEEDS}")
+            raise PageError("error.many_seeds", count=len(found), most=MOST_SEEDS)
         return found
     return [given] if isinstance(given, int) else given

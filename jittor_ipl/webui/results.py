@@ -6,8 +6,9 @@ from typing import Any
 
 from jittor_ipl.disk.layout import MANIFEST, SEEDS
 from jittor_ipl.disk.names import SUFFIX, inside
-from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.submission.records import read_seeds, read_set_manifest
+from jittor_ipl.webui.page_error import PageError, near
+from jittor_ipl.webui.pages.words import Phrase
 from jittor_ipl.webui.settings import ServerSettings
 
 
@@ -21,8 +22,8 @@ def find_results(settings: ServerSettings, suite: str) -> Path:
     """Return a suite's folder; UserError for one that is not there."""
     names = suites(settings)
     if suite not in names:
-        raise UserError(f"there are no results of {suite!r}{nearest(suite, names)}; run_all.py made "
-                        + (", ".join(names) or "nothing yet"))
+        raise PageError("error.no_results", suite=suite, near=near(suite, names),
+                        names=", ".join(names) or Phrase("error.nothing_made"))
     return inside(settings.results, suite)
 
 
@@ -45,5 +46,5 @@ def picture(settings: ServerSettings, suite: str, number: str, name: str) -> Pat
     plan = read_seeds(folder / SEEDS).styles.get(number)
     path = inside(folder, number, name) if plan and name.removesuffix(SUFFIX) in plan.images else None
     if path is None or not path.is_file():
-        raise UserError(f"the results of {suite!r} have no picture {name[:80]!r} of {number[:10]!r}")
+        raise PageError("error.no_result", suite=suite, name=name[:80], number=number[:10])
     return path

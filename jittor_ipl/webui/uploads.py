@@ -16,6 +16,7 @@ from PIL import Image
 from jittor_ipl.disk.atomic import make_folder, write_bytes
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import encode_png, read_picture
+from jittor_ipl.webui.page_error import PageError
 from jittor_ipl.webui.settings import ServerSettings
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -35,7 +36,7 @@ class Uploads:
         PNG, JPEG or WebP, whatever its name says, turned upright, without anything but its pixels.
         """
         if len(data) > self._limits.body:
-            raise UserError(f"the file has more than {self._limits.body >> 20} MiB: choose a smaller one")
+            raise PageError("error.large_file", most=self._limits.body >> 20)
         folder = make_folder(self._folder(owner))
         name = secrets.token_hex(8)
         raw = folder / f"{name}.raw"
@@ -59,7 +60,7 @@ class Uploads:
         """Return the file of an owner's upload; UserError for any other."""
         path = self._folder(owner) / f"{upload}.png"
         if not _ID.fullmatch(upload) or not path.is_file():
-            raise UserError(f"there is no upload {upload[:40]!r} of yours any more: upload the picture again")
+            raise PageError("error.no_upload", upload=upload[:40])
         return path
 
     def sweep(self) -> None:
@@ -70,7 +71,7 @@ class Uploads:
     def _fitting(self, pixels: np.ndarray) -> np.ndarray:
         height, width, _ = pixels.shape
         if min(height, width) < SMALLEST:
-            raise UserError(f"{width} x {height} pixels are too few: at least {SMALLEST} x {SMALLEST} are needed")
+            raise PageError("error.few_pixels", width=width, height=height, least=SMALLEST)
         scale = self._limits.upload_side / max(height, width)
         if scale >= 1:
             return pixels

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from stand_in import DIES, FAULT, MISTAKE, SLOW, StandIn
 
-from jittor_ipl.webui.desk import DIED, Busy, Desk, NoSuchJob
+from jittor_ipl.webui.desk import Busy, Desk, NoSuchJob
 from jittor_ipl.webui.requests import parse
 from jittor_ipl.webui.settings import Limits, ServerSettings
 
@@ -117,7 +117,7 @@ def test_a_job_is_cancelled_even_while_its_worker_starts(desk, monkeypatch):
 def test_a_worker_that_dies_costs_its_own_job_alone(desk):
     jobs = [desk.submit(job_of(seed), ANNA) for seed in (1, DIES, 2)]
     told = [ended(desk, job) for job in jobs]
-    assert [one["state"] for one in told] == ["done", "failed", "done"] and told[1]["error"] == DIED
+    assert [one["state"] for one in told] == ["done", "failed", "done"] and told[1]["error_key"] == "error.died"
     assert told[0]["result"]["facts"]["pid"] != told[2]["result"]["facts"]["pid"]
 
 
@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_from_outside_is_started_again(desk, number):
     slow = begun(desk, desk.submit(job_of(SLOW), ANNA))
     after = desk.submit(job_of(5), BERT)
     os.kill(desk.pids["draw"], number)
-    assert ended(desk, slow)["error"] == DIED and ended(desk, after)["state"] == "done"
+    assert ended(desk, slow)["error_key"] == "error.died" and ended(desk, after)["state"] == "done"
 
 
 def test_errors_tell_nothing_of_the_inside(desk, settings):
@@ -134,6 +134,8 @@ def test_errors_tell_nothing_of_the_inside(desk, settings):
     assert mistake["state"] == fault["state"] == "failed"
     assert mistake["error"] == "cannot read 'weights.safetensors': it is damaged; z.dat too"
     assert "secret" not in fault["error"] and "went wrong on our side" in fault["error"]
+    assert mistake["error_key"] == "error.in_english" and mistake["error_fields"] == {"text": mistake["error"]}
+    assert fault["error_key"] == "error.fault" and fault["error_fields"]["mark"] in fault["error"]
 
 
 def test_jobs_are_found_again_after_a_restart(settings):

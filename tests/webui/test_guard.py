@@ -88,6 +88,12 @@ def test_routes_that_reach_elsewhere_are_closed(path):
         assert client().request(method, path).status_code == 404, path
 
 
+@pytest.mark.parametrize("path, said", [("/zh/gradio_api/run/x", "这里什么也没有"), ("/en/monitoring", "nothing here"),
+                                        ("/gradio_api/run/x", "nothing here")])
+def test_a_refusal_is_in_the_language_of_its_page(path, said):
+    assert said in client().get(path).json()["error"]
+
+
 # ---- bodies ----------------------------------------------------------------------------------------------------------
 
 SMALL = replace(ServerSettings(), limits=Limits(body=100_000, json_body=10_000, json_depth=8, body_seconds=0.3))

@@ -10,9 +10,10 @@ import gradio as gr
 
 from jittor_ipl.errors import UserError
 from jittor_ipl.webui.catalogue import Choices
-from jittor_ipl.webui.desk import Busy, Desk
+from jittor_ipl.webui.desk import Desk
 from jittor_ipl.webui.guard import owner_of
 from jittor_ipl.webui.jobs import Job
+from jittor_ipl.webui.page_error import phrase_of
 from jittor_ipl.webui.pages.showing import render
 from jittor_ipl.webui.pages.words import LANGUAGES, Words
 from jittor_ipl.webui.requests import parse
@@ -55,7 +56,7 @@ class Site:
 
     def problem(self, error: UserError | str) -> str:
         """Return what stands in a panel when something cannot be done."""
-        text = self.words("error.busy", text=error) if isinstance(error, Busy) else str(error)
+        text = error if isinstance(error, str) else self.words.phrase(phrase_of(error))
         return render("problem.html", self.words, text=text)
 
     def watch(self, job: Job | str, panel: str) -> str:

@@ -36,7 +36,7 @@ def view(job: Mapping[str, Any], words: Words) -> dict[str, Any]:
     pictures = job["result"]["pictures"] or job["live"]["pictures"]
     return {"id": job["id"], "state": job["state"], "label": words.or_else("kind", job["kind"]),
             "badge": words("state." + job["state"]), "state_text": state_text(job, words),
-            "percent": round(100 * job["fraction"]), "cancelling": job["cancelling"], "error": job["error"],
+            "percent": round(100 * job["fraction"]), "cancelling": job["cancelling"], "error": _error(job, words),
             "over": job["state"] not in ("queued", "running"),
             "iso": datetime.fromtimestamp(job["created"], timezone.utc).isoformat(timespec="seconds"),
             "when": when(job["created"]), "summary": summary(job["request"], words),
@@ -45,6 +45,12 @@ def view(job: Mapping[str, Any], words: Words) -> dict[str, Any]:
             "facts": facts(job["result"]["facts"], words), "table": table(job["result"]["facts"], words),
             "curve": curve(job["live"]["loss"], words), "kept": _kept(job, words), "links": _links(job, words),
             "notes": list(job["result"]["facts"].get("remarks", ()))}
+
+
+def _error(job: Mapping[str, Any], words: Words) -> str | None:
+    """Return why a job failed; records of earlier versions have the English text alone."""
+    key = job["error_key"]
+    return words(key, **job["error_fields"]) if key is not None and key in words else job["error"]
 
 
 def state_text(job: Mapping[str, Any], words: Words) -> str:

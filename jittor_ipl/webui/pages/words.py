@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ def words_table() -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """A text in no language yet: a key of the table with its fields, among which there may be other phrases."""
+
+    key: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Words:
     """The page's words in one language: `words("studio.title")`, `words("place.before", place=3)`."""
 
@@ -25,7 +34,12 @@ class Words:
 
     def __call__(self, key: str, **fields: Any) -> str:
         """Return the text of a key with its fields filled in; KeyError for a key that is not in the table."""
-        return words_table()[key][list(LANGUAGES).index(self.language)].format(**fields)
+        told = {name: self.phrase(value) if isinstance(value, Phrase) else value for name, value in fields.items()}
+        return words_table()[key][list(LANGUAGES).index(self.language)].format(**told)
+
+    def phrase(self, phrase: Phrase) -> str:
+        """Return the text of a phrase."""
+        return self(phrase.key, **phrase.fields)
 
     def __contains__(self, key: str) -> bool:
         """Whether the table has a key."""

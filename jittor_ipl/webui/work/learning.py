@@ -14,10 +14,10 @@ from jittor_ipl.adaptation.report import Report
 from jittor_ipl.config import StyleRun
 from jittor_ipl.disk.atomic import make_folder
 from jittor_ipl.disk.layout import CHECKPOINTS, PAIRS, SAMPLES
-from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image
 from jittor_ipl.text.tokenizer import shorten
 from jittor_ipl.webui.learning_plans import REDRAWING, stages_of
+from jittor_ipl.webui.page_error import PageError
 from jittor_ipl.webui.task import JobResult, Task
 from jittor_ipl.webui.work.models import Models
 from jittor_ipl.webui.work.report import Reporter
@@ -48,8 +48,7 @@ def _unknown(config: StyleRun) -> list[str]:
     """Return the words that the CLIPs have never seen; UserError where that is all there is."""
     unknown = unknown_words([load_clip(one.model) for one in config.clip], config)
     if set(config.target.split()) <= set(unknown):
-        raise UserError(f"the CLIP has never seen {shorten(config.target)}: the pictures would not change; use other "
-                        "words, or a full CLIP in a suite of your own")
+        raise PageError("error.never_seen", words=shorten(config.target))
     return unknown
 
 
@@ -59,7 +58,7 @@ def _learnt(task: Task, report: Reporter, facts: Mapping[str, Any]) -> JobResult
     try:
         done = adapt_style(config, run, stream=sys.stderr, watch=live)
         if task.kept_as.exists():       # learnt by somebody else in the meantime
-            raise UserError(f"there is a style called {config.style!r} by now: choose another name")
+            raise PageError("error.style_taken_since", name=config.style)
         for name in (PAIRS, CHECKPOINTS):
             shutil.rmtree(run / name, ignore_errors=True)
         make_folder(task.kept_as.parent)

@@ -328,7 +328,12 @@ def test_mistakes_are_told_in_one_line(visitor):
     text(page, "seeds").fill("five")
     page.locator("#go").click()
     page.locator(".problem").wait_for()
-    assert "five" in page.locator(".problem").inner_text() and not visitor.faults()
+    told = page.locator(".problem").inner_text()
+    assert "five" in told and visitor.words("error.in_english", text="") in told and not visitor.faults()
+    text(page, "seeds").fill("0-64")
+    page.locator("#go").click()
+    page.locator(".problem").get_by_text(visitor.words("error.many_seeds", count=65, most=64)).wait_for()
+    assert page.locator(".problem").count() == 1
 
 
 @pytest.fixture
