@@ -4,6 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from jittor_ipl.commands.edit.faces import count_of
 from jittor_ipl.editing.codes import (
     faces_of_file,
     faces_of_seeds,
@@ -102,3 +103,7 @@ def test_a_tuned_generators_file_brings_its_own_generator(large, tmp_path):
     drawn, plain = (next(draw(one, found.styles)) for one in (found.generator, large))
     np.testing.assert_array_equal(drawn, next(draw(tuned, faces.styles)))
     assert not np.array_equal(drawn, plain)
+
+
+def test_faces_are_counted_in_words():
+    assert [count_of([None] * count) for count in (0, 1, 2)] == ["0 faces", "1 face", "2 faces"]

@@ -88,6 +88,13 @@ def test_routes_that_reach_elsewhere_are_closed(path):
         assert client().request(method, path).status_code == 404, path
 
 
+@pytest.mark.parametrize("name", ["dev", "profiling", "monitoring", "vibe-x", "run-history", "gradio_api/api"])
+def test_results_may_be_called_like_a_closed_route_of_gradio(name):
+    assert client().get(f"/api/v1/results/{name}/00/0.png").status_code == 200
+    for path in (f"/en/{name}/x", f"//api/v1/{name}/x", f"/api/{name}/x", f"/{name}/api/v1/"):
+        assert client().get(path).status_code == 404, path
+
+
 @pytest.mark.parametrize("path, said", [("/zh/gradio_api/run/x", "这里什么也没有"), ("/en/monitoring", "nothing here"),
                                         ("/gradio_api/run/x", "nothing here")])
 def test_a_refusal_is_in_the_language_of_its_page(path, said):

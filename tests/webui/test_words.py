@@ -68,8 +68,17 @@ def test_facts_are_told_by_their_names():
     """Unknown ones and empty ones are left out."""
     pytest.importorskip("jinja2", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
     from jittor_ipl.webui.pages.showing import facts
-    found = {"read_as": {"gold": "blond"}, "unknown_words": [], "seconds": {"tuning": 1.5, "encoding": 0.5}, "pid": 3}
-    assert facts(found, Words("en")) == [("Words the CLIP reads as others", "gold → blond"), ("Seconds", "2")]
+    found = {"beta": None, "channels": 12, "seconds": {"tuning": 1.5, "encoding": 0.5}, "pid": 3}
+    assert facts(found, Words("en")) == [("Channels changed", "12"), ("Seconds", "2")]
+
+
+def test_how_the_clip_reads_words_is_told_in_a_line_each():
+    pytest.importorskip("jinja2", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
+    from jittor_ipl.webui.pages.showing import notes
+    found = {"remarks": ["turned upright"], "read_as": {"gold": "blond"}, "unknown_words": ["zombie"]}
+    assert notes(found, Words("en")) == ["turned upright", "The CLIP knows 'gold' as 'blond'.",
+                                         "The CLIP has never seen 'zombie': it says nothing to it."]
+    assert notes(found, Words("zh"))[1] == "CLIP 把 'gold' 读作 'blond'。" and not notes({"pid": 3}, Words("zh"))
 
 
 @pytest.mark.parametrize("style", ["seed", "offset", "step", "cubism"])

@@ -1,7 +1,7 @@
 """What the actions of `edit` share: which generator, whose faces, under which names the tools before have these."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,11 @@ def open_faces(opened: OpenedGenerator, seeds: str | None, latent: str | None) -
         return faces_of_file(opened.generator, latent)
     truncation = opened.entry.plan.recipe.truncation
     return faces_of_seeds(opened.generator, parse_seeds(seeds or "0-3"), truncation, opened.center())
+
+
+def count_of(faces: Sized) -> str:
+    """Return how many faces there are, in words."""
+    return "1 face" if len(faces) == 1 else f"{len(faces)} faces"
 
 
 def open_mapper(ref: str) -> StoredMapper:

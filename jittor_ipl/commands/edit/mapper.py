@@ -10,6 +10,7 @@ import click
 from jittor_ipl.commands import options
 from jittor_ipl.commands.edit.faces import (
     OpenedGenerator,
+    count_of,
     face_options,
     generator_options,
     open_faces,
@@ -202,6 +203,5 @@ def command(weights: str, seeds: str | None, latent: str | None, test_latents: s
     folder = edit_folder(outdir, "mapper", stored.description or Path(mapper_file).stem)
     shown = save_edit(folder, faces.names, before, after, facts)
     save_codes(folder / LATENTS, faces, codes)
-    count = "1 face" if len(after) == 1 else f"{len(after)} faces"
-    print(f"{stored.description or mapper_file}: {count} in {seconds:.1f} s -> {shown}")
+    print(f"{stored.description or mapper_file}: {count_of(after)} in {seconds:.1f} s -> {shown}")
     return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jittor_ipl.commands import options
-from jittor_ipl.commands.edit.faces import face_options, open_faces, open_generator
+from jittor_ipl.commands.edit.faces import count_of, face_options, open_faces, open_generator
 from jittor_ipl.commands.edit.guides import (
     DEMO_CLIPS,
     guide_options,
@@ -113,7 +113,7 @@ def command(seeds: str | None, latent: str | None, prompt: str, neutral: str, cl
              **settings_of(settings), "losses": losses, "seconds": seconds}
     shown = save_edit(folder, faces.names, before, after, facts)
     save_codes(folder / LATENTS, faces, codes)
-    print(f"{len(after)} {'face' if len(after) == 1 else 'faces'} in {seconds:.0f} s -> {shown}")
+    print(f"{count_of(after)} in {seconds:.0f} s -> {shown}")
     return 0
 
 

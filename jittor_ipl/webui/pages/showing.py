@@ -44,7 +44,7 @@ def view(job: Mapping[str, Any], words: Words) -> dict[str, Any]:
             "thumbnails": [_shown(one, job, words) for one in pictures[:6]], "groups": groups(pictures, job, words),
             "facts": facts(job["result"]["facts"], words), "table": table(job["result"]["facts"], words),
             "curve": curve(job["live"]["loss"], words), "kept": _kept(job, words), "links": _links(job, words),
-            "notes": list(job["result"]["facts"].get("remarks", ()))}
+            "notes": notes(job["result"]["facts"], words)}
 
 
 def _error(job: Mapping[str, Any], words: Words) -> str | None:
@@ -99,6 +99,13 @@ def facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     return shown
 
 
+def notes(found: Mapping[str, Any], words: Words) -> list[str]:
+    """Return what a person should be told in a line each: remarks on a picture, and how the CLIP reads their words."""
+    return [*found.get("remarks", ()),
+            *(words("note.read_as", word=word, other=other) for word, other in found.get("read_as", {}).items()),
+            *(words("note.never_seen", word=word) for word in found.get("unknown_words", ()))]
+
+
 def table(found: Mapping[str, Any], words: Words) -> dict[str, Any] | None:
     """Return the rows of a job that scores, with the names of their columns; None for other jobs."""
     rows = found.get("rows")
@@ -116,8 +123,6 @@ def figure(value: Any) -> str:
         return "✓" if value else "✗"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name} → {other}" for name, other in value.items())
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

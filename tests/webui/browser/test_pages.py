@@ -176,10 +176,12 @@ def test_a_picture_from_the_camera(visitor):
 
 
 def test_edits_by_words_with_a_live_strip_in_source_and_style(visitor):
-    page = visitor.open("edit?seed=2&style=disney")
+    page = visitor.open("edit?seed=2&style=disney&target=face with gold hair")
     page.locator("#go").click()
     strips = page.locator(".panel .pictures.strip")
     figures(page, 8)
+    assert page.locator(".panel .notes li").all_inner_texts() == [
+        visitor.words("note.read_as", word="gold", other="blond")]
     assert strips.count() == 2 and loaded(page)
     page.locator("#offset input[type=number]").fill("6")
     page.wait_for_function("document.querySelectorAll('.panel figure[data-key]').length === 12")
