@@ -16,7 +16,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.inversion.detect import predictor_file
 from jittor_ipl.submission.sets import SetEntry, open_set
 from jittor_ipl.webui.page_error import PageError, near
-from jittor_ipl.webui.pages.words import Phrase, Words
+from jittor_ipl.webui.pages.words import Phrase, Words, plural
 from jittor_ipl.webui.settings import ServerSettings
 from jittor_ipl.weights.refs import locate
 
@@ -94,8 +94,8 @@ class Choices:
             if name.casefold() == one.name.casefold():
                 return one
         there = ", ".join(dict.fromkeys(one.name for one in mine)) or Phrase("error.none_yet")
-        raise PageError("error.no_style", name=name, subject=subject, near=near(name, [one.name for one in mine]),
-                        names=there)
+        raise PageError("error.no_style", name=name, subject=plural(subject),
+                        near=near(name, [one.name for one in mine]), names=there)
 
     def methods(self, subject: str, style: str) -> list[StyleChoice]:
         """Return what every method made of a style, by name; UserError where none did."""
@@ -108,7 +108,7 @@ class Choices:
                 "finds_faces": finds_faces()}
 
     def _of_subject(self, subject: Domain) -> dict[str, Any]:
-        reason = None if subject.encoder else Words("en")("error.no_encoder", subject=subject.id)
+        reason = None if subject.encoder else Words("en")("error.no_encoder", subject=plural(subject.id))
         return {"id": subject.id, "source": subject.source, "styles": [one.to_json() for one in self.of(subject.id)],
                 "photographs": subject.encoder is not None, "no_photographs": reason,
                 "redraws": subject.redraws, "learns_words": subject.suite is not None,

@@ -72,8 +72,8 @@ class Job:
             self.fraction, self.pictures = 1.0, list(outcome.pictures)
             self.files, self.facts = list(outcome.files), dict(outcome.facts)
         if error is not None:
-            said = phrase_of(error)
-            self.error, self.error_key, self.error_fields = str(error), said.key, dict(said.fields)
+            said = phrase_of(error).to_json()
+            self.error, self.error_key, self.error_fields = str(error), said["key"], said["fields"]
         self.ended, self.cancelling = time.time(), False
         self.state = state
 

@@ -10,6 +10,7 @@ from jittor_ipl.config.suite import StyleEntry, Suite
 from jittor_ipl.disk.names import folded, folder_of, number_of
 from jittor_ipl.webui.catalogue import KEPT, Domain
 from jittor_ipl.webui.page_error import PageError
+from jittor_ipl.webui.pages.words import plural
 from jittor_ipl.webui.requests import LearnRequest, PicturesRequest
 
 MOST_KEPT = 200         # styles on one server
@@ -26,10 +27,10 @@ def plan_words(request: LearnRequest, subject: Domain, styles: Path) -> StyleRun
     by_clip = request.method in ("nada", "ipl")
     name = BY_CLIP.get(subject.id) if by_clip else subject.suite
     if name is None:
-        raise PageError("error.no_words_learnt", subject=subject.id)
+        raise PageError("error.no_words_learnt", subject=plural(subject.id))
     suite = load_suite(name, [*OVERRIDES, *([f"method={request.method}"] if by_clip else [])])
     if request.method == "teacher" and suite.method != "teacher":
-        raise PageError("error.no_teacher", subject=subject.id)
+        raise PageError("error.no_teacher", subject=plural(subject.id))
     near = next((one for one in suite.names() if one != request.words and misspelt(request.words, one)), None)
     if near and not request.new_style:
         raise PageError("error.nearly_known", words=request.words, known=near)
@@ -41,7 +42,7 @@ def plan_words(request: LearnRequest, subject: Domain, styles: Path) -> StyleRun
 def plan_pictures(request: PicturesRequest, subject: Domain, styles: Path, pictures: Path) -> StyleRun:
     """Return how a style is learnt from the files of a folder; UserError where none can, and for a taken name."""
     if subject.pictures is None:
-        raise PageError("error.no_pictures_learnt", subject=subject.id)
+        raise PageError("error.no_pictures_learnt", subject=plural(subject.id))
     suite = load_suite(subject.pictures, OVERRIDES)
     return _checked(suite, StyleEntry(name=request.name, style_images=str(pictures)), styles, request.name)
 

@@ -9,6 +9,7 @@ from jittor_ipl.webui.catalogue import Choices, Domain, StyleChoice, finds_faces
 from jittor_ipl.webui.jobs import Job
 from jittor_ipl.webui.learning_plans import folder_kept, plan_pictures, plan_words
 from jittor_ipl.webui.page_error import PageError, near
+from jittor_ipl.webui.pages.words import plural
 from jittor_ipl.webui.requests import (
     REDRAWN,
     AlignRequest,
@@ -71,7 +72,7 @@ def _photograph(find: Finder, request: AlignRequest | InvertRequest, task: Task)
     if isinstance(request, AlignRequest):
         return task
     if task.subject.encoder is None:
-        raise PageError("error.no_encoder", subject=task.subject.id)
+        raise PageError("error.no_encoder", subject=plural(task.subject.id))
     return replace(task, styles=find.styles(task.subject, request.styles))
 
 

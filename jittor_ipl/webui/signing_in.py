@@ -12,7 +12,7 @@ from jittor_ipl.webui.accounts import SESSION_SECONDS, Accounts
 from jittor_ipl.webui.guard import SESSION, address_of
 
 _FORM = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>jittor_ipl: sign in 登录</title>
+<link rel="icon" href="data:,"><title>jittor_ipl: sign in 登录</title>
 <style>:root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;max-width:22rem;margin:12vh auto;
 padding:0 1rem}input,button{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin:.25rem 0 1rem}</style>
 <main><h1>jittor_ipl</h1><form method="post" action="/login">

@@ -17,6 +17,7 @@ from jittor_ipl.disk.atomic import make_folder, write_bytes
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import encode_png, read_picture
 from jittor_ipl.webui.page_error import PageError
+from jittor_ipl.webui.pages.words import Words
 from jittor_ipl.webui.settings import ServerSettings
 
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -50,7 +51,7 @@ class Uploads:
                 raw.unlink(missing_ok=True)
             pixels, remarks = self._fitting(picture.pixels), picture.remarks()
             if pixels is not picture.pixels:
-                remarks.append(f"reduced to {self._limits.upload_side} px")
+                remarks.append(Words("en")("remark.reduced", side=self._limits.upload_side))
             write_bytes(folder / f"{name}.png", encode_png(pixels))
         self._sweep_owner(folder)
         height, width, _ = pixels.shape

@@ -99,6 +99,7 @@ def test_a_document_has_its_language_before_any_script(server, path, tag):
     found = server[1].get(path, headers={"accept-language": "fr"})
     assert re.search(r'<html[^>]*\slang="([^"]*)"', found.text)[1] == tag
     assert found.text.index(f'"language", {{get: () => "{tag}"}}') < found.text.index("gradio_config")
+    assert found.text.index('<link rel="icon" href="data:,">') < found.text.index("<script")
     assert int(found.headers["content-length"]) == len(found.content)
 
 

@@ -83,8 +83,9 @@ class PhotoPage:
         square = upload["width"] == upload["height"]
         found = None if square else self._found(upload, request)
         value, way = place(upload, found), "never" if square else "always"
-        told = self.words("photo.found" if found else "photo.given")
-        return (value, gr.update(visible=True, value=way), gr.update(value=told, visible=not square),
+        told = [self.words.translated("remark", text) for text in upload["remarks"]]
+        told += [] if square else [self.words("photo.found" if found else "photo.given")]
+        return (value, gr.update(visible=True, value=way), gr.update(value="\n\n".join(told), visible=bool(told)),
                 self.cut(value, way, request), self.site.empty("photo"))
 
     def cut(self, value: dict[str, Any] | None, way: str, request: gr.Request) -> str:

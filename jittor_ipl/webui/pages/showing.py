@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from jittor_ipl.webui.pages.words import Words
+from jittor_ipl.webui.pages.words import Phrase, Words
 
 TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -48,9 +48,11 @@ def view(job: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 
 def _error(job: Mapping[str, Any], words: Words) -> str | None:
-    """Return why a job failed; records of earlier versions have the English text alone."""
-    key = job["error_key"]
-    return words(key, **job["error_fields"]) if key is not None and key in words else job["error"]
+    """Return why a job failed; in English where its record is of a version that had no such key or other fields."""
+    try:
+        return words.phrase(Phrase.from_json({"key": job["error_key"], "fields": job["error_fields"]}))
+    except KeyError:
+        return job["error"]
 
 
 def state_text(job: Mapping[str, Any], words: Words) -> str:
@@ -95,13 +97,14 @@ def facts(found: Mapping[str, Any], words: Words) -> list[tuple[str, str]]:
     for name, value in found.items():
         if f"fact.{name}" in words and value not in (None, [], {}, ""):
             value = sum(value.values()) if name == "seconds" and isinstance(value, dict) else value     # of the stages
+            value = words.translated(name, value) if name == "verdict" else value
             shown.append((words("fact." + name), percent(value) if name.startswith("explained") else figure(value)))
     return shown
 
 
 def notes(found: Mapping[str, Any], words: Words) -> list[str]:
     """Return what a person should be told in a line each: remarks on a picture, and how the CLIP reads their words."""
-    return [*found.get("remarks", ()),
+    return [*(words.translated("remark", text) for text in found.get("remarks", ())),
             *(words("note.read_as", word=word, other=other) for word, other in found.get("read_as", {}).items()),
             *(words("note.never_seen", word=word) for word in found.get("unknown_words", ()))]
 

@@ -12,7 +12,7 @@ from jittor_ipl.webui.pages.document import Documents
 from jittor_ipl.webui.pages.frame import PAGES, Site
 from jittor_ipl.webui.pages.style_sheet import STATIC, head
 from jittor_ipl.webui.pages.theme import theme
-from jittor_ipl.webui.pages.words import HTML_LANGUAGE, LANGUAGES, Words, preferred
+from jittor_ipl.webui.pages.words import LANGUAGES, Words, preferred
 from jittor_ipl.webui.quick_gradio import pages_alone
 from jittor_ipl.webui.settings import ServerSettings
 
@@ -41,7 +41,7 @@ def mount_site(app: FastAPI, desk: Desk, settings: ServerSettings) -> None:
                             blocked_paths=[str(path.resolve()) for path in closed], show_error=False, ssr_mode=False,
                             max_file_size=settings.limits.body, enable_monitoring=False, pwa=False, mcp_server=False,
                             theme=theme(), head=head())
-    app.add_middleware(Documents, languages=HTML_LANGUAGE)
+    app.add_middleware(Documents)
 
 
 def blocks(site: Site) -> gr.Blocks:

@@ -14,4 +14,4 @@ def address(name: str) -> str:
 
 def head() -> str:
     """Return what Gradio adds to the <head> of every page, after its own style sheets."""
-    return f'<link rel="icon" href="data:,"><link rel="stylesheet" href="{address("style.css")}">'
+    return f'<link rel="stylesheet" href="{address("style.css")}">'

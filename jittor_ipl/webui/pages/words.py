@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 LANGUAGES = {"en": "English", "zh": "中文"}     # by the names that the switch shows, in the order of words.json
@@ -24,6 +26,17 @@ class Phrase:
 
     key: str
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return its key and fields, those of phrases among them in the same way."""
+        return {"key": self.key, "fields": {name: value.to_json() if isinstance(value, Phrase) else value
+                                            for name, value in self.fields.items()}}
+
+    @staticmethod
+    def from_json(given: Mapping[str, Any]) -> Phrase:
+        """Return the phrase of which `to_json` returned this."""
+        return Phrase(given["key"], {name: Phrase.from_json(value) if isinstance(value, Mapping) else value
+                                     for name, value in given["fields"].items()})
 
 
 @dataclass(frozen=True)
@@ -49,10 +62,32 @@ class Words:
         """Return the text of `<prefix>.<name>`, or the name itself where the table has none: a style, a new subject."""
         return self(f"{prefix}.{name}") if f"{prefix}.{name}" in self else name
 
+    def translated(self, prefix: str, text: str) -> str:
+        """Return an English text of another room in this language: that of the key `<prefix>.…` whose English it is.
+
+        A text that no such key has comes back as it is.
+        """
+        for key, (english, *_) in words_table().items():
+            if key.startswith(f"{prefix}.") and (found := re.fullmatch(_pattern(english), text)):
+                return self(key, **found.groupdict())
+        return text
+
     @property
     def others(self) -> list[str]:
         """The languages beside this one."""
         return [language for language in LANGUAGES if language != self.language]
+
+
+def _pattern(text: str) -> str:
+    """Return the regular expression of a text of the table: a group for each field."""
+    parts = Formatter().parse(text)
+    return "".join(re.escape(part) + (f"(?P<{name}>.+)" if name else "") for part, name, _, _ in parts)
+
+
+def plural(subject: str) -> Phrase | str:
+    """Return what several pictures of a subject are called within a text; its id where the table has no word for it."""
+    key = f"subject.{subject}.plural"
+    return Phrase(key) if key in words_table() else subject
 
 
 def preferred(accepted: str, default: str) -> str:

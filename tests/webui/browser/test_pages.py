@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="the page's packages are not installed: pip install -r requirements-ui.txt")
 import uvicorn  # noqa: E402
 from fastapi import FastAPI, Request  # noqa: E402
+from fastapi.responses import HTMLResponse  # noqa: E402
 
 from jittor_ipl.webui import signing_in  # noqa: E402
 from jittor_ipl.webui.accounts import Accounts, add_user  # noqa: E402
@@ -22,6 +23,12 @@ from jittor_ipl.webui.settings import ServerSettings  # noqa: E402
 
 # Where eyes and mouth are in `photograph`, in its pixels: a face of the demo world, enlarged, off the centre.
 EYES, MOUTH, SHAPE = ((181, 157), (239, 157)), (210, 217), (300, 380, 3)
+
+
+# Names and texts of the camera's field, and names of fields beside it, in which there is no Chinese.
+LATIN = """() => [...document.querySelectorAll("#picture *, #strength input, .select-all-checkbox")].flatMap(one =>
+    [one.ariaLabel, one.title, ...[...one.childNodes].filter(node => node.nodeType === 3).map(node => node.nodeValue)])
+    .filter(text => /[a-z]/i.test(text || "") && !/[\u4e00-\u9fff]/.test(text))"""
 
 
 def figures(page, most=None):
@@ -78,6 +85,8 @@ def test_home_has_two_cards_and_a_surprise(visitor):
 
 def test_styles_of_several_seeds_with_the_right_seed_under_each(visitor):
     page = visitor.open("studio?seeds=4,7&styles=disney,cubism")
+    first = page.locator("#styles label:has(> input + span)").first
+    assert first.locator("input").get_attribute("aria-label") == first.inner_text().strip() == "disney"
     page.locator("#go").click()
     shown = figures(page, 6)
     assert loaded(page)
@@ -165,10 +174,13 @@ def place(page, at):
 def test_a_picture_from_the_camera(visitor):
     page = visitor.open("photo")
     page.locator("#picture .source-selection button").nth(1).click()
-    page.locator("#picture").get_by_role("button", name=re.compile("access|访问|摄像头", re.I)).click()
+    page.locator("#picture").get_by_role("button", name=visitor.words("gradio.access")).click()
     page.locator("#picture video").wait_for()
     page.wait_for_function("document.querySelector('#picture video').videoWidth > 0")       # nothing is caught before
     assert not visitor.faults()
+    shutter = page.locator("#picture .capture-button")
+    assert shutter.get_attribute("aria-label") == visitor.words("gradio.capture")
+    assert visitor.language == "en" or not page.evaluate(LATIN)
     visitor.look("camera")
     page.locator("#picture button[aria-label*=apture], #picture .button-wrap button").first.click()
     page.locator(".points img").wait_for()
@@ -347,7 +359,7 @@ def signing_in_address(tmp_path):
 
     @app.get("/")
     def home(request: Request):
-        return {"owner": owner_of(request)}
+        return HTMLResponse(f'<link rel="icon" href="data:,">{owner_of(request)}')
     with socket.create_server(("127.0.0.1", 0)) as listening:
         running = uvicorn.Server(uvicorn.Config(Guard(app, ServerSettings(), accounts), log_level="warning"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -358,7 +370,8 @@ def signing_in_address(tmp_path):
 
 
 def test_signing_in(visitor, signing_in_address):
-    page = visitor.page
+    page, missing = visitor.page, []
+    page.on("console", lambda said: missing.append(said.location["url"]) if "404" in said.text else None)
     page.goto(signing_in_address)
     assert page.url.endswith("/login") and not visitor.faults()
     for password, seen in (("wrong", "用户名或密码错误"), ("correct horse", "user anna")):
@@ -369,3 +382,4 @@ def test_signing_in(visitor, signing_in_address):
         if password == "wrong":
             assert not visitor.faults()
             visitor.look("sign-in")
+    assert not missing

@@ -93,8 +93,33 @@
     follow(element, address);
   }
 
-  // Gradio names some of its fields by a title alone, which screen readers may leave out.
-  const named = (element) => { if (!element.ariaLabel) element.ariaLabel = element.title; };
+  // Gradio has some of its words in English alone (document.py): [its text, ours], "{label}" standing for a field's.
+  const inOurWords = (text) => {
+    for (const [theirs, ours] of window.gradioWords || []) {
+      const [before, after] = theirs.split("{label}");
+      if (after === undefined ? text.trim() === theirs : text.startsWith(before) && text.endsWith(after))
+        return ours.replace("{label}", () => text.slice(before.length, text.length - (after || "").length));
+    }
+    return text;
+  };
+
+  // Gradio names some of its fields by a title alone, which screen readers may leave out, and ticks of a list by their
+  // value, not by the text beside them.
+  const TICKS = "label > input[type=checkbox][aria-label]:has(+ span)";
+  const NAMES = ["aria-label", "title"];
+  function named(element) {
+    const beside = element.matches(TICKS) && element.nextElementSibling.textContent.trim();
+    const given = element.matches("input, button") && element.title;
+    for (const name of NAMES) {
+      const text = element.getAttribute(name), ours = inOurWords(beside || text || given || "");
+      if (ours && ours !== text) element.setAttribute(name, ours);
+    }
+    for (const node of element.childNodes)
+      if (node.nodeType === Node.TEXT_NODE && node.nodeValue.trim()) {
+        const ours = inOurWords(node.nodeValue);
+        if (ours !== node.nodeValue) node.nodeValue = ours;
+      }
+  }
 
   // Its button for further files has another button inside, which alone had a name and did something: style.css hides
   // that one, and its name and its work are the outer one's.
@@ -109,7 +134,7 @@
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     const all = (what) => [...(node.matches(what) ? [node] : []), ...node.querySelectorAll(what)];
     all("[data-watch]").forEach(begin);
-    all("input[title], button[title]").forEach(named);
+    all("[aria-label], [title], [title] .wrap").forEach(named);
     all(ADDS_FILES).forEach(oneButton);
     all("[data-title]").forEach((element) => { document.title = element.dataset.title; });
     all("a[data-language]").forEach((element) => { element.search = location.search; });
@@ -151,8 +176,9 @@
     new MutationObserver(applyTheme).observe(document.body, { attributeFilter: ["class"] });    // Gradio has a will too
     arrived(document.body);
     new MutationObserver((changes) => changes.forEach((change) =>
-      change.type === "attributes" ? begin(change.target) : change.addedNodes.forEach(arrived)))
-      .observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-watch"] });
+      change.type === "childList" ? change.addedNodes.forEach(arrived) :
+        (NAMES.includes(change.attributeName) ? named : begin)(change.target)))
+      .observe(document.body, { childList: true, subtree: true, attributeFilter: ["data-watch", ...NAMES] });
   };
   document.body ? start() : document.addEventListener("DOMContentLoaded", start);
 })();
