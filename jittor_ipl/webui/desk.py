@@ -95,10 +95,11 @@ class Desk:
                 lane.worker.terminate()
         for thread in self._threads:
             thread.join(timeout=10)
-        for job in self._jobs.values():
-            if not job.over:
-                job.end("failed", error=stopped())
-                job.save()
+        with self._changed:
+            for job in self._jobs.values():
+                if not job.over:
+                    job.end("failed", error=stopped())
+                    self._save(job)
 
     def state(self) -> dict[str, Any]:
         """Return what anybody may know: whether models are loaded, and how many jobs wait where."""

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 from stand_in import DIES, FAULT, MISTAKE, SLOW, StandIn
 
+from jittor_ipl.errors import UserError
 from jittor_ipl.webui.desk import Busy, Desk, NoSuchJob
+from jittor_ipl.webui.jobs import Job
 from jittor_ipl.webui.requests import parse
 from jittor_ipl.webui.settings import Limits, ServerSettings
 
@@ -158,6 +160,16 @@ def test_jobs_are_found_again_after_a_restart(settings):
             assert found[job.id]["state"] == "failed" and "stopped" in found[job.id]["error"]
     finally:
         second.stop()
+
+
+def test_a_full_disk_does_not_keep_the_server_from_stopping(desk, monkeypatch, caplog):
+    jobs = [begun(desk, desk.submit(job_of(SLOW), ANNA)), *(desk.submit(job_of(seed), ANNA) for seed in (1, 2))]
+
+    def full(job):
+        raise UserError("no space left")
+    monkeypatch.setattr(Job, "save", full)
+    desk.stop()
+    assert [job.state for job in jobs] == ["failed"] * 3 and caplog.text.count("no space left") == 3
 
 
 def test_old_jobs_go_with_their_pictures(settings):
