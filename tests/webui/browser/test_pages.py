@@ -15,6 +15,7 @@ import uvicorn  # noqa: E402
 from fastapi import FastAPI, Request  # noqa: E402
 from fastapi.responses import HTMLResponse  # noqa: E402
 
+from jittor_ipl.images.files import ORIENTATION  # noqa: E402
 from jittor_ipl.webui import signing_in  # noqa: E402
 from jittor_ipl.webui.accounts import Accounts, add_user  # noqa: E402
 from jittor_ipl.webui.guard import Guard, owner_of  # noqa: E402
@@ -59,15 +60,16 @@ def choose(page, field, name):
 
 
 def photograph(visitor):
-    """Return a photograph of a face of the demo world: a PNG."""
+    """Return a photograph of a face of the demo world: a JPEG that stands on its head, as its EXIF data says."""
     page = visitor.open("studio?seeds=3&styles=disney")
     page.locator("#go").click()
     face = page.request.get(visitor.address + figures(page, 2).first.locator("img").get_attribute("src")).body()
     pixels = np.asarray(Image.open(io.BytesIO(face)).convert("RGB").resize((256, 256), Image.Resampling.BICUBIC))
     wall = np.full(SHAPE, (120, 130, 110), np.uint8)
     wall[30:286, 82:338] = pixels
-    out = io.BytesIO()
-    Image.fromarray(wall).save(out, "PNG")
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[ORIENTATION] = 3
+    Image.fromarray(wall).rotate(180).save(out, "JPEG", quality=95, exif=exif)
     return out.getvalue()
 
 
@@ -137,9 +139,10 @@ def test_own_picture_points_reconstruction_and_styles(visitor):
     data = photograph(visitor)
     page = visitor.open("photo")
     page.locator("#picture input[type=file]").first.set_input_files(
-        {"name": "me.png", "mimeType": "image/png", "buffer": data})
+        {"name": "me.jpg", "mimeType": "image/jpeg", "buffer": data})
     page.locator(".points button").nth(2).wait_for()
     page.locator("#align-panel figure img").wait_for()
+    page.get_by_text(visitor.words("remark.turned"), exact=True).wait_for()
     box = page.locator(".points img").bounding_box()
     scale = box["width"] / SHAPE[1]
     for x, y in (*EYES, MOUTH):         # clicks place one point after the other
@@ -157,6 +160,7 @@ def test_own_picture_points_reconstruction_and_styles(visitor):
     page.locator("#photo-panel figure").nth(4).wait_for()
     page.locator("#photo-panel .status").wait_for(state="detached")
     assert loaded(page)
+    page.locator(".facts").get_by_text(visitor.words("verdict.known", share="|").split("|")[0]).wait_for()
     visitor.look("photo")
     page.get_by_role("link", name=visitor.words("photo.edit")).click()      # the same face, edited by words
     page.locator("#face").wait_for()
