@@ -13,6 +13,10 @@ from jittor_ipl.webui.pages.words import Phrase
 REDRAWN = "redrawn"     # of the methods: the diffusion model redraws the source's picture, no generator is adapted
 MOST_SEEDS, MOST_STYLES, MOST_PICTURES = 64, 12, 256
 MOST_TEXT = 400         # characters of a list of seeds
+# pydantic's kinds of mistakes that have words of ours, which name its bounds as its context does.
+BOUNDS = {"too_short": "error.too_few", "too_long": "error.too_many", "string_too_short": "error.empty",
+          "string_too_long": "error.long_text", "greater_than_equal": "error.too_small",
+          "less_than_equal": "error.too_large"}
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Id = Annotated[str, Field(min_length=1, max_length=160)]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
@@ -174,20 +178,30 @@ def parse(given: Any) -> Request:
 
 
 def _first(error: ValidationError, model: type[Request]) -> PageError:
-    """Return the first mistake, and where it is. What pydantic says of a value is English in every language."""
+    """Return the first mistake, and where it is. What pydantic says but of BOUNDS is English in every language."""
     mistake = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return PageError("error.no_part", name=where[:60], near=near(where[:60], model.model_fields))
+        name = str(mistake["loc"][-1])[:60]
+        return PageError("error.no_part", name=name, near=near(name, model.model_fields))
     if mistake["type"] == "value_error":        # a UserError, worded in full
         text = phrase_of(mistake["ctx"]["error"])
     elif mistake["type"] == "missing":
         text = Phrase("error.missing")
     else:
-        said, given = mistake["msg"], repr(mistake["input"])
-        reason = Phrase("error.in_english", {"text": f"{said[0].lower()}{said[1:]}"})
+        said, given, bound = mistake["msg"], repr(mistake["input"]), BOUNDS.get(mistake["type"])
+        reason = Phrase("error.in_english", {"text": f"{said[0].lower()}{said[1:]}"}) if bound is None else \
+            Phrase(bound, mistake["ctx"])
         text = Phrase("error.value", {"text": reason, "given": given if len(given) <= 60 else given[:59] + "…"})
-    return PageError("error.at", where=where, text=text) if where else PageError(text.key, **text.fields)
+    if not mistake["loc"]:      # of the whole request
+        return PageError(text.key, **text.fields)
+    return PageError("error.at", where=_part(mistake["loc"]), text=text)
+
+
+def _part(place: tuple[str | int, ...]) -> Phrase:
+    """Return which part of a request a place in it is: a field, or what has a name or number inside of one."""
+    whole, *inside = place
+    part = Phrase(f"part.{whole}")
+    return Phrase("part.inside", {"part": part, "place": ".".join(map(str, inside))}) if inside else part
 
 
 def _seeds(given: Any) -> Any:

@@ -34,7 +34,7 @@ def test_seeds_are_a_number_a_list_or_a_text():
 @pytest.mark.parametrize("given, said", [
     ([], "an object with a kind"), (None, "an object with a kind"), ({}, "no job of the kind 'None'"),
     ({"kind": "generat"}, "did you mean 'generate'"), ({"kind": ["generate"]}, "no job of the kind"),
-    ({"kind": "generate", "seeds": [-1]}, "seeds.0: input should be greater"),
+    ({"kind": "generate", "seeds": [-1]}, "seeds.0: it has to be at least 0 (given: -1)"),
     ({"kind": "generate", "seeds": [2**32]}, "seeds.0"), ({"kind": "generate", "seeds": "1-x"}, "neither a number"),
     ({"kind": "generate", "seeds": "0-64"}, "65 seeds are too many"), ({"kind": "generate", "seeds": []}, "seeds"),
     ({"kind": "generate", "seeds": "1" * 500}, "at most 400"), ({"kind": "generate", "seeds": [1.5]}, "seeds.0"),
@@ -45,7 +45,8 @@ def test_seeds_are_a_number_a_list_or_a_text():
     ({"kind": "align", "upload": "a", "eyes": [[1, 2], [3, 4]]}, "eyes and mouth belong together"),
     ({"kind": "learn", "words": "x", "name": "../up"}, "would not stay"),
     ({"kind": "learn", "words": "x", "name": "a\0b"}, "control character"),
-    ({"kind": "learn-pictures", "name": "x", "uploads": ["a"]}, "uploads"),
+    ({"kind": "learn-pictures", "name": "x", "uploads": ["a"]}, "uploads: at least 3 are needed (given: ['a'])"),
+    ({"kind": "learn", "words": "", "name": "x"}, "words: it is empty"),
 ])
 def test_mistakes_are_told_in_one_short_line(given, said):
     with pytest.raises(UserError) as caught:

@@ -22,7 +22,7 @@ from jittor_ipl.webui.jobs import Job, read_jobs
 from jittor_ipl.webui.page_error import PageError, phrase_of
 from jittor_ipl.webui.pages.document import gradio_words
 from jittor_ipl.webui.pages.words import LANGUAGES, Words, plural, preferred, words_table
-from jittor_ipl.webui.requests import parse
+from jittor_ipl.webui.requests import KINDS, parse
 
 PAGES = Path(__file__).resolve().parents[2] / "jittor_ipl" / "webui" / "pages"
 ROOM = [*PAGES.parent.rglob("*.py"), *PAGES.glob("templates/*.html")]
@@ -68,7 +68,7 @@ def test_every_key_is_used():
     text = "".join(path.read_text() for path in ROOM)
     made = ("nav.", "home.", "subject.", "one.", "kind.", "state.", "stage.", "method.", "fact.", "column.", "style.",
             "picture.alt.", "picture.reconstruction", "photo.eye_", "photo.mouth", "edit.face.", "remark.", "verdict.",
-            "gradio.")
+            "gradio.", "part.")
     unused = [key for key in words_table() if f'"{key}"' not in text and f"'{key}'" not in text
               and not key.startswith(made) and key.split(".")[-1] not in ("title", "lead", "empty")]
     assert not unused
@@ -165,13 +165,22 @@ def mistake(**job):
 
 
 def test_mistakes_are_told_in_both_languages():
-    many, part, deep, value = (mistake(seeds="0-64"), mistake(seed=1), mistake(seeds="five"), mistake(truncation=9))
+    many, part, deep, value = (mistake(seeds="0-64"), mistake(seed=1), mistake(seeds="five"), mistake(truncation="x"))
     told = [[Words(language).phrase(phrase_of(one)) for one in (many, part, deep, value)] for language in ("en", "zh")]
     assert told[0] == [str(many), str(part), str(deep), str(value)]
-    assert told[1][:2] == ["seeds：65 个种子太多：最多 64 个", "这种任务没有 'seed' 这一项（您是否想写 'seeds'？）"]
+    assert told[1][:2] == ["种子：65 个种子太多：最多 64 个", "这种任务没有 'seed' 这一项（您是否想写 'seeds'？）"]
     for english, chinese in zip(told[0][2:], told[1][2:]):
         assert "原因只有英文说明：" in chinese
-    assert told[1][2].endswith(told[0][2].removeprefix("seeds: ")) and "给出的值 9 不合适" in told[1][3]
+    assert told[1][2].endswith(told[0][2].removeprefix("seeds: ")) and "给出的值 'x' 不合适" in told[1][3]
+    few = mistake(kind="learn-pictures", name="x", uploads=["a"])
+    assert Words("zh").phrase(phrase_of(few)) == "上传的图片：给出的值 ['a'] 不合适。至少需要 3 个"
+    assert Words("zh").phrase(phrase_of(mistake(seeds=[0, -1]))) == "种子（1）：给出的值 -1 不合适。至少应为 0"
+
+
+def test_every_part_of_a_request_has_its_name_on_the_page():
+    parts = {name for model in KINDS.values() for name in model.model_fields}
+    assert {key: texts[0] for key, texts in words_table().items() if key.startswith("part.")} == {
+        "part.inside": "{part}.{place}", **{f"part.{name}": name for name in parts}}
 
 
 def test_a_mistake_comes_whole_from_a_worker():
