@@ -61,7 +61,7 @@ class StopOnSignal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Restore the handlers; a RuntimeError after a signal is the stop itself and becomes `Interrupted`.
+        """Restore the handlers; raise `Interrupted` after a signal, whether a RuntimeError followed it or no error did.
 
         A terminal's Ctrl-C and `timeout` signal the whole process group: the compiler that Jittor just then runs dies
         of it, and Jittor raises. The next run compiles that kernel again and goes on after its last checkpoint.
