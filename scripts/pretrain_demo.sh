@@ -3,6 +3,7 @@
 #   bash scripts/pretrain_demo.sh            everything
 #   bash scripts/pretrain_demo.sh judge      only some parts
 #   bash scripts/pretrain_demo.sh diffusion  the diffusion model, its decoder first
+#   bash scripts/pretrain_demo.sh pets-teacher   what lets diffusion-all draw pets, its decoder first
 #   bash scripts/pretrain_demo.sh directions the dictionary of edits by words, some minutes
 #   bash scripts/pretrain_demo.sh judge-shape    after it: pictures that went through its autoencoder are among the examples
 # Two parts train side by side, one core each: small networks gain more from that than from a second thread.
@@ -28,7 +29,7 @@ if [ $# -gt 0 ]; then
 fi
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain --pools
 "$PYTHON" -m jittor_ipl.world.teaching.pretrain clip-plain clip-local clip-robust pets-judge pets-judge-structure & first=$!
-"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator encoder pets-generator diffusion judge-shape & second=$!
+"$PYTHON" -m jittor_ipl.world.teaching.pretrain judge judge-structure generator encoder pets-generator diffusion diffusion-all judge-shape pets-teacher & second=$!
 status=0
 wait "$first" || status=$?
 wait "$second" || status=$?

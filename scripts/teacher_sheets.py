@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Show the adapted demo generators beside the truth, at twice their size, and how the teacher gets there.
+"""Show the adapted demo generators beside the truth, at twice their size or --scale, and how the teacher gets there.
 
     python scripts/teacher_sheets.py docs/demo-sheet.png                     adapted pictures, below them the truth
+    python scripts/teacher_sheets.py docs/pets-sheet.webp --weights B_weight/demo_pets --scale 1
     python scripts/teacher_sheets.py blind.png --blind 7                     adapted rows alone, shuffled, numbered
     python scripts/teacher_sheets.py docs/teacher-idea.png --runs runs/demo  source, redrawn, adapted, truth
 
@@ -15,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SEEDS, SCALE = range(2_000_000, 2_000_008), 2
+SEEDS = range(2_000_000, 2_000_008)
 SHOWN = ("tolkien elf", "werewolf", "wall painting", "cartoon")
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("B_weight/demo"))
+    parser.add_argument("--scale", type=int, default=2, help="times the pictures' own size")
     parser.add_argument("--blind", type=int, metavar="SEED", help="shuffle the styles by this seed, print the answers")
     parser.add_argument("--runs", type=Path, help="finished runs with their pairs: show the idea")
     options = parser.parse_args()
@@ -31,15 +33,16 @@ def main() -> None:
     from jittor_ipl.images.sheets import contact_sheet, encode_sheet
     rows = idea(options.runs) if options.runs else blind(options) if options.blind is not None \
         else truth(options.weights)
-    print(write_bytes(options.path, encode_sheet(contact_sheet([(name, larger(tiles)) for name, tiles in rows]))))
+    rows = [(name, larger(tiles, options.scale)) for name, tiles in rows]
+    print(write_bytes(options.path, encode_sheet(contact_sheet(rows), options.path.suffix)))
 
 
 def truth(weights: Path) -> list:
     """The source's row, and for each style the adapted generator's and the true renders'."""
     z, source, entries = read(weights)
     rows = [("source", drawn(source, z))]
-    for style, generator in entries:
-        rows += [(style, drawn(generator, z)), ("truth", rendered(z, style))]
+    for entry, generator in entries:
+        rows += [(entry.plan.style, drawn(generator, z)), ("truth", rendered(z, entry.plan.style, entry.plan.source))]
     return rows
 
 
@@ -47,7 +50,8 @@ def blind(options: argparse.Namespace) -> list:
     """The adapted rows in another order, with numbers for names."""
     z, _, entries = read(options.weights)
     order = np.random.default_rng(options.blind).permutation(len(entries))
-    print("answers:", {int(place) + 1: entries[index][0] for place, index in enumerate(order)}, file=sys.stderr)
+    print("answers:", {int(place) + 1: entries[index][0].plan.style for place, index in enumerate(order)},
+          file=sys.stderr)
     return [(str(place + 1), drawn(entries[index][1], z)) for place, index in enumerate(order)]
 
 
@@ -65,19 +69,20 @@ def idea(runs: Path) -> list:
             continue
         z = latents(run.generator_seed, run.teacher.pairs, 128)[:len(SEEDS)]
         redrawn = read_safetensors(folder / PAIRS / "000000.safetensors")[0]["redrawn"][:len(SEEDS)]
-        rows += [("source", drawn(load_generator(run.source.generator), z)), ("teacher", list(redrawn)),
-                 (run.style, drawn(load_generator(folder / GENERATOR), z)), ("truth", rendered(z, run.style))]
+        source = run.source.generator
+        rows += [("source", drawn(load_generator(source), z)), ("teacher", list(redrawn)),
+                 (run.style, drawn(load_generator(folder / GENERATOR), z)), ("truth", rendered(z, run.style, source))]
     return rows
 
 
 def read(weights: Path) -> tuple:
-    """Latents of `SEEDS`, the source generator, and (style, generator) of a set of weights."""
+    """Latents of `SEEDS`, the source generator, and (entry, generator) of a set of weights."""
     from jittor_ipl.runtime.streams import z_from_seeds
     from jittor_ipl.submission.produce import load, source_of
     from jittor_ipl.submission.sets import open_set
     entries = open_set(weights).entries
     source = source_of(entries[0].plan.source)
-    return (z_from_seeds(SEEDS, source.style_dim), source, [(entry.plan.style, load(entry)) for entry in entries])
+    return (z_from_seeds(SEEDS, source.style_dim), source, [(entry, load(entry)) for entry in entries])
 
 
 def drawn(generator, z: np.ndarray) -> list:
@@ -87,16 +92,17 @@ def drawn(generator, z: np.ndarray) -> list:
     return list(to_uint8(np.clip(pictures(generator, z), -1, 1)))
 
 
-def rendered(z: np.ndarray, style: str) -> list:
-    """The renderer's pictures of the faces that latents z stand for."""
-    from jittor_ipl.world.subjects import PORTRAITS
-    return list(np.moveaxis(PORTRAITS.render(PORTRAITS.table.from_latent(z), style), 1, -1))
+def rendered(z: np.ndarray, style: str, source: str) -> list:
+    """The renderer's pictures of what latents z of the generator `source` stand for."""
+    from jittor_ipl.world.subjects import subject_of
+    subject = subject_of(source)
+    return list(np.moveaxis(subject.render(subject.table.from_latent(z), style), 1, -1))
 
 
-def larger(tiles: list) -> list:
-    """Tiles at `SCALE` times their size, smooth."""
+def larger(tiles: list, scale: int) -> list:
+    """Tiles at `scale` times their size, smooth."""
     from PIL import Image
-    side = tiles[0].shape[0] * SCALE
+    side = tiles[0].shape[0] * scale
     return [np.asarray(Image.fromarray(tile).resize((side, side), Image.Resampling.BICUBIC)) for tile in tiles]
 
 

@@ -26,7 +26,7 @@ def load(tmp_path: Path, teacher: str, method: str = "method: teacher") -> Style
     ("teacher: {source: '{target}'}", "teacher.source names {target}; choose {class} or {description}"),
     ("teacher: {target: '{class}'}", "teacher.target names {class}; choose {target} or {description}"),
     ("teacher: {describe: faces}", "say {description} in source and target, or leave it out"),
-    ("teacher: {source: '{description}'}", "set it to portraits, faces or a file"),
+    ("teacher: {source: '{description}'}", "set it to portraits, faces, pets or a file"),
     ("teacher: {pairs: {count: 4, batch: 5}}", "pairs.batch 5 is more than pairs.count 4"),
     ("teacher: {pairs: {inversion: 1.5}}", "teacher.pairs.inversion"),
     ("teacher: {pairs: {guidance: -1}}", "teacher.pairs.guidance"),

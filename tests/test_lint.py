@@ -50,7 +50,7 @@ ROWS = [
     ["__main__"],
 ]
 # What a room may import of one that stands beside it: these modules and nothing else.
-DOORS = {"adaptation": {"jittor_ipl.diffusion.teacher"}}
+DOORS = {"adaptation": {"jittor_ipl.diffusion.teacher"}, "world": {"jittor_ipl.diffusion.teacher"}}
 ROW = {room: index for index, rooms in enumerate(ROWS) for room in rooms}
 LOOSE = {"cli", "clip", "errors", "losses"}   # the files beside the rooms
 

@@ -108,7 +108,7 @@ class _Run:
         self.official = config.compat == "official"
         self.source = load_generator(config.source.generator)
         self.listeners = make_listeners(config, self.source)
-        self.teacher = load_teacher(config.teacher.model, config.teacher.lora) \
+        self.teacher = load_teacher(config.teacher.model, config.teacher.lora, config.teacher.base_lora) \
             if config.method == "teacher" else None
         learns = self.teacher is not None and config.style_images is not None
         self.shown = style_pictures(config.style_images, config.teacher.few_shot.resolution or self.teacher.size) \

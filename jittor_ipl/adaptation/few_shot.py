@@ -9,7 +9,7 @@ from PIL import Image
 
 from jittor_ipl.adaptation.captions import captions
 from jittor_ipl.config import StyleRun
-from jittor_ipl.diffusion.teacher import DiffusionTeacher, few_shot_lora
+from jittor_ipl.diffusion.teacher import DiffusionTeacher, lora_of_pictures
 from jittor_ipl.disk.layout import FEW_SHOT
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.centre import normalised_centre
@@ -49,7 +49,7 @@ def few_shot_teacher(config: StyleRun, run_dir: Path, teacher: DiffusionTeacher,
                      pictures: np.ndarray, stage: Stage) -> DiffusionTeacher:
     """Return the teacher with the style of pictures [N, 3, size, size]; Interrupted after a signal."""
     with stage:
-        lora = few_shot_lora(teacher, pictures, said_of(config, clips, pictures), config.teacher.few_shot,
-                             run_dir / FEW_SHOT, seed=config.generator_seed, loop=stage)
+        lora = lora_of_pictures(teacher, pictures, said_of(config, clips, pictures), config.teacher.few_shot,
+                                run_dir / FEW_SHOT, seed=config.generator_seed, loop=stage)
     stage.stop.raise_if_received()
     return teacher.with_lora(lora)

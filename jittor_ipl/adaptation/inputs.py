@@ -63,6 +63,8 @@ def _teacher_files(teacher: Teacher) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"the teacher {teacher.model!r} is no folder: name one in diffusers' layout, or demo:<name>")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if teacher.base_lora is not None:
+        files.append(locate(teacher.base_lora))
     if teacher.lora is not None:
         lora = Path(teacher.lora)
         files += [path for path in (lora, lora.with_name(FEATURE)) if path == lora or path.is_file()]

@@ -81,7 +81,7 @@ def _trained(cell: Cell) -> dict[str, Any]:
     report, run = adapt_style(cell.run, cell.folder, stream=io.StringIO()), cell.run
     stages = [numbers_of(run, way) for way in run.teacher.ways] if run.method == "teacher" else [run.generator]
     refs = [run.source.generator, *(model.model for model in run.clip)]
-    refs += [run.teacher.model] if run.method == "teacher" else []
+    refs += [ref for ref in (run.teacher.model, run.teacher.base_lora) if ref] if run.method == "teacher" else []
     return {"identity": report.identity, "config_hash": report.config_hash, "generator_sha256": report.generator_sha256,
             "steps_mapper": run.mapper.steps if run.method == "ipl" else 0,
             "steps_generator": sum(one.steps for one in stages),

@@ -78,8 +78,11 @@ class StyleRun(Shared):
             del settings["teacher"]
         elif self.style_images is None:
             del settings["teacher"]["few_shot"]
-        if self.method == "teacher" and self.teacher.scores.distance == "auto":
-            del settings["teacher"]["scores"]["distance"]       # younger than published weights
+        if self.method == "teacher":        # what is younger than published weights
+            if self.teacher.scores.distance == "auto":
+                del settings["teacher"]["scores"]["distance"]
+            if self.teacher.base_lora is None:
+                del settings["teacher"]["base_lora"]
         if not self.bfloat16:
             del settings["bfloat16"]
         for loss, names in _YOUNGER.items():

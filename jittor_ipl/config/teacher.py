@@ -87,11 +87,12 @@ class Teacher(Section):
     """
 
     model: str = Field("demo:diffusion-all", min_length=1)     # a folder in diffusers' layout, or demo:<name>
-    lora: str | None = Field(None, min_length=1)   # a LoRA file that is fused into it
+    base_lora: str | None = Field(None, min_length=1)   # a LoRA file or demo:<name> of what it cannot draw yet
+    lora: str | None = Field(None, min_length=1)   # a LoRA file of a style; it hears the source's words without
     ways: list[Way] = Field(["pairs"], min_length=1, max_length=4)
     source: Words = Field("{class}", min_length=1)     # what it is told of the source's pictures
     target: Words = Field("{target}", min_length=1)    # and of the adapted ones
-    describe: str | None = Field(None, min_length=1, max_length=4096)   # portraits, faces or a file
+    describe: str | None = Field(None, min_length=1, max_length=4096)   # portraits, faces, pets or a file
     pairs: PairsTraining = PairsTraining()
     scores: ScoreTraining = ScoreTraining()
     edges: Weight = 0.5                        # of the differences between neighbouring pixels in the regression
@@ -108,8 +109,8 @@ class Teacher(Section):
         asked = any("{description}" in words for words in (self.source, self.target))
         if asked != (self.describe is not None):
             raise UserError("teacher.describe names the list behind {description}: "
-                            + ("set it to portraits, faces or a file" if asked else "say {description} in source and "
-                               "target, or leave it out"))
+                            + ("set it to portraits, faces, pets or a file" if asked else "say {description} in source "
+                               "and target, or leave it out"))
         if len(set(self.ways)) != len(self.ways):
             raise UserError("teacher.ways names a way twice")
         return self

@@ -1,14 +1,16 @@
 """A diffusion model as a teacher of generators: it redraws pictures in other words, and says how latents should change.
 
-The one door through which `adaptation` reaches this room. Pictures [B, 3, H, W] are in [-1, 1] and of any size: the
-teacher sees them at its own. What it computes is not differentiated; the rows of a call are computed together as far
-as a bounded memory reaches.
+The one door through which `adaptation` and `world` reach this room. Pictures [B, 3, H, W] are in [-1, 1] and of any
+size: the teacher sees them at its own. What it computes is not differentiated; the rows of a call are computed together
+as far as a bounded memory reaches.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +22,16 @@ from jittor_ipl.diffusion.pipeline import predicted, text_states
 from jittor_ipl.diffusion.samplers import euler, invert
 from jittor_ipl.diffusion.schedule import Denoiser, noise_schedule, to_exploding, to_preserving
 from jittor_ipl.diffusion.style_files import save_style
+from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import LORA
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.resample import resized
 from jittor_ipl.weights.diffusion import load_diffusion
 from jittor_ipl.weights.lora import read_lora_for
+from jittor_ipl.weights.refs import locate
 
 if TYPE_CHECKING:
-    from jittor_ipl.config.teacher import FewShot
+    from jittor_ipl.config.lora import LoraTraining
     from jittor_ipl.runtime.backend import jt
     from jittor_ipl.train.state import Loop
     from jittor_ipl.weights.diffusion import LatentDiffusion
@@ -42,17 +46,31 @@ BYTES, ROWS = 1 << 30, 64
 STATES = 512        # texts whose states are kept: 160 MB of Stable Diffusion 2.1's
 
 
-def load_teacher(ref: str, lora: str | None = None) -> DiffusionTeacher:
+def load_teacher(ref: str, lora: str | None = None, base_lora: str | None = None) -> DiffusionTeacher:
     """Return the teacher whose model is at `ref` (`weights.diffusion.load_diffusion`), with a LoRA.
 
-    Raises UserError for files that cannot be read, and for a LoRA that does not fit.
+    base_lora: another one that the model has from then on, whatever it is told: of pictures of a kind that it did not
+    know. Raises UserError for files that cannot be read, and for a LoRA that does not fit.
     """
-    teacher = DiffusionTeacher(load_diffusion(ref))
+    model = load_diffusion(ref)
+    teacher = DiffusionTeacher(model if base_lora is None else with_base_lora(model, base_lora))
     return teacher if lora is None else teacher.with_lora(Path(lora))
 
 
-def few_shot_lora(teacher: DiffusionTeacher, pictures: np.ndarray, captions: Sequence[str], settings: FewShot,
-                  folder: Path, *, seed: int, loop: Loop) -> Path:
+def with_base_lora(model: LatentDiffusion, ref: str) -> LatentDiffusion:
+    """Return `model`, whose weights now contain a LoRA of U-Net, text encoder and autoencoder, under a hash of its own.
+
+    Raises UserError for a file that cannot be read or does not fit.
+    """
+    from jittor_ipl.models.lora import merge
+    lora = read_lora_for(model, ref, autoencoder=True)
+    networks = {"unet": model.unet, "text_encoder": model.text, "vae": model.vae}
+    merge(networks, ((name, module.delta()) for name, module in lora.items()))
+    return replace(model, sha256=sha256(f"{model.sha256} {file_sha256(locate(ref))}".encode()).hexdigest())
+
+
+def lora_of_pictures(teacher: DiffusionTeacher, pictures: np.ndarray, captions: Sequence[str], settings: LoraTraining,
+                     folder: Path, *, seed: int, loop: Loop) -> Path:
     """Train a LoRA of the teacher's model on pictures [N, 3, H, W] and write it into `folder`; return its file.
 
     A loop that ends before `settings.steps` leaves what it reached. See `dreambooth.train_lora`.

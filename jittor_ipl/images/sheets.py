@@ -73,9 +73,12 @@ def _caption(caption: str, width: int, text_size: int, pad: int) -> np.ndarray:
     return np.asarray(strip)
 
 
-def encode_sheet(pixels: np.ndarray) -> bytes:
-    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured."""
+def encode_sheet(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured. Or ".webp"."""
     buffer = io.BytesIO()
+    if suffix == ".webp":
+        Image.fromarray(pixels, "RGB").save(buffer, "WEBP", quality=88, method=6)
+        return buffer.getvalue()
     palette = Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

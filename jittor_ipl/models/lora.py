@@ -148,6 +148,13 @@ def unfuse(networks: Mapping[str, nn.Module]) -> None:
             place.owner._base = None
 
 
+def merge(networks: Mapping[str, nn.Module], changes: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Add (module, change of its weight) to the weights for good: `fuse` and `unfuse` then begin and end with those."""
+    fuse(networks, changes)
+    for place in places(networks).values():
+        place.owner._base = None
+
+
 @contextlib.contextmanager
 def fused(networks: Mapping[str, nn.Module], changes: Iterable[tuple[str, np.ndarray]]) -> Iterator[None]:
     """While the `with` lasts the changes are fused, in place of branches that may be training; those come back."""

@@ -14,7 +14,7 @@ from jittor_ipl.disk.small_files import read_lines
 from jittor_ipl.errors import UserError
 from jittor_ipl.text.prompt_lists import FOLDER
 
-SHIPPED = ("portraits", "faces")     # in place of a file name in a configuration
+SHIPPED = ("portraits", "faces", "pets")     # in place of a file name in a configuration
 _SLOT = re.compile(r"\{(\w+)\}")
 
 

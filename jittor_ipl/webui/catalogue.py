@@ -44,7 +44,7 @@ class Domain:
 
 
 PORTRAITS = Domain("portraits", "demo:generator", "demo:encoder", "demo", "few_shot", redraws=True)
-PETS = Domain("pets", "demo:pets-generator", suite="demo_pets")
+PETS = Domain("pets", "demo:pets-generator", suite="demo_pets", redraws=True)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ MOST_KEPT = 200         # styles on one server
 REDRAWING = "redrawing"     # the stage in which a teacher makes the pictures to learn from
 OVERRIDES = (f"suite={KEPT}", "run.sample_every=25", "run.samples=6", "run.log_every=5", "run.tensorboard=false",
              "run.checkpoint_every=100000")
-BY_CLIP = {"portraits": "demo_clip", "pets": "demo_pets"}       # suites without a teacher
+BY_CLIP = {"portraits": "demo_clip", "pets": "demo_pets_clip"}       # suites without a teacher
 # Shares of the time that the stages take on the demo world.
 SHARES = {"lora": 0.3, REDRAWING: 0.35, "pairs": 0.2, "dds": 0.25, "sds": 0.25, "mapper": 0.2, "generator": 0.8}
 

@@ -16,7 +16,7 @@ from jittor_ipl.models.strict import compare, require_fit
 from jittor_ipl.weights.containers.safetensors import write_safetensors
 from jittor_ipl.weights.families.lora import export
 from jittor_ipl.weights.families.lora.family import convert, layout_of
-from jittor_ipl.weights.families.lora.modules import TEXT, UNET, Base
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, VAE, Base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, looks_like_lora
 from jittor_ipl.weights.folder import find_file_set
 from jittor_ipl.weights.network import open_network
@@ -58,14 +58,16 @@ def read_lora(ref: str | os.PathLike, base: Base | None = None) -> Lora:
     return _read(ref, base)[0]
 
 
-def read_lora_for(model: "LatentDiffusion", ref: str | os.PathLike) -> Lora:
+def read_lora_for(model: "LatentDiffusion", ref: str | os.PathLike, *, autoencoder: bool = False) -> Lora:
     """Read a LoRA file or folder of any dialect for `model`, strictly checked against its networks.
+
+    Those are the U-Net and the text encoder; with `autoencoder` that one, too.
 
     Raises UserError as `read_lora` does, and when the file says that it was trained on another base; one line on stderr
     says so where a file does not tell.
     """
     from jittor_ipl.models.lora import places
-    known = places({UNET: model.unet, TEXT: model.text})
+    known = places({UNET: model.unet, TEXT: model.text} | ({VAE: model.vae} if autoencoder else {}))
     lora, metadata = _read(ref, Base("given", {name: place.shape for name, place in known.items()}))
     require_base(metadata, model.sha256, os.fspath(ref))
     return lora

@@ -14,12 +14,14 @@ from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.few_shot import MOST, said_of, style_pictures
 from jittor_ipl.adaptation.inputs import pairs_identity
 from jittor_ipl.config import choose_runs, load_suite, with_images
-from jittor_ipl.diffusion.teacher import load_teacher
+from jittor_ipl.diffusion.teacher import DiffusionTeacher, load_teacher
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
 from jittor_ipl.jobs.signals import Interrupted
+from jittor_ipl.models.lora import places
 from jittor_ipl.weights.clip import load_clip
 from jittor_ipl.weights.containers.safetensors import read_safetensors
+from jittor_ipl.weights.lora import BASE_KEY, LoraModule, read_lora_for, write_lora
 from tests.tiny_networks import write_networks, write_suite
 
 SUITE = """
@@ -112,6 +114,33 @@ def test_other_pictures_or_another_lora_ask_for_other_pairs(networks, tmp_path):
     unshown = load_suite(networks / "suite.yaml").runs()[0]
     changed = run_of(networks, "teacher.few_shot.steps=5")
     assert len({first, *map(pairs_identity, (others, unshown, changed))}) == 4
+
+
+def test_a_base_lora_is_part_of_the_model(networks, straight, tmp_path):
+    """Source and target are heard with it, a LoRA of a style still comes and goes on top, and the hash is its own."""
+    plain = load_teacher(str(networks / "pipeline"))
+    known = places({"unet": plain.model.unet, "vae": plain.model.vae})
+    random, modules = np.random.default_rng(0), [name for name in known if name.endswith(("conv1", "to_q"))]
+    lora = {}
+    for name in modules:
+        rows, *others = known[name].shape
+        shapes = (2, *others), (rows, 2, *[1] * len(others[1:]))
+        down, up = (np.float32(random.normal(size=shape)) for shape in shapes)
+        lora[name] = LoraModule(down, up, 2.0)
+    write_lora(tmp_path / "base.safetensors", lora, {BASE_KEY: plain.model.sha256})
+    teacher = load_teacher(str(networks / "pipeline"), base_lora=str(tmp_path / "base.safetensors"))
+    assert {name.split(".")[0] for name in modules} == {"unet", "vae"} and teacher.model.sha256 != plain.model.sha256
+    picture = np.float32(random.uniform(-1, 1, (1, 3, 16, 16)))
+    assert np.abs(teacher.latents(picture) - plain.latents(picture)).max() > 1e-3
+    now, name = places({"unet": teacher.model.unet, "vae": teacher.model.vae}), modules[-1]
+    change = now[name].owner.weight.numpy() - known[name].owner.weight.numpy()
+    assert np.allclose(change, lora[name].delta(), atol=1e-5)
+    once = teacher.redraw(picture, ["photo"], ["photo"], steps=2)
+    styled = DiffusionTeacher(teacher.model, read_lora_for(plain.model, straight / LORA))
+    styled.redraw(picture, ["photo"], ["photo"], steps=2)
+    assert np.array_equal(teacher.redraw(picture, ["photo"], ["photo"], steps=2), once)
+    with pytest.raises(UserError, match="trained on another base model"):
+        teacher.with_lora(straight / LORA)
 
 
 def test_the_source_is_seen_without_the_lora(networks, straight):

@@ -13,7 +13,8 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import load_image, save_png
 from jittor_ipl.models.strict import numpy_tensors
 from jittor_ipl.submission.produce import load
-from jittor_ipl.webui.catalogue import Catalogue
+from jittor_ipl.webui.catalogue import Catalogue, Domain
+from jittor_ipl.webui.learning_plans import plan_words
 from jittor_ipl.webui.png import read_settings
 from jittor_ipl.webui.preparing import Finder
 from jittor_ipl.webui.requests import parse
@@ -232,11 +233,16 @@ def test_a_style_is_learnt_from_three_pictures(desk):
 
 @pytest.mark.parametrize("job, said", [
     ({"words": "cubismo"}, "nearly 'cubism'"),
-    ({"words": "x", "subject": "pets", "method": "teacher"}, "pets have no teacher"),
     ({"words": "x", "subject": "birds"}, "no subject 'birds'")])
 def test_words_that_cannot_be_learnt_are_told_before_anything_waits(desk, job, said):
     with pytest.raises(UserError, match=said):
         desk.task(kind="learn", name="new", **job)
+
+
+def test_a_subject_without_a_teacher_says_so(tmp_path):
+    asked = parse({"kind": "learn", "words": "cartoon", "name": "new", "subject": "pets", "method": "teacher"})
+    with pytest.raises(UserError, match="pets have no teacher: choose nada or ipl"):
+        plan_words(asked, Domain("pets", "demo:pets-generator", suite="demo_pets_clip"), tmp_path)
 
 
 def test_words_that_the_clip_has_never_seen_are_refused(desk):

@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 
 from jittor_ipl.runtime.streams import rng
+from jittor_ipl.text.descriptions import descriptions_path, read_description
 from jittor_ipl.world.drawing import attributes
 from jittor_ipl.world.drawing.canvas import Canvas
 from jittor_ipl.world.drawing.finishes import round_dots, straight_facets
 from jittor_ipl.world.judging import judge, measure
 from jittor_ipl.world.subjects import PETS, PORTRAITS, subject_of
-from jittor_ipl.world.teaching import captions, mixture, pool
+from jittor_ipl.world.teaching import captions, mixture, pool, pretrain_pets
 
 TABLE = PETS.table
 
@@ -118,3 +119,11 @@ def test_the_source_generator_draws_what_its_latents_mean():
     verdict = panel.verdict(source, "photo")
     print(verdict, panel.by_attribute(source))
     assert verdict["judge"] >= .95 and verdict["structure"] >= .95 and verdict["kept"] == 1 and verdict["meant"] >= .9
+
+
+def test_what_the_teacher_is_told_is_what_it_learnt():
+    """The list `pets`, which a CLIP answers, and the captions of the pets' teacher are the same words."""
+    description = read_description(descriptions_path("pets"))
+    assert " ".join(pretrain_pets.SAID.values()) == description.sentence
+    assert {slot.name: len(slot.answers) for slot in description.slots} \
+        == {name: len(values) for name, values in TABLE.values.items()}

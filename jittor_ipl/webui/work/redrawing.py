@@ -19,7 +19,8 @@ def redrawn(subject: Domain, style: str, pixels: np.ndarray, models: Models) -> 
     """
     config, = choose_runs(load_suite(subject.suite), [style], as_written=True)
     clips = [models.once(("clip", one.model), lambda ref=one.model: load_clip(ref)) for one in config.clip]
-    teacher = models.once(("teacher", config.teacher.model), lambda: load_teacher(config.teacher.model))
+    asked = config.teacher.model, config.teacher.base_lora
+    teacher = models.once(("teacher", *asked), lambda: load_teacher(asked[0], base_lora=asked[1]))
     before, own = from_uint8(pixels)[None], config.teacher.pairs
     made = teacher.redraw(before, *Told(config, clips)(before), inversion=own.inversion, steps=own.sampling_steps,
                           guidance=own.guidance, residual=own.residual)

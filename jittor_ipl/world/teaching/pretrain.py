@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from jittor_ipl.config.sections import Run
+from jittor_ipl.diffusion.teacher import load_teacher
 from jittor_ipl.disk import atomic
 from jittor_ipl.disk.layout import CHECKPOINTS, REPORT
+from jittor_ipl.models.lora import merge
 from jittor_ipl.models.strict import load_into, numpy_tensors
 from jittor_ipl.train.checkpoint import Checkpoints
 from jittor_ipl.train.stage import Stage
-from jittor_ipl.weights.containers.safetensors import write_safetensors
+from jittor_ipl.weights.containers.safetensors import read_safetensors, write_safetensors
 from jittor_ipl.weights.diffusion import load_diffusion, save_diffusion
 from jittor_ipl.weights.generator import generator_sha256, load_generator
+from jittor_ipl.weights.lora import BASE_KEY, LoraModule, from_tensors, read_lora_for, write_lora
 from jittor_ipl.weights.network import read_network
 from jittor_ipl.world.judging.judge import ASSETS
 from jittor_ipl.world.subjects import SUBJECTS
@@ -33,6 +36,7 @@ from jittor_ipl.world.teaching import (
     pretrain_encoder,
     pretrain_generator,
     pretrain_judge,
+    pretrain_pets,
     pretrain_shape,
     pretrain_vae,
 )
@@ -42,8 +46,8 @@ SETTINGS = Run(checkpoint_every=200, log_every=50, tensorboard=False)
 TEST_FACES = 128                  # of the shape judge's, which are drawn anew and not kept
 ZERO_BITS = 4                     # of the ten stored bits of a float16's fraction
 # Name: faces, each in all styles of its subject.
-POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-judge": 3000,
-         "pets-test": 256}
+POOLS = {"clip": 4000, "diffusion": 6000, "judge": 2500, "test": 150, "pets-clip": 3000, "pets-diffusion": 2000,
+         "pets-judge": 3000, "pets-test": 256}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -180,6 +184,37 @@ def _diffusion(part: str, options) -> dict:
     return pretrain_diffusion.evaluate(recipe, unet, text, codec, vae, shared_pool("test", options))
 
 
+def _pets_decoder(part: str, options) -> dict:
+    recipe, vae = _scaled(pretrain_pets.RECIPES[part], options.scale), load_diffusion("demo:diffusion-all").vae
+    with _stage(part, options, recipe) as stage:
+        lora = pretrain_pets.train_decoder(recipe, vae, shared_pool("pets-diffusion", options), stage)
+    write_safetensors(_pets_decoder_path(options.work), lora, {"kind": "lora", "config": "{}"})
+    merge({"vae": vae}, ((name, module.delta()) for name, module in from_tensors(lora).items()))
+    return pretrain_vae.evaluate(vae, shared_pool("pets-test", options))
+
+
+def _pets_teacher(part: str, options) -> dict:
+    decoder, base = _pets_decoder_path(options.work), load_teacher("demo:diffusion-all")
+    if not decoder.exists():
+        print(json.dumps({"pets-decoder": _pets_decoder("pets-decoder", options)}, indent=1), flush=True)
+    recipe = _scaled(pretrain_pets.RECIPES[part], options.scale)
+    with _stage(part, options, recipe) as stage:
+        words = pretrain_pets.train_words(recipe, base, shared_pool("pets-diffusion", options), options.work / part,
+                                          stage)
+    lora = {**read_lora_for(base.model, words), **from_tensors(read_safetensors(decoder)[0])}
+    asset = options.assets / f"{part}.safetensors"
+    atomic.make_folder(options.assets)
+    write_lora(asset, {name: LoraModule(_stored(module.down), _stored(module.up), module.alpha)
+                       for name, module in lora.items()}, {BASE_KEY: base.model.sha256})
+    test = shared_pool("pets-test", options)
+    teacher = load_teacher("demo:diffusion-all", base_lora=str(asset))
+    return pretrain_pets.evaluate(teacher, pool.Pool(test.images[:48], test.labels[:48]))
+
+
+def _pets_decoder_path(work: Path) -> Path:
+    return work / "pets-decoder" / "lora.safetensors"
+
+
 def _decoder_path(work: Path) -> Path:
     return work / "diffusion-decoder" / "vae.safetensors"
 
@@ -187,7 +222,8 @@ def _decoder_path(work: Path) -> Path:
 PARTS = {**dict.fromkeys(pretrain_judge.RECIPES, _judge), **dict.fromkeys(pretrain_clip.RECIPES, _clip),
          **dict.fromkeys(pretrain_generator.RECIPES, _generator), **dict.fromkeys(pretrain_encoder.RECIPES, _encoder),
          **dict.fromkeys(pretrain_vae.RECIPES, _decoder),
-         **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion), **dict.fromkeys(pretrain_shape.RECIPES, _shape)}
+         **dict.fromkeys(pretrain_diffusion.RECIPES, _diffusion), **dict.fromkeys(pretrain_shape.RECIPES, _shape),
+         "pets-decoder": _pets_decoder, "pets-teacher": _pets_teacher}
 
 
 def shared_pool(name: str, options) -> pool.Pool:

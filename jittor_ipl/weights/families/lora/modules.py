@@ -11,8 +11,8 @@ from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.weights.families.diffusion.text_encoder import text_config, text_schema
 from jittor_ipl.weights.families.diffusion.unet import unet_config, unet_schema
 
-UNET, TEXT = "unet", "text_encoder"
-KOHYA_PREFIXES = {UNET: "lora_unet_", TEXT: "lora_te_"}
+UNET, TEXT, VAE = "unet", "text_encoder", "vae"
+KOHYA_PREFIXES = {UNET: "lora_unet_", TEXT: "lora_te_", VAE: "lora_vae_"}
 # Where the original code (LDM) has what diffusers calls otherwise; it numbers the blocks of all levels through.
 _LDM = {"conv_in": "input_blocks.0.0", "conv_out": "out.2", "time_embedding.linear_1": "time_embed.0",
         "time_embedding.linear_2": "time_embed.2"}

@@ -29,7 +29,7 @@ _FOREIGN = (("text_encoder_2.", "Stable Diffusion XL"), ("lora_te2_", "Stable Di
             ("text_encoder_3.", "Stable Diffusion 3"), ("prior.", "Stable Cascade or Kandinsky"))
 
 _KOHYA = re.compile(r"(lora_(?:unet|te1?)_.+)\.(lora_down\.weight|lora_up\.weight|alpha)")
-_OURS = re.compile(r"((?:unet|text_encoder)\..+)\.(down|up|alpha)")
+_OURS = re.compile(r"((?:unet|text_encoder|vae)\..+)\.(down|up|alpha)")
 # Longest first where one is the end of another; the adapter's name ("default") may stand before ".weight".
 _DOTTED = (
     (re.compile(r"(.+)\.lora_([AB])(?:\.(?!weight$)[A-Za-z0-9_-]+)?\.weight"), {"A": DOWN, "B": UP}, "peft"),
