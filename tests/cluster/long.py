@@ -53,10 +53,23 @@ PASSED_OVER = {"checkpoints", ".cache"}
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a result, by name."""
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+    """Return the SHA-256 of every file of a result, by name; of Markdown without the columns of seconds."""
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(
+                timeless(path.read_text()).encode() if path.suffix == ".md" else path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
             if path.is_file() and path.name not in TIMES and not PASSED_OVER & set(path.parts)}
+
+
+def timeless(markdown: str) -> str:
+    """Return Markdown whose tables have nothing in the columns that are headed "s ..."."""
+    lines, heads = [], None
+    for line in markdown.splitlines():
+        cells = line.split(" | ") if line.startswith("| ") else None
+        heads = None if cells is None and not line.startswith("|-") else heads or cells
+        if cells and cells is not heads:
+            line = " | ".join("" if head.startswith("s ") else cell for head, cell in zip(heads, cells))
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def tasks(count: int, seconds: float) -> list[NodeTask]:
