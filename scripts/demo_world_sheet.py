@@ -2,7 +2,7 @@
 """Draw the demo world, one labelled row a style.
 
     python scripts/demo_world_sheet.py docs/demo-world.png                   the same faces in all eleven styles
-    python scripts/demo_world_sheet.py pets.png --subject pets     the pets that a generator's latents mean in
+    python scripts/demo_world_sheet.py results/pets.png --subject pets     the pets that a generator's latents mean in
     all
                                                                              four styles, and what the generator draws
 """

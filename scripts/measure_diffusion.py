@@ -2,7 +2,7 @@
 """Measure the demo world's diffusion model with the independent judges, on captions of faces that no training saw.
 
     python scripts/measure_diffusion.py                                      # demo:diffusion
-    python scripts/measure_diffusion.py --write docs/demo_diffusion.md --sheet diffusion.png
+    python scripts/measure_diffusion.py --write docs/demo_diffusion.md --sheet results/diffusion.png
 
 Every caption says all ten attributes and names the style.
 """
