@@ -124,11 +124,12 @@ def test_settings_come_back_from_a_dropped_picture(visitor):
     np.testing.assert_array_equal(*pixels)
 
 
-def test_pets_are_drawn_without_a_reference_and_the_reason_is_said(visitor):
-    page = visitor.open("studio?subject=pets&seeds=1")
+def test_pets_are_drawn_in_a_style_and_photographs_of_them_refused_with_the_reason(visitor):
+    page = visitor.open("studio?subject=pets&seeds=1&styles=cartoon")
     page.locator("#go").click()
-    figures(page).first.wait_for()
+    figures(page, 2)
     assert loaded(page) and not visitor.faults()
+    visitor.look("pets")
     page = visitor.open("photo")
     page.locator("#subject input").nth(1).click()
     page.locator("#refusal").wait_for()
