@@ -167,6 +167,7 @@ def test_own_picture_points_reconstruction_and_styles(visitor):
     page.locator("#face").wait_for()
     page.locator("#go").click()
     figures(page).nth(3).wait_for()
+    page.locator(".panel .status").wait_for(state="detached")
     assert loaded(page)
 
 
