@@ -1,10 +1,9 @@
 #!/usr/bin/env python
 """Draw the demo world, one labelled row a style.
 
-    python scripts/demo_world_sheet.py docs/demo-world.png                   the same faces in all eleven styles
-    python scripts/demo_world_sheet.py results/pets.png --subject pets     the pets that a generator's latents mean in
-    all
-                                                                             four styles, and what the generator draws
+    python scripts/demo_world_sheet.py docs/demo-world.png                the same faces in all eleven styles
+    python scripts/demo_world_sheet.py results/pets.png --subject pets    the pets that a generator's latents mean, in
+                                                                          all four styles, and what it draws
 """
 import argparse
 import sys
@@ -26,8 +25,8 @@ def main() -> None:
 
     from jittor_ipl.disk.atomic import write_bytes
     from jittor_ipl.images.sheets import contact_sheet, encode_sheet
-    print(write_bytes(options.path,
-                      encode_sheet(contact_sheet(portraits() if options.subject == "portraits" else pets()))))
+    sheet = contact_sheet(portraits() if options.subject == "portraits" else pets())
+    print(write_bytes(options.path, encode_sheet(sheet, options.path.suffix)))
 
 
 def portraits() -> list:

@@ -370,3 +370,10 @@ def test_a_sheet_of_few_colours_keeps_them_all(tmp_path):
     pixels = np.arange(200, dtype=np.uint8).repeat(3).reshape(10, 20, 3)
     (tmp_path / "sheet.png").write_bytes(encode_sheet(pixels))
     assert np.array_equal(load_image(tmp_path / "sheet.png"), pixels)
+
+
+@pytest.mark.parametrize("suffix, kind", [(".webp", "WEBP"), (".WebP", "WEBP"), (".png", "PNG"), (".jpg", "PNG"),
+                                          ("", "PNG")])
+def test_a_sheet_is_webp_by_its_files_ending_and_png_otherwise(suffix, kind):
+    with Image.open(io.BytesIO(encode_sheet(np.zeros((8, 8, 3), np.uint8), suffix))) as sheet:
+        assert sheet.format == kind

@@ -74,9 +74,12 @@ def _caption(caption: str, width: int, text_size: int, pad: int) -> np.ndarray:
 
 
 def encode_sheet(pixels: np.ndarray, suffix: str = ".png") -> bytes:
-    """Return a PNG of 256 colours, a third of the size: for sheets that are looked at, not measured. Or ".webp"."""
+    """Return WebP where a file's `suffix` is ".webp" in any case, else a PNG of 256 colours, a third of the size.
+
+    For sheets that are looked at, not measured.
+    """
     buffer = io.BytesIO()
-    if suffix == ".webp":
+    if suffix.lower() == ".webp":
         Image.fromarray(pixels, "RGB").save(buffer, "WEBP", quality=88, method=6)
         return buffer.getvalue()
     palette = Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
