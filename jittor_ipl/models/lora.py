@@ -2,7 +2,7 @@
 
 A LoRA is "<module>.down" [rank, in, *kernel], "<module>.up" [out, rank, 1, 1] and "<module>.alpha" -> array, as
 `weights.lora.to_tensors` returns it. A module is "<part>.<path>" in diffusers' names, its part a key of `networks`
-("unet", "text_encoder"). A network has one LoRA at a time: the weighted sum of several is one again.
+("unet", "text_encoder", "vae"). A network has one LoRA at a time: the weighted sum of several is one again.
 """
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """How pictures are described one by one: a sentence with slots, and for each slot the answers a CLIP chooses from.
 
 A text file: the sentence first, such as "{gender} with {hair} hair", then one line a slot, "hair: a face with {} hair:
-black | brown | red". A list for portraits ships, in words that the demo world's networks know.
+black | brown | red". Three ship: `portraits` and `pets` in words that the demo world's networks know, and `faces` for
+models of the real world.
 """
 from __future__ import annotations
 
