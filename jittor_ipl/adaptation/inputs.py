@@ -14,7 +14,7 @@ from jittor_ipl.images.files import list_images
 from jittor_ipl.text.descriptions import descriptions_path
 from jittor_ipl.text.questions import variations_path
 from jittor_ipl.weights.folder import CONFIGS, PREPROCESSOR, find_file_sets
-from jittor_ipl.weights.refs import locate, resolve
+from jittor_ipl.weights.refs import locate, resolve, split_place
 
 
 def run_identity(config: StyleRun) -> str:
@@ -35,6 +35,8 @@ def pairs_identity(config: StyleRun) -> str:
                 [model.model_dump() for model in config.clip] if config.teacher.describe else []]
     files = [resolve(config.source.generator), *_teacher_files(config.teacher),
              *(file for model in config.clip if config.teacher.describe for file in _clip_files(model.model))]
+    if config.teacher.base_lora is not None:        # which of the two files it is, and what of the file
+        settings.append(["base_lora", split_place(config.teacher.base_lora)[1]])
     if config.style_images is not None:
         settings.append(config.teacher.few_shot.model_dump())
         files += list_images(config.style_images)
@@ -64,9 +66,9 @@ def _teacher_files(teacher: Teacher) -> list[Path]:
         raise UserError(f"the teacher {teacher.model!r} is no folder: name one in diffusers' layout, or demo:<name>")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if teacher.base_lora is not None:
-        files.append(locate(teacher.base_lora))
+        files.append(resolve(teacher.base_lora))
     if teacher.lora is not None:
-        lora = Path(teacher.lora)
+        lora = locate(teacher.lora)
         files += [path for path in (lora, lora.with_name(FEATURE)) if path == lora or path.is_file()]
     return files + ([] if teacher.describe is None else [descriptions_path(teacher.describe)])
 

@@ -6,6 +6,7 @@ as far as a bounded memory reaches.
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,9 +27,10 @@ from jittor_ipl.disk.integrity import file_sha256
 from jittor_ipl.disk.layout import LORA
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.resample import resized
+from jittor_ipl.runtime.memory import give_back_freed_memory
 from jittor_ipl.weights.diffusion import load_diffusion
 from jittor_ipl.weights.lora import read_lora_for
-from jittor_ipl.weights.refs import locate
+from jittor_ipl.weights.refs import resolve, split_place
 
 if TYPE_CHECKING:
     from jittor_ipl.config.lora import LoraTraining
@@ -54,7 +56,7 @@ def load_teacher(ref: str, lora: str | None = None, base_lora: str | None = None
     """
     model = load_diffusion(ref)
     teacher = DiffusionTeacher(model if base_lora is None else with_base_lora(model, base_lora))
-    return teacher if lora is None else teacher.with_lora(Path(lora))
+    return teacher if lora is None else teacher.with_lora(lora)
 
 
 def with_base_lora(model: LatentDiffusion, ref: str) -> LatentDiffusion:
@@ -63,10 +65,13 @@ def with_base_lora(model: LatentDiffusion, ref: str) -> LatentDiffusion:
     Raises UserError for a file that cannot be read or does not fit.
     """
     from jittor_ipl.models.lora import merge
+    from jittor_ipl.runtime.backend import jt
     lora = read_lora_for(model, ref, autoencoder=True)
     networks = {"unet": model.unet, "text_encoder": model.text, "vae": model.vae}
     merge(networks, ((name, module.delta()) for name, module in lora.items()))
-    return replace(model, sha256=sha256(f"{model.sha256} {file_sha256(locate(ref))}".encode()).hexdigest())
+    give_back_freed_memory(jt)
+    told = f"{model.sha256} {file_sha256(resolve(ref))} {split_place(ref)[1]}"
+    return replace(model, sha256=sha256(told.encode()).hexdigest())
 
 
 def lora_of_pictures(teacher: DiffusionTeacher, pictures: np.ndarray, captions: Sequence[str], settings: LoraTraining,
@@ -93,7 +98,7 @@ class DiffusionTeacher:
         self.model, self.schedule, self.lora = model, noise_schedule(model.scheduler), lora
         self._states = lru_cache(maxsize=STATES)(lambda text, styled: text_states(model, text))
 
-    def with_lora(self, lora: Path) -> DiffusionTeacher:
+    def with_lora(self, lora: str | os.PathLike) -> DiffusionTeacher:
         """Return this teacher with the LoRA of a file; UserError for one that does not load or does not fit."""
         return DiffusionTeacher(self.model, read_lora_for(self.model, lora))
 

@@ -131,13 +131,9 @@ def fuse(networks: Mapping[str, nn.Module], changes: Iterable[tuple[str, np.ndar
     unfuse(networks)
     known = places(networks)
     for name, change in changes:
-        owner, shape, index = known[name]
-        key = _weight_name(owner)
-        base = getattr(owner, key)
-        owner._base = base if owner._base is None else owner._base
-        weight = base.numpy()
-        weight[index * shape[0]:(index + 1) * shape[0]] += change
-        setattr(owner, key, _var(weight).stop_grad())
+        owner = known[name].owner
+        owner._base = getattr(owner, _weight_name(owner)) if owner._base is None else owner._base
+        _add(known[name], change)
 
 
 def unfuse(networks: Mapping[str, nn.Module]) -> None:
@@ -150,9 +146,18 @@ def unfuse(networks: Mapping[str, nn.Module]) -> None:
 
 def merge(networks: Mapping[str, nn.Module], changes: Iterable[tuple[str, np.ndarray]]) -> None:
     """Add (module, change of its weight) to the weights for good: `fuse` and `unfuse` then begin and end with those."""
-    fuse(networks, changes)
-    for place in places(networks).values():
-        place.owner._base = None
+    unfuse(networks)
+    known = places(networks)
+    for name, change in changes:
+        _add(known[name], change)
+
+
+def _add(place: LoraPlace, change: np.ndarray) -> None:
+    """Add to a place's weight; an attention's other two stay."""
+    key, rows = _weight_name(place.owner), place.shape[0]
+    weight = getattr(place.owner, key).numpy()
+    weight[place.index * rows:(place.index + 1) * rows] += change
+    setattr(place.owner, key, _var(weight).stop_grad())
 
 
 @contextlib.contextmanager

@@ -67,8 +67,11 @@ def read_lora_for(model: "LatentDiffusion", ref: str | os.PathLike, *, autoencod
     says so where a file does not tell.
     """
     from jittor_ipl.models.lora import places
-    known = places({UNET: model.unet, TEXT: model.text} | ({VAE: model.vae} if autoencoder else {}))
+    known = places({UNET: model.unet, TEXT: model.text, VAE: model.vae})
     lora, metadata = _read(ref, Base("given", {name: place.shape for name, place in known.items()}))
+    if not autoencoder and any(name.startswith(f"{VAE}.") for name in lora):
+        raise UserError(f"{os.fspath(ref)} changes the autoencoder too: no LoRA of a style; a suite names it as "
+                        "teacher.base_lora")
     require_base(metadata, model.sha256, os.fspath(ref))
     return lora
 

@@ -12,8 +12,8 @@ from jittor_ipl import cli
 from jittor_ipl.adaptation import adapt
 from jittor_ipl.adaptation.adapt import adapt_style
 from jittor_ipl.adaptation.few_shot import MOST, said_of, style_pictures
-from jittor_ipl.adaptation.inputs import pairs_identity
-from jittor_ipl.config import choose_runs, load_suite, with_images
+from jittor_ipl.adaptation.inputs import pairs_identity, run_identity
+from jittor_ipl.config import StyleRun, choose_runs, load_suite, with_images
 from jittor_ipl.diffusion.teacher import DiffusionTeacher, load_teacher
 from jittor_ipl.errors import UserError
 from jittor_ipl.images.files import save_png
@@ -114,6 +114,22 @@ def test_other_pictures_or_another_lora_ask_for_other_pairs(networks, tmp_path):
     unshown = load_suite(networks / "suite.yaml").runs()[0]
     changed = run_of(networks, "teacher.few_shot.steps=5")
     assert len({first, *map(pairs_identity, (others, unshown, changed))}) == 4
+
+
+def test_a_base_lora_is_part_of_what_decides_pairs_and_weights(networks, straight, tmp_path):
+    """The same file as a style's LoRA and as the model's are two things."""
+    file = straight / LORA
+    plain, styled, known = (load_suite(networks / "suite.yaml", changes).runs()[0] for changes in (
+        [], [f"teacher.lora={file}"], [f"teacher.base_lora={file}"]))
+    for identity in (pairs_identity, run_identity, StyleRun.training_hash):
+        assert len(set(map(identity, (plain, styled, known)))) == 3, identity
+    with pytest.raises(UserError, match="no weight file 'none.safetensors'"):
+        pairs_identity(load_suite(networks / "suite.yaml", ["teacher.base_lora=none.safetensors"]).runs()[0])
+
+
+def test_a_lora_of_the_autoencoder_is_none_of_a_style():
+    with pytest.raises(UserError, match="changes the autoencoder too.*teacher.base_lora"):
+        load_teacher("demo:diffusion-all", "demo:pets-teacher")
 
 
 def test_a_base_lora_is_part_of_the_model(networks, straight, tmp_path):

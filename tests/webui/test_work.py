@@ -132,6 +132,8 @@ def test_methods_are_compared_on_one_seed(desk):
     assert [one["settings"].get("method") for one in result.pictures] == [None, "teacher", "redrawn"]
     made = [pixels(folder, one).astype(int) for one in result.pictures]
     assert all(np.abs(made[0] - one).mean() > 3 for one in made[1:])
+    pets = desk.do(kind="compare", subject="pets", style="cubism", seed=2)[1]
+    assert [one["settings"].get("method") for one in pets.pictures] == [None, "teacher", "redrawn"]
     with pytest.raises(UserError, match="no method 'nadir'"):
         desk.task(kind="compare", style="disney", methods=["nadir"])
 

@@ -23,6 +23,7 @@ from jittor_ipl.weights.inspect import inspect
 from jittor_ipl.weights.refs import resolve
 
 ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "jittor_ipl" / "world" / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -279,3 +280,17 @@ def test_a_link_to_nothing_and_an_empty_name(tmp_path, told, capsys):
         assert cli.main(["convert", *arguments]) == 2
         err = capsys.readouterr().err
         assert "empty" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ASSETS.glob("*.safetensors")))
+def test_every_network_that_ships_is_sound(name, told):
+    code, out, _ = told(f"demo:{name.removesuffix('.safetensors')}", "--json")
+    (network,) = json.loads(out)["networks"]
+    assert code == 0 and network["problems"] == [] and network["kind"] not in (None, "unknown"), network["kind"]
+
+
+@pytest.mark.parametrize("dialect", ["diffusers-lora", "kohya-lora", "peft-lora"])
+def test_a_lora_of_the_autoencoder_stays_ours(tmp_path, capsys, dialect):
+    assert cli.main(["convert", "demo:pets-teacher", "--to", str(tmp_path / "out"), "--as", dialect]) == 2
+    assert "changes the autoencoder too" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))

@@ -185,17 +185,18 @@ def _diffusion(part: str, options) -> dict:
 
 
 def _pets_decoder(part: str, options) -> dict:
-    recipe, vae = _scaled(pretrain_pets.RECIPES[part], options.scale), load_diffusion("demo:diffusion-all").vae
+    recipe, model = _scaled(pretrain_pets.RECIPES[part], options.scale), load_diffusion(_portraits(options))
+    vae = model.vae
     with _stage(part, options, recipe) as stage:
         lora = pretrain_pets.train_decoder(recipe, vae, shared_pool("pets-diffusion", options), stage)
-    write_safetensors(_pets_decoder_path(options.work), lora, {"kind": "lora", "config": "{}"})
+    write_safetensors(_pets_decoder_path(options.work), lora, {"kind": "lora", "config": "{}", BASE_KEY: model.sha256})
     merge({"vae": vae}, ((name, module.delta()) for name, module in from_tensors(lora).items()))
     return pretrain_vae.evaluate(vae, shared_pool("pets-test", options))
 
 
 def _pets_teacher(part: str, options) -> dict:
-    decoder, base = _pets_decoder_path(options.work), load_teacher("demo:diffusion-all")
-    if not decoder.exists():
+    decoder, base = _pets_decoder_path(options.work), load_teacher(_portraits(options))
+    if not decoder.exists() or read_safetensors(decoder)[1].get(BASE_KEY) != base.model.sha256:
         print(json.dumps({"pets-decoder": _pets_decoder("pets-decoder", options)}, indent=1), flush=True)
     recipe = _scaled(pretrain_pets.RECIPES[part], options.scale)
     with _stage(part, options, recipe) as stage:
@@ -207,8 +208,14 @@ def _pets_teacher(part: str, options) -> dict:
     write_lora(asset, {name: LoraModule(_stored(module.down), _stored(module.up), module.alpha)
                        for name, module in lora.items()}, {BASE_KEY: base.model.sha256})
     test = shared_pool("pets-test", options)
-    teacher = load_teacher("demo:diffusion-all", base_lora=str(asset))
+    teacher = load_teacher(_portraits(options), base_lora=str(asset))
     return pretrain_pets.evaluate(teacher, pool.Pool(test.images[:48], test.labels[:48]))
+
+
+def _portraits(options) -> str:
+    """The model that learns pets: the one among these assets, else the one that ships."""
+    made = options.assets / "diffusion-all"
+    return str(made) if made.exists() else "demo:diffusion-all"
 
 
 def _pets_decoder_path(work: Path) -> Path:

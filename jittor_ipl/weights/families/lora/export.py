@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Config, Tensors
 from jittor_ipl.weights.families.lora.alpha import METADATA_KEY
-from jittor_ipl.weights.families.lora.modules import TEXT, UNET, kohya_name
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, VAE, kohya_name
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, UP, diffusers_names
 
 
@@ -20,26 +21,34 @@ def modules_of(tensors: Tensors) -> list[str]:
     return sorted(name.removesuffix(f".{DOWN}") for name in tensors if name.endswith(f".{DOWN}"))
 
 
+def known_elsewhere(tensors: Tensors) -> list[str]:
+    """Return the modules of a LoRA; UserError where it changes the autoencoder, of which no other program reads one."""
+    modules = modules_of(tensors)
+    if any(module.startswith(f"{VAE}.") for module in modules):
+        raise UserError("this LoRA changes the autoencoder too, and no other program reads that: convert it --as ours")
+    return modules
+
+
 def to_diffusers(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
     """Return the tensors under the names of diffusers' training scripts.
 
     diffusers has no tensor for alpha: `diffusers_metadata` says it, and `folded` makes it the rank.
     """
-    return {name: tensors[f"{module}.{role}"] for module in modules_of(tensors)
+    return {name: tensors[f"{module}.{role}"] for module in known_elsewhere(tensors)
             for name, role in zip(diffusers_names(module), (DOWN, UP))}
 
 
 def to_kohya(tensors: Tensors, config: Config) -> dict[str, np.ndarray]:
     """Return the tensors under kohya's names, alpha with every module."""
     roles = (("lora_down.weight", DOWN), ("lora_up.weight", UP), ("alpha", ALPHA))
-    return {f"{kohya_name(module)}.{theirs}": tensors[f"{module}.{ours}"] for module in modules_of(tensors)
+    return {f"{kohya_name(module)}.{theirs}": tensors[f"{module}.{ours}"] for module in known_elsewhere(tensors)
             for theirs, ours in roles}
 
 
 def to_peft(tensors: Tensors, part: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors of one part ("unet", "text_encoder") under peft's names, and its adapter_config.json."""
     start = f"{part}."
-    mine = {module.removeprefix(start): module for module in modules_of(tensors) if module.startswith(start)}
+    mine = {module.removeprefix(start): module for module in known_elsewhere(tensors) if module.startswith(start)}
     named = {f"base_model.model.{path}.lora_{letter}.weight": tensors[f"{module}.{role}"]
              for path, module in mine.items() for letter, role in (("A", DOWN), ("B", UP))}
     ranks = {path: tensors[f"{module}.{DOWN}"].shape[0] for path, module in mine.items()}

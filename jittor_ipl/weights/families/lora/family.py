@@ -15,7 +15,7 @@ from jittor_ipl.errors import UserError
 from jittor_ipl.weights.families.family import Family, Hints, Layout, Shapes, Tensors
 from jittor_ipl.weights.families.lora.alpha import stated_alphas
 from jittor_ipl.weights.families.lora.export import diffusers_metadata, kohya_metadata, to_diffusers, to_kohya
-from jittor_ipl.weights.families.lora.modules import TEXT, UNET, Base, choose_base, factor_shapes, known_base
+from jittor_ipl.weights.families.lora.modules import TEXT, UNET, VAE, Base, choose_base, factor_shapes, known_base
 from jittor_ipl.weights.families.lora.names import ALPHA, DOWN, ORIGINAL, UP, counterpart, looks_like_lora, read_name
 
 Slots = dict[str, dict[str, str]]       # module -> role -> the tensor's name in the file
@@ -55,7 +55,7 @@ def layout_of(shapes: Shapes, hints: Hints, base: Base | None = None) -> LoraLay
         said = any(ALPHA in roles for roles in slots.values()) or dialect.startswith("kohya")
         alphas = {} if said else _alphas_of_diffusers(shapes, slots, ranks, base)
     parts = Counter(module.partition(".")[0] for module in slots)
-    config = {"base": base.name, "modules": {part: parts[part] for part in (UNET, TEXT) if part in parts},
+    config = {"base": base.name, "modules": {part: parts[part] for part in (UNET, TEXT, VAE) if part in parts},
               "ranks": sorted(set(ranks.values())), "alphas": alphas}
     return LoraLayout("lora", dialect, config, expected, slots=slots)
 

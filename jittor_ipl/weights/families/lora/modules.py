@@ -10,6 +10,7 @@ from typing import Any
 from jittor_ipl.errors import UserError, nearest
 from jittor_ipl.weights.families.diffusion.text_encoder import text_config, text_schema
 from jittor_ipl.weights.families.diffusion.unet import unet_config, unet_schema
+from jittor_ipl.weights.families.diffusion.vae import vae_config, vae_schema
 
 UNET, TEXT, VAE = "unet", "text_encoder", "vae"
 KOHYA_PREFIXES = {UNET: "lora_unet_", TEXT: "lora_te_", VAE: "lora_vae_"}
@@ -99,18 +100,29 @@ def base_of(unet: Mapping[str, Any], text_encoder: Mapping[str, Any] | None = No
 
 @cache
 def known_base(name: str) -> Base:
-    """Return "sd1", "sd2", or "any": a superset of all names that U-Nets of this kind have, sizes unknown."""
+    """Return "sd1", "sd2", or "any": a superset of all names that networks of this kind have, sizes unknown.
+
+    "any" alone knows the autoencoder, which no other program's LoRA change.
+    """
     if name != "any":
         return base_of(_UNET_CONFIGS[name], _TEXT_CONFIGS[name], name)
     schema = unet_schema(unet_config({
         "block_out_channels": [32] * 4, "layers_per_block": 4, "transformer_layers_per_block": 10,
         "down_block_types": ["CrossAttnDownBlock2D"] * 4, "up_block_types": ["CrossAttnUpBlock2D"] * 4}))
-    shortcuts = [name.replace(".conv1.", ".conv_shortcut.") for name in schema if name.endswith(".conv1.weight")]
-    schema |= dict.fromkeys(shortcuts, ())
     schema |= {f"{blocks}.{index}.{sampler}.0.conv.weight": () for blocks, sampler in
                (("down_blocks", "downsamplers"), ("up_blocks", "upsamplers")) for index in range(4)}
     texts = text_schema(text_config({"num_hidden_layers": 48, "architectures": ["CLIPTextModelWithProjection"]}))
-    return Base("any", dict.fromkeys((*_modules(UNET, schema), *_modules(TEXT, texts)), ()))
+    codec = vae_schema(vae_config({
+        "block_out_channels": [32] * 6, "layers_per_block": 4, "down_block_types": ["DownEncoderBlock2D"] * 6,
+        "up_block_types": ["UpDecoderBlock2D"] * 6}))
+    return Base("any", dict.fromkeys((*_modules(UNET, _with_shortcuts(schema)), *_modules(TEXT, texts),
+                                      *_modules(VAE, _with_shortcuts(codec))), ()))
+
+
+def _with_shortcuts(schema: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Return a schema in which every ResNet has the shortcut of one that changes its width."""
+    return {**schema, **{name.replace(".conv1.", ".conv_shortcut."): () for name in schema
+                         if name.endswith(".conv1.weight")}}
 
 
 def _modules(part: str, schema: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
