@@ -80,7 +80,7 @@ def encode_sheet(pixels: np.ndarray, suffix: str = ".png") -> bytes:
     """
     buffer = io.BytesIO()
     if suffix.lower() == ".webp":
-        Image.fromarray(pixels, "RGB").save(buffer, "WEBP", quality=88, method=6)
+        Image.fromarray(pixels, "RGB").save(buffer, "WEBP", quality=75, method=6)
         return buffer.getvalue()
     palette = Image.fromarray(pixels, "RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     palette.save(buffer, "PNG", optimize=True)
