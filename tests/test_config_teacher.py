@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from jittor_ipl.adaptation.taught import numbers_of
+from jittor_ipl.commands.train_all import _overrides
 from jittor_ipl.config import StyleRun, load_suite
 from jittor_ipl.errors import UserError
 
@@ -65,3 +66,12 @@ def test_the_distance_of_scores_is_in_the_hash_once_it_is_named(tmp_path):
     hashes = [load(tmp_path, f"teacher: {{scores: {{{named}}}}}").training_hash()
               for named in ("", "distance: auto", "distance: squared", "distance: absolute")]
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
+
+
+@pytest.mark.parametrize(("name", "suite", "notes"), [
+    ("demo_pets", "demo_pets-nada", ["demo_pets_clip.yaml has those for CLIP alone"]), ("demo_clip", "demo_clip", [])])
+def test_by_clip_alone_a_teacher_s_suite_names_the_one_made_for_that(capsys, name, suite, notes):
+    config = Path(__file__).resolve().parents[1] / "configs" / f"{name}.yaml"
+    assert _overrides(config, "nada", [], []) == ["method=nada", f'suite="{suite}"']
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(notes) and all(note in line for note, line in zip(notes, told))

@@ -95,6 +95,9 @@ def _overrides(config: Path, method: str, changes: Sequence[str], styles: Sequen
     if not method or own == "lora":
         return list(changes)
     suite = load_suite(config, [*changes, f"method={method}"], styles)
+    by_clip = config.with_name(f"{config.stem}_clip{config.suffix}")
+    if own == "teacher" != method and by_clip.is_file():
+        options.note(f"{config} has numbers for a teacher, not for {method}: {by_clip} has those for CLIP alone")
     name = suite.suite if method == own else f"{suite.suite}-{method}"
     return [*changes, f"method={method}", f'suite="{name}"']
 

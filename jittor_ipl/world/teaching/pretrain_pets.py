@@ -73,7 +73,9 @@ def captions_of(recipe: PetsTeacherRecipe, pool: Pool) -> list[str]:
 
 
 def train_words(recipe: PetsTeacherRecipe, teacher: DiffusionTeacher, pool: Pool, folder: Path, loop: Loop) -> Path:
-    """Write a LoRA of U-Net and text encoder into `folder`, and return its file."""
+    """Write a LoRA of U-Net and text encoder into `folder`, and return its file. A loop that is stopped before the last
+    step leaves what it reached (`diffusion.teacher.lora_of_pictures`).
+    """
     settings = LoraTraining(rank=recipe.rank, unet_targets=UNET_LAYERS, text_targets=TEXT_LAYERS, steps=recipe.steps,
                             batch=recipe.batch, lr_unet=recipe.lr, lr_text=recipe.lr / 2, schedule="cosine", warmup=50,
                             caption_dropout=recipe.unconditional, latents="mean")
@@ -82,7 +84,9 @@ def train_words(recipe: PetsTeacherRecipe, teacher: DiffusionTeacher, pool: Pool
 
 
 def train_decoder(recipe: PetsDecoderRecipe, vae: Vae, pool: Pool, loop: Loop | None = None) -> dict[str, np.ndarray]:
-    """Return a LoRA of the decoder, which has none afterwards; learnt from latents with a little noise."""
+    """Return a LoRA of the decoder (`models.lora`), which has none afterwards; learnt from latents with a little noise.
+    The encoder's weights stay. pool: pets in all styles, of the autoencoder's size.
+    """
     freeze(vae)
     known = places({"vae": vae})
     modules = [name for name in known if name.startswith(("vae.decoder.", "vae.post_quant_conv"))]
@@ -103,7 +107,10 @@ def train_decoder(recipe: PetsDecoderRecipe, vae: Vae, pool: Pool, loop: Loop | 
 
 
 def evaluate(teacher: DiffusionTeacher, pool: Pool) -> dict[str, float]:
-    """The share of the way from photos to the true pictures that redrawn ones go, in each target style of a pool."""
+    """Return "way of <style>" for each target style: the share of the way from photos to true pictures that redrawn
+    ones go, by the mean absolute difference; 1 is the truth, below 0 is farther off than the photo. A pool of at least
+    one face; each is told by its true labels, where a run is told by a CLIP.
+    """
     described = [" ".join(parts) for parts in _described(pool.labels)]
     photos, figures = to_float(pool.images[:, 0]), {}
     for style, true in zip(PETS.styles[1:], to_float(pool.images[:, 1:]).swapaxes(0, 1)):
